@@ -1,0 +1,40 @@
+// Who may import whom: the picture is in docs/architecture.md.
+const folder = (name, from, allowed) => ({
+  name,
+  severity: 'error',
+  comment: `${name} may import only ${allowed.join(', ') || 'itself'}`,
+  from: { path: from },
+  to: { path: '^(config|storage|src)/', pathNot: allowed, dependencyTypesNot: ['type-only'] }
+})
+const packages = (name, from, allowed) => ({
+  name: `${name}-packages`,
+  severity: 'error',
+  comment: `${name} may use only ${allowed.join(', ') || 'no package'}`,
+  from: { path: from },
+  to: { path: 'node_modules/', pathNot: allowed.map(p => `node_modules/${p}/`) }
+})
+const rule = (name, from, own, deps) => [folder(name, from, own), packages(name, from, deps)]
+
+module.exports = {
+  forbidden: [
+    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
+    { name: 'no-unresolved', severity: 'error', from: {}, to: { couldNotResolve: true } },
+    { name: 'no-dev-dependency', severity: 'error', from: { path: '^(config|storage|src)/' }, to: { dependencyTypes: ['npm-dev'], pathNot: 'node_modules/@types/' } },
+    ...rule('config', '^config/', ['^config/'], ['typebox', 'ajv', 'yaml']),
+    ...rule('storage', '^storage/', ['^storage/'], []),
+    ...rule('oci', '^src/oci/', ['^src/oci/'], []),
+    ...rule('telemetry', '^src/telemetry/', ['^src/telemetry/'], ['pino', 'prom-client']),
+    ...rule('content', '^src/content/', ['^src/(content|oci|telemetry)/', '^storage/'], ['lru-cache']),
+    ...rule('backend', '^src/backend/', ['^src/(backend|oci|content|upstream|telemetry)/'], []),
+    ...rule('access', '^src/access/', ['^src/(access|oci|telemetry)/'], ['@node-rs/bcrypt', 'lru-cache']),
+    ...rule('api', '^src/api/', ['^src/(api|oci|telemetry)/', '^src/backend/backend\\.ts$'], ['fastify']),
+    ...rule('ports', '^src/ports/', ['^src/(ports|oci|telemetry)/'], ['fastify', 'prom-client', 'pino'])
+  ],
+  options: {
+    doNotFollow: { path: 'node_modules' },
+    exclude: { path: '^(dist|test)/' },
+    tsPreCompilationDeps: true,
+    tsConfig: { fileName: 'tsconfig.json' },
+    enhancedResolveOptions: { exportsFields: ['exports'], conditionNames: ['import', 'node', 'default', 'types'] }
+  }
+}

@@ -1,0 +1,28 @@
+FROM node:24-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+# The image brings its own Node; the package's copy is for machines with an older one.
+RUN npm ci --no-audit --no-fund --ignore-scripts
+COPY tsconfig.json tsconfig.build.json ./
+COPY config config
+COPY storage storage
+COPY src src
+RUN node_modules/.bin/tsc -p tsconfig.build.json
+
+FROM node:24-slim AS dependencies
+WORKDIR /app
+COPY package.json package-lock.json ./
+RUN npm ci --omit=dev --no-audit --no-fund
+
+FROM node:24-slim
+WORKDIR /app
+ENV NODE_ENV=production UV_THREADPOOL_SIZE=16
+COPY --from=dependencies /app/node_modules node_modules
+COPY --from=build /app/dist dist
+COPY package.json LICENSE* ./
+# A number, so that Kubernetes can tell that it is not root. The process writes below storage.filesystem.root and nowhere else,
+# so the root filesystem may be read-only.
+USER 64535:64535
+EXPOSE 5001 5002
+ENTRYPOINT ["node", "dist/src/main.js"]
+CMD ["serve"]

@@ -1,0 +1,50 @@
+import { BlockList, isIP } from 'node:net'
+import type { Finding } from './fault.ts'
+import { formatValue } from './fault.ts'
+import type { Config, Settings } from './schema.ts'
+import { formatAddress } from './units.ts'
+
+// sun_path has 108 bytes with the closing zero.
+const MAX_SOCKET_PATH = 107
+
+const loopback = new BlockList()
+loopback.addSubnet('127.0.0.0', 8)
+loopback.addAddress('::1', 'ipv6')
+
+/** What no single setting shows: settings that are wrong only together. */
+export const crossChecks = (settings: Settings, config: Config): Finding[] =>
+  [openToAll(settings, config), ports(config), unbelieved(config), socketPath(config)].filter(finding => finding !== undefined)
+
+/** Whether only this machine reaches the host. */
+export const isLoopback = (host: string): boolean => {
+  const family = isIP(host)
+  return family === 0 ? host.toLowerCase() === 'localhost' : loopback.check(host, family === 6 ? 'ipv6' : 'ipv4')
+}
+
+const openToAll = ({ auth }: Settings, { server: { listen } }: Config): Finding | undefined => {
+  if (auth || isLoopback(listen.host)) return undefined
+  return {
+    path: ['server', 'listen'],
+    expected: 'a loopback address or an auth section (being open must be written down: auth: { anonymous: [pull] })',
+    value: formatValue(formatAddress(listen))
+  }
+}
+
+const ports = ({ server: { listen, admin } }: Config): Finding | undefined => {
+  if (listen.port === 0 || listen.port !== admin.port || listen.host !== admin.host) return undefined
+  return { path: ['server', 'admin'], expected: 'another address than server.listen', value: formatValue(formatAddress(admin)) }
+}
+
+const unbelieved = ({ server: { forwarders, tls } }: Config): Finding | undefined =>
+  forwarders.length === 0 || tls?.clientCA
+    ? undefined
+    : { path: ['server', 'forwarders'], expected: 'server.tls.clientCA beside it: without one no client certificate is verified' }
+
+const socketPath = ({ server: { control } }: Config): Finding | undefined =>
+  Buffer.byteLength(control) <= MAX_SOCKET_PATH
+    ? undefined
+    : {
+        path: ['server', 'control'],
+        expected: `a path of at most ${MAX_SOCKET_PATH} bytes, the limit of Unix sockets`,
+        value: formatValue(control)
+      }

@@ -1,0 +1,28 @@
+import { createHash } from 'node:crypto'
+import type { TSchema } from 'typebox'
+import { stringify } from 'yaml'
+import { settingsOf } from './resolve.ts'
+import { type Config, settingsSchema } from './schema.ts'
+import { hideSecrets, isMapping } from './walk.ts'
+
+/** The effective configuration as a YAML file that loads to the same, except that secrets read `***`. */
+export const renderConfig = (config: Config): string => renderSettings(settingsSchema, settingsOf(config))
+
+/** Settings of any schema as YAML, secrets hidden. */
+export const renderSettings = (schema: TSchema, settings: unknown): string =>
+  stringify(hidden(schema, settings), { lineWidth: 0, aliasDuplicateObjects: false })
+
+/** Sha256 in hex over the effective configuration without its secrets; the order of keys does not matter. */
+export const configHash = (config: Config): string => {
+  const canonical = JSON.stringify(sorted(hidden(settingsSchema, settingsOf(config))))
+  return createHash('sha256').update(canonical).digest('hex')
+}
+
+const hidden = (schema: TSchema, settings: unknown): unknown => hideSecrets(schema, settings)
+
+const sorted = (value: unknown): unknown => {
+  if (Array.isArray(value)) return value.map(sorted)
+  if (!isMapping(value)) return value
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))
+  return Object.fromEntries(entries.map(([key, inside]) => [key, sorted(inside)]))
+}

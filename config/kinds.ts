@@ -1,0 +1,84 @@
+import { type TSchema, Type } from 'typebox'
+import type { Action } from './schema.ts'
+import { addressPattern, bytesPattern, durationPattern } from './units.ts'
+
+/** A key of ours beside JSON Schema's: what a fault calls a right value, how a string is read, and what may not be printed. */
+export interface Annotations {
+  /** Ends the sentence "expected …". */
+  expects?: string
+  /** Checked by the parser of that unit, between `atLeast` and `atMost` (milliseconds or bytes). */
+  unit?: 'duration' | 'bytes' | 'address'
+  atLeast?: number
+  atMost?: number
+  /** Known values that this version refuses. */
+  notYet?: readonly string[]
+  /** Never printed; `<setting>File` is accepted in its place. */
+  secret?: true
+  default?: unknown
+  description?: string
+}
+
+/** One hour in milliseconds. */
+export const HOUR = 3_600_000
+/** One MiB in bytes. */
+export const MIB = 1_048_576
+
+/** A group of settings that is always there: its own defaults fill it. */
+export const section = <T extends Record<string, TSchema>>(description: string, properties: T) =>
+  Type.Object(properties, { additionalProperties: false, default: {}, description, expects: 'a mapping of settings' })
+
+/** A group of settings whose absence means something. */
+export const optionalSection = <T extends Record<string, TSchema>>(description: string, properties: T) =>
+  Type.Optional(Type.Object(properties, { additionalProperties: false, description, expects: 'a mapping of settings' }))
+
+/** One of a few words. */
+export const oneOf = <T extends string>(values: readonly T[], annotations: Annotations) =>
+  Type.Unsafe<T>({
+    type: 'string',
+    enum: [...values],
+    expects: values.length === 1 ? values[0] : `one of ${values.join(', ')}`,
+    ...annotations
+  })
+
+/** A length of time. */
+export const duration = (annotations: Annotations) =>
+  Type.String({ pattern: durationPattern, unit: 'duration', expects: 'a duration such as 30s, 1h30m or 500ms', ...annotations })
+
+/** A size. */
+export const bytes = (annotations: Annotations) =>
+  Type.Unsafe<string | number>({
+    type: ['integer', 'string'],
+    pattern: bytesPattern,
+    unit: 'bytes',
+    expects: 'a number of bytes such as 4194304, 64MiB or 10GB',
+    ...annotations
+  })
+
+/** Where a port is bound. */
+export const address = (annotations: Annotations) =>
+  Type.String({
+    pattern: addressPattern,
+    unit: 'address',
+    expects: 'host:port such as 127.0.0.1:5001 or "[::1]:5001", port 0 to 65535',
+    ...annotations
+  })
+
+/** A path; a relative one starts at the folder of the file. */
+export const path = (annotations: Annotations) =>
+  Type.String({ minLength: 1, pattern: '^[^\\u0000]*$', expects: 'the path of a file', ...annotations })
+
+/** How many at once. */
+export const count = (annotations: Annotations & { default: number; maximum: number }) =>
+  Type.Integer({ minimum: 1, expects: `a whole number from 1 to ${annotations.maximum}`, ...annotations })
+
+/** What somebody may do. */
+export const actions = (annotations: Annotations) =>
+  Type.Array(oneOf<Action>(['pull', 'push', 'delete'], {}), {
+    uniqueItems: true,
+    expects: 'a list of different actions out of pull, push, delete',
+    ...annotations
+  })
+
+/** Names of one form. */
+export const names = (item: Annotations & { pattern: string }, annotations: Annotations) =>
+  Type.Array(Type.String({ ...item }), { uniqueItems: true, expects: 'a list of different names', ...annotations })

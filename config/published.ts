@@ -1,0 +1,55 @@
+import type { TSchema } from 'typebox'
+import { settingsSchema } from './schema.ts'
+import { fileSetting } from './secret.ts'
+import type { SettingSchema } from './walk.ts'
+
+/** The settings as a JSON Schema for editors and other programs, without the keywords of ours. */
+export const configSchema = (): string =>
+  `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...published(settingsSchema) }, null, 2)}\n`
+
+/** The standard form of one schema: a secret becomes write-only and gets its `…File` sibling, what has a default is not required. */
+export const published = (schema: TSchema): Record<string, unknown> => standard(schema)
+
+const standard = (schema: SettingSchema): Record<string, unknown> => {
+  const {
+    expects: _e,
+    unit: _u,
+    atLeast: _l,
+    atMost: _m,
+    notYet: _n,
+    secret,
+    properties,
+    items,
+    additionalProperties,
+    propertyNames,
+    required,
+    ...rest
+  } = schema
+  const inside = Object.entries(properties ?? {})
+  const demanded = required?.filter(key => properties?.[key]?.default === undefined && !properties?.[key]?.secret) ?? []
+  const choices = inside.filter(([, { secret }]) => secret).map(([key]) => choice(key, required?.includes(key) ? 'one' : 'none'))
+  return {
+    ...rest,
+    ...(secret && { writeOnly: true }),
+    ...(properties && { properties: Object.fromEntries(inside.flatMap(withFile)) }),
+    ...(demanded.length > 0 && { required: demanded }),
+    ...(choices.length > 0 && { allOf: choices }),
+    ...(items && { items: standard(items) }),
+    ...(propertyNames && { propertyNames: standard(propertyNames) }),
+    ...(additionalProperties !== undefined && {
+      additionalProperties: typeof additionalProperties === 'object' ? standard(additionalProperties) : additionalProperties
+    })
+  }
+}
+
+const withFile = ([key, schema]: [string, SettingSchema]): [string, unknown][] => {
+  const own: [string, unknown] = [key, standard(schema)]
+  if (!schema.secret) return [own]
+  return [
+    own,
+    [fileSetting(key), { type: 'string', minLength: 1, description: `A file that holds ${key}; its last newline is not part of it.` }]
+  ]
+}
+
+const choice = (key: string, least: 'one' | 'none') =>
+  least === 'one' ? { oneOf: [{ required: [key] }, { required: [fileSetting(key)] }] } : { not: { required: [key, fileSetting(key)] } }

@@ -1,0 +1,181 @@
+import { Type } from 'typebox'
+import { actions, address, bytes, count, duration, HOUR, MIB, names, oneOf, optionalSection, path, section } from './kinds.ts'
+
+/** What a user may be allowed to do; `pull` includes the catalog. */
+export type Action = 'pull' | 'push' | 'delete'
+/** The log levels, least to most talkative. */
+export type LogLevel = 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
+/** Where a TCP port is bound; port 0 is any free one. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** The effective configuration: frozen, every default filled in, durations in milliseconds, sizes in bytes, paths absolute. */
+export interface Config {
+  readonly registry: { readonly mode: 'Local' }
+  readonly server: {
+    readonly listen: Address
+    readonly names: readonly string[]
+    readonly path: string
+    readonly tls?: { readonly certificate: string; readonly key: string; readonly clientCA?: string }
+    readonly admin: Address
+    readonly control: string
+    readonly forwarders: readonly string[]
+    readonly drain: number
+  }
+  readonly storage: { readonly filesystem: { readonly root: string } }
+  readonly auth: {
+    /** `roles` has no prototype: a lookup of any user's name is safe. */
+    readonly users?: { readonly file: string; readonly roles: Readonly<Record<string, readonly Action[]>> }
+    readonly anonymous: readonly Action[]
+  }
+  readonly limits: {
+    readonly manifestBytes: number
+    readonly uploadIdle: number
+    readonly minimumRate: { readonly bytes: number; readonly per: number }
+    readonly connections: number
+    readonly uploads: number
+  }
+  readonly log: { readonly level: LogLevel }
+}
+
+/** Every setting of the file, as a JSON Schema with the annotations above. */
+export const settingsSchema = Type.Object(
+  {
+    registry: section('What the registry is in the cluster.', {
+      mode: oneOf(['Local'], {
+        default: 'Local',
+        notYet: ['Direct', 'Proxy', 'Unmanaged'],
+        description: 'Local: images are pushed here and rest here; this registry is their only source.'
+      })
+    }),
+    server: section('The ports and how they are protected.', {
+      listen: address({
+        default: '127.0.0.1:5001',
+        description: 'The registry port. Beyond loopback the auth section is demanded, so that being open is always written down.'
+      }),
+      names: names(
+        { pattern: '^[A-Za-z0-9.-]+(:[0-9]{1,5})?$', expects: 'a host name with or without a port' },
+        {
+          default: ['registry.d8-system.svc:5001'],
+          description: 'The names of this registry: a pull whose ns= is one of them means the registry itself and not one behind it.'
+        }
+      ),
+      path: Type.String({
+        pattern: '^[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*$',
+        maxLength: 255,
+        expects: 'a repository name of lower-case components',
+        default: 'system/deckhouse',
+        description: "The prefix of repository names under which the platform's images are addressed in every mode."
+      }),
+      tls: optionalSection('TLS 1.2 and newer on the registry port. The files are read again when they change on disk.', {
+        certificate: path({ description: 'The certificate chain in PEM, leaf first.' }),
+        key: path({ description: 'The private key in PEM, without a passphrase.' }),
+        clientCA: Type.Optional(
+          path({ description: 'Authorities of client certificates: one that is presented is verified, none is demanded.' })
+        )
+      }),
+      admin: address({
+        default: '127.0.0.1:5002',
+        description: 'Metrics, probes and status: read-only plain HTTP, which may be bound to the address of a node.'
+      }),
+      control: Type.Optional(
+        path({
+          description:
+            'The Unix socket of the commands, mode 0600. Default: <root>/.registry/control.sock, so that who owns the root owns it.'
+        })
+      ),
+      forwarders: names(
+        { pattern: '^.{1,64}$', expects: 'the common name of a client certificate' },
+        {
+          default: [],
+          description: 'Common names of the client certificates whose X-Forwarded-For is believed; from anybody else it could be forged.'
+        }
+      ),
+      drain: duration({
+        default: '25s',
+        atMost: HOUR,
+        description: 'How long running transfers may go on after SIGTERM; a little less than the 30s after which a Pod is killed.'
+      })
+    }),
+    storage: section('Where the bytes rest.', {
+      filesystem: section('A directory in the layout of CNCF Distribution.', {
+        root: path({
+          default: '/opt/deckhouse/registry',
+          expects: 'the path of a directory',
+          description: 'The directory that holds docker/registry/v2; owned by one process at a time.'
+        })
+      })
+    }),
+    auth: optionalSection(
+      'Who may do what. Without this section everything is allowed to everybody, which only a loopback address permits.',
+      {
+        users: optionalSection('Users with a password.', {
+          file: path({ description: 'An htpasswd file with bcrypt passwords. A user who stands there twice has two valid passwords.' }),
+          roles: Type.Unsafe<Record<string, Action[]>>({
+            type: 'object',
+            propertyNames: { minLength: 1, expects: 'the name of a user' },
+            additionalProperties: actions({}),
+            default: {},
+            expects: 'a mapping of user names to lists of actions',
+            description: 'What a user may do, by name. The common name of a verified client certificate is such a name too.'
+          })
+        }),
+        anonymous: actions({ default: [], description: 'What is allowed without credentials; pull includes the catalog.' })
+      }
+    ),
+    limits: section('What one client may take. They measure progress, never the total time of a transfer.', {
+      manifestBytes: bytes({
+        default: 4_194_304,
+        atLeast: 1024,
+        atMost: 64 * MIB,
+        expects: 'a number of bytes such as 4194304 or 4MiB, from 1KiB to 64MiB',
+        description:
+          'The largest manifest that is accepted; manifests are the only content held in memory. The specification asks for at least 4 MiB.'
+      }),
+      uploadIdle: duration({
+        default: '24h',
+        atLeast: 1000,
+        atMost: 9000 * HOUR,
+        expects: 'a duration such as 24h or 1h30m, from 1s to 9000h',
+        description: 'An upload session that received nothing for so long is removed with its bytes.'
+      }),
+      minimumRate: section('A client slower than this is closed, so that stalled clients do not use up the connections.', {
+        bytes: bytes({ default: 1024, atLeast: 1, description: 'So many bytes at least in each period.' }),
+        per: duration({
+          default: '30s',
+          atLeast: 1000,
+          atMost: HOUR,
+          expects: 'a duration such as 30s, from 1s to 1h',
+          description: 'The period.'
+        })
+      }),
+      connections: count({
+        default: 4096,
+        maximum: 1_000_000,
+        description: 'Open connections to the registry port; more than that wait in the backlog.'
+      }),
+      uploads: count({
+        default: 512,
+        maximum: 1_000_000,
+        description: 'Upload requests that are open at once; each holds buffers and a file.'
+      })
+    }),
+    log: section('What is written to the standard output.', {
+      level: oneOf<LogLevel>(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], {
+        default: 'info',
+        description: 'The level at start; it can be changed while the registry runs.'
+      })
+    })
+  },
+  {
+    additionalProperties: false,
+    expects: 'a mapping of settings',
+    title: 'Deckhouse registry',
+    description: 'The settings of the registry.'
+  }
+)
+
+/** The settings as a file holds them, after the defaults were filled in and before they were resolved to a `Config`. */
+export type Settings = Type.Static<typeof settingsSchema>

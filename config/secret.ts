@@ -1,0 +1,58 @@
+import { resolve } from 'node:path'
+import { type Finding, formatValue, type Path } from './fault.ts'
+import { codeOf, readText } from './text.ts'
+import { isMapping, type SettingSchema, schemaInside } from './walk.ts'
+
+const MAX_SECRET = 65_536
+
+/** The setting that names a file with the secret, in place of the secret itself. */
+export const fileSetting = (setting: string): string => `${setting}File`
+
+/** Where each secret was taken from: `from` returns the path of the `…File` setting, or the path itself. */
+export interface SecretFiles {
+  from(path: Path): Path
+}
+
+/** Replaces every `<secret>File` in `value` by the secret that the file holds, its last newline taken off. */
+export const readSecretFiles = (schema: SettingSchema, value: unknown, folder: string, findings: Finding[]): SecretFiles => {
+  const origins = new Map<string, Path>()
+  const visit = (inside: SettingSchema, part: unknown, path: Path): void => {
+    if (isMapping(part)) {
+      for (const setting of secretsOf(inside)) take(part, setting, path)
+    }
+    if (typeof part !== 'object' || part === null) return
+    for (const [key, child] of Object.entries(part)) {
+      const step = Array.isArray(part) ? Number(key) : key
+      const next = schemaInside(inside, step)
+      if (next) visit(next, child, [...path, step])
+    }
+  }
+  const take = (part: Record<string, unknown>, setting: string, path: Path): void => {
+    const named = fileSetting(setting)
+    if (!Object.hasOwn(part, named)) return
+    const place = [...path, named]
+    if (Object.hasOwn(part, setting)) findings.push({ path: place, expected: `either ${setting} or ${named}, not both` })
+    else part[setting] = readSecret(part[named], place, folder, findings)
+    delete part[named]
+    origins.set(JSON.stringify([...path, setting]), place)
+  }
+  visit(schema, value, [])
+  return { from: path => origins.get(JSON.stringify(path)) ?? path }
+}
+
+const secretsOf = ({ properties = {} }: SettingSchema): string[] => Object.keys(properties).filter(key => properties[key]?.secret)
+
+const readSecret = (file: unknown, path: Path, folder: string, findings: Finding[]): unknown => {
+  if (typeof file !== 'string' || file === '') {
+    findings.push({ path, expected: 'the path of a file', value: formatValue(file) })
+    return undefined
+  }
+  try {
+    const secret = readText(resolve(folder, file), MAX_SECRET).replace(/\r?\n$/, '')
+    if (secret) return secret
+    findings.push({ path, expected: 'a file with the secret in it; it is empty', value: formatValue(file) })
+  } catch (error) {
+    findings.push({ path, expected: `a readable file (${codeOf(error)})`, value: formatValue(file) })
+  }
+  return undefined
+}

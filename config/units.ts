@@ -1,0 +1,66 @@
+import { isIP, isIPv6 } from 'node:net'
+import type { Address } from './schema.ts'
+
+/** A duration: whole numbers of h, m, s and ms in this order, each at most once. */
+export const durationPattern = '^(?=.)([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$'
+/** A byte size: a whole number, bare or in binary (KiB) or decimal (kB) multiples. */
+export const bytesPattern = '^[0-9]{1,16}([KMGT]iB|[kMGT]B|B)?$'
+/** host:port, where an IPv6 host stands in brackets; the port's range is left to the parser. */
+export const addressPattern = '^(\\[[0-9A-Za-z:.%]+\\]|[A-Za-z0-9.-]+):[0-9]{1,5}$'
+
+const durationUnits = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 }
+const byteUnits = { '': 1, B: 1, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, TiB: 2 ** 40 }
+
+const hasUnit = <T extends object>(units: T, unit: string): unit is Extract<keyof T, string> => Object.hasOwn(units, unit)
+
+/** Milliseconds, or undefined when the text is not a duration. */
+export const parseDuration = (text: string): number | undefined => {
+  if (!new RegExp(durationPattern).test(text)) return undefined
+  let total = 0
+  for (const [, amount, unit = ''] of text.matchAll(/([0-9]+)([a-z]+)/g)) {
+    if (hasUnit(durationUnits, unit)) total += Number(amount) * durationUnits[unit]
+  }
+  return total
+}
+
+/** The shortest text that `parseDuration` reads as these milliseconds. */
+export const formatDuration = (milliseconds: number): string => {
+  let rest = milliseconds
+  let text = ''
+  for (const [unit, size] of Object.entries(durationUnits)) {
+    const amount = Math.floor(rest / size)
+    rest -= amount * size
+    if (amount > 0) text += `${amount}${unit}`
+  }
+  return text || '0s'
+}
+
+/** Bytes, or undefined when the value is not a size or beyond what a number holds exactly. */
+export const parseBytes = (value: string | number): number | undefined => {
+  const match = new RegExp(bytesPattern).exec(String(value))
+  if (!match) return undefined
+  const unit = match[1] ?? ''
+  if (!hasUnit(byteUnits, unit)) return undefined
+  const total = Number.parseInt(match[0], 10) * byteUnits[unit]
+  return Number.isSafeInteger(total) ? total : undefined
+}
+
+/** The two parts of host:port, or undefined; IPv6 in brackets, which `host` is without. */
+export const parseAddress = (text: string): Address | undefined => {
+  const match = new RegExp(addressPattern).exec(text)
+  if (!match) return undefined
+  const colon = text.lastIndexOf(':')
+  const port = Number(text.slice(colon + 1))
+  const host = text.slice(0, colon)
+  if (port > 65535) return undefined
+  if (host.startsWith('[')) return isIPv6(host.slice(1, -1)) ? { host: host.slice(1, -1), port } : undefined
+  return isHost(host) ? { host, port } : undefined
+}
+
+/** The text that `parseAddress` reads as this address. */
+export const formatAddress = ({ host, port }: Address): string => `${isIPv6(host) ? `[${host}]` : host}:${port}`
+
+// A last label of digits only can be nothing but an IPv4 address; 127.1 or 999.0.0.1 would otherwise reach the resolver as names.
+const isHost = (host: string): boolean =>
+  isIP(host) === 4 ||
+  (host.length <= 253 && /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?![0-9]+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(host))

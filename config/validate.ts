@@ -1,0 +1,82 @@
+import { Ajv, type ErrorObject } from 'ajv'
+import type { Static, TSchema } from 'typebox'
+import { type Finding, formatValue, type Path } from './fault.ts'
+import type { Annotations } from './kinds.ts'
+import { expectedInstead, nearest } from './near.ts'
+import { parseAddress, parseBytes, parseDuration } from './units.ts'
+import { holdsSecret, isMapping, type SettingSchema, schemaInside } from './walk.ts'
+
+const ajv = new Ajv({ allErrors: true, useDefaults: true, verbose: true, allowUnionTypes: true })
+ajv.addVocabulary(['expects', 'atLeast', 'atMost', 'notYet', 'secret'])
+ajv.addKeyword({
+  keyword: 'unit',
+  errors: false,
+  validate: (unit: Annotations['unit'], value: unknown, schema?: Annotations) => fits(unit, value, schema ?? {})
+})
+
+/** Fills the defaults into `value` and finds everything in it that the schema does not allow; true when nothing was found. */
+export const validate = <T extends TSchema>(schema: T, value: unknown, findings: Finding[]): value is Static<T> => {
+  const check = ajv.compile<Static<T>>(schema)
+  if (check(value)) return true
+  const root: SettingSchema = schema
+  const byPath = new Map<string, Finding>()
+  for (const error of check.errors ?? []) {
+    const finding = error.propertyName === undefined || error.keyword === 'propertyNames' ? describe(root, error) : undefined
+    const key = JSON.stringify(finding?.path)
+    // A value that has the wrong type breaks further rules; the first one says it all.
+    if (finding && !byPath.has(key)) byPath.set(key, finding)
+  }
+  findings.push(...byPath.values())
+  return false
+}
+
+const fits = (unit: Annotations['unit'], value: unknown, { atLeast = 0, atMost = Number.MAX_SAFE_INTEGER }: Annotations): boolean => {
+  if (typeof value !== 'string' && typeof value !== 'number') return true
+  if (unit === 'address') return parseAddress(String(value)) !== undefined
+  const amount = unit === 'bytes' ? parseBytes(value) : parseDuration(String(value))
+  return amount !== undefined && amount >= atLeast && amount <= atMost
+}
+
+const describe = (root: SettingSchema, error: ErrorObject): Finding => {
+  const path = pathOf(root, error.instancePath)
+  const around = isSchema(error.parentSchema) ? error.parentSchema : {}
+  const params: Record<string, unknown> = error.params
+  // The values of unknown settings are not printed: one may be a misspelt secret.
+  if (error.keyword === 'additionalProperties') {
+    const key = String(params['additionalProperty'])
+    return { path: [...path, key], expected: expectedInstead(root, around, key) }
+  }
+  if (error.keyword === 'required') {
+    const key = String(params['missingProperty'])
+    return { path: [...path, key], expected: `${schemaInside(around, key)?.expects ?? 'a value'}; it is missing` }
+  }
+  if (error.keyword === 'propertyNames') {
+    const key = String(params['propertyName'])
+    return { path: [...path, key], expected: expectsOf(error.schema) ?? 'another key' }
+  }
+  const expected = refusal(around, params['allowedValues'], error.data) ?? around.expects ?? error.message ?? 'another value'
+  return holdsSecret(around) ? { path, expected } : { path, expected, value: formatValue(error.data) }
+}
+
+const refusal = ({ expects, notYet, secret }: SettingSchema, allowed: unknown, value: unknown): string | undefined => {
+  if (typeof value !== 'string' || !Array.isArray(allowed) || secret) return undefined
+  if (notYet?.includes(value)) return `${expects}; ${value} is not available in this version`
+  const near = nearest(allowed.map(String), value)
+  return near && `${expects} (did you mean ${near}?)`
+}
+
+const isSchema = (value: unknown): value is SettingSchema => isMapping(value)
+
+const expectsOf = (schema: unknown): string | undefined => (isSchema(schema) ? schema.expects : undefined)
+
+// A JSON pointer does not tell an index from a key; the schema does.
+const pathOf = (root: SettingSchema, pointer: string): Path => {
+  const path: (string | number)[] = []
+  let schema: SettingSchema | undefined = root
+  for (const part of pointer.split('/').slice(1)) {
+    const key: string | number = schema?.items ? Number(part) : part.replaceAll('~1', '/').replaceAll('~0', '~')
+    path.push(key)
+    schema = schema && schemaInside(schema, key)
+  }
+  return path
+}

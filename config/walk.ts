@@ -1,0 +1,40 @@
+import type { Annotations } from './kinds.ts'
+
+/** The part of JSON Schema that settings are described in. */
+export interface SettingSchema extends Annotations {
+  type?: unknown
+  properties?: Readonly<Record<string, SettingSchema>>
+  items?: SettingSchema
+  additionalProperties?: SettingSchema | boolean
+  propertyNames?: SettingSchema
+  required?: readonly string[]
+}
+
+/** The schema of one key or item of what `schema` describes. */
+export const schemaInside = (schema: SettingSchema, key: string | number): SettingSchema | undefined => {
+  if (typeof key === 'number') return schema.items
+  if (schema.properties && Object.hasOwn(schema.properties, key)) return schema.properties[key]
+  return typeof schema.additionalProperties === 'object' ? schema.additionalProperties : undefined
+}
+
+/** Whether the setting, or any setting in it, may not be printed. */
+export const holdsSecret = (schema: SettingSchema): boolean => schema.secret === true || parts(schema).some(holdsSecret)
+
+/** The same value, every secret in it replaced by `***`. */
+export const hideSecrets = (schema: SettingSchema | undefined, value: unknown): unknown => {
+  if (schema?.secret) return '***'
+  if (Array.isArray(value)) return value.map((item, index) => hideSecrets(schema && schemaInside(schema, index), item))
+  if (!isMapping(value)) return value
+  const entries = Object.entries(value).map(([key, inside]) => [key, hideSecrets(schema && schemaInside(schema, key), inside)] as const)
+  return Object.fromEntries(entries)
+}
+
+/** Whether a value is a mapping of settings. */
+export const isMapping = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+const parts = ({ properties = {}, items, additionalProperties }: SettingSchema): SettingSchema[] => [
+  ...Object.values(properties),
+  ...(items ? [items] : []),
+  ...(typeof additionalProperties === 'object' ? [additionalProperties] : [])
+]

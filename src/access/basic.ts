@@ -1,0 +1,36 @@
+import { isUtf8 } from 'node:buffer'
+
+/** What a Basic header holds; the password stays bytes, since bcrypt compares bytes and its limit counts them. */
+export interface BasicCredentials {
+  readonly user: string
+  readonly password: Buffer
+}
+
+const shape = /^basic +([A-Za-z0-9+/]+={0,2}) *$/i
+
+// No user and password that bcrypt can tell apart need more; a longer header is not worth decoding.
+const longest = 8192
+
+/** Parses an `Authorization` header (RFC 7617 §2); undefined for whatever is not well-formed Basic. */
+export function parseBasic(header: string): BasicCredentials | undefined {
+  if (header.length > longest) return undefined
+  const encoded = shape.exec(header)?.[1]
+  if (encoded === undefined) return undefined
+  const bytes = Buffer.from(encoded, 'base64')
+  const colon = bytes.indexOf(':')
+  // RFC 7617 §2 forbids control characters; a NUL would also end the password early for bcrypt.
+  if (colon < 1 || bytes.some(isControl)) return undefined
+  const user = bytes.subarray(0, colon)
+  // Decoding replaces what is not UTF-8, and two different users would become one.
+  if (!isUtf8(user)) return undefined
+  return { user: user.toString('utf8'), password: bytes.subarray(colon + 1) }
+}
+
+/** The header of a 401 answer (RFC 7617 §2.1). */
+export function basicChallenge(realm: string): { 'WWW-Authenticate': string } {
+  return { 'WWW-Authenticate': `Basic realm="${realm.replace(/["\\]/g, '\\$&')}", charset="UTF-8"` }
+}
+
+function isControl(byte: number): boolean {
+  return byte < 0x20 || byte === 0x7f
+}

@@ -1,0 +1,52 @@
+/** One line of an htpasswd file: a user and one of the passwords that are valid for it. */
+export interface Entry {
+  readonly user: string
+  /** The bcrypt string as it stands in the file; never logged. */
+  readonly hash: string
+  /** The logarithm of bcrypt's work, 4 to 15. */
+  readonly cost: number
+}
+
+const bcrypt = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/
+
+// A cost of 15 already takes seconds per login on one core; a slip of the pen like 31 would take days and starve every other login.
+const costs = { least: 4, most: 15 }
+
+/**
+ * Reads an htpasswd file; a user may stand there more than once, and each of its passwords is valid.
+ * Throws one Error that names line and user of every fault, and never a hash.
+ */
+export function parseHtpasswd(text: string): Entry[] {
+  const entries: Entry[] = []
+  const faults: string[] = []
+  for (const [index, raw] of text
+    .replace(/^\uFEFF/, '')
+    .split('\n')
+    .entries()) {
+    const line = raw.trimEnd()
+    if (line === '' || line.startsWith('#')) continue
+    const entry = parseLine(line)
+    if (typeof entry === 'string') faults.push(`line ${index + 1}: ${entry}`)
+    else entries.push(entry)
+  }
+  if (faults.length > 0) throw new Error(`htpasswd: ${faults.join('; ')}`)
+  return entries
+}
+
+function parseLine(line: string): Entry | string {
+  const colon = line.indexOf(':')
+  // The text itself may be a password that stands on the wrong line, so that it is not repeated.
+  if (colon < 1) return 'expected user:bcrypt'
+  const user = line.slice(0, colon)
+  const hash = line.slice(colon + 1)
+  if (hasControl(user)) return 'the user contains a control character'
+  const match = bcrypt.exec(hash)
+  if (!match) return `user ${user}: only bcrypt is supported ($2a$, $2b$, $2y$), make it with htpasswd -B`
+  const cost = Number(match[1])
+  if (cost < costs.least || cost > costs.most) return `user ${user}: cost ${cost} is not between ${costs.least} and ${costs.most}`
+  return { user, hash, cost }
+}
+
+function hasControl(text: string): boolean {
+  return [...text].some(character => character < ' ' || character === '\u007f')
+}

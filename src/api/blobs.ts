@@ -1,0 +1,64 @@
+import { mediaTypes } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import { OciError } from '../oci/errors.ts'
+import type { Name } from '../oci/name.ts'
+import { contentRange, parseRange } from '../oci/range.ts'
+import { answerEmpty, type Exchange, sinkOf } from './exchange.ts'
+import { etagOf, noneMatch, rangeAllowed, setServed } from './headers.ts'
+import { sendBody } from './send.ts'
+
+/** end-2 HEAD. */
+export async function headBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
+  const served = await exchange.backend.statBlob(name, digest, exchange.signal)
+  exchange.record.outcome = served.outcome
+  setServed(exchange.response, served)
+  if (noneMatch(exchange.request.headers['if-none-match'], digest)) return answerEmpty(exchange, 304, validators(digest))
+  exchange.response.writeHead(200, { ...representation(digest), 'content-length': served.value.size })
+  exchange.response.end()
+}
+
+/** end-2 GET: the blob, or the part of it that `Range` asks for (RFC 9110 §14). */
+export async function getBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
+  const { request, response, record, place } = exchange
+  const { headers } = request
+  const range = rangeAllowed(headers['if-range']?.toString(), digest) ? parseRange(headers.range) : undefined
+  const served = await exchange.backend.openBlob(name, digest, { signal: exchange.signal, ...(range ? { range } : {}) })
+  record.outcome = served.outcome
+  setServed(response, served)
+  const { size, part, body } = served.value
+  if (noneMatch(headers['if-none-match'], digest)) {
+    await body.close()
+    return answerEmpty(exchange, 304, validators(digest))
+  }
+  if (!part) {
+    await body.close()
+    throw unsatisfiable(size)
+  }
+  response.writeHead(range ? 206 : 200, {
+    ...representation(digest),
+    'content-length': part.length,
+    ...(range ? { 'content-range': contentRange(part, size) } : {})
+  })
+  record.promised = part.length
+  record.sent = await sendBody(place, response, body, part)
+}
+
+/** end-10: takes the blob from this repository. */
+export async function deleteBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
+  await sinkOf(exchange).deleteBlob(name, digest)
+  exchange.audit({ action: 'delete', name, old: digest })
+  answerEmpty(exchange, 202)
+}
+
+function validators(digest: Digest): Record<string, string> {
+  return { etag: etagOf(digest), 'docker-content-digest': digest, 'cache-control': 'max-age=31536000, immutable' }
+}
+
+function representation(digest: Digest): Record<string, string> {
+  return { ...validators(digest), 'content-type': mediaTypes.blob, 'accept-ranges': 'bytes' }
+}
+
+function unsatisfiable(size: number): OciError {
+  const detail = { reason: 'the range lies outside of the blob', size }
+  return new OciError('SIZE_INVALID', { status: 416, detail, headers: { 'content-range': `bytes */${size}` } })
+}

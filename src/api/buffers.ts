@@ -1,0 +1,64 @@
+/** A buffer on loan; `pooled` ones go back with `give`. */
+const kib = 1024
+const sizes = [64 * kib, 256 * kib, 1024 * kib] as const
+/** What a transfer gets when the pool is dry. */
+const privateSize = 16 * kib
+
+/** Buffers for bodies that are sent, bounded in sum, so that many clients at once cost no more than a fixed amount of memory. */
+export class Buffers {
+  readonly #total: number
+  readonly #free = new Map<number, Buffer[]>(sizes.map(size => [size, []]))
+  #allocated = 0
+  #transfers = 0
+
+  /** At most `total` bytes are held. */
+  constructor(total: number) {
+    this.#total = total
+  }
+
+  /** A transfer begins; the share of each shrinks. */
+  enter(): void {
+    this.#transfers++
+  }
+
+  /** A transfer ended. */
+  leave(): void {
+    this.#transfers--
+    if (this.#transfers === 0) this.#trim()
+  }
+
+  /** A buffer of about `wanted` bytes, less if many share the pool. */
+  take(wanted: number): Buffer {
+    const share = this.#total / 2 / Math.max(1, this.#transfers)
+    for (const size of sizes.toReversed()) {
+      if (size > Math.max(wanted, sizes[0]) || size > share) continue
+      const buffer = this.#free.get(size)?.pop() ?? this.#allocate(size)
+      if (buffer) return buffer
+    }
+    return Buffer.allocUnsafeSlow(privateSize)
+  }
+
+  /** Gives a buffer back; nobody may use it any more. */
+  give(buffer: Buffer): void {
+    this.#free.get(buffer.length)?.push(buffer)
+  }
+
+  /** A buffer that the kernel may still read is lost to the pool. */
+  drop(buffer: Buffer): void {
+    if (buffer.length >= sizes[0]) this.#allocated -= buffer.length
+  }
+
+  #allocate(size: number): Buffer | undefined {
+    if (this.#allocated + size > this.#total) return undefined
+    this.#allocated += size
+    return Buffer.allocUnsafeSlow(size)
+  }
+
+  // At rest the memory belongs to the node's other processes.
+  #trim(): void {
+    for (const [size, buffers] of this.#free) {
+      this.#allocated -= size * buffers.length
+      buffers.length = 0
+    }
+  }
+}

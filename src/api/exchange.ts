@@ -1,0 +1,90 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Backend } from '../backend/backend.ts'
+import { OciError } from '../oci/errors.ts'
+import type { Outcome, Page, PageRequest } from '../oci/source.ts'
+import type { Progress } from './progress.ts'
+import type { SendPlace } from './send.ts'
+
+/** What is remembered of a request for its log line and for the metrics. */
+export interface RequestRecord {
+  route: string
+  name?: string
+  reference?: string
+  digest?: string
+  session?: string
+  user?: string
+  address: string
+  received: number
+  /** Bytes of body sent, of those that Content-Length promised. */
+  sent: number
+  promised: number
+  outcome?: Outcome
+  /** Why a response ended short. */
+  cut?: string
+  error?: unknown
+}
+
+/** A push, a change of a tag or a deletion, as the audit log keeps it. */
+export interface AuditEvent {
+  action: 'push' | 'tag' | 'delete'
+  name: string
+  tag?: string
+  old?: string
+  new?: string
+}
+
+/** One request on its way. */
+export interface Exchange {
+  request: IncomingMessage
+  response: ServerResponse
+  query: URLSearchParams
+  backend: Backend
+  /** Aborted when the client is gone. */
+  signal: AbortSignal
+  record: RequestRecord
+  place: SendPlace & { progress: Progress }
+  limits: { manifestBytes: number }
+  audit(event: AuditEvent): void
+}
+
+/** Where content can be pushed to; UNSUPPORTED (405) where it cannot. */
+export function sinkOf({ backend }: Exchange): NonNullable<Backend['sink']> {
+  if (backend.sink) return backend.sink
+  throw new OciError('UNSUPPORTED', { detail: { reason: `mode ${backend.mode} takes no pushes and no deletions` } })
+}
+
+/** Answers without a body. */
+export function answerEmpty({ response }: Exchange, status: number, headers: Record<string, string | number> = {}): void {
+  response.writeHead(status, { ...(status === 204 ? {} : { 'content-length': 0 }), ...headers })
+  response.end()
+}
+
+/** Answers with a small body, or with its head only for HEAD. */
+export function answerBytes(
+  { request, response, record }: Exchange,
+  status: number,
+  headers: Record<string, string | number>,
+  bytes: Uint8Array
+): void {
+  response.writeHead(status, { 'content-length': bytes.length, ...headers })
+  if (request.method === 'HEAD') return void response.end()
+  record.promised = bytes.length
+  record.sent = bytes.length
+  response.end(bytes)
+}
+
+/** `n` and `last` of a list (distribution-spec, "Listing Tags"); an `n` that is no number is ignored by no client, so it is an error. */
+export function pageRequest({ query }: Exchange, badRequest: (reason: string) => OciError): PageRequest {
+  const [n, last] = [query.get('n'), query.get('last')]
+  if (n !== null && !/^\d{1,9}$/.test(n)) throw badRequest('n is not a number of entries')
+  return { ...(n === null ? {} : { n: Number(n) }), ...(last ? { last } : {}) }
+}
+
+/** The `Link` of a page that is not the last (RFC 8288), relative to the host. */
+export function nextLink({ query }: Exchange, path: string, page: Page<unknown>, { n }: PageRequest): Record<string, string> {
+  if (page.next === undefined) return {}
+  const next = new URLSearchParams(query)
+  if (n !== undefined) next.set('n', String(n))
+  next.set('last', page.next)
+  return { link: `<${path}?${next}>; rel="next"` }
+}

@@ -1,0 +1,205 @@
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
+import type { FastifyInstance } from 'fastify'
+import type { Backend } from '../backend/backend.ts'
+import { OciError } from '../oci/errors.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import { Buffers } from './buffers.ts'
+import type { AuditEvent, Exchange, RequestRecord } from './exchange.ts'
+import { toOciError, writeError } from './fail.ts'
+import type { Progress } from './progress.ts'
+import { awaitingContinue, hasBody } from './receive.ts'
+import { clientSignal, describe, type Need, resolve } from './registry.ts'
+import { type Endpoint, parseRoute, type Route } from './routes.ts'
+import { CutShortError } from './send.ts'
+
+/** Who asks, and a check of what that one may do; it throws UNAUTHORIZED, DENIED or TOOMANYREQUESTS. */
+export interface Caller {
+  user?: string
+  demand(need: Need): void
+}
+
+/** What the registry port is made of. */
+export interface GatewayOptions {
+  /** The backend for a request; `ns` is containerd's. Undefined: there is no such registry here. */
+  backendFor(ns: string | undefined): Backend | undefined
+  identify(request: IncomingMessage, address: string): Promise<Caller>
+  /** The client's address, which may stand in `X-Forwarded-For`. */
+  addressOf(request: IncomingMessage): string
+  limits: { manifestBytes: number; uploads: number }
+  progress: Progress
+  log: Logger
+  metrics: Metrics
+}
+
+// Bytes in flight to all clients together.
+const sendBuffers = 48 * 1024 * 1024
+
+/** Answers the registry port: one way in and one way out for every request. */
+export class Gateway {
+  readonly #options: GatewayOptions
+  readonly #buffers = new Buffers(sendBuffers)
+  #uploading = 0
+  #requests = 0
+
+  constructor(options: GatewayOptions) {
+    this.#options = options
+  }
+
+  /** Takes every path and method of `app`; Fastify's own parsing of bodies is out of the way. */
+  register(app: FastifyInstance): void {
+    app.removeAllContentTypeParsers()
+    app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+    app.all('/*', (request, reply) => {
+      reply.hijack()
+      return this.#answer(request.raw, reply.raw, request.id)
+    })
+    app.setNotFoundHandler((request, reply) => {
+      reply.hijack()
+      return this.#answer(request.raw, reply.raw, request.id)
+    })
+    app.setErrorHandler((error, request, reply) => {
+      reply.hijack()
+      return writeError(request.raw, reply.raw, toOciError(error))
+    })
+  }
+
+  /** Requests that are being answered. */
+  get running(): number {
+    return this.#requests
+  }
+
+  /** Requests that carry a body of an upload. */
+  get uploading(): number {
+    return this.#uploading
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
+    const began = performance.now()
+    const address = this.#options.addressOf(request)
+    const record: RequestRecord = { route: 'none', address, received: 0, sent: 0, promised: 0 }
+    this.#requests++
+    try {
+      await this.#run(request, response, record, id)
+    } catch (error) {
+      await this.#fail(request, response, record, error).catch(() => response.destroy())
+    } finally {
+      this.#requests--
+      this.#observe(request, response, record, { id, ms: performance.now() - began })
+    }
+  }
+
+  async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
+    const { backendFor, identify, limits, progress } = this.#options
+    const url = request.url ?? '/'
+    const mark = url.indexOf('?')
+    const route = parseRoute(mark < 0 ? url : url.slice(0, mark))
+    const query = new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1))
+    Object.assign(record, describe(route))
+    const { need, answer } = resolve(route, request.method ?? 'GET')
+    if (need !== 'open') await this.#admit(request, record, need, query, identify)
+    const ns = query.get('ns') || undefined
+    const backend = backendFor(ns)
+    if (!backend)
+      throw new OciError('NAME_UNKNOWN', { detail: { reason: 'ns names a registry that is not served here', ns: ns?.slice(0, 160) } })
+    if (ns !== undefined) response.setHeader('oci-namespace', ns)
+    const exchange: Exchange = {
+      request,
+      response,
+      query,
+      backend,
+      record,
+      limits,
+      signal: clientSignal(request, response),
+      place: { buffers: this.#buffers, progress },
+      audit: event => this.#audit(event, record, id)
+    }
+    await this.#bounded(request, route.endpoint, async () => answer(exchange, route as Route))
+  }
+
+  async #admit(
+    request: IncomingMessage,
+    record: RequestRecord,
+    need: Need,
+    query: URLSearchParams,
+    identify: GatewayOptions['identify']
+  ): Promise<void> {
+    const caller = await identify(request, record.address)
+    if (caller.user !== undefined) record.user = caller.user
+    caller.demand(need)
+    // A mount reads the blob from somewhere.
+    if (query.has('mount')) caller.demand('pull')
+  }
+
+  async #bounded(request: IncomingMessage, endpoint: Endpoint, task: () => Promise<void>): Promise<void> {
+    if ((endpoint !== 'upload' && endpoint !== 'uploads') || !hasBody(request)) return task()
+    if (this.#uploading >= this.#options.limits.uploads) {
+      throw new OciError('TOOMANYREQUESTS', { detail: { reason: 'limits.uploads is reached' }, headers: { 'retry-after': '1' } })
+    }
+    this.#uploading++
+    try {
+      await task()
+    } finally {
+      this.#uploading--
+    }
+  }
+
+  async #fail(request: IncomingMessage, response: ServerResponse, record: RequestRecord, error: unknown): Promise<void> {
+    if (error instanceof CutShortError) {
+      record.sent = error.sent
+      record.cut = error.reason
+      if (error.reason === 'source') record.error = error.cause
+      return
+    }
+    const told = toOciError(error)
+    const gone = response.destroyed || request.errored !== null
+    if (gone) record.cut = 'client'
+    else if (told.status >= 500) record.error = told.cause ?? told
+    await writeError(request, response, told)
+  }
+
+  #audit(event: AuditEvent, record: RequestRecord, request: string): void {
+    this.#options.log.info(
+      { audit: true, actor: record.user ?? 'anonymous', ...event, address: record.address, request },
+      'content changed'
+    )
+  }
+
+  #observe(request: IncomingMessage, response: ServerResponse, record: RequestRecord, { id, ms }: { id: string; ms: number }): void {
+    const { log, metrics } = this.#options
+    const { route, received, sent, promised, cut, error, ...about } = record
+    const method = request.method ?? ''
+    const known = response.headersSent
+    metrics.requests.inc({ route, method: methods.has(method) ? method : 'other', code: known ? response.statusCode : 'none' })
+    metrics.duration.observe({ route }, ms / 1000)
+    if (received > 0) metrics.received.inc({ route }, received)
+    if (sent > 0) metrics.sent.inc({ route }, sent)
+    if (cut !== undefined && promised > 0) metrics.cut.inc({ cause: cut })
+    const line = {
+      method,
+      route,
+      ...(route === 'none' ? { path: (request.url ?? '').split('?', 1)[0]?.slice(0, 256) } : {}),
+      ...about,
+      ...(known ? { status: response.statusCode } : {}),
+      ...(promised > 0 ? { sent, promised } : {}),
+      ...(received > 0 ? { received } : {}),
+      ...(cut === undefined ? {} : { cut }),
+      ms: Math.round(ms * 1000) / 1000,
+      agent: request.headers['user-agent'],
+      request: id
+    }
+    if (error !== undefined) log.error({ ...line, err: error }, 'request failed')
+    else log.info(line, 'request')
+  }
+}
+
+// A label's values are bounded; a client can send any method that the parser knows.
+const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+
+/** Requests that ask for `100 Continue` are answered when their body is wanted (RFC 9110 §10.1.1). */
+export function deferContinue(server: Server): void {
+  server.on('checkContinue', (request, response) => {
+    awaitingContinue.add(request)
+    server.emit('request', request, response)
+  })
+}

@@ -1,0 +1,75 @@
+import { OciError } from '../oci/errors.ts'
+import { type Name, parseTag, type Reference, referenceText } from '../oci/name.ts'
+import type { PutManifest } from '../oci/sink.ts'
+import { answerBytes, answerEmpty, type Exchange, sinkOf } from './exchange.ts'
+import { etagOf, noneMatch, setServed } from './headers.ts'
+import { receiveBody, receiveWhole } from './receive.ts'
+
+// The spec wants at least 10 (end-7b); each is a durable write.
+const mostTags = 100
+
+/** end-3: the manifest's bytes as they were pushed, whatever `Accept` says: other bytes would have another digest. */
+export async function getManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
+  const { request, response, record, backend, signal } = exchange
+  const served = await backend.getManifest(name, reference, { signal })
+  record.outcome = served.outcome
+  setServed(response, served)
+  const { descriptor, bytes } = served.value
+  const headers = { etag: etagOf(descriptor.digest), 'docker-content-digest': descriptor.digest, 'content-type': descriptor.mediaType }
+  record.digest = descriptor.digest
+  if (noneMatch(request.headers['if-none-match'], descriptor.digest)) return answerEmpty(exchange, 304, headers)
+  answerBytes(exchange, 200, headers, bytes)
+}
+
+/** end-3 HEAD. */
+export async function headManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
+  const { request, response, record, backend, signal } = exchange
+  const served = await backend.statManifest(name, reference, signal)
+  record.outcome = served.outcome
+  setServed(response, served)
+  const { mediaType, digest, size } = served.value
+  record.digest = digest
+  const headers = { etag: etagOf(digest), 'docker-content-digest': digest, 'content-type': mediaType }
+  if (noneMatch(request.headers['if-none-match'], digest)) return answerEmpty(exchange, 304, headers)
+  response.writeHead(200, { ...headers, 'content-length': size })
+  response.end()
+}
+
+/** end-7a, and end-7b with `?tag=`. */
+export async function putManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
+  const { request, response, record, query, place, limits } = exchange
+  const tags = query.getAll('tag').map(parseTag)
+  if (tags.length > mostTags)
+    throw new OciError('MANIFEST_INVALID', { status: 414, detail: { reason: `more than ${mostTags} tags at once` } })
+  const sink = sinkOf(exchange)
+  const body = receiveBody(request, response, place.progress, bytes => {
+    record.received += bytes
+  })
+  const bytes = await receiveWhole(request, body, limits.manifestBytes)
+  // Parameters are ignored, and media types are the same in any case (RFC 9110 §8.3.1).
+  const mediaType = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
+  const put = await sink.putManifest(name, reference, mediaType ? { mediaType, bytes } : { bytes }, tags)
+  record.digest = put.digest
+  auditPut(exchange, name, put)
+  // Node sends a list as one field a value, as the spec wants `OCI-Tag`.
+  if (tags.length > 0) response.setHeader('oci-tag', tags)
+  answerEmpty(exchange, 201, {
+    location: `/v2/${name}/manifests/${put.digest}`,
+    'docker-content-digest': put.digest,
+    ...(put.subject ? { 'oci-subject': put.subject } : {})
+  })
+}
+
+function auditPut({ audit }: Exchange, name: Name, { digest, tags }: PutManifest): void {
+  audit({ action: 'push', name, new: digest })
+  for (const { tag, old } of tags) audit({ action: 'tag', name, tag, new: digest, ...(old ? { old } : {}) })
+}
+
+/** end-9: by digest the manifest and its tags, by tag the tag only. */
+export async function deleteManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
+  const { digest, tags } = await sinkOf(exchange).deleteManifest(name, reference)
+  for (const tag of tags) exchange.audit({ action: 'delete', name, tag, old: digest })
+  if (reference.digest) exchange.audit({ action: 'delete', name, old: digest })
+  exchange.record.reference = referenceText(reference)
+  answerEmpty(exchange, 202)
+}

@@ -1,0 +1,82 @@
+/** What counts as progress: at least `bytes` in `per` ms. */
+export interface MinimumRate {
+  bytes: number
+  per: number
+}
+
+/** One body on its way. */
+export interface Watched {
+  /** So many bytes more have moved. */
+  moved(bytes: number): void
+  /** It is over. */
+  end(): void
+}
+
+interface Transfer {
+  moved: number
+  since: number
+  per: number
+  stalled: () => void
+}
+
+// The kernel buffers what is sent and tells of room only when about a third of its buffer, up to some MiB, is free: a slow but steady reader shows as long pauses.
+const pausesOfSenders = 4
+
+/** Ends bodies that make no progress. It measures progress, never the time that a body takes in all. */
+export class Progress {
+  readonly #rate: MinimumRate
+  readonly #now: () => number
+  readonly #transfers = new Set<Transfer>()
+  readonly #timer: NodeJS.Timeout
+
+  constructor(rate: MinimumRate, now: () => number = Date.now) {
+    this.#rate = rate
+    this.#now = now
+    this.#timer = setInterval(() => this.check(), Math.max(50, rate.per / 4))
+    this.#timer.unref()
+  }
+
+  /** A body that a client sends to us. `stalled` is called once if it is too slow. */
+  receiving(stalled: () => void): Watched {
+    return this.#watch(this.#rate.per, stalled)
+  }
+
+  /** A body that we send to a client. */
+  sending(stalled: () => void): Watched {
+    return this.#watch(this.#rate.per * pausesOfSenders, stalled)
+  }
+
+  #watch(per: number, stalled: () => void): Watched {
+    const transfer: Transfer = { moved: 0, since: this.#now(), per, stalled }
+    this.#transfers.add(transfer)
+    return {
+      moved: bytes => {
+        transfer.moved += bytes
+      },
+      end: () => void this.#transfers.delete(transfer)
+    }
+  }
+
+  /** Looks at all transfers; called by the timer. */
+  check(): void {
+    const now = this.#now()
+    for (const transfer of this.#transfers) {
+      if (now - transfer.since < transfer.per) continue
+      if (transfer.moved < this.#rate.bytes) {
+        this.#transfers.delete(transfer)
+        transfer.stalled()
+      }
+      transfer.moved = 0
+      transfer.since = now
+    }
+  }
+
+  /** How many bodies are on their way. */
+  get running(): number {
+    return this.#transfers.size
+  }
+
+  close(): void {
+    clearInterval(this.#timer)
+  }
+}

@@ -1,0 +1,147 @@
+import type { ServerResponse } from 'node:http'
+import type { Part } from '../oci/range.ts'
+import type { Body } from '../oci/source.ts'
+import type { Buffers } from './buffers.ts'
+import type { Progress } from './progress.ts'
+
+/** What all bodies that are sent share. */
+export interface SendPlace {
+  buffers: Buffers
+  progress: Progress
+}
+
+/** Why a response ended before its body was complete. */
+export type CutCause = 'client' | 'stalled' | 'source'
+
+/** The response ended short: the client has fewer bytes than Content-Length promised, and can tell. */
+export class CutShortError extends Error {
+  readonly reason: CutCause
+  readonly sent: number
+
+  constructor(reason: CutCause, sent: number, cause?: unknown) {
+    super(`the response was cut short after ${sent} bytes`, { cause })
+    this.name = 'CutShortError'
+    this.reason = reason
+    this.sent = sent
+  }
+}
+
+// A buffer that drains faster than this could be larger, one that drains slower than that should be smaller.
+const fast = 4
+const slow = 100
+const first = 64 * 1024
+const largest = 1024 * 1024
+
+/**
+ * Sends `part` of a body, read into pooled buffers: while one is on its way to the socket, the next is read. The head is written already. Closes the body, ends the
+ * response, and resolves to the bytes sent; rejects with a CutShortError after the connection was closed.
+ */
+export async function sendBody(place: SendPlace, response: ServerResponse, body: Body, part: Part): Promise<number> {
+  const transfer = new Transfer(place, response)
+  try {
+    await transfer.run(body, part)
+    response.end()
+    return part.length
+  } catch (error) {
+    response.destroy()
+    throw transfer.cut(error)
+  } finally {
+    transfer.end()
+    await body.close()
+  }
+}
+
+class Transfer {
+  readonly #buffers: Buffers
+  readonly #response: ServerResponse
+  readonly #watched: { moved(bytes: number): void; end(): void }
+  readonly #onClose: () => void
+  #interrupt: (error: Error) => void = () => {}
+  #gone: boolean
+  #stalled = false
+  #sent = 0
+  #size = first
+
+  constructor({ buffers, progress }: SendPlace, response: ServerResponse) {
+    this.#buffers = buffers
+    this.#response = response
+    buffers.enter()
+    this.#watched = progress.sending(() => {
+      this.#stalled = true
+      response.destroy()
+    })
+    this.#gone = response.destroyed
+    // A write to a connection that is gone may never call back.
+    this.#onClose = () => {
+      this.#gone = true
+      this.#interrupt(new ClosedError())
+    }
+    response.once('close', this.#onClose)
+  }
+
+  async run(body: Body, part: Part): Promise<void> {
+    let writing: Promise<void> | undefined
+    for (let done = 0; done < part.length; ) {
+      const buffer = this.#buffers.take(this.#size)
+      let read: number
+      try {
+        read = await body.readInto(buffer.subarray(0, Math.min(buffer.length, part.length - done)), part.offset + done)
+        if (read === 0) throw new Error(`the source ended after ${done} of ${part.length} bytes`)
+        await writing
+      } catch (error) {
+        this.#buffers.give(buffer)
+        throw error
+      }
+      done += read
+      writing = this.#write(buffer, read)
+      writing.catch(() => {})
+    }
+    await writing
+  }
+
+  async #write(buffer: Buffer, length: number): Promise<void> {
+    const began = performance.now()
+    try {
+      await this.#flush(buffer.subarray(0, length))
+    } catch (error) {
+      this.#buffers.drop(buffer)
+      throw error
+    }
+    this.#buffers.give(buffer)
+    this.#sent += length
+    this.#watched.moved(length)
+    const took = performance.now() - began
+    if (took < fast && length === buffer.length) this.#size = Math.min(this.#size * 4, largest)
+    else if (took > slow) this.#size = Math.max(this.#size / 4, first)
+  }
+
+  #flush(chunk: Buffer): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#gone) return reject(new ClosedError())
+      this.#interrupt = reject
+      this.#response.write(chunk, error => (error ? reject(error) : resolve()))
+    })
+  }
+
+  cut(error: unknown): CutShortError {
+    const gone = error instanceof ClosedError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_STREAM') || isReset(error)
+    return new CutShortError(this.#stalled ? 'stalled' : gone ? 'client' : 'source', this.#sent, error)
+  }
+
+  end(): void {
+    this.#response.off('close', this.#onClose)
+    this.#watched.end()
+    this.#buffers.leave()
+  }
+}
+
+class ClosedError extends Error {
+  constructor() {
+    super('the connection was closed')
+  }
+}
+
+function isReset(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code
+  return code === 'ECONNRESET' || code === 'EPIPE' || code === 'ECANCELED' || code === 'ECONNABORTED'
+}

@@ -1,0 +1,117 @@
+import { type Algorithm, canonical, type Digest, isAlgorithm, parseDigest } from '../oci/digest.ts'
+import { OciError } from '../oci/errors.ts'
+import { isName, type Name } from '../oci/name.ts'
+import { parseChunkRange } from '../oci/range.ts'
+import type { SessionId, UploadSession } from '../oci/sink.ts'
+import { answerEmpty, type Exchange, sinkOf } from './exchange.ts'
+import { contentRangeOfUpload } from './headers.ts'
+import { hasBody, receiveBody } from './receive.ts'
+
+/** end-4a, end-4b, end-4c and end-11: starts a session, takes a whole blob at once, or mounts one. */
+export async function startUpload(exchange: Exchange, name: Name): Promise<void> {
+  const { query } = exchange
+  const mount = query.get('mount')
+  if (mount !== null) {
+    const digest = parseDigest(mount)
+    if (await mounted(exchange, name, digest)) return blobCreated(exchange, name, digest)
+  }
+  const digest = mount === null ? optional(query.get('digest'), parseDigest) : undefined
+  const session = await sinkOf(exchange).startUpload(name, algorithm(exchange, digest))
+  exchange.record.session = session.id
+  if (digest === undefined) return uploadAccepted(exchange, name, session)
+  await appendBody(exchange, session)
+  await finish(exchange, name, session, digest)
+}
+
+async function mounted(exchange: Exchange, name: Name, digest: Digest): Promise<boolean> {
+  const from = exchange.query.get('from')
+  if (from !== null && from !== '' && !isName(from)) return false
+  return sinkOf(exchange).mountBlob(name, digest, from ? (from as Name) : undefined)
+}
+
+function algorithm({ query }: Exchange, digest: Digest | undefined): Algorithm {
+  const asked = query.get('digest-algorithm') ?? digest?.split(':', 1)[0] ?? canonical
+  if (isAlgorithm(asked)) return asked
+  throw new OciError('DIGEST_INVALID', {
+    detail: { reason: 'digest-algorithm is neither sha256 nor sha512', algorithm: asked.slice(0, 160) }
+  })
+}
+
+/** end-13: where a session stands. */
+export async function getUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
+  const session = await sinkOf(exchange).resumeUpload(name, id)
+  answerEmpty(exchange, 204, sessionHeaders(name, session))
+}
+
+/** end-5: a chunk, in order, or a stream. */
+export async function patchUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
+  const session = await sinkOf(exchange).resumeUpload(name, id)
+  await appendBody(exchange, session)
+  uploadAccepted(exchange, name, session)
+}
+
+/** end-6: the last chunk, if any, and the digest of the whole. */
+export async function putUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
+  const given = exchange.query.get('digest')
+  if (given === null) throw new OciError('DIGEST_INVALID', { detail: { reason: 'the query has no digest' } })
+  const digest = parseDigest(given)
+  const session = await sinkOf(exchange).resumeUpload(name, id)
+  await appendBody(exchange, session)
+  await finish(exchange, name, session, digest)
+}
+
+/** end-14. */
+export async function deleteUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
+  await (await sinkOf(exchange).resumeUpload(name, id)).cancel()
+  answerEmpty(exchange, 204)
+}
+
+async function appendBody(exchange: Exchange, session: UploadSession): Promise<void> {
+  const { request, response, record, place, signal } = exchange
+  const expect = expectation(request.headers)
+  if (!hasBody(request) && expect.offset === undefined) return
+  const body = receiveBody(request, response, place.progress, bytes => {
+    record.received += bytes
+  })
+  await session.append(body, expect, signal)
+}
+
+function expectation(headers: Exchange['request']['headers']): { offset?: number; length?: number } {
+  const field = headers['content-range']
+  if (field === undefined) return {}
+  const range = parseChunkRange(field)
+  if (!range)
+    throw new OciError('BLOB_UPLOAD_INVALID', {
+      detail: { reason: 'Content-Range is not <start>-<end>', contentRange: field.slice(0, 160) }
+    })
+  const length = headers['content-length']
+  if (length !== undefined && Number(length) !== range.length) {
+    throw new OciError('SIZE_INVALID', {
+      detail: { reason: 'Content-Range and Content-Length differ', contentRange: field, contentLength: length }
+    })
+  }
+  return range
+}
+
+async function finish(exchange: Exchange, name: Name, session: UploadSession, digest: Digest): Promise<void> {
+  await session.finish(digest)
+  blobCreated(exchange, name, digest)
+}
+
+function blobCreated(exchange: Exchange, name: Name, digest: Digest): void {
+  exchange.record.digest = digest
+  exchange.audit({ action: 'push', name, new: digest })
+  answerEmpty(exchange, 201, { location: `/v2/${name}/blobs/${digest}`, 'docker-content-digest': digest })
+}
+
+function uploadAccepted(exchange: Exchange, name: Name, session: UploadSession): void {
+  answerEmpty(exchange, 202, sessionHeaders(name, session))
+}
+
+function sessionHeaders(name: Name, { id, offset }: UploadSession): Record<string, string> {
+  return { location: `/v2/${name}/blobs/uploads/${id}`, range: contentRangeOfUpload(offset), 'docker-upload-uuid': id }
+}
+
+function optional<T>(text: string | null, parse: (text: string) => T): T | undefined {
+  return text === null ? undefined : parse(text)
+}

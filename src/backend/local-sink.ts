@@ -1,0 +1,105 @@
+import type { Content } from '../content/content.ts'
+import { isNonDistributable } from '../oci/descriptor.ts'
+import { type Algorithm, algorithmOf, type Digest, digestOf } from '../oci/digest.ts'
+import { OciError } from '../oci/errors.ts'
+import { type ParsedManifest, parseManifest, readManifest } from '../oci/manifest.ts'
+import type { Name, Reference, Tag } from '../oci/name.ts'
+import type { PutManifest, SessionId, Sink, UploadSession } from '../oci/sink.ts'
+import { unknownBlob, unknownManifest } from './find.ts'
+
+// Checks that run side by side; an image has some tens of layers.
+const concurrentChecks = 8
+
+/** Pushes go into what is stored. */
+export class LocalSink implements Sink {
+  readonly #content: Content
+
+  constructor(content: Content) {
+    this.#content = content
+  }
+
+  startUpload(name: Name, algorithm?: Algorithm): Promise<UploadSession> {
+    return this.#content.uploads.start(name, algorithm)
+  }
+
+  resumeUpload(name: Name, id: SessionId): Promise<UploadSession> {
+    return this.#content.uploads.resume(name, id)
+  }
+
+  async mountBlob(name: Name, digest: Digest, from?: Name): Promise<boolean> {
+    const { blobs, commit } = this.#content
+    // Rights are the same for all repositories, so that a blob may be found in any of them ("automatic content discovery").
+    const found = from === undefined ? await blobs.stored(digest) : (await blobs.stat(from, digest)) !== undefined
+    if (!found) return false
+    await commit.linkBlob(name, digest)
+    // Through the new link the blob is checked like any other; a damaged one is to be pushed anew.
+    if ((await blobs.stat(name, digest)) !== undefined) return true
+    await commit.unlinkBlob(name, digest)
+    return false
+  }
+
+  async putManifest(
+    name: Name,
+    reference: Reference,
+    { mediaType, bytes }: { mediaType?: string; bytes: Uint8Array },
+    tags: readonly Tag[]
+  ): Promise<PutManifest> {
+    const parsed = parseManifest(bytes, mediaType)
+    const actual = digestOf(bytes, reference.digest && algorithmOf(reference.digest))
+    if (reference.digest !== undefined && reference.digest !== actual) {
+      throw new OciError('DIGEST_INVALID', { detail: { reason: 'the manifest has another digest', provided: reference.digest, actual } })
+    }
+    await this.#checkContent(name, parsed)
+    const subject = parsed.subject?.digest
+    const all = reference.tag === undefined ? tags : [reference.tag, ...tags]
+    const set = await this.#content.commit.manifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
+    return { digest: actual, tags: set, ...(subject ? { subject } : {}) }
+  }
+
+  // A manifest is accepted when everything it needs can be read from the same repository; its subject may come later (distribution-spec, "Push").
+  async #checkContent(name: Name, { blobs, manifests }: ParsedManifest): Promise<void> {
+    const content = this.#content
+    const needed = [
+      ...blobs
+        .filter(each => !isNonDistributable(each.mediaType))
+        .map(each => ({ ...each, size: () => content.blobs.stat(name, each.digest), expected: each.size })),
+      ...manifests.map(each => ({
+        ...each,
+        size: async () => (await content.manifests.get(name, each.digest))?.descriptor.size,
+        expected: each.size
+      }))
+    ]
+    const missing: string[] = []
+    for (let at = 0; at < needed.length; at += concurrentChecks) {
+      await Promise.all(
+        needed.slice(at, at + concurrentChecks).map(async ({ digest, size, expected }) => {
+          const stored = await size()
+          if (stored === undefined) missing.push(digest)
+          else if (stored !== expected)
+            throw new OciError('SIZE_INVALID', { detail: { reason: 'the descriptor has another size', digest, expected, stored } })
+        })
+      )
+    }
+    if (missing.length > 0) throw new OciError('MANIFEST_BLOB_UNKNOWN', { detail: { missing } })
+  }
+
+  async deleteBlob(name: Name, digest: Digest): Promise<void> {
+    if ((await this.#content.blobs.linked(name, digest)) === undefined) throw unknownBlob(name, digest)
+    await this.#content.commit.unlinkBlob(name, digest)
+  }
+
+  async deleteManifest(name: Name, reference: Reference): Promise<{ digest: Digest; tags: Tag[] }> {
+    if (reference.tag !== undefined) {
+      const digest = await this.#content.commit.removeTag(name, reference.tag)
+      if (digest !== undefined) return { digest, tags: [reference.tag] }
+      throw await unknownManifest(this.#content, name, reference)
+    }
+    const { digest } = reference
+    const { manifests, commit } = this.#content
+    // A damaged manifest can be deleted too; only its bytes would tell the subject.
+    if (!(await manifests.linked(name, digest))) throw await unknownManifest(this.#content, name, reference)
+    const manifest = await manifests.get(name, digest)
+    const subject = manifest && readManifest(manifest.bytes)?.subject?.digest
+    return { digest, tags: await commit.removeManifest(name, digest, subject) }
+  }
+}

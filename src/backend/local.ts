@@ -1,0 +1,62 @@
+import type { Content } from '../content/content.ts'
+import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import { OciError } from '../oci/errors.ts'
+import type { Name, Reference } from '../oci/name.ts'
+import type { RangeRequest } from '../oci/range.ts'
+import type { Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
+import type { Backend } from './backend.ts'
+import { findManifest, unknownBlob } from './find.ts'
+import { LocalSink } from './local-sink.ts'
+
+/** What is stored is the authoritative copy. */
+export class Local implements Backend {
+  readonly mode = 'Local'
+  readonly sink: LocalSink
+  readonly #content: Content
+
+  constructor(content: Content) {
+    this.#content = content
+    this.sink = new LocalSink(content)
+  }
+
+  async statBlob(name: Name, digest: Digest): Promise<Served<Descriptor>> {
+    const size = await this.#content.blobs.stat(name, digest)
+    if (size === undefined) throw unknownBlob(name, digest)
+    return hit({ mediaType: mediaTypes.blob, digest, size })
+  }
+
+  async openBlob(name: Name, digest: Digest, { range }: { range?: RangeRequest }): Promise<Served<OpenBlob>> {
+    const blob = await this.#content.blobs.open(name, digest, range)
+    if (!blob) throw unknownBlob(name, digest)
+    return hit(blob)
+  }
+
+  async statManifest(name: Name, reference: Reference): Promise<Served<Descriptor>> {
+    return hit((await findManifest(this.#content, name, reference)).descriptor)
+  }
+
+  async getManifest(name: Name, reference: Reference): Promise<Served<Manifest>> {
+    const manifest = await findManifest(this.#content, name, reference)
+    // Whoever reads a manifest asks for its blobs next.
+    this.#content.sizes.learn(manifest.descriptor.digest, manifest.bytes)
+    return hit(manifest)
+  }
+
+  async listTags(name: Name, page: PageRequest): Promise<Served<Page<string>>> {
+    if (!(await this.#content.names.has(name))) throw new OciError('NAME_UNKNOWN', { detail: { name } })
+    return hit(await this.#content.tags.list(name, page))
+  }
+
+  async listReferrers(name: Name, subject: Digest, want: PageRequest & { artifactType?: string }): Promise<Served<Page<Descriptor>>> {
+    return hit(await this.#content.referrers.list(name, subject, want))
+  }
+
+  async listNames(page: PageRequest): Promise<Served<Page<string>>> {
+    return hit(await this.#content.names.list(page))
+  }
+}
+
+function hit<T>(value: T): Served<T> {
+  return { value, outcome: 'hit' }
+}

@@ -1,0 +1,42 @@
+import type { Storage } from '../../storage/storage.ts'
+import { Blobs } from './blobs.ts'
+import { Commit } from './commit.ts'
+import { type Damage, Links } from './links.ts'
+import { Manifests } from './manifests.ts'
+import { Names } from './names.ts'
+import { Referrers } from './referrers.ts'
+import { Sizes } from './sizes.ts'
+import { Tags } from './tags.ts'
+import { Uploads } from './uploads.ts'
+
+/** What is stored, as repositories: one for the process, whatever mode it is in. */
+export interface Content {
+  blobs: Blobs
+  manifests: Manifests
+  tags: Tags
+  names: Names
+  referrers: Referrers
+  uploads: Uploads
+  sizes: Sizes
+  commit: Commit
+}
+
+/** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. */
+export function openContent(storage: Storage, damaged: Damage): Content {
+  const links = new Links(storage, damaged)
+  const manifests = new Manifests(storage, links, damaged)
+  const sizes = new Sizes(manifests)
+  const tags = new Tags(storage, links)
+  const names = new Names(storage)
+  const commit = new Commit(storage, links, manifests, tags, sizes)
+  return {
+    blobs: new Blobs(storage, links, sizes, damaged),
+    manifests,
+    tags,
+    names,
+    referrers: new Referrers(storage, manifests, tags),
+    uploads: new Uploads(storage, commit, names),
+    sizes,
+    commit
+  }
+}

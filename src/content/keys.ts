@@ -1,0 +1,72 @@
+/**
+ * Where content lies: the tree that CNCF Distribution writes, so that its directories and buckets can be opened in place.
+ *
+ *   docker/registry/v2/
+ *     blobs/<algorithm>/<first two of encoded>/<encoded>/data     the bytes, shared by all repositories
+ *     repositories/<name>/
+ *       _layers/<algorithm>/<encoded>/link                        this name may read that blob
+ *       _manifests/revisions/<algorithm>/<encoded>/link           this name has that manifest
+ *       _manifests/tags/<tag>/current/link                        a digest
+ *       _manifests/tags/<tag>/index/<algorithm>/<encoded>/link    every digest the tag ever had
+ *       _uploads/<session>/data, startedat                        not yet content
+ *       _referrers/<subject>/<digest>/link                        ours: an index that can be rebuilt from the manifests
+ *
+ * A link is a file that holds a digest. A component of a name cannot begin with `_`. A digest as part of a path is `<algorithm>/<encoded>`.
+ */
+import type { Key } from '../../storage/storage.ts'
+import { algorithmOf, type Digest, encodedOf, isDigest } from '../oci/digest.ts'
+import type { Name, Tag } from '../oci/name.ts'
+import type { SessionId } from '../oci/sink.ts'
+
+const top = 'docker/registry/v2'
+
+/** Below it, one prefix a repository. */
+export const repositories: Key = `${top}/repositories`
+
+const path = (digest: Digest): string => `${algorithmOf(digest)}/${encodedOf(digest)}`
+
+/** All of one repository. */
+export const repository = (name: Name | string): Key => `${repositories}/${name}`
+
+/** The bytes of a digest. */
+export const blob = (digest: Digest): Key => {
+  const encoded = encodedOf(digest)
+  return `${top}/blobs/${algorithmOf(digest)}/${encoded.slice(0, 2)}/${encoded}/data`
+}
+
+/** What of a repository may be read as blobs. */
+export const layers = (name: Name): Key => `${repository(name)}/_layers`
+/** The link that lets `name` read a blob. */
+export const layer = (name: Name, digest: Digest): Key => `${layers(name)}/${path(digest)}/link`
+
+/** The manifests of a repository. */
+export const revisions = (name: Name): Key => `${repository(name)}/_manifests/revisions`
+/** The link that says that `name` has a manifest. */
+export const revision = (name: Name, digest: Digest): Key => `${revisions(name)}/${path(digest)}/link`
+
+/** Below it, one prefix a tag. */
+export const tags = (name: Name): Key => `${repository(name)}/_manifests/tags`
+/** The link to what a tag names. */
+export const tag = (name: Name, each: Tag): Key => `${tags(name)}/${each}/current/link`
+/** Every digest that a tag ever had. */
+export const tagIndex = (name: Name, each: Tag): Key => `${tags(name)}/${each}/index`
+/** The link of one of them. */
+export const tagIndexEntry = (name: Name, each: Tag, digest: Digest): Key => `${tagIndex(name, each)}/${path(digest)}/link`
+
+/** Below it, one prefix an upload session. */
+export const uploads = (name: Name): Key => `${repository(name)}/_uploads`
+/** The bytes of an upload session. */
+export const upload = (name: Name, session: SessionId): Key => `${uploads(name)}/${session}/data`
+/** When an upload session began, in RFC 3339. */
+export const uploadStarted = (name: Name, session: SessionId): Key => `${uploads(name)}/${session}/startedat`
+
+/** The manifests of a repository that have `subject` as their subject. */
+export const referrers = (name: Name, subject: Digest): Key => `${repository(name)}/_referrers/${path(subject)}`
+/** The link of one of them. */
+export const referrer = (name: Name, subject: Digest, digest: Digest): Key => `${referrers(name, subject)}/${path(digest)}/link`
+
+/** The digest that `<algorithm>/<encoded>` spells. */
+export function digestOfPath(algorithm: string, encoded: string): Digest | undefined {
+  const digest = `${algorithm}:${encoded}`
+  return isDigest(digest) ? digest : undefined
+}

@@ -1,0 +1,76 @@
+import { LRUCache } from 'lru-cache'
+import type { Key, Storage } from '../../storage/storage.ts'
+import { algorithmOf, type Digest, isDigest } from '../oci/digest.ts'
+
+// 50,000 links of about 250 bytes: what a control plane's platform has, several times over.
+const remembered = 50_000
+
+/** What a damaged object is reported to; the key says which. */
+export type Damage = (key: Key, reason: string) => void
+
+/**
+ * The small files that hold a digest. Read once and remembered: this process owns the storage and every change goes through here, so that memory never says
+ * "exists" of what was removed.
+ */
+export class Links {
+  readonly #storage: Storage
+  readonly #damaged: Damage
+  readonly #cache = new LRUCache<Key, Digest>({ max: remembered })
+  // Counts changes, so that a read that began before one is not remembered after it.
+  #changes = 0
+
+  constructor(storage: Storage, damaged: Damage) {
+    this.#storage = storage
+    this.#damaged = damaged
+  }
+
+  /**
+   * The digest in the link. `of` is the digest that the key spells: the content counts (Distribution keeps what was pushed by sha512 under the sha256 that it
+   * computed), but within one algorithm the two have to agree. A damaged link is reported and is as good as none.
+   */
+  async read(key: Key, of?: Digest): Promise<Digest | undefined> {
+    const known = this.#cache.get(key)
+    if (known) return known
+    const changes = this.#changes
+    const text = (await this.#storage.get(key).catch(tooLarge))?.toString('latin1').trim()
+    if (text === undefined) return undefined
+    if (!isDigest(text)) {
+      this.#damaged(key, 'the link holds no digest')
+      return undefined
+    }
+    if (of !== undefined && algorithmOf(of) === algorithmOf(text) && of !== text) {
+      this.#damaged(key, 'the link holds another digest than its name')
+      return undefined
+    }
+    if (changes === this.#changes) this.#cache.set(key, text)
+    return text
+  }
+
+  /** Durable when it resolves. */
+  async write(key: Key, digest: Digest): Promise<void> {
+    await this.#storage.put(key, Buffer.from(digest))
+    this.#changes++
+    this.#cache.set(key, digest)
+  }
+
+  /** Removes links, and below `under` what became empty. */
+  async remove(keys: readonly Key[], under: Key): Promise<void> {
+    this.#forget(keys)
+    try {
+      await this.#storage.remove(keys, under)
+    } finally {
+      this.#forget(keys)
+    }
+  }
+
+  #forget(keys: readonly Key[]): void {
+    this.#changes++
+    for (const key of keys) this.#cache.delete(key)
+  }
+}
+
+// A link of more than 64 KiB is no link.
+function tooLarge(error: NodeJS.ErrnoException): Buffer {
+  if (error.code === 'EFBIG') return Buffer.alloc(0)
+  throw error
+}

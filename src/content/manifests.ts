@@ -1,0 +1,79 @@
+import { LRUCache } from 'lru-cache'
+import type { Storage } from '../../storage/storage.ts'
+import { algorithmOf, type Digest, digestOf } from '../oci/digest.ts'
+import { mediaTypeOf } from '../oci/manifest.ts'
+import type { Name } from '../oci/name.ts'
+import type { Manifest } from '../oci/source.ts'
+import * as keys from './keys.ts'
+import type { Damage, Links } from './links.ts'
+
+// Bytes of manifests kept in memory; a platform has some thousand of about 2 KiB.
+const remembered = 32 * 1024 * 1024
+// What is stored may have been pushed under a larger limit than the one in force; past this it is no manifest.
+const longest = 32 * 1024 * 1024
+
+/** Manifests by digest: read and verified once, then from memory. */
+export class Manifests {
+  readonly #storage: Storage
+  readonly #links: Links
+  readonly #damaged: Damage
+  readonly #cache = new LRUCache<Digest, Manifest>({ maxSize: remembered, sizeCalculation: ({ bytes }) => bytes.length + 512 })
+
+  constructor(storage: Storage, links: Links, damaged: Damage) {
+    this.#storage = storage
+    this.#links = links
+    this.#damaged = damaged
+  }
+
+  /** The digest under which a manifest of `name` lies, whether or not its bytes are sound. */
+  linked(name: Name, digest: Digest): Promise<Digest | undefined> {
+    return this.#links.read(keys.revision(name, digest), digest)
+  }
+
+  /** The manifest that `name` has under `digest`. */
+  async get(name: Name, digest: Digest): Promise<Manifest | undefined> {
+    const target = await this.linked(name, digest)
+    if (!target) return undefined
+    const manifest = await this.#load(target)
+    if (!manifest || target === digest) return manifest
+    // Distribution's link from a sha512 to the sha256 under which it lies: cheap to verify, so nothing is taken on trust.
+    if (digestOf(manifest.bytes, algorithmOf(digest)) === digest) return { ...manifest, descriptor: { ...manifest.descriptor, digest } }
+    this.#damaged(keys.revision(name, digest), 'the link leads to other bytes than its name')
+    return undefined
+  }
+
+  async #load(digest: Digest): Promise<Manifest | undefined> {
+    const known = this.#cache.get(digest)
+    if (known) return known
+    const key = keys.blob(digest)
+    const bytes = await this.#storage.get(key, longest).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'EFBIG') return Buffer.alloc(0)
+      throw error
+    })
+    if (bytes && digestOf(bytes, algorithmOf(digest)) === digest) return this.remember(digest, bytes)
+    this.#damaged(key, bytes ? 'the bytes are not those of the digest' : 'a manifest has no bytes')
+    return undefined
+  }
+
+  /** Keeps verified bytes in memory. */
+  remember(digest: Digest, bytes: Uint8Array): Manifest {
+    const manifest = { descriptor: { mediaType: mediaTypeOf(bytes), digest, size: bytes.length }, bytes }
+    this.#cache.set(digest, manifest)
+    return manifest
+  }
+
+  /** All digests under which `name` has a manifest. */
+  async *list(name: Name): AsyncIterable<Digest> {
+    yield* listDigests(this.#storage, keys.revisions(name))
+  }
+}
+
+/** The digests that are spelled by the prefixes `<algorithm>/<encoded>` below `prefix`, ordered. */
+export async function* listDigests(storage: Storage, prefix: string): AsyncIterable<Digest> {
+  for await (const algorithm of storage.walk(prefix)) {
+    for await (const encoded of storage.walk(algorithm.key)) {
+      const digest = keys.digestOfPath(algorithm.name, encoded.name)
+      if (digest) yield digest
+    }
+  }
+}

@@ -1,0 +1,63 @@
+import type { Storage } from '../../storage/storage.ts'
+import type { Digest } from '../oci/digest.ts'
+import { isTag, type Name, type Tag } from '../oci/name.ts'
+import type { Page, PageRequest } from '../oci/source.ts'
+import * as keys from './keys.ts'
+import type { Links } from './links.ts'
+
+/** The tags of a repository. */
+export class Tags {
+  readonly #storage: Storage
+  readonly #links: Links
+
+  constructor(storage: Storage, links: Links) {
+    this.#storage = storage
+    this.#links = links
+  }
+
+  /** The digest that a tag names. */
+  resolve(name: Name, tag: Tag): Promise<Digest | undefined> {
+    return this.#links.read(keys.tag(name, tag))
+  }
+
+  /** In byte order, which puts upper case before lower case ("ASCIIbetical"). */
+  async list(name: Name, { n, last }: PageRequest): Promise<Page<Tag>> {
+    return takePage(this.#all(name, last), n)
+  }
+
+  async *#all(name: Name, after?: string): AsyncIterable<Tag> {
+    for await (const entry of this.#storage.walk(keys.tags(name), after)) {
+      if (entry.kind === 'prefix' && isTag(entry.name)) yield entry.name
+    }
+  }
+
+  /** All tags that name `digest`. */
+  async pointingAt(name: Name, digest: Digest): Promise<Tag[]> {
+    const found: Tag[] = []
+    for await (const tag of this.#all(name)) {
+      if ((await this.resolve(name, tag)) === digest) found.push(tag)
+    }
+    return found
+  }
+
+  /** Everything that is stored of a tag: the link to what it names first, so that a removal that breaks off has removed the tag. */
+  async keysOf(name: Name, tag: Tag): Promise<string[]> {
+    const found = [keys.tag(name, tag)]
+    for await (const algorithm of this.#storage.walk(keys.tagIndex(name, tag))) {
+      for await (const encoded of this.#storage.walk(algorithm.key)) found.push(`${encoded.key}/link`)
+    }
+    return found
+  }
+}
+
+/** The first `n` of an ordered list, and where to go on if there is more (distribution-spec, "Listing Tags": `n=0` is an empty list without a next). */
+export async function takePage<T extends string>(all: AsyncIterable<T>, n: number | undefined): Promise<Page<T>> {
+  const items: T[] = []
+  if (n === 0) return { items }
+  for await (const each of all) {
+    const next = items.at(-1)
+    if (items.length === n && next !== undefined) return { items, next }
+    items.push(each)
+  }
+  return { items }
+}

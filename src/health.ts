@@ -1,0 +1,21 @@
+import { randomUUID } from 'node:crypto'
+import { ownPrefix } from '../storage/filesystem.ts'
+import type { Storage } from '../storage/storage.ts'
+
+/** Rejects unless the medium answers; what can be asked of it without its content. */
+export async function checkReadable(storage: Storage): Promise<void> {
+  await storage.usage()
+}
+
+// A block: a full disk still takes an empty file.
+const probe = Buffer.alloc(4096)
+
+/** Rejects unless the medium takes bytes. Tried for real: free space is no promise where quotas, inodes or a read-only mount decide. */
+export async function checkWritable(storage: Storage): Promise<void> {
+  const writer = await storage.create(`${ownPrefix}/tmp/${randomUUID()}`)
+  try {
+    await writer.write([probe])
+  } finally {
+    await writer.discard()
+  }
+}

@@ -1,0 +1,24 @@
+import type { Digest } from './digest.ts'
+
+/** What points at content (image-spec, "OCI Content Descriptors"): media type, digest, size in bytes. */
+export interface Descriptor {
+  mediaType: string
+  digest: Digest
+  size: number
+  artifactType?: string
+  annotations?: Readonly<Record<string, string>>
+}
+
+/** The media types that this registry knows by name. */
+export const mediaTypes = {
+  ociManifest: 'application/vnd.oci.image.manifest.v1+json',
+  ociIndex: 'application/vnd.oci.image.index.v1+json',
+  dockerManifest: 'application/vnd.docker.distribution.manifest.v2+json',
+  dockerList: 'application/vnd.docker.distribution.manifest.list.v2+json',
+  blob: 'application/octet-stream'
+} as const
+
+/** Layers that a registry need not hold: their descriptors carry URLs of their own (image-spec, "Non-Distributable Layers"; Docker's foreign layers). */
+export function isNonDistributable(mediaType: string): boolean {
+  return mediaType.startsWith('application/vnd.oci.image.layer.nondistributable.') || mediaType.includes('.image.rootfs.foreign.')
+}

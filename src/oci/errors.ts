@@ -1,0 +1,55 @@
+/** The error codes of the distribution-spec ("Error Codes"), and three of ours for answers of 500 and above, which the spec leaves open. */
+export type ErrorCode = keyof typeof table
+
+/** What the answer says about itself; `message` is fixed per code, the particulars go into `detail`. */
+export interface ErrorAnswer {
+  status: number
+  message: string
+}
+
+const table = {
+  BLOB_UNKNOWN: { status: 404, message: 'blob unknown to registry' },
+  BLOB_UPLOAD_INVALID: { status: 400, message: 'blob upload invalid' },
+  BLOB_UPLOAD_UNKNOWN: { status: 404, message: 'blob upload unknown to registry' },
+  DIGEST_INVALID: { status: 400, message: 'provided digest did not match uploaded content' },
+  MANIFEST_BLOB_UNKNOWN: { status: 404, message: 'manifest references a manifest or blob unknown to registry' },
+  MANIFEST_INVALID: { status: 400, message: 'manifest invalid' },
+  MANIFEST_UNKNOWN: { status: 404, message: 'manifest unknown to registry' },
+  NAME_INVALID: { status: 400, message: 'invalid repository name' },
+  NAME_UNKNOWN: { status: 404, message: 'repository name not known to registry' },
+  SIZE_INVALID: { status: 400, message: 'provided length did not match content length' },
+  UNAUTHORIZED: { status: 401, message: 'authentication required' },
+  DENIED: { status: 403, message: 'requested access to the resource is denied' },
+  UNSUPPORTED: { status: 405, message: 'the operation is unsupported' },
+  TOOMANYREQUESTS: { status: 429, message: 'too many requests' },
+  UNKNOWN: { status: 500, message: 'unknown error' },
+  UNAVAILABLE: { status: 503, message: 'service unavailable' },
+  INSUFFICIENT_STORAGE: { status: 507, message: 'the registry cannot store more' }
+} as const satisfies Record<string, ErrorAnswer>
+
+/** What a client reads: one code of the table, and particulars. Everything else that is thrown is an operator's matter and becomes UNKNOWN. */
+export class OciError extends Error {
+  readonly code: ErrorCode
+  readonly status: number
+  readonly detail: unknown
+  /** Further header fields of the answer, e.g. `Retry-After` or `WWW-Authenticate`. */
+  readonly headers: Readonly<Record<string, string>>
+
+  constructor(
+    code: ErrorCode,
+    options: { detail?: unknown; status?: number; headers?: Readonly<Record<string, string>>; cause?: unknown } = {}
+  ) {
+    super(table[code].message, { cause: options.cause })
+    this.name = 'OciError'
+    this.code = code
+    this.status = options.status ?? table[code].status
+    this.detail = options.detail
+    this.headers = options.headers ?? {}
+  }
+
+  /** The body of the answer (distribution-spec, "Error Codes"). */
+  toJSON(): { errors: [{ code: ErrorCode; message: string; detail?: unknown }] } {
+    const detail = this.detail === undefined ? {} : { detail: this.detail }
+    return { errors: [{ code: this.code, message: this.message, ...detail }] }
+  }
+}

@@ -1,0 +1,67 @@
+import type { Descriptor } from './descriptor.ts'
+import type { Algorithm, Digest } from './digest.ts'
+import type { Name, Reference, Tag } from './name.ts'
+
+/** An upload session's identity: a UUID. Made only by `parseSessionId`. */
+export type SessionId = string & { readonly [session]: true }
+declare const session: unique symbol
+
+const sessions = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/
+
+/** `text` as a session's identity; undefined otherwise. */
+export function parseSessionId(text: string): SessionId | undefined {
+  return sessions.test(text) ? (text as SessionId) : undefined
+}
+
+/** One blob on its way in (distribution-spec, "Pushing blobs"). `offset` is how many bytes have arrived. */
+export interface UploadSession {
+  readonly id: SessionId
+  readonly offset: number
+  /**
+   * Appends a body and resolves to the new offset. `expect.offset` that is not the session's is an UploadOffsetError; a body that is not `expect.length` long is
+   * SIZE_INVALID and leaves the session as it was. If the body breaks off, what arrived stays and the session can be resumed.
+   */
+  append(body: AsyncIterable<Uint8Array>, expect: { offset?: number; length?: number }, signal: AbortSignal): Promise<number>
+  /** Verifies and publishes. Another digest than the bytes' is DIGEST_INVALID, and nothing is left behind. */
+  finish(digest: Digest): Promise<Descriptor>
+  /** Ends the session and frees its bytes. */
+  cancel(): Promise<void>
+}
+
+/** What was pushed and what it replaced, for the answer and for the audit log. */
+export interface PutManifest {
+  digest: Digest
+  /** The manifest's subject, for `OCI-Subject`. */
+  subject?: Digest
+  /** Each tag that was set, with the digest that it had before. */
+  tags: { tag: Tag; old?: Digest }[]
+}
+
+/** Anything that content can be pushed to. */
+export interface Sink {
+  startUpload(name: Name, algorithm?: Algorithm): Promise<UploadSession>
+  /** BLOB_UPLOAD_UNKNOWN if there is no such session in `name`. */
+  resumeUpload(name: Name, id: SessionId): Promise<UploadSession>
+  /** Makes a blob of another repository readable in `name`; false if it is not there (distribution-spec, "Mounting a blob from another repository"). */
+  mountBlob(name: Name, digest: Digest, from?: Name): Promise<boolean>
+  putManifest(
+    name: Name,
+    reference: Reference,
+    manifest: { mediaType?: string; bytes: Uint8Array },
+    tags: readonly Tag[]
+  ): Promise<PutManifest>
+  deleteBlob(name: Name, digest: Digest): Promise<void>
+  /** By digest: the manifest and every tag that points at it. By tag: that tag only. Resolves to what went. */
+  deleteManifest(name: Name, reference: Reference): Promise<{ digest: Digest; tags: Tag[] }>
+}
+
+/** The offset that a client names is not where the session stands (416). */
+export class UploadOffsetError extends Error {
+  readonly offset: number
+
+  constructor(offset: number) {
+    super(`the upload session stands at offset ${offset}`)
+    this.name = 'UploadOffsetError'
+    this.offset = offset
+  }
+}

@@ -1,0 +1,67 @@
+import type { Descriptor } from './descriptor.ts'
+import type { Digest } from './digest.ts'
+import type { Name, Reference } from './name.ts'
+import type { Part, RangeRequest } from './range.ts'
+
+/** How an answer came about: `hit` from what is stored, `miss` filled for this request, `join` another's fill, `stale` upstream could not be asked, `bypass` not stored. */
+export type Outcome = 'hit' | 'miss' | 'join' | 'stale' | 'bypass'
+
+/** A value and how it came about; `warning` is for the `Warning` field (distribution-spec, "Warnings"). */
+export interface Served<T> {
+  value: T
+  outcome: Outcome
+  /** Seconds since the value was last known to be the upstream's. */
+  age?: number
+  warning?: string
+}
+
+/** Bytes that can be read at any position. Whoever opened it closes it. */
+export interface Body {
+  /** Reads at most `into.length` bytes at `position` (absolute); 0 is the end. */
+  readInto(into: Buffer, position: number): Promise<number>
+  close(): Promise<void>
+}
+
+/** A blob that is open: `size` of the whole, `part` what was selected of it (undefined: the range is unsatisfiable). */
+export interface OpenBlob {
+  size: number
+  part: Part | undefined
+  body: Body
+}
+
+/** A manifest's bytes, exactly as they were pushed. */
+export interface Manifest {
+  descriptor: Descriptor
+  bytes: Uint8Array
+}
+
+/** Part of an ordered list: `next` is the `last` of the following request, if there is more. */
+export interface Page<T> {
+  items: T[]
+  next?: string
+}
+
+/** Which part of an ordered list is wanted: at most `n` items after `last`. */
+export interface PageRequest {
+  n?: number
+  last?: string
+}
+
+/** Anything that content can be pulled from. What is not there is an OciError: NAME_UNKNOWN, MANIFEST_UNKNOWN or BLOB_UNKNOWN. */
+export interface Source {
+  statBlob(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>>
+  openBlob(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>>
+  statManifest(name: Name, reference: Reference, signal: AbortSignal): Promise<Served<Descriptor>>
+  getManifest(name: Name, reference: Reference, want: { signal: AbortSignal }): Promise<Served<Manifest>>
+  /** Tags in byte order (distribution-spec, "Listing Tags"). */
+  listTags(name: Name, page: PageRequest, signal: AbortSignal): Promise<Served<Page<string>>>
+  /** Never fails for an unknown name or digest: the list is empty (distribution-spec, "Listing Referrers"). */
+  listReferrers(
+    name: Name,
+    subject: Digest,
+    want: PageRequest & { artifactType?: string },
+    signal: AbortSignal
+  ): Promise<Served<Page<Descriptor>>>
+  /** Names of repositories in byte order. */
+  listNames(page: PageRequest, signal: AbortSignal): Promise<Served<Page<string>>>
+}

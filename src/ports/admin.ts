@@ -1,0 +1,29 @@
+import type { FastifyInstance } from 'fastify'
+import type { Metrics } from '../telemetry/metrics.ts'
+
+/** What the admin port tells; each rejects with the reason. */
+export interface Health {
+  /** Reads can be served. */
+  readable(): Promise<void>
+  /** Pushes can be accepted. */
+  writable(): Promise<void>
+  status(): Promise<Record<string, unknown>>
+}
+
+/** Read-only HTTP for probes, Prometheus and people. */
+export function registerAdmin(app: FastifyInstance, { health, metrics }: { health: Health; metrics: Metrics }): void {
+  app.get('/livez', async () => ({ status: 'ok' }))
+  const probe = (path: string, check: () => Promise<void>) =>
+    app.get(path, async (_request, reply) => {
+      try {
+        await check()
+        return { status: 'ok' }
+      } catch (error) {
+        return reply.status(503).send({ status: 'unavailable', reason: (error as Error).message })
+      }
+    })
+  probe('/readyz', () => health.readable())
+  probe('/readyz/write', () => health.writable())
+  app.get('/status', () => health.status())
+  app.get('/metrics', async (_request, reply) => reply.type(metrics.register.contentType).send(await metrics.register.metrics()))
+}

@@ -1,0 +1,88 @@
+/** Where an object lies: path components joined by `/`, without `.`, `..` or empty ones. */
+export type Key = string
+
+/** Which bytes a reader is going to ask for, so that a driver may fetch just those; positions are inclusive. */
+export type ByteRange = { first: number; last?: number } | { suffix: number }
+
+/** An object that is open for reading. Whoever opened it closes it. */
+export interface OpenObject {
+  /** Bytes of the whole object. */
+  readonly size: number
+  /** When it was published or last touched, in ms since the epoch. */
+  readonly modified: number
+  /** Reads at most `into.length` bytes at `position`; 0 is the end. */
+  readInto(into: Buffer, position: number): Promise<number>
+  close(): Promise<void>
+}
+
+/** What `stat` tells of an object. */
+export interface ObjectStat {
+  key: Key
+  size: number
+  modified: number
+}
+
+/** A name found by `walk`: an object, or a prefix under which there are more. */
+export interface Entry {
+  key: Key
+  /** The last component of the key. */
+  name: string
+  kind: 'object' | 'prefix'
+}
+
+/** Space of the medium in bytes, and in inodes where it has them. */
+export interface Usage {
+  free: number
+  total: number
+  inodesFree: number
+  inodesTotal: number
+}
+
+/**
+ * An object that is being written, in order. Nothing of it is durable before `publish` resolves. A failed write or fsync leaves it fit only for `discard`:
+ * after a failed fsync the kernel may have dropped the pages, so trying again would report success for bytes that are lost.
+ */
+export interface Writer {
+  readonly key: Key
+  /** Bytes written so far. */
+  readonly offset: number
+  /** Appends the chunks, gathered into as few calls as possible. */
+  write(chunks: readonly Uint8Array[]): Promise<void>
+  /** Cuts the object back to `offset` bytes. */
+  truncate(offset: number): Promise<void>
+  /** Reads what was written, from the start. */
+  read(into: Buffer, position: number): Promise<number>
+  /** Durable under `to` when it resolves: the bytes, the rename, and every directory that is new. What is there is replaced. */
+  publish(to: Key): Promise<void>
+  /** Ends the writer and removes what it wrote. */
+  discard(): Promise<void>
+  /** Ends the writer and leaves what it wrote, for `resume`. */
+  close(): Promise<void>
+}
+
+/**
+ * Bytes by key. Errors of the medium carry the `code` of the system call that failed (`ENOSPC`, `EROFS`, `EIO`, …); what is not there is undefined.
+ * The suite in `test/storage/contract.ts` is what a driver has to pass.
+ */
+export interface Storage {
+  open(key: Key, range?: ByteRange): Promise<OpenObject | undefined>
+  stat(key: Key): Promise<ObjectStat | undefined>
+  /** A small object, whole. An object of more than `limit` bytes is an error with the code `EFBIG`. */
+  get(key: Key, limit?: number): Promise<Buffer | undefined>
+  /** Whole, atomic and durable when it resolves. What is there is replaced. */
+  put(key: Key, bytes: Uint8Array): Promise<void>
+  /** Makes `prefix` visible to those who look for it, where the medium has such a thing. */
+  ensurePrefix(prefix: Key): Promise<void>
+  /** A new object that is visible under `key` while it is written; an existing one is emptied. */
+  create(key: Key): Promise<Writer>
+  /** Goes on where a writer of `key` was closed or its process died. */
+  resume(key: Key): Promise<Writer | undefined>
+  /** Names directly under `prefix` in byte order, those after `after` only. */
+  walk(prefix: Key, after?: string): AsyncIterable<Entry>
+  /** Renews the time of objects; those that are not there are passed over. */
+  touch(keys: readonly Key[]): Promise<void>
+  /** Removes objects, durably, and the prefixes below `under` that became empty. Removing what is not there succeeds. */
+  remove(keys: readonly Key[], under?: Key): Promise<void>
+  usage(): Promise<Usage>
+  close(): Promise<void>
+}

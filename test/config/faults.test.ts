@@ -1,0 +1,80 @@
+import { test } from 'tap'
+import { ConfigError } from '../../config/fault.ts'
+import { faultsOf, loaded, refused } from './written.ts'
+
+test('the message has one line per fault, each with file, line, path, expectation and value', async t => {
+  const yaml = 'log:\n  level: loud\nserver:\n  listen: nowhere\n'
+  const listen = 'expected host:port such as 127.0.0.1:5001 or "[::1]:5001", port 0 to 65535'
+  const expected = [
+    'registry.yaml:2: log.level: expected one of silent, fatal, error, warn, info, debug, trace, found "loud"',
+    `registry.yaml:4: server.listen: ${listen}, found "nowhere"`
+  ]
+  t.throws(() => loaded(t, yaml), new ConfigError([]))
+  try {
+    loaded(t, yaml)
+  } catch (error) {
+    t.equal(error instanceof Error && error.message, expected.join('\n'))
+  }
+})
+
+test('an unknown setting is refused with the nearest one beside it', async t => {
+  t.same(refused(t, 'server:\n  path: a\n  listn: 127.0.0.1:1'), ['3 server.listn: a known setting (did you mean listen?)'])
+})
+
+test('an unknown setting that is known elsewhere is refused with its place', async t => {
+  t.same(refused(t, 'manifestBytes: 4MiB'), ['1 manifestBytes: a known setting (did you mean limits.manifestBytes?)'])
+})
+
+test('an unknown setting that resembles none is refused with those there are', async t => {
+  t.same(refused(t, 'storage: { bucket: x }'), ['1 storage.bucket: one of the settings filesystem'])
+  t.same(refused(t, '__proto__: { a: 1 }'), ['1 __proto__: one of the settings registry, server, storage, auth, limits, log'])
+})
+
+test('the value of an unknown setting is not printed: it may be a misspelt secret', async t => {
+  t.notMatch(faultsOf(() => loaded(t, 'auth: { passwrd: hunter2 }'))[0], { value: /./ })
+})
+
+test('a wrong type is one fault, not one per rule that it breaks', async t => {
+  t.same(refused(t, 'limits:\n  uploadIdle: 24'), ['2 limits.uploadIdle: a duration such as 24h or 1h30m, from 1s to 9000h'])
+  t.same(refused(t, 'server: [1]'), ['1 server: a mapping of settings'])
+  t.same(refused(t, 'auth:'), ['1 auth: a mapping of settings'])
+})
+
+test('durations, sizes and counts out of their range are refused', async t => {
+  const yaml = 'limits:\n  uploadIdle: 0s\n  manifestBytes: 1GiB\n  connections: 0\n  uploads: 1.5\nserver:\n  drain: 2h'
+  t.same(
+    faultsOf(() => loaded(t, yaml)).map(({ path, value }) => `${path} ${value}`),
+    ['limits.uploadIdle "0s"', 'limits.manifestBytes "1GiB"', 'limits.connections 0', 'limits.uploads 1.5', 'server.drain "2h"']
+  )
+})
+
+test('the modes of later versions are refused as such, and unknown ones as unknown', async t => {
+  for (const mode of ['Direct', 'Proxy', 'Unmanaged']) {
+    t.same(refused(t, `registry: { mode: ${mode} }`), [`1 registry.mode: Local; ${mode} is not available in this version`])
+  }
+  t.same(refused(t, 'registry: { mode: local }'), ['1 registry.mode: Local (did you mean Local?)'])
+  t.same(refused(t, 'registry: { mode: Remote }'), ['1 registry.mode: Local'])
+})
+
+test('an action that there is not, or that is there twice, is refused at its place', async t => {
+  t.same(refused(t, 'auth:\n  anonymous:\n    - pull\n    - write'), ['4 auth.anonymous[1]: one of pull, push, delete'])
+  t.same(refused(t, 'auth: { anonymous: [pull, pull] }'), ['1 auth.anonymous: a list of different actions out of pull, push, delete'])
+  t.same(refused(t, 'auth: { users: { file: h, roles: { "a.b": [admin] } } }'), ['1 auth.users.roles["a.b"][0]: one of pull, push, delete'])
+})
+
+test('TLS needs both the certificate and the key', async t => {
+  t.same(refused(t, 'server:\n  tls: { certificate: a.crt }'), ['2 server.tls.key: the path of a file; it is missing'])
+  t.same(refused(t, 'server:\n  tls: { key: a.key }'), ['2 server.tls.certificate: the path of a file; it is missing'])
+})
+
+test('a prefix that is no repository name is refused', async t => {
+  for (const path of ['System', '/a', 'a//b', '../a', 'a/_uploads', '""']) {
+    t.same(refused(t, `server: { path: ${path} }`), ['1 server.path: a repository name of lower-case components'], path)
+  }
+})
+
+test('a value with control characters is printed escaped, in one line and shortened', async t => {
+  const [fault] = faultsOf(() => loaded(t, 'server: { listen: "a\\e[2J\\n\\u202e" }'))
+  t.equal(fault?.value, '"a\\u001b[2J\\n\\u{202e}"')
+  t.equal(faultsOf(() => loaded(t, `server: { listen: ${'x'.repeat(5000)} }`))[0]?.value?.length, 80)
+})

@@ -1,0 +1,42 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Ajv } from 'ajv'
+import { test } from 'tap'
+import { parse } from 'yaml'
+import { configSchema } from '../../config/published.ts'
+import { isMapping } from '../../config/walk.ts'
+
+const config = join(import.meta.dirname, '../../config')
+const check = new Ajv({ allowUnionTypes: true }).compile(JSON.parse(configSchema()))
+
+test('the committed schema is up to date (else: npm run -s registry -- config schema > config/registry.schema.json)', async t => {
+  t.equal(readFileSync(join(config, 'registry.schema.json'), 'utf8'), configSchema())
+})
+
+test('the published schema accepts every example, as any validator reads it', async t => {
+  for (const name of readdirSync(join(config, 'examples'))) {
+    t.ok(check(parse(readFileSync(join(config, 'examples', name), 'utf8'))), name)
+  }
+})
+
+test('the published schema refuses unknown settings, wrong types and wrong notations', async t => {
+  for (const wrong of [
+    { x: 1 },
+    { server: { listen: 5001 } },
+    { server: { drain: '1d' } },
+    { limits: { manifestBytes: '4 MiB' } },
+    { server: { tls: { key: 'k' } } }
+  ]) {
+    t.notOk(check(wrong), JSON.stringify(wrong))
+  }
+})
+
+test('every published setting says what it is for', async t => {
+  const undescribed = (schema: unknown, path: string): string[] =>
+    isMapping(schema) && isMapping(schema['properties'])
+      ? Object.entries(schema['properties']).flatMap(([key, inside]) => undescribed(inside, `${path}.${key}`))
+      : isMapping(schema) && schema['description']
+        ? []
+        : [path]
+  t.same(undescribed(JSON.parse(configSchema()), ''), [])
+})

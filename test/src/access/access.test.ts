@@ -1,0 +1,132 @@
+import { hashSync } from '@node-rs/bcrypt'
+import { test } from 'tap'
+import { type Action, createAccess, type Outcome } from '../../../src/access/access.ts'
+import { createCredentials } from '../../../src/access/credentials.ts'
+import { parseHtpasswd } from '../../../src/access/htpasswd.ts'
+import { OciError } from '../../../src/oci/errors.ts'
+
+const address = '127.0.0.1'
+const entries = parseHtpasswd(['ro', 'rw', 'bare'].map(user => `${user}:${hashSync(`${user}-secret`, { cost: 4 })}`).join('\n'))
+const basic = (user: string, password = `${user}-secret`): string => `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
+const challenge = { 'WWW-Authenticate': 'Basic realm="registry", charset="UTF-8"' }
+
+function setUp(anonymous: Action[] = []) {
+  const outcomes: Outcome[] = []
+  const users = createCredentials({ entries, now: () => 0, limits: { attempts: { burst: 2, refill: 1500, addresses: 10 } } })
+  const roles = { ro: ['pull'], rw: ['pull', 'push', 'delete'] } satisfies Record<string, Action[]>
+  const access = createAccess({ users, roles, anonymous, onOutcome: outcome => outcomes.push(outcome) })
+  return { access, outcomes }
+}
+
+async function fault(work: () => unknown): Promise<OciError> {
+  try {
+    await work()
+  } catch (error) {
+    if (error instanceof OciError) return error
+    throw error
+  }
+  throw new Error('nothing was thrown')
+}
+
+test('access: a user has the rights of its role', async t => {
+  const { access, outcomes } = setUp()
+  const identity = await access.authenticate({ authorization: basic('rw'), address })
+  t.equal(identity.user, 'rw')
+  for (const action of ['pull', 'push', 'delete'] as const) access.authorize(identity, action)
+  await access.authenticate({ authorization: basic('rw'), address })
+  t.strictSame(outcomes, ['ok', 'cached'])
+})
+
+test('access: a known user without the right is DENIED', async t => {
+  const { access } = setUp()
+  const identity = await access.authenticate({ authorization: basic('ro'), address })
+  access.authorize(identity, 'pull')
+  const error = await fault(() => access.authorize(identity, 'push'))
+  t.match(error, { code: 'DENIED', status: 403 })
+})
+
+test('access: without a header the challenge is sent when anonymous lacks the right', async t => {
+  const { access, outcomes } = setUp(['pull'])
+  const identity = await access.authenticate({ address })
+  t.equal(identity.user, undefined)
+  access.authorize(identity, 'pull')
+  const error = await fault(() => access.authorize(identity, 'push'))
+  t.match(error, { code: 'UNAUTHORIZED', status: 401, headers: challenge })
+  t.strictSame(outcomes, ['anonymous'])
+})
+
+test('access: a wrong password is refused even where anonymous may do everything', async t => {
+  const { access, outcomes } = setUp(['pull', 'push', 'delete'])
+  const error = await fault(() => access.authenticate({ authorization: basic('rw', 'guess'), address }))
+  t.match(error, { code: 'UNAUTHORIZED', headers: challenge })
+  t.strictSame(outcomes, ['failed'])
+})
+
+const malformed: [string, string][] = [
+  ['empty', ''],
+  ['of another scheme', 'Bearer abc'],
+  ['with bad base64', 'Basic %%%'],
+  ['without a colon', `Basic ${Buffer.from('ana').toString('base64')}`],
+  ['with a NUL', basic('rw', 'rw-secret\0')],
+  ['of 100 KiB', basic('rw', 'x'.repeat(100 * 1024))]
+]
+for (const [what, authorization] of malformed) {
+  test(`access: a header that is ${what} is UNAUTHORIZED, and counts as failed`, async t => {
+    const { access, outcomes } = setUp()
+    t.match(await fault(() => access.authenticate({ authorization, address })), { code: 'UNAUTHORIZED', headers: challenge })
+    t.strictSame(outcomes, ['failed'])
+  })
+}
+
+test('access: an address that guesses too much is told when it may go on', async t => {
+  const { access, outcomes } = setUp()
+  for (const guess of ['1', '2']) await fault(() => access.authenticate({ authorization: basic('rw', guess), address }))
+  const error = await fault(() => access.authenticate({ authorization: basic('rw', '3'), address }))
+  t.match(error, { code: 'TOOMANYREQUESTS', status: 429, headers: { 'Retry-After': '2' } })
+  t.strictSame(outcomes, ['failed', 'failed', 'limited'])
+})
+
+test('access: a client certificate whose name has a role acts as that user', async t => {
+  const { access, outcomes } = setUp()
+  const identity = await access.authenticate({ certificateName: 'ro', address })
+  t.equal(identity.user, 'ro')
+  t.strictSame([...identity.actions], ['pull'])
+  t.strictSame(outcomes, ['certificate'])
+})
+
+test('access: a client certificate whose name has no role is anybody', async t => {
+  const { access, outcomes } = setUp()
+  for (const certificateName of ['stranger', 'constructor', '__proto__']) {
+    t.equal((await access.authenticate({ certificateName, address })).user, undefined, certificateName)
+  }
+  t.strictSame(new Set(outcomes), new Set(['anonymous']))
+})
+
+test('access: Basic takes precedence over a client certificate, also when it is wrong', async t => {
+  const { access } = setUp()
+  t.equal((await access.authenticate({ authorization: basic('ro'), certificateName: 'rw', address })).user, 'ro')
+  t.match(await fault(() => access.authenticate({ authorization: basic('ro', 'x'), certificateName: 'rw', address })), {
+    code: 'UNAUTHORIZED'
+  })
+})
+
+test('access: credentials never take away what anybody may do, and a user without a role gains nothing', async t => {
+  const { access } = setUp(['pull'])
+  const identity = await access.authenticate({ authorization: basic('bare'), address })
+  access.authorize(identity, 'pull')
+  t.match(await fault(() => access.authorize(identity, 'push')), { code: 'DENIED' })
+})
+
+test('end-1 GET /v2/: no credentials answer 401 unless anonymous may pull, any user passes', async t => {
+  const closed = setUp().access
+  t.match(await fault(async () => closed.authorizeBase(await closed.authenticate({ address }))), { status: 401, headers: challenge })
+  closed.authorizeBase(await closed.authenticate({ authorization: basic('bare'), address }))
+  const open = setUp(['pull']).access
+  open.authorizeBase(await open.authenticate({ address }))
+})
+
+test('access: without users a header is not looked at, and gives nothing', async t => {
+  const access = createAccess({ roles: { rw: ['push'] }, anonymous: ['pull'], onOutcome: () => {} })
+  const identity = await access.authenticate({ authorization: basic('rw'), address })
+  t.strictSame({ user: identity.user, actions: [...identity.actions] }, { user: undefined, actions: ['pull'] })
+})

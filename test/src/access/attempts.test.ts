@@ -1,0 +1,45 @@
+import { test } from 'tap'
+import { addressKey, createAttempts } from '../../../src/access/attempts.ts'
+
+test('attempts: after the burst an address waits until the clock has given it one more', async t => {
+  let time = 0
+  const attempts = createAttempts({ burst: 2, refill: 1000, addresses: 10 }, () => time)
+  t.equal(attempts.take('10.0.0.1'), undefined)
+  t.equal(attempts.take('10.0.0.1'), undefined)
+  t.equal(attempts.take('10.0.0.1'), 1000)
+  t.equal(attempts.take('10.0.0.2'), undefined, 'another address is not held up')
+  time = 400
+  t.equal(attempts.take('10.0.0.1'), 600)
+  time = 1000
+  t.equal(attempts.take('10.0.0.1'), undefined)
+  t.equal(attempts.take('10.0.0.1'), 1000)
+})
+
+test('attempts: what is given back can be taken again, and never exceeds the burst', async t => {
+  const attempts = createAttempts({ burst: 1, refill: 1000, addresses: 10 }, () => 0)
+  attempts.giveBack('a')
+  t.equal(attempts.take('a'), undefined)
+  t.equal(attempts.take('a'), 1000)
+  attempts.giveBack('a')
+  t.equal(attempts.take('a'), undefined)
+})
+
+test('attempts: a clock that steps back neither frees nor locks an address', async t => {
+  let time = 10_000
+  const attempts = createAttempts({ burst: 1, refill: 1000, addresses: 10 }, () => time)
+  t.equal(attempts.take('a'), undefined)
+  time = 0
+  t.equal(attempts.take('a'), 1000)
+  time = 1000
+  t.equal(attempts.take('a'), undefined)
+})
+
+test('attempts: the addresses of one IPv6 network count together, those of IPv4 one by one', async t => {
+  t.equal(addressKey('2001:db8:1:2:3:4:5:6'), addressKey('2001:0DB8:1:2::9'))
+  t.equal(addressKey('2001:db8::1'), addressKey('2001:db8:0:0:ffff::'))
+  t.equal(addressKey('2001:db8::1:2:3.4.5.6'), '2001:db8:0:0::/64')
+  t.not(addressKey('2001:db8:1:2::1'), addressKey('2001:db8:1:3::1'))
+  t.equal(addressKey('::1'), '0:0:0:0::/64')
+  t.equal(addressKey('::ffff:10.0.0.1'), '10.0.0.1')
+  t.not(addressKey('10.0.0.1'), addressKey('10.0.0.2'))
+})
