@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto'
 import type { TSchema } from 'typebox'
 import { stringify } from 'yaml'
+import { compiledSettings } from './compiled.ts'
 import { settingsOf } from './resolve.ts'
-import { type Config, settingsSchema } from './schema.ts'
+import type { Config } from './schema.ts'
 import { hideSecrets, isMapping } from './walk.ts'
 
 /** The effective configuration as a YAML file that loads to the same, except that secrets read `***`. */
-export const renderConfig = (config: Config): string => renderSettings(settingsSchema, settingsOf(config))
+export const renderConfig = (config: Config): string => renderSettings(compiledSettings, settingsOf(config))
 
 /** Settings of any schema as YAML, secrets hidden. */
 export const renderSettings = (schema: TSchema, settings: unknown): string =>
@@ -14,7 +15,7 @@ export const renderSettings = (schema: TSchema, settings: unknown): string =>
 
 /** Sha256 in hex over the effective configuration without its secrets; the order of keys does not matter. */
 export const configHash = (config: Config): string => {
-  const canonical = JSON.stringify(sorted(hidden(settingsSchema, settingsOf(config))))
+  const canonical = JSON.stringify(sorted(hidden(compiledSettings, settingsOf(config))))
   return createHash('sha256').update(canonical).digest('hex')
 }
 

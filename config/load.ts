@@ -1,8 +1,9 @@
 import { dirname, resolve } from 'node:path'
 import { crossChecks } from './checks.ts'
+import { compiledSettings } from './compiled.ts'
 import { ConfigError } from './fault.ts'
 import { resolveSettings } from './resolve.ts'
-import { type Config, settingsSchema } from './schema.ts'
+import type { Config } from './schema.ts'
 import { readSettings, type Source } from './settings.ts'
 import { codeOf, readText } from './text.ts'
 
@@ -23,7 +24,7 @@ export const loadConfig = ({ file, env = process.env, cwd = process.cwd() }: Loa
   // An empty variable is how many launchers say that it is unset.
   const named = file ?? (env['REGISTRY_CONFIG'] || undefined)
   const source = named === undefined ? { file: 'defaults', folder: cwd } : readSource(named, cwd)
-  const { settings, refuse } = readSettings(settingsSchema, source)
+  const { settings, refuse } = readSettings(compiledSettings, source)
   const config = resolveSettings(settings, source.folder)
   refuse(crossChecks(settings, config))
   return config

@@ -7,6 +7,9 @@ import type { SettingSchema } from './walk.ts'
 export const configSchema = (): string =>
   `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...published(settingsSchema) }, null, 2)}\n`
 
+/** The settings with the keywords of ours, for the program itself. */
+export const compiledSchema = (): string => `${JSON.stringify(settingsSchema)}\n`
+
 /** The standard form of one schema: a secret becomes write-only and gets its `…File` sibling, what has a default is not required. */
 export const published = (schema: TSchema): Record<string, unknown> => standard(schema)
 

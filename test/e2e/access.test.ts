@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { test } from 'tap'
 import { run } from './command.ts'
+import { users } from './htpasswd.ts'
 import { makeSample } from './image.ts'
 import { makePki } from './pki.ts'
 import { temporaryFolder } from './place.ts'
@@ -8,10 +9,8 @@ import { freshRegistry, target } from './registry.ts'
 import { skopeo } from './skopeo.ts'
 import { hasTools } from './tool.ts'
 
-const users = {
-  rw: { password: 'push-secret', rights: ['pull', 'push', 'delete'] },
-  ro: { password: 'pull-secret', rights: ['pull'] }
-}
+const rw = `rw:${users.rw.password}`
+const ro = `ro:${users.ro.password}`
 
 test('skopeo over TLS with Basic auth: one user pushes, the other may only pull', async t => {
   if (!hasTools(t, 'skopeo', 'openssl')) return
@@ -22,8 +21,8 @@ test('skopeo over TLS with Basic auth: one user pushes, the other may only pull'
   const reference = `docker://${registry.address}/system/deckhouse:v1`
   // The only trust is SSL_CERT_FILE: a push that works also proves the certificate.
   const env = { SSL_CERT_FILE: pki.ca, REGISTRY_AUTH_FILE: '/nonexistent/auth.json' }
-  await skopeo(['copy', '--dest-creds', 'rw:push-secret', `oci:${layout.folder}:image`, reference], { env })
-  const inspected: unknown = JSON.parse(await skopeo(['inspect', '--creds', 'ro:pull-secret', reference], { env }))
+  await skopeo(['copy', '--dest-creds', rw, `oci:${layout.folder}:image`, reference], { env })
+  const inspected: unknown = JSON.parse(await skopeo(['inspect', '--creds', ro, reference], { env }))
   t.match(inspected, { Digest: image.digest })
 
   const copyOver = (creds: string) => ['--insecure-policy', 'copy', '--dest-creds', creds, `oci:${layout.folder}:image`, `${reference}-2`]
@@ -31,7 +30,7 @@ test('skopeo over TLS with Basic auth: one user pushes, the other may only pull'
   t.not(wrong.code, 0, 'a wrong password is refused')
   t.match(wrong.stderr, /unauthorized|authentication required/)
   // docker-registry knows no rights: whoever has a password may push.
-  if (target === 'product') t.not((await run('skopeo', copyOver('ro:pull-secret'), { env })).code, 0, 'who may pull may not push')
+  if (target === 'product') t.not((await run('skopeo', copyOver(ro), { env })).code, 0, 'who may pull may not push')
   const bare = await run('skopeo', ['--insecure-policy', 'inspect', '--no-creds', reference], { env })
   t.not(bare.code, 0, 'without credentials nothing is readable')
 })

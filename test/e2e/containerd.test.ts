@@ -5,6 +5,7 @@ import { test } from 'tap'
 import { must, run } from './command.ts'
 import type { Containerd } from './containerd.ts'
 import { containerd1, containerd2, host, startContainerd } from './containerd.ts'
+import { users } from './htpasswd.ts'
 import type { SampleLayout } from './image.ts'
 import { makeSample } from './image.ts'
 import { sha256 } from './layout.ts'
@@ -15,10 +16,8 @@ import { freshRegistry } from './registry.ts'
 import { skopeo } from './skopeo.ts'
 import { hasTools, isRoot } from './tool.ts'
 
-const users = {
-  rw: { password: 'push-secret', rights: ['pull', 'push', 'delete'] },
-  ro: { password: 'pull-secret', rights: ['pull'] }
-}
+const rw = `rw:${users.rw.password}`
+const ro = `ro:${users.ro.password}`
 const reference = `${host}/system/deckhouse:v1`
 
 interface Scene {
@@ -33,7 +32,7 @@ async function prepare(t: Test): Promise<Scene> {
   const sample = await makeSample(join(folder, 'made'))
   const target = `docker://${registry.address}/system/deckhouse:v1`
   const source = `oci:${sample.layout.folder}:index`
-  await skopeo(['copy', '--all', '--preserve-digests', '--dest-tls-verify=false', '--dest-creds', 'rw:push-secret', source, target])
+  await skopeo(['copy', '--all', '--preserve-digests', '--dest-tls-verify=false', '--dest-creds', rw, source, target])
   return { registry, sample }
 }
 
@@ -48,7 +47,7 @@ for (const version of [containerd1, containerd2]) {
     const { folder, socket, hosts } = await startContainerd(t, version, registry)
     const ctr = (...args: readonly string[]) => must(version.client, ['--address', socket, ...args])
     const pull = ['images', 'pull', '--hosts-dir', hosts, '--snapshotter', 'native', '--platform', 'linux/amd64']
-    await ctr(...pull, '--user', 'ro:pull-secret', reference)
+    await ctr(...pull, '--user', ro, reference)
     t.match(await ctr('images', 'ls'), new RegExp(`${host}/system/deckhouse:v1 .*${sample.index.digest}`))
     const store = join(folder, 'root/io.containerd.content.v1.content/blobs')
     for (const digest of [sample.index.digest, sample.image.digest, ...(await contents(sample))]) {
@@ -65,7 +64,7 @@ for (const version of [containerd1, containerd2]) {
     const { registry, sample } = await prepare(t)
     const { socket } = await startContainerd(t, version, registry)
     const crictl = (...args: readonly string[]) => must('crictl', ['--runtime-endpoint', `unix://${socket}`, '--timeout', '60s', ...args])
-    await crictl('pull', '--creds', 'ro:pull-secret', reference)
+    await crictl('pull', '--creds', ro, reference)
     t.match(JSON.parse(await crictl('images', '-o', 'json')), {
       images: [{ repoTags: [reference], repoDigests: [`${host}/system/deckhouse@${sample.index.digest}`] }]
     })

@@ -1,0 +1,42 @@
+/** How large the suites are: small enough for every change by default, and as the promises state them with REGISTRY_TEST_SCALE=full. */
+export interface Scale {
+  /** Rounds of pushes that end in kill -9. */
+  crashRounds: number
+  /** Cases of one property, as a multiple of its share in a run for every change. */
+  fuzzFactor: number
+  /** Clients at once and bytes of each while memory is watched. */
+  pulls: { count: number; bytes: number }
+  pushes: { count: number; bytes: number }
+}
+
+const mib = 1024 * 1024
+
+// The number of clients stays: it is what memory grows with. Their bytes only make them overlap for longer.
+const scales: Readonly<Record<string, Scale>> = {
+  ci: { crashRounds: 20, fuzzFactor: 1, pulls: { count: 64, bytes: 128 * mib }, pushes: { count: 16, bytes: 32 * mib } },
+  full: { crashRounds: 200, fuzzFactor: 10, pulls: { count: 64, bytes: 1024 * mib }, pushes: { count: 16, bytes: 256 * mib } }
+}
+
+const chosen = process.env['REGISTRY_TEST_SCALE'] || 'ci'
+
+/** The sizes of this run. */
+export const scale: Scale = pick(chosen)
+
+/** What everything random in this run comes from; REGISTRY_TEST_SEED repeats a run. */
+export const seed: number = pickSeed(process.env['REGISTRY_TEST_SEED'])
+
+/** For titles: how to repeat this run. */
+export const repeat = `REGISTRY_TEST_SCALE=${chosen} REGISTRY_TEST_SEED=${seed}`
+
+function pick(name: string): Scale {
+  const found = scales[name]
+  if (found === undefined) throw new Error(`REGISTRY_TEST_SCALE is one of ${Object.keys(scales).join(', ')}, not ${name}`)
+  return found
+}
+
+function pickSeed(text: string | undefined): number {
+  if (text === undefined || text === '') return Math.floor(Math.random() * 0x7fff_ffff)
+  const number = Number(text)
+  if (!Number.isInteger(number) || number < 0 || number > 0x7fff_ffff) throw new Error('REGISTRY_TEST_SEED is an integer from 0 to 2147483647')
+  return number
+}

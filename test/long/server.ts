@@ -1,0 +1,123 @@
+import type { ChildProcess } from 'node:child_process'
+import { spawn } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { stringify } from 'yaml'
+
+/** A registry in a process of its own. */
+export interface Server {
+  /** Of the registry itself, whatever it was started through. */
+  readonly pid: number
+  /** `127.0.0.1:<port>` */
+  readonly address: string
+  readonly admin: string
+  readonly root: string
+  /** The end of what it wrote. */
+  log(): string
+  /** kill -9; resolves when it is gone. */
+  kill(): Promise<void>
+  /** SIGTERM; resolves to its exit code. */
+  stop(): Promise<number>
+}
+
+/** How a registry is started. */
+export interface ServerOptions {
+  /** The folder that holds the root; it exists. */
+  folder: string
+  /** The start of a command that runs the rest of it, such as strace with its options. */
+  through?: readonly string[]
+  /** Options of Node, before the script. */
+  node?: readonly string[]
+  /** Further settings of the section `server`. */
+  server?: Record<string, unknown>
+  env?: Readonly<Record<string, string>>
+}
+
+const startLimit = 60_000
+const logKept = 64 * 1024
+
+/** A new folder that is removed when the test ends. */
+export async function temporaryFolder(t: Test): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'registry-long-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true, maxRetries: 5 }))
+  return folder
+}
+
+/** Starts a registry on `<folder>/root`; resolves when it says that it is ready. It dies with the test. */
+export async function startServer(t: Test, options: ServerOptions): Promise<Server> {
+  const { folder, through = [], node = [], env = {} } = options
+  const root = join(folder, 'root')
+  const file = join(folder, 'registry.yaml')
+  await writeFile(file, settings(root, options.server))
+  const [command = '', ...args] = [...through, process.execPath, ...node, 'src/main.ts', 'serve', '--config', file]
+  const child = spawn(command, args, {
+    env: { ...process.env, NODE_OPTIONS: '', UV_THREADPOOL_SIZE: '16', ...env },
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
+  const written = gather(child)
+  const ended = new Promise<number>(resolve => child.once('close', code => resolve(code ?? -1)))
+  const reap = () => void child.kill('SIGKILL')
+  process.once('exit', reap)
+  void ended.then(() => process.removeListener('exit', reap))
+  const { listen, admin } = await ready(child, written)
+  // The registry notes whose the root is, which is the right pid behind a tracer, too.
+  const pid = Number(/pid (\d+)/.exec(await readFile(join(root, '.registry/owner'), 'utf8'))?.[1])
+  const signal = async (name: NodeJS.Signals) => {
+    if (child.exitCode === null && child.signalCode === null) process.kill(pid, name)
+    return await ended
+  }
+  const kill = async () => void (await signal('SIGKILL'))
+  t.teardown(kill)
+  return { pid, address: listen, admin, root, log: written.text, kill, stop: () => signal('SIGTERM') }
+}
+
+function settings(root: string, server: Record<string, unknown> = {}): string {
+  return stringify({
+    registry: { mode: 'Local' },
+    server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0', ...server },
+    storage: { filesystem: { root } },
+    auth: { anonymous: ['pull', 'push', 'delete'] }
+  })
+}
+
+interface Written {
+  text(): string
+  onText(listener: () => void): void
+}
+
+function gather(child: ChildProcess): Written {
+  let text = ''
+  const listeners: (() => void)[] = []
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on('data', (chunk: Buffer) => {
+      text = (text + chunk.toString()).slice(-logKept)
+      for (const listener of listeners) listener()
+    })
+  }
+  return { text: () => text, onText: listener => void listeners.push(listener) }
+}
+
+function ready(child: ChildProcess, written: Written): Promise<{ listen: string; admin: string }> {
+  return new Promise((resolve, reject) => {
+    const fail = (reason: string) => {
+      child.kill('SIGKILL')
+      reject(new Error(`the registry did not start: ${reason}\n${written.text()}`))
+    }
+    const timer = setTimeout(fail, startLimit, 'it is not ready in time')
+    let done = false
+    written.onText(() => {
+      const line = done ? undefined : written.text().split('\n').find(each => each.includes('"the registry is ready"') && each.endsWith('}'))
+      if (line === undefined) return
+      done = true
+      clearTimeout(timer)
+      resolve(JSON.parse(line))
+    })
+    child.once('close', code => {
+      clearTimeout(timer)
+      fail(`it ended with exit code ${code}`)
+    })
+    child.once('error', error => fail(error.message))
+  })
+}
