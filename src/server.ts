@@ -232,7 +232,7 @@ async function openPort(
     log.warn({ limit: config.limits.connections }, 'a connection was refused: limits.connections is reached')
   })
   await app.ready()
-  await listen(server, config.server.listen)
+  await listen(server, config.server.listen, 'server.listen')
   return server
 }
 
@@ -242,7 +242,7 @@ async function openPlainPort(address: Address, config: Config, register: (app: F
   )
   register(app)
   await app.ready()
-  await listen(app.server, address)
+  await listen(app.server, address, 'server.admin')
   return app.server
 }
 
@@ -261,7 +261,7 @@ async function openControl(config: Config, log: Logger, health: Health): Promise
     await mkdir(dirname(path), { recursive: true })
     // The root is ours, so a socket that is there belongs to a process that is gone.
     await rm(path, { force: true })
-    await listen(app.server, path)
+    await listen(app.server, path, 'server.control')
     await chmod(path, 0o600)
     return app.server
   } catch (error) {
@@ -290,11 +290,12 @@ function nextRequestId(): string {
   return `${started}-${requests.toString(36)}`
 }
 
-function listen(server: Server, at: Address | string): Promise<void> {
+function listen(server: Server, at: Address | string, setting: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject)
+    const refused = (cause: Error) => reject(new Error(`${setting}: ${cause.message}`, { cause }))
+    server.once('error', refused)
     server.listen(typeof at === 'string' ? { path: at } : { ...at, backlog: 1024 }, () => {
-      server.off('error', reject)
+      server.off('error', refused)
       resolve()
     })
   })

@@ -55,10 +55,12 @@ export const tagIndexEntry = (name: Name, each: Tag, digest: Digest): Key => `${
 
 /** Below it, one prefix an upload session. */
 export const uploads = (name: Name): Key => `${repository(name)}/_uploads`
+/** All of an upload session. */
+export const session = (name: Name, id: SessionId): Key => `${uploads(name)}/${id}`
 /** The bytes of an upload session. */
-export const upload = (name: Name, session: SessionId): Key => `${uploads(name)}/${session}/data`
+export const upload = (name: Name, id: SessionId): Key => `${session(name, id)}/data`
 /** When an upload session began, in RFC 3339. */
-export const uploadStarted = (name: Name, session: SessionId): Key => `${uploads(name)}/${session}/startedat`
+export const uploadStarted = (name: Name, id: SessionId): Key => `${session(name, id)}/startedat`
 
 /** The manifests of a repository that have `subject` as their subject. */
 export const referrers = (name: Name, subject: Digest): Key => `${repository(name)}/_referrers/${path(subject)}`

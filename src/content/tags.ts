@@ -4,6 +4,7 @@ import { isTag, type Name, type Tag } from '../oci/name.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
 import * as keys from './keys.ts'
 import type { Links } from './links.ts'
+import { objectsBelow } from './tree.ts'
 
 /** The tags of a repository. */
 export class Tags {
@@ -43,9 +44,7 @@ export class Tags {
   /** Everything that is stored of a tag: the link to what it names first, so that a removal that breaks off has removed the tag. */
   async keysOf(name: Name, tag: Tag): Promise<string[]> {
     const found = [keys.tag(name, tag)]
-    for await (const algorithm of this.#storage.walk(keys.tagIndex(name, tag))) {
-      for await (const encoded of this.#storage.walk(algorithm.key)) found.push(`${encoded.key}/link`)
-    }
+    for await (const key of objectsBelow(this.#storage, keys.tagIndex(name, tag))) found.push(key)
     return found
   }
 }

@@ -9,6 +9,7 @@ import { BodyBrokenError } from './broken.ts'
 import type { Commit } from './commit.ts'
 import type { Gatherer } from './gather.ts'
 import * as keys from './keys.ts'
+import { objectsBelow } from './tree.ts'
 
 /** What the sessions of one store share. */
 export interface UploadPlace {
@@ -153,7 +154,9 @@ export class Upload implements UploadSession {
     this.#over = true
     this.#place.ended(this.id)
     const { storage } = this.#place
-    await storage.remove([keys.upload(this.name, this.id), keys.uploadStarted(this.name, this.id)], keys.uploads(this.name))
+    // Distribution keeps states of the running digest there as well.
+    const left = await Array.fromAsync(objectsBelow(storage, keys.session(this.name, this.id)))
+    await storage.remove(left, keys.uploads(this.name))
   }
 
   async #writer(): Promise<Writer> {
