@@ -19,7 +19,12 @@ module.exports = {
   forbidden: [
     { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } } },
     { name: 'no-unresolved', severity: 'error', from: {}, to: { couldNotResolve: true } },
-    { name: 'no-dev-dependency', severity: 'error', from: { path: '^(config|storage|src)/' }, to: { dependencyTypes: ['npm-dev'], pathNot: 'node_modules/@types/' } },
+    {
+      name: 'no-dev-dependency',
+      severity: 'error',
+      from: { path: '^(config|storage|src)/' },
+      to: { dependencyTypes: ['npm-dev'], pathNot: 'node_modules/@types/' }
+    },
     ...rule('config', '^config/', ['^config/'], ['typebox', 'ajv', 'yaml']),
     ...rule('storage', '^storage/', ['^storage/'], []),
     ...rule('oci', '^src/oci/', ['^src/oci/'], []),

@@ -6,7 +6,7 @@ import { parseHtpasswd } from '../../../src/access/htpasswd.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 
 const address = '127.0.0.1'
-const entries = parseHtpasswd(['ro', 'rw', 'bare'].map(user => `${user}:${hashSync(`${user}-secret`, { cost: 4 })}`).join('\n'))
+const entries = parseHtpasswd(['ro', 'rw', 'bare'].map(user => `${user}:${hashSync(`${user}-secret`, 4)}`).join('\n'))
 const basic = (user: string, password = `${user}-secret`): string => `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
 const challenge = { 'WWW-Authenticate': 'Basic realm="registry", charset="UTF-8"' }
 

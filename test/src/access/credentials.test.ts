@@ -3,7 +3,7 @@ import { test } from 'tap'
 import { type CredentialLimits, createCredentials, type Verdict } from '../../../src/access/credentials.ts'
 import { type Entry, parseHtpasswd } from '../../../src/access/htpasswd.ts'
 
-const line = (user: string, password: string): string => `${user}:${hashSync(password, { cost: 4 })}`
+const line = (user: string, password: string): string => `${user}:${hashSync(password, 4)}`
 const old = line('ana', 'old')
 const fresh = line('ana', 'fresh')
 const bob = line('bob', 'secret')

@@ -2,7 +2,7 @@ import { hashSync } from '@node-rs/bcrypt'
 import { test } from 'tap'
 import { parseHtpasswd } from '../../../src/access/htpasswd.ts'
 
-const hash = (version: '2a' | '2b' | '2y'): string => hashSync('x', { cost: 4, version })
+const hash = (version: '2a' | '2b' | '2y'): string => hashSync('x', 4).replace(/^\$2./, `$${version}`)
 
 test('htpasswd: the three names of bcrypt are read, comments, blank lines and CRLF are passed over', async t => {
   const [a, b, y] = [hash('2a'), hash('2b'), hash('2y')]

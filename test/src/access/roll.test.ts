@@ -1,12 +1,12 @@
-import { hashSync, parseOptions, verify } from '@node-rs/bcrypt'
+import { hashSync, verify } from '@node-rs/bcrypt'
 import { test } from 'tap'
 import { type Entry, parseHtpasswd } from '../../../src/access/htpasswd.ts'
 import { createRoll, type Roll } from '../../../src/access/roll.ts'
 
-const entry = (user: string, cost: number): Entry => ({ user, cost, hash: hashSync(user, { cost: 4 }).replace('$04$', `$0${cost}$`) })
+const entry = (user: string, cost: number): Entry => ({ user, cost, hash: hashSync(user, 4).replace('$04$', `$0${cost}$`) })
 
 const work = (roll: Roll, user: string): number =>
-  [...roll.hashesOf(user), ...roll.decoysOf(user)].reduce((sum, hash) => sum + 2 ** parseOptions(hash).cost, 0)
+  [...roll.hashesOf(user), ...roll.decoysOf(user)].reduce((sum, hash) => sum + 2 ** Number(hash.split('$')[2]), 0)
 
 test('roll: a failure costs the same work for unknown users, users with two passwords and users of another cost', async t => {
   const roll = createRoll([entry('twice', 6), entry('twice', 6), entry('cheap', 4), entry('dear', 7), entry('odd', 5), entry('odd', 4)])
