@@ -17,7 +17,7 @@ export function createRoll(entries: readonly Entry[]): Roll {
 
   function decoy(cost: number): string {
     // 31 dots are a digest of zeros in bcrypt's alphabet; nobody knows a password for it.
-    const made = decoys.get(cost) ?? decoy(cost)
+    const made = decoys.get(cost) ?? emptyHash(cost)
     decoys.set(cost, made)
     return made
   }
@@ -39,7 +39,7 @@ function powers(amount: number): number[] {
 }
 
 // A salt and an empty digest in bcrypt's alphabet. The last of the 22 characters of a salt holds two bits only.
-function decoy(cost: number): string {
+function emptyHash(cost: number): string {
   const salt = randomBytes(16).toString('base64').replaceAll('+', '.').slice(0, 21)
   return `$2b$${String(cost).padStart(2, '0')}$${salt}.${'.'.repeat(31)}`
 }
