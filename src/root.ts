@@ -37,6 +37,9 @@ async function warnOfOtherData(root: string, log: Logger): Promise<void> {
   )
 }
 
+// SQLITE_PERM, SQLITE_READONLY and SQLITE_CANTOPEN: the lock file may not be written. Others, such as a full disk, are not mended by another owner.
+const sqliteDenials = new Set([3, 8, 14])
+
 function list(directory: string): Promise<boolean> {
   return readdir(directory).then(
     () => true,
@@ -45,8 +48,8 @@ function list(directory: string): Promise<boolean> {
 }
 
 async function explain(path: string, error: unknown): Promise<unknown> {
-  const { code } = error as NodeJS.ErrnoException
-  if (code !== 'EACCES' && code !== 'EPERM' && code !== 'ERR_SQLITE_ERROR') return error
+  const { code, errcode } = error as NodeJS.ErrnoException & { errcode?: number }
+  if (code !== 'EACCES' && code !== 'EPERM' && !sqliteDenials.has((errcode ?? 0) & 0xff)) return error
   const [uid, gid] = [process.getuid?.(), process.getgid?.()]
   const { found, owner, mode } = await nearest(path)
   const text = `storage.filesystem.root: ${path} cannot be written: this process runs as uid ${uid}, ${found} belongs to uid ${owner} with mode ${mode}`

@@ -27,12 +27,7 @@ export class Directories {
 
   /** Makes the entries of `directory` durable. */
   async sync(directory: string): Promise<void> {
-    const handle = await open(directory, 'r')
-    try {
-      await this.#limit(() => handle.sync())
-    } finally {
-      await handle.close()
-    }
+    await syncDirectory(directory, this.#limit)
   }
 
   /** Resolves when `directory` exists and its name, and that of each of its parents, is durable. */
@@ -57,8 +52,41 @@ export class Directories {
     this.#durable.add(directory)
   }
 
+  /** Waits for whoever is just making `directory`, whose name is not durable before that. */
+  async settled(directory: string): Promise<void> {
+    await this.#pending.get(directory)
+  }
+
   /** Forgets `directory` and its parents: one of them was removed. */
   forget(directory: string): void {
     for (let each = directory; each.length > this.#top.length; each = dirname(each)) this.#durable.delete(each)
   }
+}
+
+/** Makes the entries of `directory` durable; `limited` says when there is a place for the fsync. */
+export async function syncDirectory(directory: string, limited: <T>(sync: () => Promise<T>) => Promise<T> = sync => sync()): Promise<void> {
+  const handle = await open(directory, 'r')
+  try {
+    await limited(() => handle.sync())
+  } finally {
+    await handle.close()
+  }
+}
+
+/**
+ * Creates `directory` and those above it that are missing; resolves to the topmost one that is new. Like `mkdir` with `recursive`, which reports a filesystem that
+ * is mounted read-only as ENOENT.
+ */
+export async function makeDirectories(directory: string): Promise<string | undefined> {
+  try {
+    await mkdir(directory)
+    return directory
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return undefined
+    if (code !== 'ENOENT' || dirname(directory) === directory) throw error
+  }
+  const above = await makeDirectories(dirname(directory))
+  const made = await makeDirectories(directory)
+  return above ?? made
 }

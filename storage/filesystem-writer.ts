@@ -50,6 +50,9 @@ export class FilesystemWriter implements Writer {
     const { directories } = this.#place
     const target = this.#place.path(to)
     try {
+      // The last write may be long ago, and the age of an object counts from here. A file of another owner can be written, but not be dated.
+      const now = new Date()
+      await this.#handle.utimes(now, now).catch(() => {})
       await directories.limited(() => this.#handle.datasync())
     } finally {
       await this.#handle.close()
@@ -85,20 +88,27 @@ function after(chunks: Uint8Array[], written: number): Uint8Array[] {
 export async function renameDurably(directories: Directories, from: string, to: string): Promise<void> {
   const directory = dirname(to)
   for (let attempt = 0; ; attempt++) {
-    await directories.ensure(directory)
     try {
+      await directories.ensure(directory)
       await rename(from, to)
-      await directories.sync(directory)
-      return
+      break
     } catch (error) {
-      // Somebody may have removed the empty directory between the two.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === 3) throw error
+      // Somebody may have removed an empty directory, this one or one above it, after it was found to be there.
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === attempts) throw error
       directories.forget(directory)
     }
   }
+  // Absent: somebody removed the object already, and answers for that.
+  await directories.sync(directory).catch(ignoreAbsent)
+  // Or the directory is one that another writer made anew a moment ago.
+  await directories.settled(directory).catch(ignoreAbsent)
 }
 
-/** For removals: what is not there is removed. */
-export function ignoreAbsent(error: NodeJS.ErrnoException): void {
-  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error
+const attempts = 10
+
+/** For removals: what is not there is removed. A directory is no object, and nothing can lie under a name that the filesystem does not take. */
+export function ignoreAbsent(error: NodeJS.ErrnoException): undefined {
+  if (!absences.has(error.code)) throw error
 }
+
+const absences = new Set<string | undefined>(['ENOENT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG'])

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, mkdir, open, readdir, rm, rmdir, stat, statfs, unlink, utimes } from 'node:fs/promises'
+import { access, type FileHandle, open, readdir, rm, rmdir, stat, statfs, unlink, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { Directories } from './directories.ts'
+import { Directories, makeDirectories, syncDirectory } from './directories.ts'
 import { FilesystemWriter, ignoreAbsent } from './filesystem-writer.ts'
 import { lockDirectory } from './lock.ts'
 import type { Entry, Key, ObjectStat, OpenObject, Storage, Usage, Writer } from './storage.ts'
@@ -29,15 +29,21 @@ export class FilesystemStorage implements Storage {
   static async open(root: string): Promise<FilesystemStorage> {
     const own = join(root, ownPrefix)
     try {
-      await mkdir(own, { recursive: true })
+      const first = await makeDirectories(own)
+      if (first !== undefined) await syncNames(own, first)
       await access(own, constants.W_OK)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EROFS') return new FilesystemStorage(root, () => {})
       throw error
     }
     const unlock = lockDirectory(own)
-    // Temp files of a process that died; only their owner may remove them, and that is us now.
-    await rm(join(own, 'tmp'), { recursive: true, force: true })
+    try {
+      // Temp files of a process that died; only their owner may remove them, and that is us now.
+      await rm(join(own, 'tmp'), { recursive: true, force: true })
+    } catch (error) {
+      unlock()
+      throw error
+    }
     return new FilesystemStorage(root, unlock)
   }
 
@@ -46,7 +52,7 @@ export class FilesystemStorage implements Storage {
   }
 
   async open(key: Key): Promise<OpenObject | undefined> {
-    const handle = await open(this.path(key), 'r').catch(absent)
+    const handle = await open(this.path(key), 'r').catch(ignoreAbsent)
     if (!handle) return undefined
     try {
       const found = await handle.stat()
@@ -60,7 +66,7 @@ export class FilesystemStorage implements Storage {
   }
 
   async stat(key: Key): Promise<ObjectStat | undefined> {
-    const found = await stat(this.path(key)).catch(absent)
+    const found = await stat(this.path(key)).catch(ignoreAbsent)
     return found?.isFile() ? { key, size: found.size, modified: found.mtimeMs } : undefined
   }
 
@@ -99,14 +105,14 @@ export class FilesystemStorage implements Storage {
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC
     const handle = await open(path, flags, 0o644).catch(async (error: NodeJS.ErrnoException) => {
       if (error.code !== 'ENOENT') throw error
-      await mkdir(dirname(path), { recursive: true })
+      await makeDirectories(dirname(path))
       return open(path, flags, 0o644)
     })
     return this.#writer(key, handle, 0)
   }
 
   async resume(key: Key): Promise<Writer | undefined> {
-    const handle = await open(this.path(key), 'r+').catch(absent)
+    const handle = await open(this.path(key), 'r+').catch(ignoreAbsent)
     if (!handle) return undefined
     try {
       return this.#writer(key, handle, (await handle.stat()).size)
@@ -121,7 +127,7 @@ export class FilesystemStorage implements Storage {
   }
 
   async *walk(prefix: Key, after = ''): AsyncIterable<Entry> {
-    const found = (await readdir(this.path(prefix), { withFileTypes: true }).catch(absent)) ?? []
+    const found = (await readdir(this.path(prefix), { withFileTypes: true }).catch(ignoreAbsent)) ?? []
     const entries = found.filter(entry => entry.name > after && (entry.isFile() || entry.isDirectory()))
     entries.sort((a, b) => (a.name < b.name ? -1 : 1))
     for (const entry of entries) {
@@ -135,11 +141,11 @@ export class FilesystemStorage implements Storage {
   }
 
   async remove(keys: readonly Key[], under?: Key): Promise<void> {
+    const stop = under === undefined ? undefined : this.path(under)
     const left = new Set<string>()
-    for (const key of keys) {
-      const path = this.path(key)
+    for (const path of keys.map(key => this.path(key))) {
       await unlink(path).catch(ignoreAbsent)
-      left.add(await this.#prune(dirname(path), under === undefined ? undefined : this.path(under)))
+      left.add(await this.#prune(dirname(path), stop))
     }
     for (const directory of left) await this.#directories.sync(directory).catch(ignoreAbsent)
   }
@@ -149,12 +155,12 @@ export class FilesystemStorage implements Storage {
     if (stop === undefined) return from
     let each = from
     for (; each.startsWith(`${stop}/`); each = dirname(each)) {
-      this.#directories.forget(each)
       const kept = await rmdir(each).then(
         () => false,
         (error: NodeJS.ErrnoException) => error.code !== 'ENOENT'
       )
       if (kept) break
+      this.#directories.forget(each)
     }
     return each
   }
@@ -166,9 +172,15 @@ export class FilesystemStorage implements Storage {
 
   /** The file of a key. Keys are built from parsed names only; one that leads elsewhere is a fault of ours, and stops here. */
   path(key: Key): string {
-    if (key.split('/').some(part => part === '' || part === '.' || part === '..')) throw new Error(`not a key: ${JSON.stringify(key)}`)
+    if (key.includes('\0') || key.split('/').some(part => part === '' || part === '.' || part === '..'))
+      throw new Error(`not a key: ${JSON.stringify(key)}`)
     return `${this.root}/${key}`
   }
+}
+
+// Makes the names of new directories durable, from `last` up to `first`.
+async function syncNames(last: string, first: string): Promise<void> {
+  for (let each = last; each.length >= first.length && each !== dirname(each); each = dirname(each)) await syncDirectory(dirname(each))
 }
 
 class OpenFile implements OpenObject {
@@ -189,10 +201,4 @@ class OpenFile implements OpenObject {
   close(): Promise<void> {
     return this.#handle.close()
   }
-}
-
-// ENAMETOOLONG: nothing can lie under a name that the filesystem does not take.
-function absent(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR' && error.code !== 'ENAMETOOLONG') throw error
-  return undefined
 }

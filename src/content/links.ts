@@ -48,7 +48,16 @@ export class Links {
 
   /** Durable when it resolves. */
   async write(key: Key, digest: Digest): Promise<void> {
-    await this.#storage.put(key, Buffer.from(digest))
+    const changes = this.#changes
+    try {
+      await this.#storage.put(key, Buffer.from(digest))
+    } catch (error) {
+      // It may have taken effect all the same.
+      this.#forget([key])
+      throw error
+    }
+    // A change that ran beside this one may have been the later one on disk.
+    if (changes !== this.#changes) return this.#forget([key])
     this.#changes++
     this.#cache.set(key, digest)
   }

@@ -35,7 +35,7 @@ export class Referrers {
     for (const digest of await this.#digests(name, subject)) {
       const descriptor = digest > last ? await this.#describe(name, subject, digest) : undefined
       if (!descriptor || (artifactType !== undefined && descriptor.artifactType !== artifactType)) continue
-      bytes += JSON.stringify(descriptor).length
+      bytes += Buffer.byteLength(JSON.stringify(descriptor))
       const next = items.at(-1)?.digest
       if (next !== undefined && (items.length === n || bytes > longestPage)) return { items, next }
       items.push(descriptor)

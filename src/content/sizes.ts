@@ -66,7 +66,10 @@ export class Sizes {
   #learnFrom(name: Name): Promise<void> {
     const running = this.#learned.get(name)
     if (running) return running
-    const work = this.#readManifests(name)
+    const work = this.#readManifests(name).catch(error => {
+      this.#learned.delete(name)
+      throw error
+    })
     this.#learned.set(name, work)
     return work
   }

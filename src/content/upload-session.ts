@@ -29,6 +29,7 @@ export class Upload implements UploadSession {
   #digester: Digester | undefined
   #offset: number
   #tail: Promise<unknown> = Promise.resolve()
+  #requests = 0
   #over = false
 
   constructor(place: UploadPlace, name: Name, id: SessionId, from: { offset: number; digester?: Digester }) {
@@ -45,6 +46,7 @@ export class Upload implements UploadSession {
 
   append(body: AsyncIterable<Uint8Array>, expect: { offset?: number; length?: number }, signal: AbortSignal): Promise<number> {
     return this.#alone(async () => {
+      if (this.#over) throw unknownUpload(this.id)
       if (expect.offset !== undefined && expect.offset !== this.#offset) throw new UploadOffsetError(this.#offset)
       const writer = await this.#writer()
       const before = { offset: this.#offset, digester: this.#digester?.copy() }
@@ -131,7 +133,9 @@ export class Upload implements UploadSession {
   }
 
   /** Cancels a session to which nothing was written since `before` (ms since the epoch); resolves to whether it did. */
-  expire(before: number): Promise<boolean> {
+  async expire(before: number): Promise<boolean> {
+    // In use, however long ago its last byte came; who looks for idle sessions must not wait for this one.
+    if (this.#requests > 0) return false
     return this.#alone(async () => {
       const { storage } = this.#place
       const found = await Promise.all(
@@ -171,7 +175,8 @@ export class Upload implements UploadSession {
 
   // A client that lost its connection comes back before the old request has noticed; so the new one waits.
   #alone<T>(task: () => Promise<T>): Promise<T> {
-    const result = this.#tail.then(task, task)
+    this.#requests++
+    const result = this.#tail.then(task, task).finally(() => this.#requests--)
     this.#tail = result.catch(() => {})
     return result
   }

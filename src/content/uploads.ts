@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
-import type { Storage } from '../../storage/storage.ts'
+import type { Key, Storage } from '../../storage/storage.ts'
 import { type Algorithm, canonical, createDigester } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { parseSessionId, type SessionId } from '../oci/sink.ts'
@@ -32,17 +32,25 @@ export class Uploads {
   /** A new session. `algorithm` is that of the digest which the client is going to name at the end. */
   async start(name: Name, algorithm: Algorithm = canonical): Promise<Upload> {
     const id = randomUUID() as string as SessionId
-    const writer = await this.#place.storage.create(keys.uploadStarted(name, id))
     try {
-      await writer.write([Buffer.from(new Date().toISOString())])
+      await this.#mark(keys.uploadStarted(name, id))
     } catch (error) {
-      await writer.discard().catch(() => {})
+      // On a full disk the directory may be all that could be made.
+      await this.#place.storage.remove([keys.uploadStarted(name, id)], keys.uploads(name)).catch(() => {})
       throw error
     }
-    await writer.close()
     const session = new Upload(this.#place, name, id, { offset: 0, digester: createDigester(algorithm) })
     this.#sessions.set(id, session)
     return session
+  }
+
+  async #mark(started: Key): Promise<void> {
+    const writer = await this.#place.storage.create(started)
+    try {
+      await writer.write([Buffer.from(new Date().toISOString())])
+    } finally {
+      await writer.close()
+    }
   }
 
   /** BLOB_UPLOAD_UNKNOWN unless `name` has such a session. */

@@ -16,6 +16,8 @@ export interface ParsedManifest {
 }
 
 const images: readonly string[] = [mediaTypes.ociManifest, mediaTypes.dockerManifest]
+// RFC 6838 §4.2: what may stand in a header field.
+const mediaTypeGrammar = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/i
 const indexes: readonly string[] = [mediaTypes.ociIndex, mediaTypes.dockerList]
 
 /** Reads a manifest that a client pushes under `contentType`; MANIFEST_INVALID (400) with the reason if it is none. */
@@ -39,7 +41,8 @@ export function readManifest(bytes: Uint8Array): ParsedManifest | undefined {
 export function mediaTypeOf(bytes: Uint8Array): string {
   try {
     const json = parseObject(bytes)
-    if (typeof json['mediaType'] === 'string') return json['mediaType']
+    const own = json['mediaType']
+    if (typeof own === 'string' && mediaTypeGrammar.test(own)) return own
     if (json['schemaVersion'] === 1) return 'application/vnd.docker.distribution.manifest.v1+prettyjws'
     return shapeOf(json) ?? mediaTypes.blob
   } catch {
@@ -49,10 +52,33 @@ export function mediaTypeOf(bytes: Uint8Array): string {
 
 type Json = Record<string, unknown>
 
+// A byte order mark stays, and is no JSON: clients would stumble over it.
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+// Clients' parsers give up at some depth, at 10,000 those written in Go; a manifest has six levels.
+const deepest = 1_000
+
+function isDeeperThan(levels: number, text: string): boolean {
+  let depth = 0
+  let quoted = false
+  for (let at = 0; at < text.length; at++) {
+    const each = text[at]
+    if (quoted && each === '\\') at++
+    else if (each === '"') quoted = !quoted
+    else if (quoted) continue
+    else if (each === '{' || each === '[') {
+      if (++depth > levels) return true
+    } else if (each === '}' || each === ']') depth--
+  }
+  return false
+}
+
 function parseObject(bytes: Uint8Array): Json {
   let value: unknown
   try {
-    value = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    const text = utf8.decode(bytes)
+    if (isDeeperThan(deepest, text)) throw new Error(`nested more than ${deepest} deep`)
+    value = JSON.parse(text)
   } catch (cause) {
     throw invalid('not JSON in UTF-8', cause)
   }

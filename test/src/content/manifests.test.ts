@@ -1,0 +1,106 @@
+import { test } from 'tap'
+import * as keys from '../../../src/content/keys.ts'
+import { mediaTypes } from '../../../src/oci/descriptor.ts'
+import { digestOf } from '../../../src/oci/digest.ts'
+import { imageOf, indexOf, named, openFor, storeManifest } from '../../support/content.ts'
+import { openStorage, watchStorage } from '../../support/storage.ts'
+
+const name = named('some/name')
+const bytes = imageOf('config', ['layer'])
+const digest = digestOf(bytes)
+
+test('manifests: what was stored is given back byte by byte, with its media type', async t => {
+  const storage = await openStorage(t)
+  const odd = Buffer.from(bytes.toString().replace('{', '{ \n\t'))
+  for (const each of [bytes, odd, indexOf([bytes], { mediaType: mediaTypes.dockerList })]) {
+    const { content } = await openFor(t, storage)
+    const stored = await storeManifest(content, name, each)
+    const restarted = await openFor(t, storage)
+    for (const { manifests } of [content, restarted.content]) {
+      const found = await manifests.get(name, stored)
+      t.strictSame(Buffer.from(found?.bytes ?? []), each)
+      t.match(found?.descriptor, { digest: stored, size: each.length, mediaType: JSON.parse(each.toString()).mediaType })
+    }
+  }
+})
+
+test('manifests: one repository does not give what only another has', async t => {
+  const { content, damages } = await openFor(t)
+  await storeManifest(content, name, bytes)
+  t.equal(await content.manifests.get(named('other'), digest), undefined)
+  t.equal(await content.manifests.linked(named('other'), digest), undefined)
+  t.strictSame(damages, [])
+})
+
+for (const [title, damaged] of Object.entries({
+  'lost its end': bytes.subarray(0, 50),
+  'has another byte': Buffer.from(bytes.toString().replace('2', '3')),
+  'is empty': Buffer.alloc(0),
+  'is larger than any manifest': Buffer.alloc(33 * 1024 * 1024)
+})) {
+  test(`manifests: one whose file ${title} is not found, reported with its key, and heals by a new push`, async t => {
+    const storage = await openStorage(t)
+    await storeManifest((await openFor(t, storage)).content, name, bytes)
+    await storage.put(keys.blob(digest), damaged)
+    const { content, damages } = await openFor(t, storage)
+    t.equal(await content.manifests.get(name, digest), undefined)
+    t.match(damages, [{ key: keys.blob(digest) }])
+    t.equal(await content.manifests.linked(name, digest), digest, 'it can be deleted')
+    await storeManifest(content, name, bytes)
+    t.ok(await content.manifests.get(name, digest))
+  })
+}
+
+test('manifests: one whose bytes are gone is not found, and reported with its key', async t => {
+  const storage = await openStorage(t)
+  await storeManifest((await openFor(t, storage)).content, name, bytes)
+  await storage.remove([keys.blob(digest)])
+  const { content, damages } = await openFor(t, storage)
+  t.equal(await content.manifests.get(name, digest), undefined)
+  t.match(damages, [{ key: keys.blob(digest) }])
+})
+
+test('manifests: a sha512 whose link leads to the sha256, as Distribution writes it, is found under both', async t => {
+  const storage = await openStorage(t)
+  const long = digestOf(bytes, 'sha512')
+  await storage.put(keys.blob(digest), bytes)
+  await storage.put(keys.revision(name, long), Buffer.from(digest))
+  const { content, damages } = await openFor(t, storage)
+  t.match(await content.manifests.get(name, long), { descriptor: { digest: long } })
+  t.strictSame(damages, [])
+})
+
+test('manifests: a sha512 whose link leads to other bytes is not found, and reported', async t => {
+  const storage = await openStorage(t)
+  const long = digestOf(Buffer.from('other'), 'sha512')
+  await storage.put(keys.blob(digest), bytes)
+  await storage.put(keys.revision(name, long), Buffer.from(digest))
+  const { content, damages } = await openFor(t, storage)
+  t.equal(await content.manifests.get(name, long), undefined)
+  t.match(damages, [{ key: keys.revision(name, long) }])
+})
+
+test('manifests: one that is asked for again and again is read from disk once', async t => {
+  const below = await openStorage(t)
+  await storeManifest((await openFor(t, below)).content, name, bytes)
+  const reads: string[] = []
+  const { content } = await openFor(
+    t,
+    watchStorage(below, (call, key) => void reads.push(`${call} ${key}`))
+  )
+  for (let at = 0; at < 5; at++) await content.manifests.get(name, digest)
+  t.strictSame(reads, [`get ${keys.revision(name, digest)}`, `get ${keys.blob(digest)}`])
+})
+
+test('manifests: the list is that of the repository, of both algorithms, without what is no digest', async t => {
+  const storage = await openStorage(t)
+  const { content } = await openFor(t, storage)
+  const other = imageOf('other', [])
+  await storeManifest(content, name, bytes)
+  await storeManifest(content, name, other)
+  await content.commit.manifest(name, digestOf(bytes, 'sha512'), bytes, { tags: [] })
+  await storage.put(`${keys.revisions(name)}/sha256/nonsense/link`, Buffer.from('x'))
+  await storage.put(`${keys.revisions(name)}/md5/${'a'.repeat(32)}/link`, Buffer.from('x'))
+  t.strictSame(await Array.fromAsync(content.manifests.list(name)), [...[digest, digestOf(other)].sort(), digestOf(bytes, 'sha512')])
+  t.strictSame(await Array.fromAsync(content.manifests.list(named('other'))), [])
+})

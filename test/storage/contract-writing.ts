@@ -1,0 +1,146 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { keysBelow, textOf } from '../support/storage.ts'
+import { bytes, type Promised } from './promise.ts'
+
+/** What `put` promises. */
+export const putting: Record<string, Promised> = {
+  'put replaces what is there, also by something shorter': async (t, storage) => {
+    await storage.put('a/b/c', bytes('long and old'))
+    await storage.put('a/b/c', bytes('new'))
+    t.equal(await textOf(storage, 'a/b/c'), 'new')
+    t.strictSame(await keysBelow(storage, 'a'), ['a/b/c'], 'nothing beside it')
+  },
+  'readers of an object that is put again and again see it whole, the old or the new': async (t, storage) => {
+    const size = 300_000
+    await storage.put('a', Buffer.alloc(size, 'a'))
+    const over = new AbortController()
+    const look = async (): Promise<number> => {
+      let looks = 0
+      for (; !over.signal.aborted; looks++) {
+        const read = await storage.get('a', size)
+        if (read?.length !== size || !read.equals(Buffer.alloc(size, read[0]))) t.fail('a mixture, a part or nothing')
+      }
+      return looks
+    }
+    const readers = [look(), look()]
+    for (const letter of 'bcdefghijklmnop') await storage.put('a', Buffer.alloc(size, letter))
+    over.abort()
+    for (const looks of await Promise.all(readers)) t.ok(looks > 0, `${looks} looks`)
+  },
+  'what was opened before a put goes on giving the bytes that it had': async (t, storage) => {
+    await storage.put('a', bytes('the old'))
+    const object = await storage.open('a')
+    await storage.put('a', bytes('THE NEW AND LONG'))
+    const into = Buffer.alloc(object?.size ?? 0)
+    await object?.readInto(into, 0)
+    await object?.close()
+    t.equal(into.toString(), 'the old')
+  },
+  'puts to one key at once end in one of them': async (t, storage) => {
+    await Promise.all(['x', 'y', 'z', 'x', 'y', 'z'].map(each => storage.put('a/b', Buffer.alloc(5000, each))))
+    t.match(await textOf(storage, 'a/b'), /^(x+|y+|z+)$/)
+    t.equal((await storage.stat('a/b'))?.size, 5000)
+    t.strictSame(await keysBelow(storage, 'a'), ['a/b'])
+  },
+  'puts below one new prefix at once all succeed': async (t, storage) => {
+    const keys = Array.from({ length: 20 }, (_, at) => `new/deep/${at % 4}/${at + 10}`)
+    await Promise.all(keys.map(key => storage.put(key, bytes(key))))
+    t.strictSame((await keysBelow(storage, 'new')).sort(), keys.sort())
+  }
+}
+
+/** What writers promise. */
+export const writing: Record<string, Promised> = {
+  'an object that is written is visible as far as it goes': async (t, storage) => {
+    const writer = await storage.create('a/growing')
+    t.match(await storage.stat('a/growing'), { size: 0 })
+    await writer.write([bytes('01234')])
+    t.equal(writer.offset, 5)
+    t.equal(writer.key, 'a/growing')
+    t.equal(await textOf(storage, 'a/growing'), '01234')
+    await writer.close()
+  },
+  'create empties what is there': async (t, storage) => {
+    await storage.put('a', bytes('old'))
+    const writer = await storage.create('a')
+    t.equal(writer.offset, 0)
+    await writer.close()
+    t.equal(await textOf(storage, 'a'), '')
+  },
+  'thousands of chunks in one write, empty ones among them, arrive in order': async (t, storage) => {
+    const chunks = Array.from({ length: 5000 }, (_, at) => bytes(at % 3 === 0 ? '' : `${at},`))
+    const whole = Buffer.concat(chunks)
+    const writer = await storage.create('a')
+    await writer.write([])
+    await writer.write([new Uint8Array(), new Uint8Array()])
+    t.equal(writer.offset, 0)
+    await writer.write(chunks)
+    await writer.write([new Uint8Array(), bytes('end')])
+    t.equal(writer.offset, whole.length + 3)
+    await writer.close()
+    t.equal(await textOf(storage, 'a'), `${whole}end`)
+  },
+  'truncate cuts back, and the next write goes on from there': async (t, storage) => {
+    const writer = await storage.create('a')
+    await writer.write([bytes('0123456789')])
+    await writer.truncate(4)
+    t.equal(writer.offset, 4)
+    await writer.write([bytes('xy')])
+    await writer.publish('b')
+    t.equal(await textOf(storage, 'b'), '0123xy')
+  },
+  'a writer reads what was written, from the start': async (t, storage) => {
+    const writer = await storage.create('a')
+    await writer.write([bytes('0123456789')])
+    const into = Buffer.alloc(20)
+    t.equal(await writer.read(into, 0), 10)
+    t.equal(into.toString('utf8', 0, 10), '0123456789')
+    t.equal(await writer.read(into, 10), 0)
+    await writer.discard()
+  },
+  'resume goes on where the writer was closed': async (t, storage) => {
+    const first = await storage.create('a/b')
+    await first.write([bytes('one ')])
+    await first.close()
+    const second = await storage.resume('a/b')
+    t.equal(second?.offset, 4)
+    await second?.write([bytes('two')])
+    await second?.publish('c/d')
+    t.equal(await textOf(storage, 'c/d'), 'one two')
+  },
+  'publish moves the object, replaces what is there, and leaves nothing behind': async (t, storage) => {
+    await storage.put('to/object', bytes('old and long'))
+    const writer = await storage.create('from/object')
+    await writer.write([bytes('new')])
+    await writer.publish('to/object')
+    t.equal(await textOf(storage, 'to/object'), 'new')
+    t.equal(await storage.stat('from/object'), undefined)
+  },
+  'publish renews the time, however long ago the last byte was written': async (t, storage) => {
+    const writer = await storage.create('a')
+    await writer.write([bytes('x')])
+    await sleep(60)
+    const marker = await storage.create('marker')
+    await marker.publish('marker-published')
+    await sleep(60)
+    await writer.publish('b')
+    const [published, between] = [await storage.stat('b'), await storage.stat('marker-published')]
+    t.ok(published && between && published.modified > between.modified, `${published?.modified} after ${between?.modified}`)
+  },
+  'discard leaves nothing, also after close': async (t, storage) => {
+    const writer = await storage.create('a/b')
+    await writer.write([bytes('x')])
+    await writer.close()
+    await writer.discard()
+    t.strictSame(await keysBelow(storage, 'a'), [])
+    await writer.discard()
+    await writer.close()
+  },
+  'what was written and closed is there until it is discarded': async (t, storage) => {
+    const writer = await storage.create('a/b')
+    await writer.write([bytes('x')])
+    await writer.close()
+    await writer.close()
+    t.equal(await textOf(storage, 'a/b'), 'x')
+  }
+}

@@ -1,0 +1,38 @@
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Test } from 'tap'
+
+const run = promisify(execFile)
+
+/** A new directory that is removed when the test ends. */
+export async function temporaryDirectory(t: Test): Promise<string> {
+  const directory = await mkdtemp(join(tmpdir(), 'registry-test-'))
+  t.teardown(() => rm(directory, { recursive: true, force: true, maxRetries: 5 }))
+  return directory
+}
+
+/** A filesystem of its own, for what only a full or a read-only one shows. */
+export interface Mounted {
+  directory: string
+  /** Mounts it anew with other options, e.g. `ro`. */
+  remount(options: string): Promise<void>
+}
+
+/** Mounts a small tmpfs until the test ends; the reason to skip where this process may not mount. */
+export async function mountSmall(t: Test, bytes: number): Promise<Mounted | string> {
+  const directory = await mkdtemp(join(tmpdir(), 'registry-small-'))
+  try {
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0755`, 'tmpfs', directory])
+  } catch (error) {
+    await rm(directory, { recursive: true })
+    return `no small filesystem can be mounted here (${error instanceof Error ? error.message.trim() : error})`
+  }
+  t.teardown(async () => {
+    await run('umount', ['-l', directory])
+    await rm(directory, { recursive: true })
+  })
+  return { directory, remount: async options => void (await run('mount', ['-o', `remount,${options}`, directory])) }
+}

@@ -1,0 +1,71 @@
+import type { Test } from 'tap'
+import { FilesystemStorage } from '../../storage/filesystem.ts'
+import type { Entry, Key, Storage, Writer } from '../../storage/storage.ts'
+import { temporaryDirectory } from './place.ts'
+
+/** Storage in `directory`, else in a new one, closed when the test ends. */
+export async function openStorage(t: Test, directory?: string): Promise<FilesystemStorage> {
+  const storage = await FilesystemStorage.open(directory ?? (await temporaryDirectory(t)))
+  t.teardown(() => storage.close())
+  return storage
+}
+
+/** Storage that tells `watch` of each call before it is made; what `watch` throws is what the call rejects with, and the call waits for it. */
+export function watchStorage(storage: Storage, watch: (call: string, key: Key) => void | Promise<void>): Storage {
+  const watched = (writer: Writer): Writer => ({
+    key: writer.key,
+    get offset() {
+      return writer.offset
+    },
+    write: async chunks => {
+      await watch('write', writer.key)
+      return writer.write(chunks)
+    },
+    truncate: offset => writer.truncate(offset),
+    read: (into, position) => writer.read(into, position),
+    publish: async to => {
+      await watch('publish', to)
+      return writer.publish(to)
+    },
+    discard: () => writer.discard(),
+    close: () => writer.close()
+  })
+  const each = async (call: string, keys: readonly Key[]): Promise<void> => {
+    for (const key of keys) await watch(call, key)
+  }
+  return {
+    open: (key, range) => each('open', [key]).then(() => storage.open(key, range)),
+    stat: key => each('stat', [key]).then(() => storage.stat(key)),
+    get: (key, limit) => each('get', [key]).then(() => storage.get(key, limit)),
+    put: (key, bytes) => each('put', [key]).then(() => storage.put(key, bytes)),
+    ensurePrefix: prefix => each('ensurePrefix', [prefix]).then(() => storage.ensurePrefix(prefix)),
+    create: key => each('create', [key]).then(async () => watched(await storage.create(key))),
+    resume: async key => {
+      await watch('resume', key)
+      const writer = await storage.resume(key)
+      return writer && watched(writer)
+    },
+    walk: (prefix, after) => storage.walk(prefix, after),
+    touch: keys => each('touch', keys).then(() => storage.touch(keys)),
+    remove: (keys, under) => each('remove', keys).then(() => storage.remove(keys, under)),
+    usage: () => storage.usage(),
+    close: () => storage.close()
+  }
+}
+
+/** All keys of objects below `prefix`, in order. */
+export async function keysBelow(storage: Storage, prefix: Key): Promise<Key[]> {
+  const found: Key[] = []
+  for await (const { key, kind } of storage.walk(prefix)) found.push(...(kind === 'object' ? [key] : await keysBelow(storage, key)))
+  return found
+}
+
+/** What `walk` gives. */
+export async function walked(storage: Storage, prefix: Key, after?: string): Promise<Entry[]> {
+  return Array.fromAsync(storage.walk(prefix, after))
+}
+
+/** An object whole, of whatever size. */
+export async function textOf(storage: Storage, key: Key): Promise<string | undefined> {
+  return (await storage.get(key, Number.MAX_SAFE_INTEGER))?.toString()
+}
