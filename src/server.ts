@@ -1,8 +1,8 @@
-import { chmod, mkdir, rm } from 'node:fs/promises'
+import { chmod, lstat, mkdir, rm } from 'node:fs/promises'
 import type { Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { dirname } from 'node:path'
-import Fastify, { type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { configHash } from '../config/effective.ts'
 import type { Address, Config } from '../config/schema.ts'
 import pkg from '../package.json' with { type: 'json' }
@@ -79,6 +79,7 @@ async function start(config: Config, log: Logger, stack: AsyncDisposableStack): 
     },
     addressOf: request => clientAddress(request, config.server.forwarders),
     limits: config.limits,
+    free: async () => (await storage.usage()).free,
     progress,
     log,
     metrics
@@ -100,7 +101,7 @@ async function start(config: Config, log: Logger, stack: AsyncDisposableStack): 
   watchState(metrics, { storage, gateway, content })
   sweepUploads(content, config.limits.uploadIdle, log, stack)
 
-  const port = await openPort(config, tls, metrics, log, app => gateway.register(app))
+  const port = await openPort(config, tls, metrics, log, gateway)
   stack.defer(async () => void (await drain(port, 0)))
   const admin = await openPlainPort(config.server.admin, config, app => registerAdmin(app, { health, metrics }))
   stack.defer(async () => void (await drain(admin, 0)))
@@ -214,17 +215,14 @@ function sweepUploads(content: Content, idle: number, log: Logger, stack: AsyncD
   })
 }
 
-async function openPort(
-  config: Config,
-  tls: Tls | undefined,
-  metrics: Metrics,
-  log: Logger,
-  register: (app: FastifyInstance) => void
-): Promise<Server> {
+async function openPort(config: Config, tls: Tls | undefined, metrics: Metrics, log: Logger, gateway: Gateway): Promise<Server> {
   const limits = { connections: config.limits.connections, head: config.limits.minimumRate.per }
-  const app = createApp(listener => createPort(listener, tls?.options, limits))
+  const app = createApp(
+    listener => createPort(listener, tls?.options, limits),
+    (_error, request, reply) => void gateway.handle(request, reply)
+  )
   const server = app.server
-  register(app)
+  gateway.register(app)
   deferContinue(server)
   if (tls) tls.attach(server as unknown as Parameters<Tls['attach']>[0])
   server.on('drop', () => {
@@ -259,8 +257,8 @@ async function openControl(config: Config, log: Logger, health: Health): Promise
   await app.ready()
   try {
     await mkdir(dirname(path), { recursive: true })
-    // The root is ours, so a socket that is there belongs to a process that is gone.
-    await rm(path, { force: true })
+    // The root is ours, so a socket that is there belongs to a process that is gone. Anything else was not put there by us.
+    if ((await lstat(path).catch(() => undefined))?.isSocket()) await rm(path)
     await listen(app.server, path, 'server.control')
     await chmod(path, 0o600)
     return app.server
@@ -271,8 +269,12 @@ async function openControl(config: Config, log: Logger, health: Health): Promise
   }
 }
 
-function createApp(createServer: (listener: Parameters<typeof createPort>[0]) => Server): FastifyInstance {
+function createApp(
+  createServer: (listener: Parameters<typeof createPort>[0]) => Server,
+  frameworkErrors?: NonNullable<FastifyServerOptions['frameworkErrors']>
+): FastifyInstance {
   return Fastify({
+    ...(frameworkErrors ? { frameworkErrors } : {}),
     serverFactory: listener => createServer(listener),
     clientErrorHandler: (error, socket) => refuseGarbage(error as NodeJS.ErrnoException, socket as Socket),
     routerOptions: { maxParamLength: 16 * 1024 },

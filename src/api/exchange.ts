@@ -44,6 +44,8 @@ export interface Exchange {
   record: RequestRecord
   place: SendPlace & { progress: Progress }
   limits: { manifestBytes: number }
+  /** Bytes that the medium has room for. */
+  free(): Promise<number>
   audit(event: AuditEvent): void
 }
 
@@ -53,9 +55,18 @@ export function sinkOf({ backend }: Exchange): NonNullable<Backend['sink']> {
   throw new OciError('UNSUPPORTED', { detail: { reason: `mode ${backend.mode} takes no pushes and no deletions` } })
 }
 
+/** INSUFFICIENT_STORAGE (507) unless the body of the request has room; called before the client is asked for it. */
+export async function demandSpace({ request, free }: Exchange): Promise<void> {
+  // A body of unknown length needs at least one byte.
+  const needed = Number(request.headers['content-length'] ?? 1)
+  if ((await free()) >= needed) return
+  throw new OciError('INSUFFICIENT_STORAGE', { detail: { reason: "no space is left on the registry's disk" } })
+}
+
 /** Answers without a body. */
 export function answerEmpty({ response }: Exchange, status: number, headers: Record<string, string | number> = {}): void {
-  response.writeHead(status, { ...(status === 204 ? {} : { 'content-length': 0 }), ...headers })
+  // Neither has a body, and a length would be that of what is not sent (RFC 9110 §8.6).
+  response.writeHead(status, { ...(status === 204 || status === 304 ? {} : { 'content-length': 0 }), ...headers })
   response.end()
 }
 

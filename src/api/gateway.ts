@@ -1,5 +1,5 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -8,7 +8,7 @@ import { Buffers } from './buffers.ts'
 import type { AuditEvent, Exchange, RequestRecord } from './exchange.ts'
 import { toOciError, writeError } from './fail.ts'
 import type { Progress } from './progress.ts'
-import { awaitingContinue, hasBody } from './receive.ts'
+import { awaitingContinue, hasBody, SlowClientError } from './receive.ts'
 import { clientSignal, describe, type Need, resolve } from './registry.ts'
 import { type Endpoint, parseRoute, type Route } from './routes.ts'
 import { CutShortError } from './send.ts'
@@ -27,6 +27,8 @@ export interface GatewayOptions {
   /** The client's address, which may stand in `X-Forwarded-For`. */
   addressOf(request: IncomingMessage): string
   limits: { manifestBytes: number; uploads: number }
+  /** Bytes that the medium has room for. */
+  free(): Promise<number>
   progress: Progress
   log: Logger
   metrics: Metrics
@@ -50,18 +52,18 @@ export class Gateway {
   register(app: FastifyInstance): void {
     app.removeAllContentTypeParsers()
     app.addContentTypeParser('*', (_request, _payload, done) => done(null))
-    app.all('/*', (request, reply) => {
-      reply.hijack()
-      return this.#answer(request.raw, reply.raw, request.id)
-    })
-    app.setNotFoundHandler((request, reply) => {
-      reply.hijack()
-      return this.#answer(request.raw, reply.raw, request.id)
-    })
+    app.all('/*', (request, reply) => this.handle(request, reply))
+    app.setNotFoundHandler((request, reply) => this.handle(request, reply))
     app.setErrorHandler((error, request, reply) => {
       reply.hijack()
       return writeError(request.raw, reply.raw, toOciError(error))
     })
+  }
+
+  /** Answers one request, whatever Fastify thinks of it. */
+  handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {
+    reply.hijack()
+    return this.#answer(request.raw, reply.raw, request.id)
   }
 
   /** Requests that are being answered. */
@@ -90,8 +92,8 @@ export class Gateway {
   }
 
   async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
-    const { backendFor, identify, limits, progress } = this.#options
-    const url = request.url ?? '/'
+    const { backendFor, identify, limits, free, progress } = this.#options
+    const url = (request.url ?? '/').replace(absoluteForm, '/')
     const mark = url.indexOf('?')
     const route = parseRoute(mark < 0 ? url : url.slice(0, mark))
     const query = new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1))
@@ -110,6 +112,7 @@ export class Gateway {
       backend,
       record,
       limits,
+      free,
       signal: clientSignal(request, response),
       place: { buffers: this.#buffers, progress },
       audit: event => this.#audit(event, record, id)
@@ -153,7 +156,7 @@ export class Gateway {
     }
     const told = toOciError(error)
     const gone = response.destroyed || request.errored !== null
-    if (gone) record.cut = 'client'
+    if (gone) record.cut = request.errored instanceof SlowClientError ? 'stalled' : 'client'
     else if (told.status >= 500) record.error = told.cause ?? told
     await writeError(request, response, told)
   }
@@ -193,6 +196,9 @@ export class Gateway {
   }
 }
 
+// What a client sends that takes us for a proxy; a server has to understand it (RFC 9112 §3.2.2).
+const absoluteForm = /^https?:\/\/[^/?]*\/?/i
+
 // A label's values are bounded; a client can send any method that the parser knows.
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
@@ -200,6 +206,8 @@ const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIO
 export function deferContinue(server: Server): void {
   server.on('checkContinue', (request, response) => {
     awaitingContinue.add(request)
+    // Answered without its body, the client may send it or not: the next request could not be told from it.
+    response.setHeader('connection', 'close')
     server.emit('request', request, response)
   })
 }

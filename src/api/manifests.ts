@@ -1,7 +1,7 @@
 import { OciError } from '../oci/errors.ts'
 import { type Name, parseTag, type Reference, referenceText } from '../oci/name.ts'
 import type { PutManifest } from '../oci/sink.ts'
-import { answerBytes, answerEmpty, type Exchange, sinkOf } from './exchange.ts'
+import { answerBytes, answerEmpty, demandSpace, type Exchange, sinkOf } from './exchange.ts'
 import { etagOf, noneMatch, setServed } from './headers.ts'
 import { receiveBody, receiveWhole } from './receive.ts'
 
@@ -42,6 +42,7 @@ export async function putManifest(exchange: Exchange, name: Name, reference: Ref
   if (tags.length > mostTags)
     throw new OciError('MANIFEST_INVALID', { status: 414, detail: { reason: `more than ${mostTags} tags at once` } })
   const sink = sinkOf(exchange)
+  await demandSpace(exchange)
   const body = receiveBody(request, response, place.progress, bytes => {
     record.received += bytes
   })

@@ -5,6 +5,14 @@ import type { Progress } from './progress.ts'
 /** Requests whose client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1). */
 export const awaitingContinue = new WeakSet<IncomingMessage>()
 
+/** The client sent less than `limits.minimumRate` wants; its connection is closed. */
+export class SlowClientError extends Error {
+  constructor() {
+    super('the client sends too slowly')
+    this.name = 'SlowClientError'
+  }
+}
+
 /** The body of a request, as it comes. A client that is too slow is closed. `moved` is told of each chunk. */
 export async function* receiveBody(
   request: IncomingMessage,
@@ -13,8 +21,11 @@ export async function* receiveBody(
   moved: (bytes: number) => void
 ): AsyncIterable<Buffer> {
   // Asked for only now, when rights and space were checked.
-  if (awaitingContinue.delete(request)) response.writeContinue()
-  const watched = progress.receiving(() => request.destroy(new Error('the client sends too slowly')))
+  if (awaitingContinue.delete(request)) {
+    response.removeHeader('connection')
+    response.writeContinue()
+  }
+  const watched = progress.receiving(() => request.destroy(new SlowClientError()))
   try {
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       watched.moved(chunk.length)

@@ -130,6 +130,8 @@ class Transfer {
 
   end(): void {
     this.#response.off('close', this.#onClose)
+    // After the source broke a write may still be under way, and nobody else ends it: its buffer would be lost to the pool.
+    this.#interrupt(new ClosedError())
     this.#watched.end()
     this.#buffers.leave()
   }

@@ -3,7 +3,7 @@ import { OciError } from '../oci/errors.ts'
 import { isName, type Name } from '../oci/name.ts'
 import { parseChunkRange } from '../oci/range.ts'
 import type { SessionId, UploadSession } from '../oci/sink.ts'
-import { answerEmpty, type Exchange, sinkOf } from './exchange.ts'
+import { answerEmpty, demandSpace, type Exchange, sinkOf } from './exchange.ts'
 import { contentRangeOfUpload } from './headers.ts'
 import { hasBody, receiveBody } from './receive.ts'
 
@@ -19,8 +19,15 @@ export async function startUpload(exchange: Exchange, name: Name): Promise<void>
   const session = await sinkOf(exchange).startUpload(name, algorithm(exchange, digest))
   exchange.record.session = session.id
   if (digest === undefined) return uploadAccepted(exchange, name, session)
-  await appendBody(exchange, session)
+  // Nobody was told where this session is, so that nobody could resume it.
+  await appendBody(exchange, session).catch(error => cancelAfter(session, error))
   await finish(exchange, name, session, digest)
+}
+
+async function cancelAfter(session: UploadSession, error: unknown): Promise<never> {
+  // It may be over already; what the client has to know is the first error.
+  await session.cancel().catch(() => {})
+  throw error
 }
 
 async function mounted(exchange: Exchange, name: Name, digest: Digest): Promise<boolean> {
@@ -70,6 +77,7 @@ async function appendBody(exchange: Exchange, session: UploadSession): Promise<v
   const { request, response, record, place, signal } = exchange
   const expect = expectation(request.headers)
   if (!hasBody(request) && expect.offset === undefined) return
+  await demandSpace(exchange).catch(error => cancelAfter(session, error))
   const body = receiveBody(request, response, place.progress, bytes => {
     record.received += bytes
   })

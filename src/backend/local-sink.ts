@@ -28,14 +28,24 @@ export class LocalSink implements Sink {
 
   async mountBlob(name: Name, digest: Digest, from?: Name): Promise<boolean> {
     const { blobs, commit } = this.#content
+    if ((await blobs.stat(name, digest)) !== undefined) return true
     // Rights are the same for all repositories, so that a blob may be found in any of them ("automatic content discovery").
-    const found = from === undefined ? await blobs.stored(digest) : (await blobs.stat(from, digest)) !== undefined
-    if (!found) return false
-    await commit.linkBlob(name, digest)
+    const target = from === undefined ? await this.#stored(digest) : await this.#soundIn(from, digest)
+    if (target === undefined) return false
+    await commit.linkBlob(name, digest, target)
     // Through the new link the blob is checked like any other; a damaged one is to be pushed anew.
     if ((await blobs.stat(name, digest)) !== undefined) return true
     await commit.unlinkBlob(name, digest)
     return false
+  }
+
+  async #stored(digest: Digest): Promise<Digest | undefined> {
+    return (await this.#content.blobs.stored(digest)) ? digest : undefined
+  }
+
+  async #soundIn(name: Name, digest: Digest): Promise<Digest | undefined> {
+    const { blobs } = this.#content
+    return (await blobs.stat(name, digest)) === undefined ? undefined : blobs.linked(name, digest)
   }
 
   async putManifest(

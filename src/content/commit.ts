@@ -33,9 +33,9 @@ export class Commit {
     await this.linkBlob(name, digest)
   }
 
-  /** Lets `name` read a blob that is stored. */
-  async linkBlob(name: Name, digest: Digest): Promise<void> {
-    await this.#links.write(keys.layer(name, digest), digest)
+  /** Lets `name` read a blob that is stored under `target`, which is another digest only in what Distribution wrote. */
+  async linkBlob(name: Name, digest: Digest, target: Digest = digest): Promise<void> {
+    await this.#links.write(keys.layer(name, digest), target)
   }
 
   /** Takes a blob from `name`; the bytes stay for others and for the garbage collection. */

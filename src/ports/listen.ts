@@ -1,7 +1,8 @@
-import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer, type OutgoingMessage, type RequestListener, type Server } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
+import { OciError } from '../oci/errors.ts'
 
 /** Limits of a port; the times are in ms. */
 export interface PortLimits {
@@ -31,17 +32,25 @@ export function createPort(listener: RequestListener, tls: TlsOptions | undefine
   return server
 }
 
-const parserFaults: Record<string, [status: string, reason: string]> = {
+type Fault = [status: string, reason: string, code?: 'SIZE_INVALID']
+
+const parserFaults: Record<string, Fault> = {
   HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', `the head of the request has more than ${longestHead} bytes`],
   ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'the head of the request took too long'],
   HPE_INVALID_METHOD: ['405 Method Not Allowed', 'the method is not known']
 }
 
+const notHttp: Fault = ['400 Bad Request', 'the request is not HTTP/1.1']
+// Its request is not answered yet, so that this is its answer.
+const wrongBody: Fault = ['400 Bad Request', 'the body does not have its declared length', 'SIZE_INVALID']
+
 /** Answers what is not HTTP, in the form of every other error, and ends the connection. */
 export function refuseGarbage(error: NodeJS.ErrnoException, socket: Socket): void {
-  if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy()
-  const [status, reason] = parserFaults[error.code ?? ''] ?? ['400 Bad Request', 'the request is not HTTP/1.1']
-  const body = JSON.stringify({ errors: [{ code: 'UNSUPPORTED', message: 'the operation is unsupported', detail: { reason } }] })
+  // Behind the head of an answer these bytes would be taken for a part of its body.
+  const pending = (socket as { _httpMessage?: OutgoingMessage | null })._httpMessage
+  if (pending?.headersSent || !socket.writable || error.code === 'ECONNRESET') return void socket.destroy()
+  const [status, reason, code = 'UNSUPPORTED'] = pending ? wrongBody : (parserFaults[error.code ?? ''] ?? notHttp)
+  const body = JSON.stringify(new OciError(code, { detail: { reason } }))
   const head = `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`
   socket.end(head + body, () => socket.destroy())
 }
