@@ -191,3 +191,12 @@ test('resumeUpload: a session of another repository is BLOB_UPLOAD_UNKNOWN', asy
   const { id } = await sink.startUpload(name)
   await t.rejects(sink.resumeUpload(other, id), { code: 'BLOB_UPLOAD_UNKNOWN', status: 404 })
 })
+
+test('mountBlob: a link of Distribution from a sha512 to its sha256 leads there in the other repository as well', async t => {
+  const { sink, content, storage, damages } = await sinkWithBlobs(t)
+  const long = digestOf(Buffer.from('layer'), 'sha512')
+  await storage.put(keys.layer(name, long), Buffer.from(layer))
+  t.ok(await sink.mountBlob(other, long, name))
+  t.equal(await content.blobs.stat(other, long), 5)
+  t.strictSame(damages, [])
+})
