@@ -154,7 +154,7 @@ export const settingsSchema = Type.Object(
       connections: count({
         default: 4096,
         maximum: 1_000_000,
-        description: 'Open connections to the registry port; more than that wait in the backlog.'
+        description: 'Open connections to the registry port; more than that are refused.'
       }),
       uploads: count({
         default: 512,

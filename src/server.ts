@@ -279,8 +279,8 @@ function createApp(
     clientErrorHandler: (error, socket) => refuseGarbage(error as NodeJS.ErrnoException, socket as Socket),
     routerOptions: { maxParamLength: 16 * 1024 },
     bodyLimit: 64 * 1024,
-    requestIdHeader: 'x-request-id',
-    genReqId: nextRequestId,
+    requestIdHeader: false,
+    genReqId: request => givenRequestId(request.headers['x-request-id']) ?? nextRequestId(),
     exposeHeadRoutes: false
   })
 }
@@ -290,6 +290,11 @@ const started = process.pid.toString(36) + Date.now().toString(36)
 function nextRequestId(): string {
   requests++
   return `${started}-${requests.toString(36)}`
+}
+
+// Of a proxy in front, for finding a request in both logs; it goes into a log line, so not anything will do.
+function givenRequestId(field: string | string[] | undefined): string | undefined {
+  return typeof field === 'string' && /^[\w.:/+=-]{1,128}$/.test(field) ? field : undefined
 }
 
 function listen(server: Server, at: Address | string, setting: string): Promise<void> {

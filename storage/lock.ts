@@ -23,8 +23,8 @@ export function lockDirectory(directory: string): () => void {
   const note = join(directory, 'owner')
   const database = new DatabaseSync(join(directory, 'lock'), { timeout: 0 })
   try {
-    // No journal: taking the lock writes nothing, so that it works on a full disk too.
-    database.exec('PRAGMA journal_mode = OFF; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
+    // No journal file: taking the lock writes nothing, so that it works on a full disk too. (OFF would not do: Node refuses it.)
+    database.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
   } catch (error) {
     database.close()
     if ((error as { errcode?: number }).errcode === sqliteBusy) throw new LockedError(directory, read(note))

@@ -188,7 +188,7 @@ export class Gateway {
       ...(received > 0 ? { received } : {}),
       ...(cut === undefined ? {} : { cut }),
       ms: Math.round(ms * 1000) / 1000,
-      agent: request.headers['user-agent'],
+      agent: request.headers['user-agent']?.slice(0, 256),
       request: id
     }
     if (error !== undefined) log.error({ ...line, err: error }, 'request failed')

@@ -37,6 +37,7 @@ function pick(name: string): Scale {
 function pickSeed(text: string | undefined): number {
   if (text === undefined || text === '') return Math.floor(Math.random() * 0x7fff_ffff)
   const number = Number(text)
-  if (!Number.isInteger(number) || number < 0 || number > 0x7fff_ffff) throw new Error('REGISTRY_TEST_SEED is an integer from 0 to 2147483647')
+  if (!Number.isInteger(number) || number < 0 || number > 0x7fff_ffff)
+    throw new Error('REGISTRY_TEST_SEED is an integer from 0 to 2147483647')
   return number
 }

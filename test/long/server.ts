@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
+import pkg from '../../package.json' with { type: 'json' }
 
 /** A registry in a process of its own. */
 export interface Server {
@@ -28,12 +29,17 @@ export interface ServerOptions {
   folder: string
   /** The start of a command that runs the rest of it, such as strace with its options. */
   through?: readonly string[]
-  /** Options of Node, before the script. */
+  /** Options of Node, before the script; those of `npm start` if there are none. */
   node?: readonly string[]
+  /** What Node runs; REGISTRY_TEST_SCRIPT names another, such as the compiled registry. */
+  script?: string
   /** Further settings of the section `server`. */
   server?: Record<string, unknown>
   env?: Readonly<Record<string, string>>
 }
+
+// What is measured is what `npm start` runs.
+const startFlags = /\bnode ((?:--\S+ )*)src\/main\.ts/.exec(pkg.scripts.start)?.[1]?.trim().split(' ').filter(Boolean) ?? []
 
 const startLimit = 60_000
 const logKept = 64 * 1024
@@ -47,23 +53,28 @@ export async function temporaryFolder(t: Test): Promise<string> {
 
 /** Starts a registry on `<folder>/root`; resolves when it says that it is ready. It dies with the test. */
 export async function startServer(t: Test, options: ServerOptions): Promise<Server> {
-  const { folder, through = [], node = [], env = {} } = options
+  const { folder, through = [], node = startFlags, script = process.env['REGISTRY_TEST_SCRIPT'] || 'src/main.ts', env = {} } = options
   const root = join(folder, 'root')
   const file = join(folder, 'registry.yaml')
   await writeFile(file, settings(root, options.server))
-  const [command = '', ...args] = [...through, process.execPath, ...node, 'src/main.ts', 'serve', '--config', file]
+  const [command = '', ...args] = [...through, process.execPath, ...node, script, 'serve', '--config', file]
   const child = spawn(command, args, {
     env: { ...process.env, NODE_OPTIONS: '', UV_THREADPOOL_SIZE: '16', ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const written = gather(child)
   const ended = new Promise<number>(resolve => child.once('close', code => resolve(code ?? -1)))
-  const reap = () => void child.kill('SIGKILL')
+  let pid = 0
+  // A tracer that is killed lets go of what it traced.
+  const reap = () => {
+    child.kill('SIGKILL')
+    if (pid !== 0 && pid !== child.pid) process.kill(pid, 'SIGKILL')
+  }
   process.once('exit', reap)
   void ended.then(() => process.removeListener('exit', reap))
   const { listen, admin } = await ready(child, written)
   // The registry notes whose the root is, which is the right pid behind a tracer, too.
-  const pid = Number(/pid (\d+)/.exec(await readFile(join(root, '.registry/owner'), 'utf8'))?.[1])
+  pid = Number(/pid (\d+)/.exec(await readFile(join(root, '.registry/owner'), 'utf8'))?.[1])
   const signal = async (name: NodeJS.Signals) => {
     if (child.exitCode === null && child.signalCode === null) process.kill(pid, name)
     return await ended
@@ -108,7 +119,12 @@ function ready(child: ChildProcess, written: Written): Promise<{ listen: string;
     const timer = setTimeout(fail, startLimit, 'it is not ready in time')
     let done = false
     written.onText(() => {
-      const line = done ? undefined : written.text().split('\n').find(each => each.includes('"the registry is ready"') && each.endsWith('}'))
+      const line = done
+        ? undefined
+        : written
+            .text()
+            .split('\n')
+            .find(each => each.includes('"the registry is ready"') && each.endsWith('}'))
       if (line === undefined) return
       done = true
       clearTimeout(timer)

@@ -6,6 +6,7 @@ import { Agent, type IncomingHttpHeaders, type OutgoingHttpHeaders, request } fr
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { hashSync } from '@node-rs/bcrypt'
 import { pino } from 'pino'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
@@ -81,6 +82,20 @@ export async function serve(t: Test, given: Given = {}): Promise<Served> {
   return { ...registry, stop, config, root: config.storage.filesystem.root, lines, logged }
 }
 
+/** The section `auth` for the users `ro`, who may pull, and `rw`, who may do everything. */
+export function guarded(t: Test): Record<string, unknown> {
+  const file = join(folder(t), 'htpasswd')
+  writeFileSync(file, ['ro', 'rw'].map(user => `${user}:${hashSync(password, 4)}\n`).join(''))
+  return { users: { file, roles: { ro: ['pull'], rw: ['pull', 'push', 'delete'] } } }
+}
+
+/** The `Authorization` of a user. */
+export function basicOf(user: string): string {
+  return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
+}
+
+const password = 'tale-of-a-password'
+
 /** Asks `<host>:<port>` over a connection of its own, unless an agent is given. */
 export async function ask(address: string, method: string, path: string, { headers = {}, body, agent }: Asked = {}): Promise<Answer> {
   const [host, port] = address.split(':')
@@ -145,7 +160,13 @@ export function imageOf(blobs: [config: Uint8Array, ...layers: Uint8Array[]], mo
 }
 
 /** Pushes a manifest. */
-export function putManifest({ listen }: Served, name: string, reference: string, body: string | Uint8Array, type = imageType): Promise<Answer> {
+export function putManifest(
+  { listen }: Served,
+  name: string,
+  reference: string,
+  body: string | Uint8Array,
+  type = imageType
+): Promise<Answer> {
   return ask(listen, 'PUT', `/v2/${name}/manifests/${reference}`, { body, headers: { 'content-type': type } })
 }
 
@@ -178,7 +199,10 @@ export async function until(holds: () => unknown): Promise<void> {
 /** The value of a metric; labels as Prometheus writes them, `{a="b"}`. Undefined if there is none. */
 export async function metric({ admin }: Served, name: string, labels = ''): Promise<number | undefined> {
   const { body } = await ask(admin, 'GET', '/metrics')
-  const line = body.toString().split('\n').find(each => each.startsWith(`${name}${labels} `))
+  const line = body
+    .toString()
+    .split('\n')
+    .find(each => each.startsWith(`${name}${labels} `))
   return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(' ') + 1))
 }
 
@@ -186,7 +210,7 @@ export async function metric({ admin }: Served, name: string, labels = ''): Prom
 export async function openFiles(root: string): Promise<string[]> {
   const { readlink } = await import('node:fs/promises')
   const links = await Promise.all((await readdir('/proc/self/fd')).map(fd => readlink(`/proc/self/fd/${fd}`).catch(() => '')))
-  return links.filter(link => link.startsWith(`${root}/`) && !link.endsWith('/.registry/lock'))
+  return links.filter(link => link.startsWith(`${root}/`) && !link.includes('/.registry/lock'))
 }
 
 /** All files below a directory, as paths relative to it, in order. */

@@ -1,0 +1,50 @@
+import { createHash } from 'node:crypto'
+import type { Readable } from 'node:stream'
+import { Pool } from 'undici'
+
+/** A whole answer. */
+export interface Reply {
+  status: number
+  headers: Record<string, string | string[] | undefined>
+  body: Buffer
+}
+
+/** What goes with a request. */
+export interface Sent {
+  headers?: Record<string, string>
+  body?: Buffer | Readable
+}
+
+/** Requests over connections that are kept; what breaks off rejects, what is answered resolves. */
+export class Client {
+  readonly #pool: Pool
+
+  /** `address` is `<host>:<port>`. */
+  constructor(address: string, connections: number) {
+    this.#pool = new Pool(`http://${address}`, { connections, pipelining: 1 })
+  }
+
+  /** Sends one request and reads the whole answer. */
+  async ask(method: string, path: string, { headers = {}, body }: Sent = {}): Promise<Reply> {
+    const answer = await this.#pool.request({ method, path, headers, body: body ?? null })
+    return { status: answer.statusCode, headers: answer.headers, body: Buffer.from(await answer.body.arrayBuffer()) }
+  }
+
+  /** Breaks off what is running. */
+  async close(): Promise<void> {
+    await this.#pool.destroy()
+  }
+}
+
+/** An answer that the test did not provide for. */
+export class UnexpectedReply extends Error {
+  constructor(what: string, { status, body }: Reply) {
+    super(`${what} was answered with ${status} ${body.subarray(0, 500)}`)
+    this.name = 'UnexpectedReply'
+  }
+}
+
+/** The digest of bytes. */
+export function digestOf(bytes: Uint8Array, algorithm: 'sha256' | 'sha512' = 'sha256'): string {
+  return `${algorithm}:${createHash(algorithm).update(bytes).digest('hex')}`
+}

@@ -1,0 +1,72 @@
+import { test } from 'tap'
+import { Buffers } from '../../../src/api/buffers.ts'
+
+const kib = 1024
+
+test('buffers: as large as wanted while there is one transfer', t => {
+  const buffers = new Buffers(8192 * kib)
+  buffers.enter()
+  t.strictSame(
+    [64, 256, 1024].map(wanted => buffers.take(wanted * kib).length),
+    [64 * kib, 256 * kib, 1024 * kib]
+  )
+  t.end()
+})
+
+test('buffers: one that was given back is the next one taken', t => {
+  const buffers = new Buffers(4096 * kib)
+  buffers.enter()
+  const buffer = buffers.take(256 * kib)
+  buffers.give(buffer)
+  t.equal(buffers.take(256 * kib), buffer)
+  t.end()
+})
+
+test('buffers: many transfers get smaller ones', t => {
+  const buffers = new Buffers(4096 * kib)
+  for (let transfer = 0; transfer < 16; transfer++) buffers.enter()
+  t.equal(buffers.take(1024 * kib).length, 64 * kib)
+  t.end()
+})
+
+test('buffers: when all are taken, small private ones serve', t => {
+  const buffers = new Buffers(128 * kib)
+  buffers.enter()
+  t.strictSame(
+    [buffers.take(64 * kib).length, buffers.take(64 * kib).length, buffers.take(64 * kib).length],
+    [64 * kib, 64 * kib, 16 * kib]
+  )
+  t.end()
+})
+
+test('buffers: a private one is not taken into the pool', t => {
+  const buffers = new Buffers(64 * kib)
+  buffers.enter()
+  buffers.take(64 * kib)
+  const small = buffers.take(64 * kib)
+  buffers.give(small)
+  t.not(buffers.take(64 * kib), small)
+  t.end()
+})
+
+test('buffers: one that is dropped makes room for another', t => {
+  const buffers = new Buffers(128 * kib)
+  buffers.enter()
+  const [one] = [buffers.take(64 * kib), buffers.take(64 * kib)]
+  buffers.drop(one)
+  const next = buffers.take(64 * kib)
+  t.equal(next.length, 64 * kib)
+  t.not(next, one)
+  t.end()
+})
+
+test('buffers: when the last transfer has ended, the memory is let go', t => {
+  const buffers = new Buffers(4096 * kib)
+  buffers.enter()
+  const buffer = buffers.take(64 * kib)
+  buffers.give(buffer)
+  buffers.leave()
+  buffers.enter()
+  t.not(buffers.take(64 * kib), buffer)
+  t.end()
+})

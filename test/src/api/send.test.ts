@@ -1,0 +1,184 @@
+import { EventEmitter } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import { type Test, test } from 'tap'
+import { Buffers } from '../../../src/api/buffers.ts'
+import { Progress } from '../../../src/api/progress.ts'
+import { CutShortError, sendBody } from '../../../src/api/send.ts'
+
+const MIB = 1024 * 1024
+
+/** A response whose socket does what the test says; sockets that fail on demand are not to be had. */
+class FakeResponse extends EventEmitter {
+  destroyed = false
+  ended = false
+  readonly taken: Buffer[] = []
+  readonly #write: (chunk: Buffer, done: (error?: Error) => void) => void
+
+  constructor(write: (chunk: Buffer, done: (error?: Error) => void) => void) {
+    super()
+    this.#write = write
+  }
+
+  write(chunk: Buffer, done: (error?: Error) => void): boolean {
+    this.taken.push(Buffer.from(chunk))
+    this.#write(chunk, done)
+    return true
+  }
+
+  end(): void {
+    this.ended = true
+  }
+
+  destroy(): void {
+    if (this.destroyed) return
+    this.destroyed = true
+    process.nextTick(() => this.emit('close'))
+  }
+}
+
+const takes = (_chunk: Buffer, done: (error?: Error) => void): void => void setImmediate(done)
+
+/** A body of zeros that counts its closings. */
+function bodyOf(readInto: (into: Buffer, position: number) => Promise<number>) {
+  const body = { closed: 0, readInto, close: async () => void body.closed++ }
+  return body
+}
+
+function setUp(t: Test, write: ConstructorParameters<typeof FakeResponse>[0]) {
+  const progress = new Progress({ bytes: 1, per: 3_600_000 })
+  t.teardown(() => progress.close())
+  const response = new FakeResponse(write)
+  const buffers = new Buffers(4 * MIB)
+  const send = (body: ReturnType<typeof bodyOf>, length: number) =>
+    sendBody({ buffers, progress }, response as unknown as ServerResponse, body, { offset: 0, length })
+  return { progress, response, buffers, send }
+}
+
+const zeros = async (into: Buffer): Promise<number> => into.fill(0).length
+
+async function cutOf(sending: Promise<number>): Promise<CutShortError> {
+  try {
+    await sending
+  } catch (error) {
+    if (error instanceof CutShortError) return error
+    throw error
+  }
+  throw new Error('it was not cut short')
+}
+
+test('send: short reads of the source are put together', async t => {
+  const { response, send } = setUp(t, takes)
+  const body = bodyOf(async (into, position) => {
+    into.writeUInt8(position % 251, 0)
+    return 1
+  })
+  t.equal(await send(body, 300), 300)
+  t.ok(Buffer.concat(response.taken).equals(Buffer.from(Array.from({ length: 300 }, (_each, at) => at % 251))))
+  t.ok(response.ended)
+  t.equal(body.closed, 1)
+})
+
+test('send: no more than the part is read, whatever the source has', async t => {
+  const { response, send } = setUp(t, takes)
+  await send(bodyOf(zeros), MIB + 7)
+  t.equal(Buffer.concat(response.taken).length, MIB + 7)
+})
+
+test('send: an error of the source ends the connection, closes the body and is the cause', async t => {
+  const { progress, response, send } = setUp(t, takes)
+  const fault = Object.assign(new Error('EIO'), { code: 'EIO' })
+  const body = bodyOf(async (into, position) => {
+    if (position > 200_000) throw fault
+    return zeros(into)
+  })
+  const cut = await cutOf(send(body, 10 * MIB))
+  t.match(cut, { reason: 'source', cause: fault })
+  t.ok(cut.sent < 10 * MIB)
+  t.ok(response.destroyed)
+  t.notOk(response.ended)
+  t.equal(body.closed, 1)
+  t.equal(progress.running, 0)
+})
+
+test('send: a connection that closes while a write never calls back ends the transfer as the client’s', async t => {
+  const { response, progress, send } = setUp(t, () => setImmediate(() => response.destroy()))
+  const body = bodyOf(zeros)
+  t.match(await cutOf(send(body, 10 * MIB)), { reason: 'client', sent: 0 })
+  t.equal(body.closed, 1)
+  t.equal(progress.running, 0)
+})
+
+test('send: a reset is the client’s', async t => {
+  const { send } = setUp(t, (_chunk, done) => setImmediate(() => done(Object.assign(new Error('reset'), { code: 'ECONNRESET' }))))
+  t.match(await cutOf(send(bodyOf(zeros), MIB)), { reason: 'client', sent: 0 })
+})
+
+test('send: a connection that was closed before the first byte is the client’s', async t => {
+  const { response, send } = setUp(t, takes)
+  response.destroyed = true
+  const body = bodyOf(zeros)
+  t.match(await cutOf(send(body, MIB)), { reason: 'client', sent: 0 })
+  t.equal(body.closed, 1)
+  t.strictSame(response.taken, [])
+})
+
+test('send: a transfer that stalls is closed and told apart from a client that left', async t => {
+  let now = 0
+  const progress = new Progress({ bytes: 1, per: 1000 }, () => now)
+  t.teardown(() => progress.close())
+  const response = new FakeResponse(() => {
+    now += 4000
+    setImmediate(() => progress.check())
+  })
+  const body = bodyOf(zeros)
+  const place = { buffers: new Buffers(4 * MIB), progress }
+  const sending = sendBody(place, response as unknown as ServerResponse, body, { offset: 0, length: MIB })
+  t.match(await cutOf(sending), { reason: 'stalled' })
+  t.equal(body.closed, 1)
+})
+
+test('send: at most one write and one read are under way', async t => {
+  let [under, most] = [0, 0]
+  const count = (step: number) => {
+    under += step
+    most = Math.max(most, under)
+  }
+  const { send } = setUp(t, (_chunk, done) => {
+    count(1)
+    setImmediate(() => {
+      count(-1)
+      done()
+    })
+  })
+  await send(bodyOf(zeros), 4 * MIB)
+  t.equal(most, 1)
+})
+
+test('send: transfers that failed leave the pool as large as it was', async t => {
+  const buffers = new Buffers(MIB)
+  for (let round = 0; round < 50; round++) {
+    const { progress } = setUp(t, takes)
+    const response = new FakeResponse(() => setImmediate(() => response.destroy()))
+    const sending = sendBody({ buffers, progress }, response as unknown as ServerResponse, bodyOf(zeros), { offset: 0, length: 10 * MIB })
+    t.equal((await cutOf(sending)).reason, 'client')
+  }
+  buffers.enter()
+  t.ok(buffers.take(256 * 1024).length >= 64 * 1024, 'a pooled buffer and not a private one')
+})
+
+test('send: a source that breaks while a write is under way leaves the pool as large as it was', async t => {
+  const buffers = new Buffers(MIB)
+  for (let round = 0; round < 50; round++) {
+    const { progress } = setUp(t, takes)
+    const response = new FakeResponse(() => {})
+    const body = bodyOf(async (into, position) => {
+      if (position > 0) throw new Error('broken')
+      return zeros(into)
+    })
+    const sending = sendBody({ buffers, progress }, response as unknown as ServerResponse, body, { offset: 0, length: 10 * MIB })
+    t.equal((await cutOf(sending)).reason, 'source')
+  }
+  await new Promise(resolve => setImmediate(resolve))
+  buffers.enter()
+  t.ok(buffers.take(256 * 1024).length >= 64 * 1024, 'a pooled buffer and not a private one')
+})
