@@ -129,8 +129,8 @@ export const settingsSchema = Type.Object(
       manifestBytes: bytes({
         default: 4_194_304,
         atLeast: 1024,
-        atMost: 64 * MIB,
-        expects: 'a number of bytes such as 4194304 or 4MiB, from 1KiB to 64MiB',
+        atMost: 8 * MIB,
+        expects: 'a number of bytes such as 4194304 or 4MiB, from 1KiB to 8MiB',
         description:
           'The largest manifest that is accepted; manifests are the only content held in memory. The specification asks for at least 4 MiB.'
       }),

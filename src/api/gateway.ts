@@ -35,7 +35,7 @@ export interface GatewayOptions {
 }
 
 // Bytes in flight to all clients together.
-const sendBuffers = 48 * 1024 * 1024
+const sendBuffers = 16 * 1024 * 1024
 
 /** Answers the registry port: one way in and one way out for every request. */
 export class Gateway {
@@ -50,10 +50,9 @@ export class Gateway {
 
   /** Takes every path and method of `app`; Fastify's own parsing of bodies is out of the way. */
   register(app: FastifyInstance): void {
-    app.removeAllContentTypeParsers()
-    app.addContentTypeParser('*', (_request, _payload, done) => done(null))
-    app.all('/*', (request, reply) => this.handle(request, reply))
-    app.setNotFoundHandler((request, reply) => this.handle(request, reply))
+    // Before Fastify looks at the body's type, which it would refuse in its own words.
+    app.addHook('onRequest', (request, reply) => this.handle(request, reply))
+    app.all('/*', () => {})
     app.setErrorHandler((error, request, reply) => {
       reply.hijack()
       return writeError(request.raw, reply.raw, toOciError(error))
@@ -93,6 +92,9 @@ export class Gateway {
 
   async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
     const { backendFor, identify, limits, free, progress } = this.#options
+    if (request.headers.host === undefined && request.httpVersion === '1.1') {
+      throw new OciError('UNSUPPORTED', { status: 400, detail: { reason: 'a request of HTTP/1.1 has to name its host (RFC 9112 §3.2)' } })
+    }
     const url = (request.url ?? '/').replace(absoluteForm, '/')
     const mark = url.indexOf('?')
     const route = parseRoute(mark < 0 ? url : url.slice(0, mark))
@@ -210,4 +212,6 @@ export function deferContinue(server: Server): void {
     response.setHeader('connection', 'close')
     server.emit('request', request, response)
   })
+  // Other expectations may be ignored (RFC 9110 §10.1.1); Node would refuse them without a body.
+  server.on('checkExpectation', (request, response) => server.emit('request', request, response))
 }

@@ -4,7 +4,7 @@ import { BodyBrokenError } from './broken.ts'
 // Few large writes cost less than many small ones; what all requests together hold back in memory is bounded.
 const most = 1024 * 1024
 const least = 64 * 1024
-const together = 32 * 1024 * 1024
+const together = 8 * 1024 * 1024
 
 /**
  * Writes a body as it comes: `seen` gets each chunk once, in order, and may throw to end it; one write is under way while the next is gathered. Rejects with a

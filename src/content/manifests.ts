@@ -10,7 +10,7 @@ import type { Damage, Links } from './links.ts'
 // Bytes of manifests kept in memory; a platform has some thousand of about 2 KiB.
 const remembered = 32 * 1024 * 1024
 // What is stored may have been pushed under a larger limit than the one in force; past this it is no manifest.
-const longest = 32 * 1024 * 1024
+const longest = 8 * 1024 * 1024
 
 /** Manifests by digest: read and verified once, then from memory. */
 export class Manifests {

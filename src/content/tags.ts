@@ -6,6 +6,9 @@ import * as keys from './keys.ts'
 import type { Links } from './links.ts'
 import { objectsBelow } from './tree.ts'
 
+// Links are read side by side, so that a long list does not take as many round trips to the disk.
+const readAtOnce = 32
+
 /** The tags of a repository. */
 export class Tags {
   readonly #storage: Storage
@@ -27,9 +30,21 @@ export class Tags {
   }
 
   async *#all(name: Name, after?: string): AsyncIterable<Tag> {
+    let tags: Tag[] = []
     for await (const entry of this.#storage.walk(keys.tags(name), after)) {
-      if (entry.kind === 'prefix' && isTag(entry.name)) yield entry.name
+      if (entry.kind !== 'prefix' || !isTag(entry.name)) continue
+      tags.push(entry.name)
+      if (tags.length < readAtOnce) continue
+      yield* await this.#existing(name, tags)
+      tags = []
     }
+    yield* await this.#existing(name, tags)
+  }
+
+  // A crash inside a change leaves a prefix that names nothing: what is listed can be pulled.
+  async #existing(name: Name, tags: Tag[]): Promise<Tag[]> {
+    const digests = await Promise.all(tags.map(tag => this.resolve(name, tag)))
+    return tags.filter((_, index) => digests[index] !== undefined)
   }
 
   /** All tags that name `digest`. */

@@ -25,7 +25,9 @@ export function createPort(listener: RequestListener, tls: TlsOptions | undefine
     connectionsCheckingInterval: Math.min(5_000, head),
     maxHeaderSize: longestHead,
     noDelay: true,
-    insecureHTTPParser: false
+    insecureHTTPParser: false,
+    // Answered like every other fault, with a body that says so.
+    requireHostHeader: false
   }
   const server = tls ? createTlsServer({ ...options, ...tls, handshakeTimeout: head }, listener) : createServer(options, listener)
   server.maxConnections = connections
