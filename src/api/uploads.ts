@@ -117,7 +117,13 @@ function uploadAccepted(exchange: Exchange, name: Name, session: UploadSession):
 }
 
 function sessionHeaders(name: Name, { id, offset }: UploadSession): Record<string, string> {
-  return { location: `/v2/${name}/blobs/uploads/${id}`, range: contentRangeOfUpload(offset), 'docker-upload-uuid': id }
+  return {
+    location: `/v2/${name}/blobs/uploads/${id}`,
+    range: contentRangeOfUpload(offset),
+    // `Range` cannot tell an empty session from one of a single byte; this field of the IETF's resumable uploads can.
+    'upload-offset': String(offset),
+    'docker-upload-uuid': id
+  }
 }
 
 function optional<T>(text: string | null, parse: (text: string) => T): T | undefined {

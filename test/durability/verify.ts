@@ -76,8 +76,9 @@ async function resume(client: Client, { name, session }: OpenSession, faults: Fa
     faults.session.push(`GET ${path} answered ${status} with Range ${headers['range']}`)
     return false
   }
-  // `0-0` is what an empty session says as well.
-  const offset = last === '0' && sent !== 1 ? 0 : Number(last) + 1
+  // `Range` is `0-0` for an empty session and for one of a single byte.
+  const offset = Number(headers['upload-offset'])
+  if (Math.max(0, offset - 1) !== Number(last)) faults.session.push(`${path}: Range ends at ${last}, but the offset is ${offset}`)
   if (offset > sent) faults.session.push(`${path}: stands at ${offset}, but only ${sent} bytes were sent`)
   // While it was being published its bytes may have moved to their place already.
   if (offset < acknowledged && !finishing) faults.session.push(`${path}: stands at ${offset}, but ${acknowledged} bytes were acknowledged`)

@@ -225,3 +225,12 @@ test('end-6 PUT: the reason of a wrong digest names both', async t => {
   t.match(JSON.parse(answer.body.toString()).errors[0].detail, { provided: digestOf('other'), actual: digest })
   t.match(reasonOf(answer), /another digest/)
 })
+
+test('end-13 GET: Upload-Offset tells an empty session from one of a single byte, which Range cannot', async t => {
+  const { served, location } = await setUp(t)
+  const empty = await ask(served.listen, 'GET', location)
+  t.match([empty.headers.range, empty.headers['upload-offset']], ['0-0', '0'])
+  await ask(served.listen, 'PATCH', location, { body: bytes.subarray(0, 1) })
+  const one = await ask(served.listen, 'GET', location)
+  t.match([one.headers.range, one.headers['upload-offset']], ['0-0', '1'])
+})
