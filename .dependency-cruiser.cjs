@@ -30,7 +30,11 @@ module.exports = {
     ...rule('oci', '^src/oci/', ['^src/oci/'], []),
     ...rule('telemetry', '^src/telemetry/', ['^src/telemetry/'], ['pino', 'prom-client']),
     ...rule('content', '^src/content/', ['^src/(content|oci|telemetry)/', '^storage/'], ['lru-cache']),
-    ...rule('backend', '^src/backend/', ['^src/(backend|oci|content|upstream|telemetry)/'], []),
+    ...rule('backend', '^src/backend/', ['^src/(backend|oci|content|upstream|telemetry)/'], ['lru-cache']),
+    ...rule('upstream', '^src/upstream/', ['^src/(upstream|oci|telemetry)/'], ['undici', 'lru-cache', 'tldts']),
+    ...rule('why', '^src/why/', ['^src/(why|oci|content|upstream|backend)/', '^storage/'], []),
+    ...rule('commands', '^src/commands/', ['^src/(commands|why|ports|containerd)/', '^config/'], []),
+    ...rule('containerd', '^src/containerd/', ['^src/containerd/'], ['smol-toml']),
     ...rule('access', '^src/access/', ['^src/(access|oci|telemetry)/'], ['@node-rs/bcrypt', 'lru-cache']),
     ...rule('api', '^src/api/', ['^src/(api|oci|telemetry)/', '^src/backend/backend\\.ts$'], ['fastify']),
     ...rule('ports', '^src/ports/', ['^src/(ports|oci|telemetry)/'], ['fastify', 'prom-client', 'pino'])
