@@ -3,6 +3,7 @@ import type { Finding } from './fault.ts'
 import { formatValue } from './fault.ts'
 import type { Config, Settings } from './schema.ts'
 import { formatAddress } from './units.ts'
+import { upstreamChecks } from './upstream-checks.ts'
 
 // sun_path has 108 bytes with the closing zero.
 const MAX_SOCKET_PATH = 107
@@ -12,8 +13,10 @@ loopback.addSubnet('127.0.0.0', 8)
 loopback.addAddress('::1', 'ipv6')
 
 /** What no single setting shows: settings that are wrong only together. */
-export const crossChecks = (settings: Settings, config: Config): Finding[] =>
-  [openToAll(settings, config), ports(config), unbelieved(config), socketPath(config)].filter(finding => finding !== undefined)
+export const crossChecks = (settings: Settings, config: Config): Finding[] => [
+  ...[openToAll(settings, config), ports(config), unbelieved(config), socketPath(config)].filter(finding => finding !== undefined),
+  ...upstreamChecks(settings, config)
+]
 
 /** Whether only this machine reaches the host. */
 export const isLoopback = (host: string): boolean => {

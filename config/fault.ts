@@ -6,8 +6,10 @@ export interface Fault {
   readonly line: number
   /** The setting, e.g. `server.names[0]`; empty when the fault is about the file as a whole. */
   readonly path: string
-  /** Ends the sentence "expected …". */
+  /** Ends the sentence "expected …"; empty when `rule` says it all. */
   readonly expected: string
+  /** The broken rule in the ModuleConfig's own words, the setting included. */
+  readonly rule?: string
   /** What was found, ready to print; absent when nothing was found or when it may not be printed. */
   readonly value?: string
 }
@@ -19,6 +21,7 @@ export type Path = readonly (string | number)[]
 export interface Finding {
   readonly path: Path
   readonly expected: string
+  readonly rule?: string
   readonly value?: string
   readonly line?: number
 }
@@ -50,12 +53,14 @@ export const formatValue = (value: unknown): string => {
   if (value === null) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'a mapping'
-  const text = typeof value === 'string' ? printable(value) : String(value)
+  // What stands before an @ is a password as likely as not: https://user:password@host.
+  const text = typeof value === 'string' ? printable(value.replace(/^(?=.*[:/]).*@/s, '***@')) : String(value)
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
 
-const formatFault = ({ file, line, path, expected, value }: Fault): string => {
+const formatFault = ({ file, line, path, expected, rule, value }: Fault): string => {
   const place = line > 0 ? `${file}:${line}` : file
+  if (rule !== undefined) return `${place}: ${rule}`
   const found = value === undefined ? '' : `, found ${value}`
   return `${place}: ${path ? `${path}: ` : ''}expected ${expected}${found}`
 }

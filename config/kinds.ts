@@ -1,4 +1,4 @@
-import { type TSchema, Type } from 'typebox'
+import { type Static, type TSchema, Type } from 'typebox'
 import type { Action } from './schema.ts'
 import { addressPattern, bytesPattern, durationPattern } from './units.ts'
 
@@ -6,14 +6,18 @@ import { addressPattern, bytesPattern, durationPattern } from './units.ts'
 export interface Annotations {
   /** Ends the sentence "expected …". */
   expects?: string
-  /** Checked by the parser of that unit, between `atLeast` and `atMost` (milliseconds or bytes). */
-  unit?: 'duration' | 'bytes' | 'address'
+  /** Checked by the parser of that unit; `atLeast` and `atMost` are milliseconds or bytes. */
+  unit?: 'duration' | 'bytes' | 'address' | 'host' | 'imagesRepo' | 'certificates' | 'proxy'
   atLeast?: number
   atMost?: number
-  /** Known values that this version refuses. */
-  notYet?: readonly string[]
+  /** Values that are known elsewhere, and why they are not taken here. */
+  refuses?: Readonly<Record<string, string>>
   /** Never printed; `<setting>File` is accepted in its place. */
   secret?: true
+  /** Not a secret, but `<setting>File` is accepted in its place all the same. */
+  orFile?: true
+  /** The part of a URL that is never printed. */
+  hides?: 'userinfo'
   default?: unknown
   description?: string
 }
@@ -41,7 +45,7 @@ export const oneOf = <T extends string>(values: readonly T[], annotations: Annot
   })
 
 /** A length of time. */
-export const duration = (annotations: Annotations) =>
+export const duration = (annotations: Annotations & { pattern?: string }) =>
   Type.String({ pattern: durationPattern, unit: 'duration', expects: 'a duration such as 30s, 1h30m or 500ms', ...annotations })
 
 /** A size. */
@@ -82,3 +86,21 @@ export const actions = (annotations: Annotations) =>
 /** Names of one form. */
 export const names = (item: Annotations & { pattern: string }, annotations: Annotations) =>
   Type.Array(Type.String({ ...item }), { uniqueItems: true, expects: 'a list of different names', ...annotations })
+
+/** Any text, of one form. */
+export const text = (annotations: Annotations & { pattern?: string; minLength?: number }) =>
+  Type.String({ expects: 'a text', ...annotations })
+
+/** Registries, or where they are reached. */
+export const hosts = (item: Annotations, annotations: Annotations & { minItems?: number }) =>
+  Type.Array(Type.String({ unit: 'host', ...item }), { uniqueItems: true, expects: 'a list of different hosts', ...annotations })
+
+/** Settings of one form by keys that the user chooses. */
+export const entries = <T extends TSchema>(key: Annotations, value: T, annotations: Annotations) =>
+  Type.Unsafe<Record<string, Static<T>>>({
+    type: 'object',
+    propertyNames: { type: 'string', ...key },
+    additionalProperties: value,
+    expects: 'a mapping of settings',
+    ...annotations
+  })

@@ -1,8 +1,10 @@
 import { dirname, resolve } from 'node:path'
 import { crossChecks } from './checks.ts'
 import { compiledSettings } from './compiled.ts'
-import { ConfigError } from './fault.ts'
+import { type Environment, withProxies } from './environment.ts'
+import { ConfigError, type Finding } from './fault.ts'
 import { resolveSettings } from './resolve.ts'
+import { moduleRules } from './rules.ts'
 import type { Config } from './schema.ts'
 import { readSettings, type Source } from './settings.ts'
 import { codeOf, readText } from './text.ts'
@@ -12,7 +14,7 @@ export interface LoadOptions {
   /** The file of `--config`; else the one that the environment names in `REGISTRY_CONFIG`; else the defaults. */
   file?: string
   /** Default: the environment of the process, which nothing else in the program reads. */
-  env?: Readonly<Record<string, string | undefined>>
+  env?: Environment
   /** Where a relative file name starts, and without a file the paths in the defaults. */
   cwd?: string
 }
@@ -24,9 +26,10 @@ export const loadConfig = ({ file, env = process.env, cwd = process.cwd() }: Loa
   // An empty variable is how many launchers say that it is unset.
   const named = file ?? (env['REGISTRY_CONFIG'] || undefined)
   const source = named === undefined ? { file: 'defaults', folder: cwd } : readSource(named, cwd)
-  const { settings, refuse } = readSettings(compiledSettings, source)
-  const config = resolveSettings(settings, source.folder)
-  refuse(crossChecks(settings, config))
+  const { settings, refuse } = readSettings(compiledSettings, source, moduleRules)
+  const findings: Finding[] = []
+  const config = resolveSettings(withProxies(settings, env, findings), source.folder)
+  refuse([...findings, ...crossChecks(settings, config)])
   return config
 }
 

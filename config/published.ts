@@ -1,6 +1,6 @@
 import type { TSchema } from 'typebox'
 import { settingsSchema } from './schema.ts'
-import { fileSetting } from './secret.ts'
+import { fileSetting, hasFile } from './secret.ts'
 import type { SettingSchema } from './walk.ts'
 
 /** The settings as a JSON Schema for editors and other programs, without the keywords of ours. */
@@ -19,7 +19,9 @@ const standard = (schema: SettingSchema): Record<string, unknown> => {
     unit: _u,
     atLeast: _l,
     atMost: _m,
-    notYet: _n,
+    refuses: _r,
+    hides: _h,
+    orFile: _o,
     secret,
     properties,
     items,
@@ -30,7 +32,7 @@ const standard = (schema: SettingSchema): Record<string, unknown> => {
   } = schema
   const inside = Object.entries(properties ?? {})
   const demanded = required?.filter(key => properties?.[key]?.default === undefined && !properties?.[key]?.secret) ?? []
-  const choices = inside.filter(([, { secret }]) => secret).map(([key]) => choice(key, required?.includes(key) ? 'one' : 'none'))
+  const choices = inside.filter(([, each]) => hasFile(each)).map(([key]) => choice(key, required?.includes(key) ? 'one' : 'none'))
   return {
     ...rest,
     ...(secret && { writeOnly: true }),
@@ -47,7 +49,7 @@ const standard = (schema: SettingSchema): Record<string, unknown> => {
 
 const withFile = ([key, schema]: [string, SettingSchema]): [string, unknown][] => {
   const own: [string, unknown] = [key, standard(schema)]
-  if (!schema.secret) return [own]
+  if (!hasFile(schema)) return [own]
   return [
     own,
     [fileSetting(key), { type: 'string', minLength: 1, description: `A file that holds ${key}; its last newline is not part of it.` }]

@@ -1,15 +1,18 @@
 import { join, resolve } from 'node:path'
+import { parseHost, parseProxy } from './places.ts'
+import { registryIn, registrySettingsOf } from './resolve-registry.ts'
 import type { Action, Config, Settings } from './schema.ts'
 import { formatAddress, formatDuration, parseAddress, parseBytes, parseDuration } from './units.ts'
+import { valid, withoutPrototype } from './valid.ts'
 
 const EVERYTHING: readonly Action[] = ['pull', 'push', 'delete']
 
 /** The effective configuration of validated settings; relative paths start at `folder`. */
 export const resolveSettings = (settings: Settings, folder: string): Config => {
-  const { registry, server, storage, auth, limits, log } = settings
+  const { registry, server, storage, auth, limits, cache, upstream, log } = settings
   const root = resolve(folder, storage.filesystem.root)
   return freeze({
-    registry: { mode: registry.mode },
+    registry: registryIn(registry),
     server: {
       listen: valid(parseAddress(server.listen)),
       names: server.names,
@@ -29,13 +32,19 @@ export const resolveSettings = (settings: Settings, folder: string): Config => {
       connections: limits.connections,
       uploads: limits.uploads
     },
+    cache: {
+      tagTTL: valid(parseDuration(cache.tagTTL)),
+      onUpstreamNotFound: cache.onUpstreamNotFound,
+      negativeTTL: valid(parseDuration(cache.negativeTTL))
+    },
+    upstream: upstreamIn(upstream),
     log: { level: log.level }
   })
 }
 
 /** The settings that resolve to this configuration, in the file's notation. */
-export const settingsOf = ({ server, auth, limits, ...others }: Config): Record<keyof Config, unknown> => ({
-  registry: others.registry,
+export const settingsOf = ({ server, auth, limits, cache, upstream, ...others }: Config): Record<keyof Config, unknown> => ({
+  registry: registrySettingsOf(others.registry),
   server: {
     ...server,
     listen: formatAddress(server.listen),
@@ -49,8 +58,30 @@ export const settingsOf = ({ server, auth, limits, ...others }: Config): Record<
     uploadIdle: formatDuration(limits.uploadIdle),
     minimumRate: { bytes: limits.minimumRate.bytes, per: formatDuration(limits.minimumRate.per) }
   },
+  cache: { ...cache, tagTTL: formatDuration(cache.tagTTL), negativeTTL: formatDuration(cache.negativeTTL) },
+  upstream: {
+    ...upstream,
+    connectTimeout: formatDuration(upstream.connectTimeout),
+    headerTimeout: formatDuration(upstream.headerTimeout),
+    bodyTimeout: formatDuration(upstream.bodyTimeout),
+    // Written down even where there is none, for the environment not to put one in.
+    proxy: { http: '', https: '', none: '', ...upstream.proxy }
+  },
   log: others.log
 })
+
+const upstreamIn = ({ proxy = {}, ...upstream }: Settings['upstream']): Config['upstream'] => {
+  const [http, https] = [proxy.http && parseProxy(proxy.http), proxy.https && parseProxy(proxy.https)]
+  return {
+    connections: upstream.connections,
+    connectTimeout: valid(parseDuration(upstream.connectTimeout)),
+    headerTimeout: valid(parseDuration(upstream.headerTimeout)),
+    bodyTimeout: valid(parseDuration(upstream.bodyTimeout)),
+    fills: upstream.fills,
+    tokenHosts: upstream.tokenHosts.map(host => valid(parseHost(host))),
+    ...((http || https) && { proxy: { ...(http && { http }), ...(https && { https }), ...(proxy.none && { none: proxy.none }) } })
+  }
+}
 
 const tlsIn = ({ certificate, key, clientCA }: NonNullable<Settings['server']['tls']>, folder: string) => ({
   certificate: resolve(folder, certificate),
@@ -59,21 +90,9 @@ const tlsIn = ({ certificate, key, clientCA }: NonNullable<Settings['server']['t
 })
 
 const authIn = ({ users, anonymous }: NonNullable<Settings['auth']>, folder: string) => ({
-  ...(users && { users: { file: resolve(folder, users.file), roles: withoutPrototype(users.roles) } }),
+  ...(users && { users: { file: resolve(folder, users.file), roles: withoutPrototype(Object.entries(users.roles)) } }),
   anonymous
 })
-
-// A user may be called "constructor", and must not find a role there.
-const withoutPrototype = <T>(record: Record<string, T>): Record<string, T> => {
-  const bare: Record<string, T> = Object.create(null)
-  for (const [key, value] of Object.entries(record)) bare[key] = value
-  return bare
-}
-
-const valid = <T>(value: T | undefined): T => {
-  if (value === undefined) throw new Error('settings are resolved only after they were validated')
-  return value
-}
 
 const freeze = <T extends object>(value: T): T => {
   for (const inside of Object.values(value)) {

@@ -1,19 +1,57 @@
 import { Type } from 'typebox'
 import { actions, address, bytes, count, duration, HOUR, MIB, names, oneOf, optionalSection, path, section } from './kinds.ts'
+import { cacheSection, registrySection, upstreamSection } from './registry.ts'
 
 /** What a user may be allowed to do; `pull` includes the catalog. */
 export type Action = 'pull' | 'push' | 'delete'
 /** The log levels, least to most talkative. */
 export type LogLevel = 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
+/** What the registry is in the cluster, in the ModuleConfig's words. */
+export type Mode = 'Direct' | 'Proxy' | 'Local'
+/** Which images must be there before a change of the registry is taken: all critical ones, or Deckhouse's own alone. */
+export type CheckMode = 'Default' | 'Relax'
+/** What is kept of what comes from a further upstream: all of it, or nothing. */
+export type Policy = 'cache' | 'transit'
 /** Where a TCP port is bound; port 0 is any free one. */
 export interface Address {
   readonly host: string
   readonly port: number
 }
 
+/** Another registry and how it is reached. */
+export interface UpstreamConfig {
+  /** `host` or `host:port` in lower case, the port only where it was written. */
+  readonly host: string
+  /** The repository prefix there, without slashes around it; empty when there is none. */
+  readonly path: string
+  /** Base URLs such as `https://registry.example.org`, no slash at the end, at least one; all of them hold the same content. */
+  readonly endpoints: readonly string[]
+  /** A license is the password of `license-token`. */
+  readonly credentials?: { readonly username: string; readonly password: string }
+  /** Authorities in PEM, the certificates alone. */
+  readonly ca?: string
+}
+
+/** What stands behind `server.path` in Direct and Proxy; `ttl` (in milliseconds) in Proxy only. */
+export interface RouteConfig extends UpstreamConfig {
+  readonly checkMode: CheckMode
+  readonly ttl?: number
+}
+
+/** What stands behind one `ns=`; its `path` is always empty. */
+export interface NamespaceConfig extends UpstreamConfig {
+  readonly policy: Policy
+}
+
 /** The effective configuration: frozen, every default filled in, durations in milliseconds, sizes in bytes, paths absolute. */
 export interface Config {
-  readonly registry: { readonly mode: 'Local' }
+  readonly registry: {
+    readonly mode: Mode
+    /** Present in Direct and Proxy. */
+    readonly upstream?: RouteConfig
+    /** By what containerd gives as ns=, in lower case; without a prototype. */
+    readonly upstreams: Readonly<Record<string, NamespaceConfig>>
+  }
   readonly server: {
     readonly listen: Address
     readonly names: readonly string[]
@@ -37,19 +75,29 @@ export interface Config {
     readonly connections: number
     readonly uploads: number
   }
+  readonly cache: {
+    readonly tagTTL: number
+    readonly onUpstreamNotFound: 'serve' | 'forget'
+    readonly negativeTTL: number
+  }
+  readonly upstream: {
+    readonly connections: number
+    readonly connectTimeout: number
+    readonly headerTimeout: number
+    readonly bodyTimeout: number
+    readonly fills: number
+    /** `host` or `host:port` in lower case. */
+    readonly tokenHosts: readonly string[]
+    /** URLs that may hold credentials; `none` as in NO_PROXY. Absent: no proxy. */
+    readonly proxy?: { readonly http?: string; readonly https?: string; readonly none?: string }
+  }
   readonly log: { readonly level: LogLevel }
 }
 
 /** Every setting of the file, as a JSON Schema with the annotations above. */
 export const settingsSchema = Type.Object(
   {
-    registry: section('What the registry is in the cluster.', {
-      mode: oneOf(['Local'], {
-        default: 'Local',
-        notYet: ['Direct', 'Proxy', 'Unmanaged'],
-        description: 'Local: images are pushed here and rest here; this registry is their only source.'
-      })
-    }),
+    registry: registrySection,
     server: section('The ports and how they are protected.', {
       listen: address({
         default: '127.0.0.1:5001',
@@ -162,6 +210,8 @@ export const settingsSchema = Type.Object(
         description: 'Upload requests that are open at once; each holds buffers and a file.'
       })
     }),
+    cache: cacheSection,
+    upstream: upstreamSection,
     log: section('What is written to the standard output.', {
       level: oneOf<LogLevel>(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], {
         default: 'info',

@@ -4,21 +4,26 @@ import { codeOf, readText } from './text.ts'
 import { isMapping, type SettingSchema, schemaInside } from './walk.ts'
 
 const MAX_SECRET = 65_536
+// A system's whole bundle of authorities has a quarter of that.
+const MAX_TEXT = 1_048_576
 
-/** The setting that names a file with the secret, in place of the secret itself. */
+/** The setting that names a file with the value, in place of the value itself. */
 export const fileSetting = (setting: string): string => `${setting}File`
+
+/** Whether the setting may be in a file of its own: every secret, and a few long texts. */
+export const hasFile = ({ secret, orFile }: SettingSchema): boolean => secret === true || orFile === true
 
 /** Where each secret was taken from: `from` returns the path of the `…File` setting, or the path itself. */
 export interface SecretFiles {
   from(path: Path): Path
 }
 
-/** Replaces every `<secret>File` in `value` by the secret that the file holds, its last newline taken off. */
+/** Replaces every `<setting>File` in `value` by what the file holds, its last newline taken off. */
 export const readSecretFiles = (schema: SettingSchema, value: unknown, folder: string, findings: Finding[]): SecretFiles => {
   const origins = new Map<string, Path>()
   const visit = (inside: SettingSchema, part: unknown, path: Path): void => {
     if (isMapping(part)) {
-      for (const setting of secretsOf(inside)) take(part, setting, path)
+      for (const [setting, schema] of settingsWithFile(inside)) take(part, setting, schema, path)
     }
     if (typeof part !== 'object' || part === null) return
     for (const [key, child] of Object.entries(part)) {
@@ -27,12 +32,12 @@ export const readSecretFiles = (schema: SettingSchema, value: unknown, folder: s
       if (next) visit(next, child, [...path, step])
     }
   }
-  const take = (part: Record<string, unknown>, setting: string, path: Path): void => {
+  const take = (part: Record<string, unknown>, setting: string, { secret }: SettingSchema, path: Path): void => {
     const named = fileSetting(setting)
     if (!Object.hasOwn(part, named)) return
     const place = [...path, named]
     if (Object.hasOwn(part, setting)) findings.push({ path: place, expected: `either ${setting} or ${named}, not both` })
-    else part[setting] = readSecret(part[named], place, folder, findings)
+    else part[setting] = readValue(part[named], place, folder, secret ? SECRET : TEXT, findings)
     delete part[named]
     origins.set(JSON.stringify([...path, setting]), place)
   }
@@ -40,17 +45,20 @@ export const readSecretFiles = (schema: SettingSchema, value: unknown, folder: s
   return { from: path => origins.get(JSON.stringify(path)) ?? path }
 }
 
-const secretsOf = ({ properties = {} }: SettingSchema): string[] => Object.keys(properties).filter(key => properties[key]?.secret)
+const SECRET = { limit: MAX_SECRET, what: 'the secret' }
+const TEXT = { limit: MAX_TEXT, what: 'the value' }
 
-const readSecret = (file: unknown, path: Path, folder: string, findings: Finding[]): unknown => {
+const settingsWithFile = ({ properties = {} }: SettingSchema) => Object.entries(properties).filter(([, each]) => hasFile(each))
+
+const readValue = (file: unknown, path: Path, folder: string, { limit, what }: typeof SECRET, findings: Finding[]): unknown => {
   if (typeof file !== 'string' || file === '') {
     findings.push({ path, expected: 'the path of a file', value: formatValue(file) })
     return undefined
   }
   try {
-    const secret = readText(resolve(folder, file), MAX_SECRET).replace(/\r?\n$/, '')
+    const secret = readText(resolve(folder, file), limit).replace(/\r?\n$/, '')
     if (secret) return secret
-    findings.push({ path, expected: 'a file with the secret in it; it is empty', value: formatValue(file) })
+    findings.push({ path, expected: `a file with ${what} in it; it is empty`, value: formatValue(file) })
   } catch (error) {
     findings.push({ path, expected: `a readable file (${codeOf(error)})`, value: formatValue(file) })
   }

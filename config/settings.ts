@@ -20,8 +20,11 @@ export interface ReadSettings<T> {
   refuse(findings: readonly Finding[]): void
 }
 
+/** What else must hold between settings, of which each may be wrong in itself. */
+export type Rules = (settings: unknown) => readonly Finding[]
+
 /** Reads settings of any schema; throws a `ConfigError` with everything that is wrong. */
-export const readSettings = <T extends TSchema>(schema: T, source: Source): ReadSettings<Static<T>> => {
+export const readSettings = <T extends TSchema>(schema: T, source: Source, rules: Rules = () => []): ReadSettings<Static<T>> => {
   const findings: Finding[] = []
   const document = source.text === undefined ? noDocument() : readDocument(source.text, findings)
   const refusal = (found: readonly Finding[]): ConfigError => new ConfigError(inFile(source.file, found, document?.lineOf))
@@ -30,15 +33,27 @@ export const readSettings = <T extends TSchema>(schema: T, source: Source): Read
   if (settings === null) throw refusal([{ path: [], line: 0, expected: 'at least one setting; the file is empty' }])
   const secrets = readSecretFiles(schema, settings, source.folder, findings)
   const invalid: Finding[] = []
-  if (!validate(schema, settings, invalid) || findings.length > 0) {
-    const known = new Set(findings.map(({ path }) => JSON.stringify(path)))
-    const moved = invalid.map(finding => ({ ...finding, path: secrets.from(finding.path) }))
-    throw refusal([...findings, ...moved.filter(({ path }) => !known.has(JSON.stringify(path)))])
+  const fits = validate(schema, settings, invalid)
+  const broken = rules(settings)
+  if (!fits || broken.length > 0 || findings.length > 0) {
+    const moved = [...broken, ...invalid].map(finding => ({ ...finding, path: secrets.from(finding.path) }))
+    throw refusal(oneEach([...findings, ...moved]))
   }
   const refuse = (found: readonly Finding[]): void => {
     if (found.length > 0) throw refusal(found)
   }
   return { settings, refuse }
+}
+
+// The first finding about a setting says it best: a file that cannot be read, then a rule of the module.
+const oneEach = (findings: readonly Finding[]): Finding[] => {
+  const known = new Set<string>()
+  return findings.filter(({ path, line }) => {
+    const key = JSON.stringify(path)
+    const fresh = line !== undefined || !known.has(key)
+    known.add(key)
+    return fresh
+  })
 }
 
 // Made anew each time: the defaults are filled into it.

@@ -1,13 +1,15 @@
 import { Ajv, type ErrorObject } from 'ajv'
 import type { Static, TSchema } from 'typebox'
+import { parseCertificates } from './certificates.ts'
 import { type Finding, formatValue, type Path } from './fault.ts'
 import type { Annotations } from './kinds.ts'
 import { expectedInstead, nearest } from './near.ts'
+import { parseHost, parseImagesRepo, parseProxy } from './places.ts'
 import { parseAddress, parseBytes, parseDuration } from './units.ts'
 import { holdsSecret, isMapping, type SettingSchema, schemaInside } from './walk.ts'
 
 const ajv = new Ajv({ allErrors: true, useDefaults: true, verbose: true, allowUnionTypes: true })
-ajv.addVocabulary(['expects', 'atLeast', 'atMost', 'notYet', 'secret'])
+ajv.addVocabulary(['expects', 'atLeast', 'atMost', 'refuses', 'secret', 'orFile', 'hides'])
 ajv.addKeyword({
   keyword: 'unit',
   errors: false,
@@ -30,11 +32,21 @@ export const validate = <T extends TSchema>(schema: T, value: unknown, findings:
   return false
 }
 
+const parsers: Readonly<Record<NonNullable<Annotations['unit']>, (text: string) => unknown>> = {
+  duration: parseDuration,
+  bytes: parseBytes,
+  address: parseAddress,
+  host: parseHost,
+  imagesRepo: parseImagesRepo,
+  // Empty means that there is none, as in the ModuleConfig and in the environment.
+  certificates: text => text.trim() === '' || parseCertificates(text),
+  proxy: text => text === '' || parseProxy(text)
+}
+
 const fits = (unit: Annotations['unit'], value: unknown, { atLeast = 0, atMost = Number.MAX_SAFE_INTEGER }: Annotations): boolean => {
-  if (typeof value !== 'string' && typeof value !== 'number') return true
-  if (unit === 'address') return parseAddress(String(value)) !== undefined
-  const amount = unit === 'bytes' ? parseBytes(value) : parseDuration(String(value))
-  return amount !== undefined && amount >= atLeast && amount <= atMost
+  if (!unit || (typeof value !== 'string' && typeof value !== 'number')) return true
+  const parsed = parsers[unit](String(value))
+  return typeof parsed === 'number' ? parsed >= atLeast && parsed <= atMost : parsed !== undefined
 }
 
 const describe = (root: SettingSchema, error: ErrorObject): Finding => {
@@ -55,12 +67,12 @@ const describe = (root: SettingSchema, error: ErrorObject): Finding => {
     return { path: [...path, key], expected: expectsOf(error.schema) ?? 'another key' }
   }
   const expected = refusal(around, params['allowedValues'], error.data) ?? around.expects ?? error.message ?? 'another value'
-  return holdsSecret(around) ? { path, expected } : { path, expected, value: formatValue(error.data) }
+  return holdsSecret(around) || around.unit === 'certificates' ? { path, expected } : { path, expected, value: formatValue(error.data) }
 }
 
-const refusal = ({ expects, notYet, secret }: SettingSchema, allowed: unknown, value: unknown): string | undefined => {
+const refusal = ({ expects, refuses, secret }: SettingSchema, allowed: unknown, value: unknown): string | undefined => {
   if (typeof value !== 'string' || !Array.isArray(allowed) || secret) return undefined
-  if (notYet?.includes(value)) return `${expects}; ${value} is not available in this version`
+  if (refuses && Object.hasOwn(refuses, value)) return `${expects}; ${refuses[value]}`
   const near = nearest(allowed.map(String), value)
   return near && `${expects} (did you mean ${near}?)`
 }

@@ -20,9 +20,10 @@ export const schemaInside = (schema: SettingSchema, key: string | number): Setti
 /** Whether the setting, or any setting in it, may not be printed. */
 export const holdsSecret = (schema: SettingSchema): boolean => schema.secret === true || parts(schema).some(holdsSecret)
 
-/** The same value, every secret in it replaced by `***`. */
+/** The same value, every secret in it, and the user and password in a URL, replaced by `***`. */
 export const hideSecrets = (schema: SettingSchema | undefined, value: unknown): unknown => {
   if (schema?.secret) return '***'
+  if (schema?.hides && typeof value === 'string') return value.replace(/^([^:]*:\/\/)?.*@/s, '$1***@')
   if (Array.isArray(value)) return value.map((item, index) => hideSecrets(schema && schemaInside(schema, index), item))
   if (!isMapping(value)) return value
   const entries = Object.entries(value).map(([key, inside]) => [key, hideSecrets(schema && schemaInside(schema, key), inside)] as const)

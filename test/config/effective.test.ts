@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { configHash, renderConfig } from '../../config/effective.ts'
 import { loadConfig } from '../../config/load.ts'
-import { folder, loaded } from './written.ts'
+import { authority, folder, loaded } from './written.ts'
 
 const full = `
 server: { listen: "[::]:5001", drain: 90s, tls: { certificate: c, key: k, clientCA: a }, forwarders: [lb] }
@@ -38,4 +38,34 @@ test('the hash changes with any setting', async t => {
     yaml => configHash(loaded(t, yaml))
   )
   t.equal(new Set(hashes).size, hashes.length)
+})
+
+const behind = `
+registry:
+  mode: Proxy
+  proxy: { imagesRepo: "r.example.org:5000/a/b", scheme: HTTP, ttl: 90m, checkMode: Relax, endpoints: [b, "c:81"] }
+  upstreams: { docker.io: { policy: transit }, quay.io: { ca: ${JSON.stringify(authority)} } }
+cache: { tagTTL: 90s }
+upstream: { bodyTimeout: 90s, tokenHosts: [a], proxy: { http: "http://p", none: .svc } }
+`
+
+test('the effective configuration of upstreams loads to the same configuration', async t => {
+  const config = loaded(t, behind)
+  t.same(loaded(t, renderConfig(config)), config)
+  const direct = loaded(t, 'registry: { mode: Direct, direct: { imagesRepo: r } }')
+  t.same(loaded(t, renderConfig(direct)), direct)
+})
+
+test('the effective configuration shows that there are passwords and licenses, and not which', async t => {
+  const yaml = 'registry: { mode: Direct, direct: { license: hunter2 }, upstreams: { quay.io: { username: u, password: hunter3 } } }'
+  const text = renderConfig(loaded(t, yaml))
+  t.notMatch(text, /hunter/)
+  t.equal(text.match(/password: "\*\*\*"/g)?.length, 2)
+  t.match(text, 'username: license-token')
+})
+
+test('the hash does not change with a password: it is published', async t => {
+  const hash = (password: string) =>
+    configHash(loaded(t, `registry: { mode: Direct, direct: { license: ${password} } }\nstorage: { filesystem: { root: /r } }`))
+  t.equal(hash('a'), hash('b'))
 })

@@ -8,7 +8,7 @@ const load = (name: string) => loadConfig({ file: join(examples, name), env: {} 
 
 test('every example loads and names its schema for editors', async t => {
   const names = readdirSync(examples)
-  t.ok(names.length >= 2)
+  t.same(names.toSorted(), ['direct.yaml', 'local.yaml', 'proxy.yaml', 'quickstart.yaml'])
   for (const name of names) {
     t.doesNotThrow(() => load(name), name)
     t.ok(readFileSync(join(examples, name), 'utf8').startsWith('# yaml-language-server: $schema=../registry.schema.json\n'), name)
@@ -37,4 +37,28 @@ test('the local example serves TLS to users with roles and nothing to anonymous'
   t.ok(server.tls?.clientCA)
   t.same(auth.users?.roles['ro'], ['pull'])
   t.same(auth.anonymous, [])
+})
+
+test('the direct example has one upstream, with a license, behind a proxy', async t => {
+  const { registry, upstream } = load('direct.yaml')
+  t.equal(registry.mode, 'Direct')
+  t.match(registry.upstream, { host: 'registry.deckhouse.io', path: 'deckhouse/ee', credentials: { username: 'license-token' } })
+  t.same(upstream.proxy, { https: 'http://proxy.example.org:3128', none: '.svc,10.0.0.0/8' })
+})
+
+test('the proxy example has further registries, by what stands in the images', async t => {
+  const { registry } = load('proxy.yaml')
+  t.equal(registry.mode, 'Proxy')
+  t.same(Object.keys(registry.upstreams), ['docker.io', 'quay.io', 'ghcr.io:443'])
+  t.same(registry.upstreams['docker.io']?.endpoints, ['https://registry-1.docker.io'])
+})
+
+test('what the direct and the proxy example call a default is the default', async t => {
+  const defaults = loadConfig({ env: {} })
+  const { proxy: _proxy, ...upstream } = load('direct.yaml').upstream
+  t.same(upstream, defaults.upstream)
+  t.same(load('direct.yaml').registry.upstream?.checkMode, 'Default')
+  const proxy = load('proxy.yaml')
+  t.same([proxy.cache, proxy.upstream, proxy.storage], [defaults.cache, defaults.upstream, defaults.storage])
+  t.equal(proxy.registry.upstream?.ttl, 168 * 3_600_000)
 })

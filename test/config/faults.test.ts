@@ -27,7 +27,9 @@ test('an unknown setting that is known elsewhere is refused with its place', asy
 
 test('an unknown setting that resembles none is refused with those there are', async t => {
   t.same(refused(t, 'storage: { bucket: x }'), ['1 storage.bucket: one of the settings filesystem'])
-  t.same(refused(t, '__proto__: { a: 1 }'), ['1 __proto__: one of the settings registry, server, storage, auth, limits, log'])
+  t.same(refused(t, '__proto__: { a: 1 }'), [
+    '1 __proto__: one of the settings registry, server, storage, auth, limits, cache, upstream, log'
+  ])
 })
 
 test('the value of an unknown setting is not printed: it may be a misspelt secret', async t => {
@@ -48,12 +50,11 @@ test('durations, sizes and counts out of their range are refused', async t => {
   )
 })
 
-test('the modes of later versions are refused as such, and unknown ones as unknown', async t => {
-  for (const mode of ['Direct', 'Proxy', 'Unmanaged']) {
-    t.same(refused(t, `registry: { mode: ${mode} }`), [`1 registry.mode: Local; ${mode} is not available in this version`])
-  }
-  t.same(refused(t, 'registry: { mode: local }'), ['1 registry.mode: Local (did you mean Local?)'])
-  t.same(refused(t, 'registry: { mode: Remote }'), ['1 registry.mode: Local'])
+test('mode Unmanaged is refused as the one that goes without the registry, and an unknown mode as unknown', async t => {
+  const expected = '1 registry.mode: one of Direct, Proxy, Local'
+  t.same(refused(t, 'registry: { mode: Unmanaged }'), [`${expected}; with Unmanaged the cluster goes without this registry`])
+  t.same(refused(t, 'registry: { mode: local }'), [`${expected} (did you mean Local?)`])
+  t.same(refused(t, 'registry: { mode: Managed-by-nobody }'), [expected])
 })
 
 test('an action that there is not, or that is there twice, is refused at its place', async t => {
@@ -77,4 +78,18 @@ test('a value with control characters is printed escaped, in one line and shorte
   const [fault] = faultsOf(() => loaded(t, 'server: { listen: "a\\e[2J\\n\\u202e" }'))
   t.equal(fault?.value, '"a\\u001b[2J\\n\\u{202e}"')
   t.equal(faultsOf(() => loaded(t, `server: { listen: ${'x'.repeat(5000)} }`))[0]?.value?.length, 80)
+})
+
+test('a password before an @ in a wrong value or key is not printed', async t => {
+  const yaml = `
+registry:
+  mode: Direct
+  direct: { imagesRepo: "https://user:hunter2@registry.example.org" }
+  upstreams: { "user:hunter2@quay.io": {} }
+upstream:
+  proxy: { http: "ftp://user:hunter2@proxy", https: "user:hunter2@proxy/path" }
+`
+  const faults = faultsOf(() => loaded(t, yaml))
+  t.equal(faults.length, 4)
+  t.notMatch(new ConfigError(faults).message, /hunter2/)
 })

@@ -6,7 +6,7 @@ import { faultsOf, folder, loaded } from './written.ts'
 
 test('without a file the defaults are a Local registry on loopback that is open to everybody there', async t => {
   t.same(loadConfig({ env: {}, cwd: folder(t) }), {
-    registry: { mode: 'Local' },
+    registry: { mode: 'Local', upstreams: {} },
     server: {
       listen: { host: '127.0.0.1', port: 5001 },
       names: ['registry.d8-system.svc:5001'],
@@ -25,6 +25,8 @@ test('without a file the defaults are a Local registry on loopback that is open 
       connections: 4096,
       uploads: 512
     },
+    cache: { tagTTL: 60_000, onUpstreamNotFound: 'serve', negativeTTL: 10_000 },
+    upstream: { connections: 64, connectTimeout: 5000, headerTimeout: 20_000, bodyTimeout: 60_000, fills: 64, tokenHosts: [] },
     log: { level: 'info' }
   })
 })

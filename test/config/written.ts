@@ -31,6 +31,20 @@ export const faultsOf = (fail: () => unknown): readonly Fault[] => {
   throw new Error('nothing was refused')
 }
 
-/** The faults of a file that holds this YAML, each as its line, path and expectation. */
+/** The faults of a file that holds this YAML, each as its line and its rule, or its line, path and expectation. */
 export const refused = (t: Test, yaml: string): string[] =>
-  faultsOf(() => loaded(t, yaml)).map(({ line, path, expected }) => `${line} ${path}: ${expected}`)
+  faultsOf(() => loaded(t, yaml)).map(({ line, path, expected, rule }) => `${line} ${rule ?? `${path}: ${expected}`}`)
+
+/** An authority's certificate. */
+export const authority = `-----BEGIN CERTIFICATE-----
+MIIBfjCCASWgAwIBAgIUN1wkaPtxAYdiaxEIoFs0jUb5UbAwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJYXV0aG9yaXR5MCAXDTI2MTEyMTAwMzc1MloYDzIxMjYxMDI4
+MDAzNzUyWjAUMRIwEAYDVQQDDAlhdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQOmKlQT6KJJNYkEPuZ8OU/RNfhg6QwHDfGkcpIxdeAe47sCepTwYBI
+n/FOIRArvW1vzv9scmpfG7eN97jy344bo1MwUTAdBgNVHQ4EFgQUyLOoQrWbBl2n
+BBYLhcI++MgbD94wHwYDVR0jBBgwFoAUyLOoQrWbBl2nBBYLhcI++MgbD94wDwYD
+VR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNHADBEAiAziAJc5x8ec89b8HygceCK
+JywUrKvo5jE9C2ruFZ1NmgIgFj7TPpXcUWKXQKYc1HHXbLSZh6bvNINalE34as6B
+H+E=
+-----END CERTIFICATE-----
+`

@@ -1,0 +1,30 @@
+import { type Finding, formatValue } from './fault.ts'
+import { parseProxy } from './places.ts'
+import type { Settings } from './schema.ts'
+
+/** The variables of a process. */
+export type Environment = Readonly<Record<string, string | undefined>>
+
+/** The settings with the proxies that the environment names in place of those that the file leaves out. */
+export const withProxies = (settings: Settings, env: Environment, findings: Finding[]): Settings => {
+  const { registry, upstream } = settings
+  // Without an upstream nothing is asked, and a wrong variable should not keep a registry from starting.
+  if (registry.mode === 'Local' && Object.keys(registry.upstreams).length === 0) return settings
+  const written = upstream.proxy ?? {}
+  const proxy = {
+    http: written.http ?? urlIn(env, 'HTTP_PROXY', ['upstream', 'proxy', 'http'], findings),
+    https: written.https ?? urlIn(env, 'HTTPS_PROXY', ['upstream', 'proxy', 'https'], findings),
+    none: written.none ?? variable(env, 'NO_PROXY') ?? ''
+  }
+  return { ...settings, upstream: { ...upstream, proxy } }
+}
+
+const urlIn = (env: Environment, name: string, path: string[], findings: Finding[]): string => {
+  const url = variable(env, name)
+  if (url === undefined || parseProxy(url) !== undefined) return url ?? ''
+  findings.push({ path, line: 0, expected: `http(s)://[user:password@]host[:port] in ${name} of the environment`, value: formatValue(url) })
+  return ''
+}
+
+// The lower-case form wins, as in curl; an empty variable is how many launchers say that it is unset.
+const variable = (env: Environment, name: string): string | undefined => env[name.toLowerCase()] || env[name] || undefined

@@ -1,0 +1,38 @@
+import { parseAddress } from './units.ts'
+
+/** `imagesRepo` as the ModuleConfig's schema has it; it lets `..` and port 99999 through, which `parseImagesRepo` does not. */
+export const imagesRepoPattern = '^[0-9a-zA-Z.-]+(:[0-9]{1,5})?(/[0-9a-zA-Z._-]+)*$'
+
+/** `host` or `host:port` in lower case, or undefined; an IPv6 address stands in brackets. */
+export const parseHost = (text: string): string | undefined => {
+  const written = /:[0-9]+$/.test(text) && !text.endsWith(']') ? text : `${text}:443`
+  const address = parseAddress(written)
+  if (!address || address.port === 0 || /:0[0-9]*$/.test(written)) return undefined
+  const host = text.toLowerCase()
+  // `0x7f.0x1` is a name to us and 127.0.0.1 to everything that reads URLs.
+  return host.startsWith('[') || hostOf(baseUrl('HTTPS', host)) === address.host.toLowerCase() ? host : undefined
+}
+
+/** A registry and the repository prefix in it, without slashes around it; undefined when the text is not one. */
+export const parseImagesRepo = (text: string): { host: string; path: string } | undefined => {
+  if (!new RegExp(imagesRepoPattern).test(text)) return undefined
+  const [first = '', ...segments] = text.split('/')
+  const host = parseHost(first)
+  if (host === undefined || segments.some(segment => segment === '.' || segment === '..')) return undefined
+  return { host, path: segments.join('/') }
+}
+
+/** The base URL of a parsed host, without a port that the scheme implies and without a slash at the end. */
+export const baseUrl = (scheme: 'HTTP' | 'HTTPS', host: string): string => new URL(`${scheme.toLowerCase()}://${host}`).origin
+
+/** The URL of a proxy, without a slash at the end; undefined when the text is not one. As in curl, no scheme means http. */
+export const parseProxy = (text: string): string | undefined => {
+  const full = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`
+  if (/[\s\p{C}\\]/u.test(full) || !URL.canParse(full)) return undefined
+  const url = new URL(full)
+  const bare = url.pathname === '/' && !url.search && !url.hash && !/[?#]/.test(full)
+  const place = parseHost(url.host)
+  return bare && place && (url.protocol === 'http:' || url.protocol === 'https:') ? url.href.slice(0, -1) : undefined
+}
+
+const hostOf = (url: string): string => new URL(url).hostname

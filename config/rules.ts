@@ -1,0 +1,64 @@
+import type { Finding, Path } from './fault.ts'
+import { formatPath } from './fault.ts'
+import { parseDuration } from './units.ts'
+import { isMapping } from './walk.ts'
+
+const LEAST_TTL = 300_000
+
+/** The rules of ModuleConfig `deckhouse` that no single setting shows, in its own words; `value` may be wrong in other ways too. */
+export const moduleRules = (value: unknown): Finding[] => {
+  const registry = isMapping(value) ? value['registry'] : undefined
+  if (!isMapping(registry)) return []
+  const { mode, direct, proxy, upstreams } = registry
+  const further = isMapping(upstreams) ? Object.entries(upstreams) : []
+  return [
+    ...sections(registry, mode),
+    ...upstreamRules(direct, ['registry', 'direct']),
+    ...upstreamRules(proxy, ['registry', 'proxy']),
+    ...further.flatMap(([host, upstream]) => accountRules(upstream, ['registry', 'upstreams', host]))
+  ]
+}
+
+// The mode that each section belongs to.
+const owners = { direct: 'Direct', proxy: 'Proxy', unmanaged: 'Unmanaged' }
+const modes: readonly unknown[] = ['Direct', 'Proxy', 'Local', 'Unmanaged']
+
+const sections = (registry: Record<string, unknown>, mode: unknown): Finding[] => {
+  if (!modes.includes(mode)) return []
+  return Object.entries(owners).flatMap(([section, owner]) => {
+    const rule = (when: string, what: string) => [
+      broken(['registry', section], `registry: when mode is ${when}'${owner}', '${section}' section must be ${what}.`)
+    ]
+    const given = Object.hasOwn(registry, section)
+    if (mode !== owner && given) return rule('not ', 'omitted')
+    return mode === owner && !given && owner !== 'Unmanaged' ? rule('', 'specified') : []
+  })
+}
+
+const upstreamRules = (upstream: unknown, path: Path): Finding[] => {
+  if (!isMapping(upstream)) return []
+  const { imagesRepo, ttl } = upstream
+  const age = typeof ttl === 'string' ? parseDuration(ttl) : undefined
+  return [
+    ...(imagesRepo === '' || imagesRepo === null ? [inside(path, 'imagesRepo', "'imagesRepo' is required.")] : []),
+    ...(age !== undefined && age < LEAST_TTL ? [inside(path, 'ttl', "'ttl' should be at least 5 minutes.")] : []),
+    ...accountRules(upstream, path)
+  ]
+}
+
+const accountRules = (upstream: unknown, path: Path): Finding[] => {
+  if (!isMapping(upstream)) return []
+  // An empty text is how templates leave a setting out.
+  const has = (setting: string): boolean => Object.hasOwn(upstream, setting) && upstream[setting] !== ''
+  const [license, username, password] = [has('license'), has('username'), has('password')]
+  return [
+    ...(username && !password ? [inside(path, 'password', "'password' is required when 'username' is provided.")] : []),
+    ...(password && !username ? [inside(path, 'username', "'username' is required when 'password' is provided.")] : []),
+    ...(license && (username || password) ? [inside(path, 'license', "'license' and 'username'/'password' are mutually exclusive.")] : []),
+    ...(has('ca') && upstream['scheme'] === 'HTTP' ? [inside(path, 'ca', "CA is not allowed when scheme is 'HTTP'")] : [])
+  ]
+}
+
+const inside = (path: Path, setting: string, rule: string): Finding => broken([...path, setting], `${formatPath(path)}: ${rule}`)
+
+const broken = (path: Path, rule: string): Finding => ({ path, expected: '', rule })
