@@ -55,9 +55,9 @@ export async function blobText(content: Content, name: Name, digest: Digest): Pr
   const blob = await content.blobs.open(name, digest)
   if (!blob) return undefined
   try {
-    const bytes = Buffer.alloc(blob.size)
+    const bytes = Buffer.alloc(blob.size ?? 0)
     let at = 0
-    for (let read = -1; read !== 0 && at < blob.size; at += read) read = await blob.body.readInto(bytes.subarray(at), at)
+    for (let read = -1; read !== 0 && at < (blob.size ?? 0); at += read) read = await blob.body.readInto(bytes.subarray(at), at)
     return bytes.subarray(0, at).toString()
   } finally {
     await blob.body.close()

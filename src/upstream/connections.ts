@@ -1,0 +1,108 @@
+import { lookup as systemLookup } from 'node:dns'
+import type { LookupFunction } from 'node:net'
+import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
+import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici'
+import { literalAddress, type SpecialPlace, specialPlace, watchedLookup } from './addresses.ts'
+import { parseNoProxy } from './no-proxy.ts'
+import type { UpstreamSettings } from './settings.ts'
+
+// Registries close idle connections after about a minute; a connection that is about to be closed is not used again.
+const keepAliveTimeout = 30_000
+
+/** A name or an address that an upstream must not send us to. */
+export class RefusedAddress extends Error {
+  readonly code = 'ADDRESS_REFUSED'
+}
+
+/**
+ * Connections to one upstream and to where it sends us. Hosts from the settings are trusted; any other host is refused if it is, or resolves to, a special place
+ * where no endpoint is. The check is made on the very addresses that are connected to, so that a name cannot change its mind in between.
+ */
+export class Connections {
+  readonly #settings: UpstreamSettings
+  readonly #lookup: LookupFunction
+  readonly #trusted: ReadonlySet<string>
+  readonly #places = new Set<SpecialPlace>()
+  readonly #dispatchers = new Map<string, Dispatcher>()
+  readonly #direct: (url: URL) => boolean
+  #context: SecureContext | undefined
+
+  constructor(settings: UpstreamSettings, lookup: LookupFunction = systemLookup) {
+    this.#settings = settings
+    this.#lookup = lookup
+    const listed = settings.tokenHosts.flatMap(host => URL.parse(`https://${host}`)?.hostname ?? [])
+    this.#trusted = new Set([...settings.endpoints.map(each => each.hostname), ...listed])
+    this.#direct = parseNoProxy(settings.proxy?.none)
+    for (const { hostname } of settings.endpoints) this.#learn(literalAddress(hostname))
+  }
+
+  /** What carries a request to `url`; RefusedAddress if its host already says that it must not be asked. */
+  to(url: URL): Dispatcher {
+    const trust = this.#trusted.has(url.hostname) ? 'trusted' : 'foreign'
+    if (trust === 'foreign') this.#check(literalAddress(url.hostname), url.hostname)
+    const proxy = this.#proxyFor(url)
+    const key = JSON.stringify([trust, url.protocol, proxy ?? ''])
+    const known = this.#dispatchers.get(key)
+    if (known) return known
+    const made = proxy === undefined ? this.#agent(trust, url.protocol) : this.#proxyAgent(proxy)
+    this.#dispatchers.set(key, made)
+    return made
+  }
+
+  /** Cuts every connection. */
+  async destroy(): Promise<void> {
+    await Promise.all([...this.#dispatchers.values()].map(each => each.destroy()))
+  }
+
+  #proxyFor(url: URL): string | undefined {
+    const { http, https } = this.#settings.proxy ?? {}
+    const proxy = url.protocol === 'https:' ? https : http
+    return proxy && !this.#direct(url) ? (URL.canParse(proxy) ? proxy : `http://${proxy}`) : undefined
+  }
+
+  #agent(trust: 'trusted' | 'foreign', protocol: string): Agent {
+    const see = trust === 'trusted' ? (address: string) => this.#learn(address) : (address: string) => this.#check(address)
+    const lookup = watchedLookup(this.#lookup, see)
+    const tls = protocol === 'https:' ? { secureContext: this.#secureContext() } : {}
+    return new Agent({ ...this.#limits(), connect: { lookup, ...tls, timeout: this.#settings.limits.connectTimeout } })
+  }
+
+  // The proxy resolves the names itself, so that only what stands in the URL could be checked.
+  #proxyAgent(uri: string): ProxyAgent {
+    const limits = this.#limits()
+    const tls = { secureContext: this.#secureContext(), timeout: limits.connectTimeout }
+    const clientFactory = (origin: URL, options: object) => new Pool(origin, { ...options, ...limits })
+    return new ProxyAgent({ uri, ...limits, requestTls: tls, proxyTls: tls, clientFactory })
+  }
+
+  #limits() {
+    const { connections, connectTimeout, headerTimeout, bodyTimeout } = this.#settings.limits
+    // One TCP window for all streams of an HTTP/2 connection makes large bodies slow.
+    return { connections, connectTimeout, headersTimeout: headerTimeout, bodyTimeout, keepAliveTimeout, allowH2: false }
+  }
+
+  // One context for all connections: reading some hundred certificates takes 90 ms.
+  #secureContext(): SecureContext {
+    const own = this.#settings.ca === undefined ? [] : [this.#settings.ca]
+    this.#context ??= createSecureContext({ ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system')]), ...own] })
+    return this.#context
+  }
+
+  #learn(address: string | undefined): void {
+    const place = address === undefined ? undefined : specialPlace(address)
+    if (place !== undefined) this.#places.add(place)
+  }
+
+  #check(address: string | undefined, name = address): void {
+    const place = address === undefined ? nameOfSpecialPlace(name) : specialPlace(address)
+    if (place !== undefined && (place === 'metadata' || !this.#places.has(place))) {
+      throw new RefusedAddress(`${name} is a ${place} address, and the upstream is not there`)
+    }
+  }
+}
+
+function nameOfSpecialPlace(name: string | undefined): SpecialPlace | undefined {
+  const plain = name?.replace(/\.$/, '')
+  if (plain === 'localhost' || plain?.endsWith('.localhost')) return 'loopback'
+  return plain === 'metadata.google.internal' ? 'metadata' : undefined
+}

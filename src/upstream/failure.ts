@@ -1,0 +1,73 @@
+import { RefusedAddress } from './connections.ts'
+import { UpstreamError, type UpstreamErrorOptions, type UpstreamFault } from './error.ts'
+
+const byCode: Record<string, UpstreamFault> = {
+  UND_ERR_CONNECT_TIMEOUT: 'timeout',
+  UND_ERR_HEADERS_TIMEOUT: 'timeout',
+  UND_ERR_BODY_TIMEOUT: 'timeout',
+  ETIMEDOUT: 'timeout',
+  UND_ERR_HEADERS_OVERFLOW: 'invalid',
+  UND_ERR_INVALID_ARG: 'invalid',
+  UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'broken',
+  UND_ERR_SOCKET: 'broken',
+  ECONNRESET: 'broken',
+  EPIPE: 'broken'
+}
+
+/** What a connection's failure means; `asked` is the request without its query. */
+export function failureOf(cause: unknown, endpoint: string, asked: string): UpstreamError {
+  if (cause instanceof UpstreamError) return cause
+  const code = codeOf(cause)
+  if (isRefusal(cause)) return new UpstreamError('refused', `${endpoint}: ${asked}: ${textOf(cause)}`, { endpoint, code: 'ADDRESS', cause })
+  const kind = code?.startsWith('HPE_') ? 'invalid' : (byCode[code ?? ''] ?? 'unreachable')
+  const told = code === undefined ? {} : { code }
+  return new UpstreamError(kind, `${endpoint}: ${asked} failed: ${textOf(cause)}`, { endpoint, ...told, cause })
+}
+
+function isRefusal(cause: unknown): boolean {
+  return cause instanceof RefusedAddress || (cause instanceof Error && cause.cause instanceof RefusedAddress)
+}
+
+function codeOf(cause: unknown): string | undefined {
+  if (typeof cause !== 'object' || cause === null) return undefined
+  if ('code' in cause && typeof cause.code === 'string') return cause.code
+  return cause instanceof AggregateError ? codeOf(cause.errors[0]) : undefined
+}
+
+// Several addresses that failed are one AggregateError without a text.
+function textOf(cause: unknown): string {
+  if (cause instanceof AggregateError) return textOf(cause.errors[0])
+  return cause instanceof Error ? cause.message || cause.name : 'unknown cause'
+}
+
+/** What an answer other than success means; `own` if the registry itself gave it, and not a host that it redirected to. */
+export function statusFault(status: number, own: 'own' | 'foreign'): UpstreamFault {
+  if (status === 404 || status === 410) return 'not-found'
+  if (status === 408) return 'timeout'
+  if (status === 416) return 'unsatisfiable'
+  if (status === 429) return 'limited'
+  if (status >= 500) return 'broken'
+  // A store behind the registry that refuses a signed URL says nothing about our rights.
+  if (own === 'foreign' && (status === 401 || status === 403)) return 'broken'
+  if (status === 401) return 'unauthorized'
+  return status === 403 || status === 451 ? 'denied' : 'invalid'
+}
+
+/** An error for an answer that came but cannot be used. */
+export function unusable(
+  kind: 'broken' | 'invalid' | 'refused',
+  reason: string,
+  { endpoint, asked, ...options }: Omit<UpstreamErrorOptions, 'cause'> & { asked: string }
+): UpstreamError {
+  return new UpstreamError(kind, `${endpoint}: ${asked}: ${reason}`, { endpoint, ...options })
+}
+
+/** The first code of an error's body (distribution-spec, "Error Codes"). */
+export function errorCode(body: Buffer): string | undefined {
+  try {
+    const code: unknown = JSON.parse(body.toString())?.errors?.[0]?.code
+    return typeof code === 'string' && /^[A-Z_]{1,64}$/.test(code) ? code : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,38 @@
+import type { Digest } from '../oci/digest.ts'
+import type { Attempts } from './attempts.ts'
+import { abandon, drain } from './bytes.ts'
+import { UpstreamError } from './error.ts'
+import { lengthOf } from './fields.ts'
+import type { Ask } from './request.ts'
+
+// Some registries want rights for HEAD that they give to nobody, and a store behind them may have signed the URL for GET only.
+const refusals: readonly (number | undefined)[] = [401, 403, 405, 501]
+
+/** Whether an upstream refused a HEAD in a way that it might not refuse a GET. */
+export function isHeadRefused(error: unknown): boolean {
+  return error instanceof UpstreamError && error.code !== 'TOKEN' && refusals.includes(error.status)
+}
+
+/** What a request for a blob looks like. */
+export function blobAsk(method: 'GET' | 'HEAD', name: string, digest: Digest): Ask {
+  return { asked: 'blob', method, path: `/v2/${name}/blobs/${digest}`, scope: `repository:${name}:pull` }
+}
+
+/** Whether a blob is there, and its size if upstream tells: by HEAD, else by a GET whose body is not read. */
+export async function statBlob(attempts: Attempts, name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
+  const stat = async (method: 'GET' | 'HEAD') => {
+    const size = await attempts.run(blobAsk(method, name, digest), signal, async ({ headers, body }) => {
+      if (method === 'HEAD') await drain(body)
+      else abandon(body)
+      return lengthOf(headers)
+    })
+    return size === undefined ? {} : { size }
+  }
+  try {
+    const found = await stat('HEAD')
+    if (found.size !== undefined) return found
+  } catch (error) {
+    if (!isHeadRefused(error)) throw error
+  }
+  return stat('GET')
+}

@@ -1,0 +1,89 @@
+import { isName, isTag } from '../oci/name.ts'
+import type { Page, PageRequest } from '../oci/source.ts'
+import type { Attempts } from './attempts.ts'
+import { type ListPage, nextPage, type Parse, readPage } from './list-page.ts'
+import type { Answer, Ask } from './request.ts'
+
+/** A list that has more pages or entries than any registry has is no list. */
+const mostPages = 1000
+const mostItems = 1_000_000
+
+/** Tags, in byte order where the upstream keeps it. */
+export function listTags(attempts: Attempts, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
+  const ask: Ask = { asked: 'tags', method: 'GET', path: `/v2/${name}/tags/list`, scope: `repository:${name}:pull` }
+  return listTexts(attempts, ask, page, { parse: textsOf('tags', isTag), signal })
+}
+
+/** Names of repositories. */
+export function listNames(attempts: Attempts, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
+  const ask: Ask = { asked: 'names', method: 'GET', path: '/v2/_catalog', scope: 'registry:catalog:*' }
+  return listTexts(attempts, ask, page, { parse: textsOf('repositories', isName), signal })
+}
+
+function listTexts(
+  attempts: Attempts,
+  ask: Ask,
+  page: PageRequest,
+  { parse, signal }: { parse: Parse<string>; signal: AbortSignal }
+): Promise<Page<string>> {
+  if (page.n === 0) return Promise.resolve({ items: [] })
+  const path = withPage(ask.path, page)
+  return attempts.run({ ...ask, path, headers: { accept: 'application/json' } }, signal, async answer => {
+    const first = await readPage(answer, parse, path)
+    return passOn(first, page) ?? select(await gather(attempts, ask, first, { answer, parse, signal }), page)
+  })
+}
+
+// A page whose successor can be named by its last entry is passed on as it is. Everything else (a cursor of the upstream's own, an upstream that ignores `n` or
+// `last`, a caller who wants all) is read to its end and paged here.
+function passOn({ items, next }: ListPage<string>, { n, last }: PageRequest): Page<string> | undefined {
+  if (n === undefined || items.length > n) return undefined
+  const [first] = items
+  if (last !== undefined && first !== undefined && first <= last) return undefined
+  if (next === undefined) return { items }
+  const cursor = next.searchParams.get('last')
+  return cursor !== null && cursor === items.at(-1) && cursor !== last ? { items, next: cursor } : undefined
+}
+
+/** All entries from a first page on, read from the endpoint that gave it. */
+export async function gather<T>(
+  attempts: Attempts,
+  ask: Ask,
+  first: ListPage<T>,
+  { answer, parse, signal }: { answer: Answer; parse: Parse<T>; signal: AbortSignal }
+): Promise<T[]> {
+  const items = [...first.items]
+  const seen = new Set<string>()
+  let { next } = first
+  while (next !== undefined && !seen.has(next.href) && seen.size < mostPages && items.length < mostItems) {
+    seen.add(next.href)
+    const path = next.pathname + next.search
+    const page: ListPage<T> = await readPage(await attempts.ask(answer.endpoint, { ...ask, path }, signal), parse, path)
+    for (const item of page.items) items.push(item)
+    next = page.next
+  }
+  if (next !== undefined) throw nextPage.endless(answer)
+  return items
+}
+
+function select(all: string[], { n, last = '' }: PageRequest): Page<string> {
+  const after = [...new Set(all)].filter(each => each > last).sort()
+  const items = after.slice(0, n)
+  const end = items.at(-1)
+  return items.length < after.length && end !== undefined ? { items, next: end } : { items }
+}
+
+function withPage(path: string, { n, last }: PageRequest): string {
+  const query = new URLSearchParams()
+  if (n !== undefined) query.set('n', `${n}`)
+  // Who ignores `last` is asked for all of it below; who heeds it saves the way there.
+  if (last !== undefined && last !== '') query.set('last', last)
+  return query.size === 0 ? path : `${path}?${query}`
+}
+
+function textsOf(key: string, isText: (text: string) => boolean): Parse<string> {
+  return value => {
+    const list = value[key] ?? []
+    return Array.isArray(list) ? list.filter((each): each is string => typeof each === 'string' && isText(each)) : undefined
+  }
+}

@@ -1,0 +1,134 @@
+import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
+import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts'
+import { mediaTypeOf } from '../oci/manifest.ts'
+import type { Attempts } from './attempts.ts'
+import { abandon, drain, readBytes, TooLong } from './bytes.ts'
+import type { UpstreamError } from './error.ts'
+import { failureOf, unusable } from './failure.ts'
+import { fieldOf, lengthOf } from './fields.ts'
+import { isHeadRefused } from './head.ts'
+import type { Answer, Ask } from './request.ts'
+
+/** A manifest as the upstream sent it: asked for by digest, the bytes have it; by tag, they are a JSON object with the digest that the upstream named. */
+export interface UpstreamManifest {
+  descriptor: Descriptor
+  bytes: Buffer
+  etag?: string
+}
+
+/** How many bytes of a manifest are read where nobody says otherwise (distribution-spec: at least 4 MiB should be accepted), and at most. */
+export const manifestLimits = { usual: 4 * 1024 * 1024, most: 32 * 1024 * 1024 } as const
+
+const { dockerList, dockerManifest, ociIndex, ociManifest } = mediaTypes
+const accept = [dockerManifest, dockerList, ociManifest, ociIndex, '*/*'].join(', ')
+
+// What servers and stores say who do not know the type.
+const vague: ReadonlySet<string> = new Set(['', 'application/json', 'application/octet-stream', 'binary/octet-stream', 'text/plain'])
+
+/** The descriptor of what `reference` names, from a HEAD if it says enough. */
+export async function statManifest(attempts: Attempts, name: string, reference: string, signal: AbortSignal): Promise<Descriptor> {
+  try {
+    const described = await attempts.run(askFor('HEAD', name, reference), signal, async answer => {
+      await drain(answer.body)
+      return describe(answer, reference)
+    })
+    if (described) return described
+  } catch (error) {
+    if (!isHeadRefused(error)) throw error
+  }
+  const manifest = await getManifest(attempts, name, reference, { signal })
+  // Without a condition there is no 304.
+  if (manifest === 'not-modified') throw new Error('not modified, though nothing was known')
+  return manifest.descriptor
+}
+
+function describe(answer: Answer, reference: string): Descriptor | undefined {
+  const named = fieldOf(answer.headers, 'docker-content-digest')
+  const digest = isDigest(reference) ? reference : named
+  const size = lengthOf(answer.headers)
+  const mediaType = typeField(answer)
+  if (answer.status !== 200 || digest === undefined || !isDigest(digest) || size === undefined || vague.has(mediaType)) return undefined
+  if (named !== undefined && isDigest(named) && algorithmOf(named) === algorithmOf(digest) && named !== digest) {
+    throw wrong(answer, `the answer is about ${named}`)
+  }
+  return { mediaType, digest, size }
+}
+
+/** The manifest's bytes, verified as far as they can be. */
+export function getManifest(
+  attempts: Attempts,
+  name: string,
+  reference: string,
+  { ifNoneMatch, limit = manifestLimits.usual, signal }: { ifNoneMatch?: string; limit?: number; signal: AbortSignal }
+): Promise<UpstreamManifest | 'not-modified'> {
+  const ask = askFor('GET', name, reference, ifNoneMatch)
+  return attempts.run(ask, signal, async answer => {
+    if (answer.status !== 304) return verify(answer, reference, await readManifest(answer, Math.min(limit, manifestLimits.most)))
+    await drain(answer.body)
+    if (ifNoneMatch === undefined) throw unusable('invalid', '304 to a request without a condition', about(answer))
+    return 'not-modified'
+  })
+}
+
+function askFor(method: 'GET' | 'HEAD', name: string, reference: string, ifNoneMatch?: string): Ask {
+  const headers = { accept, ...(ifNoneMatch === undefined ? {} : { 'if-none-match': ifNoneMatch }) }
+  return { asked: 'manifest', method, path: `/v2/${name}/manifests/${reference}`, scope: `repository:${name}:pull`, headers }
+}
+
+async function readManifest(answer: Answer, limit: number): Promise<Buffer> {
+  if (answer.status !== 200) {
+    abandon(answer.body)
+    throw unusable('invalid', `${answer.status} is no answer to it`, about(answer))
+  }
+  try {
+    if ((lengthOf(answer.headers) ?? 0) > limit) throw new TooLong(limit)
+    return await readBytes(answer.body, limit)
+  } catch (cause) {
+    abandon(answer.body)
+    if (cause instanceof TooLong) throw unusable('invalid', cause.message, { ...about(answer), code: 'SIZE' })
+    throw failureOf(cause, answer.endpoint.host, answer.text)
+  }
+}
+
+function verify(answer: Answer, reference: string, bytes: Buffer): UpstreamManifest {
+  const digest = isDigest(reference) ? verifyDigest(answer, reference, bytes) : verifyTagged(answer, bytes)
+  const etag = fieldOf(answer.headers, 'etag')
+  const type = typeField(answer)
+  const mediaType = vague.has(type) ? mediaTypeOf(bytes) : type
+  return { descriptor: { mediaType, digest, size: bytes.length }, bytes, ...(etag === undefined ? {} : { etag }) }
+}
+
+function verifyDigest(answer: Answer, digest: Digest, bytes: Buffer): Digest {
+  const actual = digestOf(bytes, algorithmOf(digest))
+  if (actual !== digest) throw wrong(answer, `the bytes are ${actual}`)
+  return digest
+}
+
+// A tag says nothing about bytes, and a login page is a 200 too.
+function verifyTagged(answer: Answer, bytes: Buffer): Digest {
+  const named = fieldOf(answer.headers, 'docker-content-digest')
+  if (named !== undefined && !isDigest(named)) throw unusable('invalid', 'a Docker-Content-Digest that is no digest', about(answer))
+  if (!isObject(bytes)) throw unusable('invalid', 'the manifest is not a JSON object', about(answer))
+  return named === undefined ? digestOf(bytes) : verifyDigest(answer, named, bytes)
+}
+
+function isObject(bytes: Buffer): boolean {
+  try {
+    const value: unknown = JSON.parse(bytes.toString())
+    return typeof value === 'object' && value !== null && !Array.isArray(value)
+  } catch {
+    return false
+  }
+}
+
+function typeField({ headers }: Answer): string {
+  return (fieldOf(headers, 'content-type') ?? '').replace(/;.*$/s, '').trim().toLowerCase()
+}
+
+function wrong(answer: Answer, reason: string): UpstreamError {
+  return unusable('broken', `wrong digest: ${reason}`, { ...about(answer), code: 'DIGEST' })
+}
+
+function about({ endpoint, text, status }: Answer): { endpoint: string; asked: string; status: number } {
+  return { endpoint: endpoint.host, asked: text, status }
+}

@@ -1,0 +1,89 @@
+import type { Descriptor } from '../oci/descriptor.ts'
+import { type Digest, isDigest } from '../oci/digest.ts'
+import type { Page, PageRequest } from '../oci/source.ts'
+import type { Attempts } from './attempts.ts'
+import { UpstreamError } from './error.ts'
+import { type Parse, readPage } from './list-page.ts'
+import { gather } from './lists.ts'
+import { getManifest } from './manifests.ts'
+import type { Ask } from './request.ts'
+
+/** What to ask of a subject's referrers. */
+export type ReferrersWanted = PageRequest & { artifactType?: string }
+
+/** Descriptors of the manifests whose subject is `subject`, ordered by digest; none if the upstream knows none (distribution-spec, "Listing Referrers"). */
+export async function listReferrers(
+  attempts: Attempts,
+  name: string,
+  subject: Digest,
+  wanted: ReferrersWanted & { signal: AbortSignal }
+): Promise<Page<Descriptor>> {
+  const all = (await fromApi(attempts, name, subject, wanted)) ?? (await fromTag(attempts, name, subject, wanted.signal))
+  return select(all, wanted)
+}
+
+async function fromApi(
+  attempts: Attempts,
+  name: string,
+  subject: Digest,
+  { artifactType, signal }: ReferrersWanted & { signal: AbortSignal }
+): Promise<Descriptor[] | undefined> {
+  const query = artifactType === undefined ? '' : `?${new URLSearchParams({ artifactType })}`
+  const path = `/v2/${name}/referrers/${subject}${query}`
+  const ask: Ask = { asked: 'referrers', method: 'GET', path, scope: `repository:${name}:pull` }
+  try {
+    return await attempts.run(ask, signal, async answer =>
+      gather(attempts, ask, await readPage(answer, parseIndex, path), { answer, parse: parseIndex, signal })
+    )
+  } catch (error) {
+    if (error instanceof UpstreamError && error.kind === 'not-found') return undefined
+    throw error
+  }
+}
+
+// Where the registry has no referrers API, clients keep the list themselves (distribution-spec, "Referrers Tag Schema").
+async function fromTag(attempts: Attempts, name: string, subject: Digest, signal: AbortSignal): Promise<Descriptor[]> {
+  const [algorithm = '', encoded = ''] = subject.split(':')
+  const tag = `${algorithm.slice(0, 32)}-${encoded.slice(0, 64)}`
+  try {
+    const manifest = await getManifest(attempts, name, tag, { signal })
+    return manifest === 'not-modified' ? [] : (parseIndex(JSON.parse(manifest.bytes.toString())) ?? [])
+  } catch (error) {
+    if (error instanceof UpstreamError && error.kind === 'not-found') return []
+    throw error
+  }
+}
+
+const parseIndex: Parse<Descriptor> = ({ manifests }) =>
+  Array.isArray(manifests) ? manifests.flatMap(each => parseDescriptor(each) ?? []) : undefined
+
+function parseDescriptor(value: unknown): Descriptor | undefined {
+  if (typeof value !== 'object' || value === null) return undefined
+  const { mediaType, digest, size, artifactType, annotations } = value as Record<string, unknown>
+  if (typeof mediaType !== 'string' || typeof digest !== 'string' || !isDigest(digest)) return undefined
+  if (typeof size !== 'number' || !Number.isSafeInteger(size) || size < 0) return undefined
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(typeof artifactType === 'string' ? { artifactType } : {}),
+    ...(isTexts(annotations) ? { annotations } : {})
+  }
+}
+
+function isTexts(value: unknown): value is Record<string, string> {
+  return (
+    typeof value === 'object' && value !== null && !Array.isArray(value) && Object.values(value).every(each => typeof each === 'string')
+  )
+}
+
+// The upstream may or may not have filtered; doing it once more costs nothing.
+function select(all: Descriptor[], { n, last = '', artifactType }: ReferrersWanted): Page<Descriptor> {
+  const unique = [...new Map(all.map(each => [each.digest, each])).values()]
+  const after = unique
+    .filter(each => each.digest > last && (artifactType === undefined || each.artifactType === artifactType))
+    .sort((a, b) => (a.digest < b.digest ? -1 : 1))
+  const items = after.slice(0, n)
+  const end = items.at(-1)
+  return items.length < after.length && end ? { items, next: end.digest } : { items }
+}

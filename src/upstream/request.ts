@@ -1,0 +1,105 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Readable } from 'node:stream'
+import { type Authorization, Authorizations } from './authorization.ts'
+import { abandon, drain, readBytes } from './bytes.ts'
+import type { Connections } from './connections.ts'
+import { UpstreamError } from './error.ts'
+import { errorCode, statusFault } from './failure.ts'
+import { fieldOf, parseContentRange, pauseOf } from './fields.ts'
+import { hostOf, type Received, send } from './hop.ts'
+import type { Asked, UpstreamEvent, UpstreamSettings } from './settings.ts'
+
+/** A question to any endpoint. `path` begins with `/v2/` and may have a query. */
+export interface Ask {
+  asked: Asked
+  method: 'GET' | 'HEAD'
+  path: string
+  /** The right that it needs, in the words of the token protocol. */
+  scope: string
+  headers?: Record<string, string>
+}
+
+/** A successful answer (2xx or 304); whoever got it reads or abandons the body. */
+export interface Answer {
+  status: number
+  headers: IncomingHttpHeaders
+  body: Readable
+  endpoint: URL
+  /** The request without its query, for messages. */
+  text: string
+}
+
+// No token, a stale one, a new one.
+const mostSends = 3
+const longestErrorBody = 65_536
+
+/** Asks single endpoints: authentication, redirects, and the meaning of statuses. */
+export class Requests {
+  readonly #connections: Connections
+  readonly #authorizations: Authorizations
+  readonly #now: () => number
+  readonly #observe: (event: UpstreamEvent) => void
+
+  constructor(
+    settings: UpstreamSettings,
+    { connections, now, observe }: { connections: Connections; now: () => number; observe: (event: UpstreamEvent) => void }
+  ) {
+    this.#connections = connections
+    this.#authorizations = new Authorizations(settings, { connections, now, observe })
+    this.#now = now
+    this.#observe = observe
+  }
+
+  /** One answer of one endpoint; UpstreamError for everything that is no success. */
+  async ask(endpoint: URL, ask: Ask, signal: AbortSignal): Promise<Answer> {
+    const started = this.#now()
+    const { asked, method } = ask
+    const about = () => ({ endpoint: endpoint.host, asked, method, ms: this.#now() - started })
+    try {
+      const { received, text } = await this.#authorized(endpoint, ask, signal)
+      this.#observe({ type: 'answer', ...about(), status: received.status })
+      const { status, headers, body } = received
+      if ((status >= 200 && status < 300) || status === 304) return { status, headers, body, endpoint, text }
+      throw await this.#refusal(received, endpoint, text)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (error instanceof UpstreamError && error.status === undefined) this.#observe({ type: 'failure', ...about(), error })
+      throw error
+    }
+  }
+
+  async #authorized(endpoint: URL, ask: Ask, signal: AbortSignal): Promise<{ received: Received; text: string }> {
+    const url = new URL(ask.path, endpoint)
+    const text = `${ask.method} ${url.pathname}`
+    let sent: Authorization | undefined = await this.#authorizations.known(endpoint, ask.scope, signal)
+    for (let sends = 1; ; sends++) {
+      const request = { method: ask.method, url, headers: ask.headers ?? {}, authorization: sent?.value }
+      const received = await send(this.#connections, request, signal)
+      if (received.status !== 401 || received.url.origin !== endpoint.origin || sends === mostSends) return { received, text }
+      const field = received.headers['www-authenticate']
+      const better = await this.#authorizations.answer(endpoint, ask.scope, { field, sent, signal }).catch(error => {
+        abandon(received.body)
+        throw error
+      })
+      if (!better) return { received, text }
+      await drain(received.body)
+      sent = better
+    }
+  }
+
+  async #refusal({ status, headers, body, url }: Received, endpoint: URL, text: string): Promise<UpstreamError> {
+    const code = errorCode(await readBytes(body, longestErrorBody).catch(() => Buffer.alloc(0)))
+    const retryAfter = pauseOf(fieldOf(headers, 'retry-after'), this.#now())
+    const size = status === 416 ? parseContentRange(fieldOf(headers, 'content-range'))?.size : undefined
+    const fault = statusFault(status, url.origin === endpoint.origin ? 'own' : 'foreign')
+    const kind = status === 503 && retryAfter !== undefined ? 'limited' : fault
+    const message = `${hostOf(url, endpoint)}: ${text} answered ${status}${code === undefined ? '' : ` ${code}`}`
+    return new UpstreamError(kind, message, {
+      endpoint: endpoint.host,
+      status,
+      ...(code === undefined ? {} : { code }),
+      ...(retryAfter === undefined ? {} : { retryAfter }),
+      ...(size === undefined ? {} : { size })
+    })
+  }
+}

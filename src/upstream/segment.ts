@@ -1,0 +1,86 @@
+import type { Readable } from 'node:stream'
+import type { RangeRequest } from '../oci/range.ts'
+import { abandon } from './bytes.ts'
+import { UpstreamError } from './error.ts'
+import { unusable } from './failure.ts'
+import { fieldOf, lengthOf, parseContentRange } from './fields.ts'
+import type { Answer } from './request.ts'
+
+/** One answer's worth of a blob; all positions count from the blob's first byte, ends are exclusive. */
+export interface Segment {
+  readonly endpoint: URL
+  readonly body: Readable
+  readonly text: string
+  /** Where the body begins; what lies before `from` is skipped. */
+  readonly begins: number
+  readonly from: number
+  /** Where the body ends, if that was declared. */
+  readonly ends?: number
+  /** Where what was asked for ends, if that is known. */
+  readonly until?: number
+  /** Of the whole blob. */
+  readonly size?: number
+}
+
+/** The `Range` field for a request. */
+export function rangeField(range: RangeRequest | undefined): Record<string, string> {
+  if (!range) return {}
+  return { range: 'suffix' in range ? `bytes=-${range.suffix}` : `bytes=${range.first}-${range.last ?? ''}` }
+}
+
+/** What of the blob an answer holds; an answer that does not fit the request is given up, and UpstreamError thrown. */
+export function openSegment(answer: Answer, range: RangeRequest | undefined): Segment {
+  try {
+    return answer.status === 206 ? partial(answer, range) : whole(answer, range)
+  } catch (error) {
+    abandon(answer.body)
+    throw error
+  }
+}
+
+function partial(answer: Answer, range: RangeRequest | undefined): Segment {
+  const { part, size } = parseContentRange(fieldOf(answer.headers, 'content-range')) ?? {}
+  if (!range || !part) throw invalid(answer, range ? '206 without a Content-Range that can be read' : '206 though no range was asked for')
+  const length = lengthOf(answer.headers)
+  if (length !== undefined && length !== part.last - part.first + 1) throw invalid(answer, 'Content-Length and Content-Range disagree')
+  if (!fits(part, range, size)) throw invalid(answer, `another range than asked for: ${part.first}-${part.last}`)
+  return { ...segmentOf(answer), ...known({ size }), ...until(range, size), begins: part.first, from: part.first, ends: part.last + 1 }
+}
+
+// A server may send less than was asked for, but not from elsewhere.
+function fits(part: { first: number; last: number }, range: RangeRequest, size: number | undefined): boolean {
+  if ('first' in range) return part.first === range.first && part.last <= (range.last ?? part.last)
+  return size !== undefined && part.first === Math.max(size - range.suffix, 0)
+}
+
+function whole(answer: Answer, range: RangeRequest | undefined): Segment {
+  const { status, headers, text, endpoint } = answer
+  if (status !== 200) throw invalid(answer, `${status} is no answer to it`)
+  const size = lengthOf(headers)
+  if (range && 'suffix' in range && size === undefined) throw invalid(answer, 'the range was ignored, and no length tells where it begins')
+  const from = !range ? 0 : 'first' in range ? range.first : Math.max((size ?? 0) - range.suffix, 0)
+  // Where a resumed body ended exactly at the end of the blob, nothing is left, and that is all right.
+  if (range && size !== undefined && from >= size) {
+    const message = `${endpoint.host}: ${text}: the range begins past the end`
+    throw new UpstreamError('unsatisfiable', message, { endpoint: endpoint.host, status, size })
+  }
+  return { ...segmentOf(answer), ...known({ size, ends: size }), ...until(range, size), begins: 0, from }
+}
+
+function until(range: RangeRequest | undefined, size: number | undefined): { until?: number } {
+  const last = range && 'first' in range ? range.last : undefined
+  if (last === undefined) return known({ until: size })
+  return { until: Math.min(last + 1, size ?? last + 1) }
+}
+
+function segmentOf({ endpoint, body, text }: Answer): Pick<Segment, 'endpoint' | 'body' | 'text'> {
+  return { endpoint, body, text }
+}
+
+function known<K extends string>(values: Record<K, number | undefined>): { [each in K]?: number } {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [each in K]?: number }
+}
+
+function invalid({ endpoint, text, status }: Answer, reason: string): UpstreamError {
+  return unusable('invalid', reason, { endpoint: endpoint.host, asked: text, status })
+}

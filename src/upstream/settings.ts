@@ -1,0 +1,64 @@
+import type { LookupFunction } from 'node:net'
+
+/** What another registry is and how it may be asked. */
+export interface UpstreamSettings {
+  /** Origins that hold the same content (mirrors, replicas), in order of preference. */
+  endpoints: readonly URL[]
+  credentials?: { username: string; password: string }
+  /** PEM, trusted beside the system's roots. */
+  ca?: string
+  /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY as given: this client reads no environment. */
+  proxy?: ProxySettings
+  /** Hosts (`host` or `host:port`) where tokens may be asked for, beside the endpoint's host and its registrable domain. */
+  tokenHosts: readonly string[]
+  limits: UpstreamLimits
+}
+
+/** Which proxy stands before which scheme, and which hosts are asked without. */
+export interface ProxySettings {
+  http?: string
+  https?: string
+  none?: string
+}
+
+/** Connections per origin; the times are in milliseconds. */
+export interface UpstreamLimits {
+  connections: number
+  connectTimeout: number
+  /** From the request to the head of its answer. */
+  headerTimeout: number
+  /** Between two pieces of a body. */
+  bodyTimeout: number
+}
+
+/** What the client takes from outside; the defaults are the real ones. */
+export interface UpstreamHooks {
+  /** Milliseconds since the epoch. */
+  now?: () => number
+  /** In [0, 1), for jitter. */
+  random?: () => number
+  sleep?: (ms: number, signal: AbortSignal) => Promise<void>
+  observe?: (event: UpstreamEvent) => void
+  lookup?: LookupFunction
+}
+
+/** What was asked for, as metrics tell it apart. */
+export type Asked = 'blob' | 'manifest' | 'tags' | 'names' | 'referrers'
+
+/** What happened between this process and an upstream; `endpoint` is a host with its port. */
+export type UpstreamEvent =
+  | { type: 'answer'; endpoint: string; asked: Asked; method: 'GET' | 'HEAD'; status: number; ms: number }
+  | { type: 'failure'; endpoint: string; asked: Asked; method: 'GET' | 'HEAD'; error: Error; ms: number }
+  | { type: 'body'; endpoint: string; bytes: number; result: 'complete' | 'broken' | 'cancelled' }
+  | { type: 'resume'; endpoint: string; offset: number }
+  | { type: 'breaker'; endpoint: string; until: number }
+  | { type: 'token'; endpoint: string; result: 'granted' | 'failed' }
+
+/** How an endpoint does, for `/status`. The times are in milliseconds since the epoch. */
+export interface EndpointHealth {
+  url: string
+  healthy: boolean
+  lastError?: { message: string; at: number }
+  /** It said when to come back; until then nothing is asked. */
+  openUntil?: number
+}

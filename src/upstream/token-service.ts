@@ -1,0 +1,61 @@
+import { readBytes } from './bytes.ts'
+import type { Connections } from './connections.ts'
+import { UpstreamError } from './error.ts'
+import { failureOf, statusFault } from './failure.ts'
+import { fieldOf, pauseOf } from './fields.ts'
+import { type Received, send } from './hop.ts'
+
+/** A token and the seconds that it is good for. */
+export interface Grant {
+  token: string
+  lifetime: number
+}
+
+const longestAnswer = 1024 * 1024
+// What a service means that names no time.
+const usualLifetime = 60
+
+/** Asks a token service; `endpoint` is the host that errors are about. */
+export async function requestToken(
+  connections: Connections,
+  { url, authorization, endpoint, now, signal }: { url: URL; authorization?: string; endpoint: string; now: number; signal: AbortSignal }
+): Promise<Grant> {
+  const asked = `GET of a token from ${url.host}${url.pathname}`
+  try {
+    const received = await send(connections, { method: 'GET', url, headers: { accept: 'application/json' }, authorization }, signal)
+    const bytes = await readBytes(received.body, longestAnswer)
+    if (received.status !== 200) throw refused(received, endpoint, asked, now)
+    const grant = parseGrant(bytes)
+    if (grant) return grant
+    throw new UpstreamError('invalid', `${endpoint}: ${asked} gave none`, { endpoint, status: 200, code: 'TOKEN' })
+  } catch (cause) {
+    if (signal.aborted) throw new UpstreamError('timeout', `${endpoint}: ${asked} took too long`, { endpoint, code: 'TOKEN', cause })
+    throw failureOf(cause, endpoint, asked)
+  }
+}
+
+function refused({ status, headers }: Received, endpoint: string, asked: string, now: number): UpstreamError {
+  // A token service knows no content: what it does not find is its own path.
+  const fault = statusFault(status, 'own')
+  const kind = fault === 'not-found' || fault === 'unsatisfiable' ? 'invalid' : fault
+  const retryAfter = pauseOf(fieldOf(headers, 'retry-after'), now)
+  const pause = retryAfter === undefined ? {} : { retryAfter }
+  return new UpstreamError(kind, `${endpoint}: ${asked} answered ${status}`, { endpoint, status, code: 'TOKEN', ...pause })
+}
+
+/** Reads the answer of a token service; undefined if there is no usable token in it. */
+export function parseGrant(bytes: Buffer): Grant | undefined {
+  let answer: unknown
+  try {
+    answer = JSON.parse(bytes.toString())
+  } catch {
+    return undefined
+  }
+  if (typeof answer !== 'object' || answer === null) return undefined
+  const { token, access_token: accessToken, expires_in: lifetime } = answer as Record<string, unknown>
+  const text = token || accessToken
+  // It becomes a header field: anything else than visible characters would be another field.
+  if (typeof text !== 'string' || !/^[\x21-\x7e]{1,65536}$/.test(text)) return undefined
+  const usable = typeof lifetime === 'number' && Number.isFinite(lifetime) && lifetime > 0
+  return { token: text, lifetime: usable ? lifetime : usualLifetime }
+}

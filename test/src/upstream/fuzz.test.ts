@@ -1,0 +1,178 @@
+// Whatever an upstream says, the client neither crashes, nor hangs, nor gives a manifest that is not what was asked for.
+import fc from 'fast-check'
+import { test } from 'tap'
+import { algorithmOf, digestOf, isDigest } from '../../../src/oci/digest.ts'
+import { parseChallenges } from '../../../src/upstream/challenge.ts'
+import { nextTarget, parseContentRange, pauseOf } from '../../../src/upstream/fields.ts'
+import { checkRealm } from '../../../src/upstream/realm.ts'
+import { parseGrant } from '../../../src/upstream/token-service.ts'
+import { UpstreamError } from '../../../src/upstream/upstream.ts'
+import { startUpstream, digestOf as textDigest } from '../../support/upstream.ts'
+import { clientOf, limits, never, read } from './ask.ts'
+
+const numRuns = 5000
+
+/** Texts made of the pieces that matter to a grammar, and of noise. */
+function pieces(...words: string[]): fc.Arbitrary<string> {
+  const piece = fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom(...words) },
+    { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 6 }) }
+  )
+  return fc.array(piece, { maxLength: 24 }).map(all => all.join(''))
+}
+
+test('upstream fuzz: challenges', async t => {
+  const words = ['Bearer', 'Basic', ' ', ',', '=', '"', '\\', 'realm=', 'scope=', '"https://a/t"', 'x', '\t']
+  fc.assert(
+    fc.property(pieces(...words), text => {
+      for (const { scheme, parameters } of parseChallenges(text)) {
+        if (!/^[^\s",=]+$/.test(scheme) || [...parameters.keys()].some(each => /[\s",=]/.test(each))) throw new Error(scheme)
+      }
+    }),
+    { numRuns }
+  )
+  t.pass()
+})
+
+test('upstream fuzz: a challenge of any length is read in linear time', async t => {
+  for (const piece of ['"', '\\', 'a="', ' ', ',', 'a ', 'a=', '"\\']) {
+    t.ok(parseChallenges(piece.repeat(100_000)).length < 10_000)
+    t.equal(nextTarget(`<a>${';'.repeat(100_000)}`), undefined)
+  }
+})
+
+test('upstream fuzz: a realm is near or refused', async t => {
+  const words = [
+    'http://',
+    'https://',
+    'registry.example.com',
+    'example.com',
+    'evil.com',
+    '@',
+    ':',
+    '/',
+    '.',
+    '#',
+    '?',
+    '\\',
+    '%2e',
+    'registry'
+  ]
+  const endpoint = new URL('https://registry.example.com')
+  fc.assert(
+    fc.property(pieces(...words), text => {
+      try {
+        const url = checkRealm(text, endpoint, [])
+        if (url.protocol !== 'https:' || !/^([^.]+\.)*example\.com\.?$/.test(url.hostname)) throw new Error(url.href)
+      } catch (error) {
+        if (!(error instanceof UpstreamError)) throw error
+      }
+    }),
+    { numRuns }
+  )
+  t.pass()
+})
+
+test('upstream fuzz: Link, Content-Range and Retry-After', async t => {
+  const link = pieces('<', '>', ';', 'rel', '=', '"', 'next', ',', ' ', '/v2/a', '?last=x')
+  fc.assert(
+    fc.property(link, text => {
+      const target = nextTarget(text)
+      if (target !== undefined && !text.includes(`<${target}>`)) throw new Error(target)
+    }),
+    { numRuns }
+  )
+  fc.assert(
+    fc.property(pieces('bytes ', '-', '/', '*', '0', '1', '99', '9007199254740993', ' '), text => {
+      const { part, size } = parseContentRange(text) ?? {}
+      for (const each of [part?.first, part?.last, size]) if (each !== undefined && !Number.isSafeInteger(each)) throw new Error(text)
+      if (part && (part.last < part.first || (size !== undefined && part.last >= size))) throw new Error(text)
+    }),
+    { numRuns }
+  )
+  fc.assert(
+    fc.property(pieces('60', '-', '.', 'Sat, 21 Nov 2026 10:00:00 GMT', 'e9', ' '), text => {
+      const pause = pauseOf(text, 0)
+      if (pause !== undefined && !(pause >= 0 && pause <= 3_600_000)) throw new Error(text)
+    }),
+    { numRuns }
+  )
+  t.pass()
+})
+
+test('upstream fuzz: answers of a token service', async t => {
+  const json = fc.json({ maxDepth: 2 })
+  const grant = fc
+    .record({ token: fc.oneof(fc.string(), fc.integer()), expires_in: fc.oneof(fc.double(), fc.string()) })
+    .map(each => JSON.stringify(each))
+  fc.assert(
+    fc.property(fc.oneof(json, grant, fc.string()), text => {
+      const found = parseGrant(Buffer.from(text))
+      if (found && (!/^[\x21-\x7e]+$/.test(found.token) || !(found.lifetime > 0))) throw new Error(text)
+    }),
+    { numRuns }
+  )
+  t.pass()
+})
+
+const digests = [textDigest('{}'), textDigest('{"schemaVersion":2}'), 'sha256:abc', 'none', '']
+const head = fc.record(
+  {
+    'content-type': fc.constantFrom('text/html', 'application/json', 'application/vnd.oci.image.manifest.v1+json', '', ';'),
+    'docker-content-digest': fc.constantFrom(...digests),
+    'content-range': fc.constantFrom('bytes 0-1/2', 'bytes 5-9/10', 'bytes 5-*/x', 'bytes */7', ''),
+    'retry-after': fc.constantFrom('0', '1', 'x'),
+    'www-authenticate': fc.constantFrom(
+      'Bearer',
+      'Basic realm=x',
+      'Bearer realm="http://127.0.0.1:1/t"',
+      '"',
+      'Bearer realm="http://evil.example/"'
+    ),
+    link: fc.constantFrom('<?x=1>; rel=next', '</v2/a>; rel="next"', '<', '<http://[>; rel=next'),
+    location: fc.constantFrom('/v2/a', 'http://', '//', 'http://169.254.169.254/', 'file:///x', '')
+  },
+  { requiredKeys: [] }
+)
+const answers = fc.record({
+  status: fc.constantFrom(200, 200, 200, 201, 204, 206, 206, 301, 304, 307, 400, 401, 403, 404, 405, 408, 416, 418, 429, 500, 503),
+  headers: head,
+  body: fc.oneof(
+    fc.constantFrom('{}', '{"schemaVersion":2}', '[]', 'null', '{"tags":[1,null,"a"]}', '{"manifests":[{}]}', '{"errors":[null]}'),
+    fc.json(),
+    fc.string()
+  )
+})
+const references = fc.constantFrom('tag', textDigest('{}'), textDigest('{"schemaVersion":2}'))
+
+test('upstream fuzz: no answer makes more than an UpstreamError, and no manifest is given that is not what it should be', async t => {
+  const server = await startUpstream(t)
+  const digest = digestOf(Buffer.from('blob'))
+  let given = 0
+  await fc.assert(
+    fc.asyncProperty(fc.array(answers, { minLength: 1, maxLength: 3 }), references, async (all, reference) => {
+      server.faults.statuses = all.map(each => ({ ...each, times: 1 }))
+      server.requests.length = 0
+      const { upstream } = clientOf(t, [server], { limits: { ...limits, connections: 4 } })
+      const attempts = await Promise.allSettled([
+        upstream.getManifest('a', reference, { signal: never() }),
+        upstream.statManifest('a', reference, never()),
+        read(upstream, 'a', digest, { first: 0, last: 1 }),
+        upstream.statBlob('a', digest, never()),
+        upstream.listTags('a', {}, never()),
+        upstream.listReferrers('a', digest, {}, never())
+      ])
+      for (const each of attempts) if (each.status === 'rejected' && !(each.reason instanceof UpstreamError)) throw each.reason
+      const [manifest] = attempts
+      if (manifest.status === 'fulfilled' && manifest.value !== 'not-modified') {
+        given++
+        const { descriptor, bytes } = manifest.value
+        if (digestOf(bytes, algorithmOf(descriptor.digest)) !== descriptor.digest) throw new Error('not verified')
+        if (isDigest(reference) && descriptor.digest !== reference) throw new Error('another manifest')
+      }
+      await upstream.close()
+    }),
+    { numRuns: 500 }
+  )
+  t.ok(given > 0)
+})
