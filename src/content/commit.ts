@@ -1,12 +1,19 @@
-import type { Storage, Writer } from '../../storage/storage.ts'
+import type { Key, Storage, Writer } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name, Tag } from '../oci/name.ts'
 import * as keys from './keys.ts'
 import type { Links } from './links.ts'
 import { createLocks } from './locks.ts'
 import type { Manifests } from './manifests.ts'
+import type { Origins, TagOrigin } from './origins.ts'
 import type { Sizes } from './sizes.ts'
 import type { Tags } from './tags.ts'
+
+/** What a tag was before upstream was asked for it; a push that was acknowledged in the meantime wins over the answer. */
+export interface SeenTag {
+  digest: Digest | undefined
+  origin: TagOrigin | undefined
+}
 
 /** Every change of meaning: what a name may read, what a tag names. Nothing else writes links. Each method's change is durable when it resolves. */
 export class Commit {
@@ -15,27 +22,40 @@ export class Commit {
   readonly #manifests: Manifests
   readonly #tags: Tags
   readonly #sizes: Sizes
+  readonly #origins: Origins
   readonly #locked = createLocks()
 
-  constructor(storage: Storage, links: Links, manifests: Manifests, tags: Tags, sizes: Sizes) {
+  constructor(storage: Storage, links: Links, manifests: Manifests, tags: Tags, sizes: Sizes, origins: Origins) {
     this.#storage = storage
     this.#links = links
     this.#manifests = manifests
     this.#tags = tags
     this.#sizes = sizes
+    this.#origins = origins
   }
 
-  /** Publishes verified bytes and lets `name` read them. Bytes that are there already are replaced, which is how a damaged blob heals. */
-  async blob(name: Name, digest: Digest, writer: Writer): Promise<void> {
+  /**
+   * Publishes verified bytes and lets `name` read them. Bytes that are there already are replaced, which is how a damaged blob heals. `upstream` is where they were
+   * cached from; without it they were pushed.
+   */
+  async blob(name: Name, digest: Digest, writer: Writer, upstream?: string): Promise<void> {
     const size = writer.offset
     await writer.publish(keys.blob(digest))
     this.#sizes.set(digest, size)
-    await this.linkBlob(name, digest)
+    await this.linkBlob(name, digest, upstream === undefined ? {} : { upstream })
   }
 
-  /** Lets `name` read a blob that is stored under `target`, which is another digest only in what Distribution wrote. */
-  async linkBlob(name: Name, digest: Digest, target: Digest = digest): Promise<void> {
-    await this.#links.write(keys.layer(name, digest), target)
+  /** Lets `name` read a blob that is stored under `target`, which is another digest only in what Distribution wrote; `upstream` as for `blob`. */
+  async linkBlob(name: Name, digest: Digest, { target = digest, upstream }: { target?: Digest; upstream?: string } = {}): Promise<void> {
+    const link = keys.layer(name, digest)
+    await this.#setOrigin(name, digest, upstream, link)
+    await this.#links.write(link, target)
+  }
+
+  // What was pushed once stays pushed, even if a cache would fetch it again.
+  async #setOrigin(name: Name, digest: Digest, upstream: string | undefined, link: Key): Promise<void> {
+    if (upstream === undefined) await this.#origins.unmark(name, digest)
+    else if ((await this.#links.read(link)) === undefined) await this.#origins.mark(name, digest, upstream)
   }
 
   /** Takes a blob from `name`; the bytes stay for others and for the garbage collection. */
@@ -43,32 +63,66 @@ export class Commit {
     await this.#links.remove([keys.layer(name, digest)], keys.layers(name))
   }
 
-  /** Stores a verified manifest under `digest` and lets `tags` name it. Resolves to what each tag named before. */
+  /**
+   * Stores a verified manifest under `digest` and lets `tags` name it. Resolves to what each tag named before. With `origin` it was cached, and tags that are not as
+   * they were `seen` stay as they are.
+   */
   async manifest(
     name: Name,
     digest: Digest,
     bytes: Uint8Array,
-    { subject, tags }: { subject?: Digest; tags: readonly Tag[] }
+    { subject, tags, origin, seen }: { subject?: Digest; tags: readonly Tag[]; origin?: TagOrigin; seen?: SeenTag }
   ): Promise<{ tag: Tag; old?: Digest }[]> {
     await this.#storage.put(keys.blob(digest), bytes)
     // Distribution knows a repository by this prefix, and would sweep the blobs of one that has none.
     await this.#storage.ensurePrefix(keys.layers(name))
     return this.#locked(name, async () => {
       // The index of referrers first: the manifest must not be there without being listed.
+      await this.#setOrigin(name, digest, origin?.upstream, keys.revision(name, digest))
       if (subject) await this.#links.write(keys.referrer(name, subject, digest), digest)
       await this.#links.write(keys.revision(name, digest), digest)
       this.#manifests.remember(digest, bytes)
       const set: { tag: Tag; old?: Digest }[] = []
-      for (const tag of tags) set.push(await this.#setTag(name, tag, digest))
+      for (const tag of tags) {
+        if (origin && !(await this.#mayCache(name, tag, digest, seen))) continue
+        set.push(await this.#setTag(name, tag, digest, origin))
+      }
       return set
     })
   }
 
-  async #setTag(name: Name, tag: Tag, digest: Digest): Promise<{ tag: Tag; old?: Digest }> {
+  // A tag that was pushed and names the same already stays a pushed one.
+  async #mayCache(name: Name, tag: Tag, digest: Digest, seen: SeenTag | undefined): Promise<boolean> {
+    const [now, origin] = [await this.#tags.resolve(name, tag), await this.#origins.ofTag(name, tag)]
+    if (now !== undefined && origin === undefined && now === digest) return false
+    return seen === undefined || (now === seen.digest && (origin === undefined) === (seen.origin === undefined))
+  }
+
+  async #setTag(name: Name, tag: Tag, digest: Digest, origin: TagOrigin | undefined): Promise<{ tag: Tag; old?: Digest }> {
     const old = await this.#tags.resolve(name, tag)
+    if (origin) await this.#origins.markTag(name, tag, origin)
+    else await this.#origins.unmarkTag(name, tag)
     await this.#links.write(keys.tag(name, tag), digest)
     await this.#links.write(keys.tagIndexEntry(name, tag, digest), digest)
     return old === undefined ? { tag } : { tag, old }
+  }
+
+  /** Upstream says that a cached tag is what it was; one that was pushed since stays a pushed one. */
+  renewTag(name: Name, tag: Tag, origin: TagOrigin): Promise<void> {
+    return this.#locked(name, async () => {
+      const known = await this.#origins.ofTag(name, tag)
+      if (known?.digest === origin.digest) await this.#origins.markTag(name, tag, origin)
+    })
+  }
+
+  /** Upstream says that it has no such tag; resolves to whether it was removed, which one that was pushed is not. */
+  forgetTag(name: Name, tag: Tag): Promise<boolean> {
+    return this.#locked(name, async () => {
+      if ((await this.#origins.ofTag(name, tag)) === undefined) return false
+      await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
+      await this.#origins.unmarkTag(name, tag)
+      return true
+    })
   }
 
   /** Removes a tag; resolves to what it named, undefined if there is none. What is left of one whose removal broke off goes as well. */

@@ -4,6 +4,7 @@ import { Commit } from './commit.ts'
 import { type Damage, Links } from './links.ts'
 import { Manifests } from './manifests.ts'
 import { Names } from './names.ts'
+import { Origins } from './origins.ts'
 import { Referrers } from './referrers.ts'
 import { Sizes } from './sizes.ts'
 import { Tags } from './tags.ts'
@@ -18,6 +19,7 @@ export interface Content {
   referrers: Referrers
   uploads: Uploads
   sizes: Sizes
+  origins: Origins
   commit: Commit
 }
 
@@ -28,7 +30,8 @@ export function openContent(storage: Storage, damaged: Damage): Content {
   const sizes = new Sizes(manifests)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
-  const commit = new Commit(storage, links, manifests, tags, sizes)
+  const origins = new Origins(storage)
+  const commit = new Commit(storage, links, manifests, tags, sizes, origins)
   return {
     blobs: new Blobs(storage, links, sizes, damaged),
     manifests,
@@ -37,6 +40,7 @@ export function openContent(storage: Storage, damaged: Damage): Content {
     referrers: new Referrers(storage, manifests, tags),
     uploads: new Uploads(storage, commit, names),
     sizes,
+    origins,
     commit
   }
 }

@@ -72,3 +72,10 @@ export function digestOfPath(algorithm: string, encoded: string): Digest | undef
   const digest = `${algorithm}:${encoded}`
   return isDigest(digest) ? digest : undefined
 }
+
+/** Below it, the marks of what was cached; the same shape as `repositories`. */
+export const origins: Key = '.registry/origin'
+/** The mark of a blob or manifest of `name`. */
+export const originOf = (name: Name, digest: Digest): Key => `${origins}/${name}/_content/${path(digest)}`
+/** The mark of a tag of `name`. */
+export const originOfTag = (name: Name, each: Tag): Key => `${origins}/${name}/_tags/${each}`

@@ -1,0 +1,116 @@
+import type { Key, OpenObject, Storage, Writer } from './storage.ts'
+
+/**
+ * An object that is read while it is written. Readers follow the file behind the writer and are woken by its offset, so a slow one costs the writer nothing and takes no
+ * memory. They see no more than was released: what is written may still turn out to be wrong.
+ */
+export class Growing {
+  readonly #writer: Writer
+  readonly #file: OpenObject
+  #released = 0
+  #state: 'growing' | 'complete' | Error = 'growing'
+  #wake = Promise.withResolvers<void>()
+  #readers = 0
+  #written = false
+
+  private constructor(writer: Writer, file: OpenObject) {
+    this.#writer = writer
+    this.#file = file
+  }
+
+  /** A new object under `key`, which is not its final name. */
+  static async create(storage: Storage, key: Key): Promise<Growing> {
+    const writer = await storage.create(key)
+    const file = await storage.open(key).catch(async error => {
+      await writer.discard()
+      throw error
+    })
+    if (file) return new Growing(writer, file)
+    await writer.discard()
+    throw new Error(`${key} vanished while it was created`)
+  }
+
+  /** For publishing under its final name, or discarding; nothing is written through it any more. */
+  get writer(): Writer {
+    return this.#writer
+  }
+
+  /** Bytes written. */
+  get offset(): number {
+    return this.#writer.offset
+  }
+
+  /** Appends the chunks; readers see them when they are released. */
+  write(chunks: readonly Uint8Array[]): Promise<void> {
+    return this.#writer.write(chunks)
+  }
+
+  /** Lets readers have the bytes before `offset`. */
+  release(offset: number): void {
+    if (offset <= this.#released) return
+    this.#released = offset
+    this.#notify()
+  }
+
+  /** All bytes may be read, and there are no more. */
+  complete(): void {
+    this.#released = this.#writer.offset
+    this.#state = 'complete'
+    this.#notify()
+  }
+
+  /** Readers get the error as soon as they have read what was released. */
+  fail(error: Error): void {
+    if (this.#state !== 'growing') return
+    this.#state = error
+    this.#notify()
+  }
+
+  #notify(): void {
+    const { resolve } = this.#wake
+    this.#wake = Promise.withResolvers<void>()
+    resolve()
+  }
+
+  /** The writer's side is over; the file is closed when the last reader has left. */
+  async end(): Promise<void> {
+    this.#written = true
+    if (this.#readers === 0) await this.#file.close()
+  }
+
+  /** A reader of its own, which waits for bytes that are not there yet. Whoever asks closes it. */
+  reader(signal: AbortSignal): { readInto(into: Buffer, position: number): Promise<number>; close(): Promise<void> } {
+    this.#readers++
+    let open = true
+    return {
+      readInto: async (into, position) => {
+        await this.#until(position, signal)
+        const length = Math.min(into.length, this.#released - position)
+        return length > 0 ? await this.#file.readInto(into.subarray(0, length), position) : 0
+      },
+      close: async () => {
+        if (!open) return
+        open = false
+        this.#readers--
+        if (this.#written && this.#readers === 0) await this.#file.close()
+      }
+    }
+  }
+
+  // Resolves when there is something to read at `position`, or nothing more to come.
+  async #until(position: number, signal: AbortSignal): Promise<void> {
+    while (this.#released <= position && this.#state === 'growing') {
+      signal.throwIfAborted()
+      const aborted = Promise.withResolvers<void>()
+      const abort = () => aborted.resolve()
+      signal.addEventListener('abort', abort, { once: true })
+      try {
+        await Promise.race([this.#wake.promise, aborted.promise])
+      } finally {
+        signal.removeEventListener('abort', abort)
+      }
+      signal.throwIfAborted()
+    }
+    if (this.#released <= position && this.#state instanceof Error) throw this.#state
+  }
+}
