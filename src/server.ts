@@ -1,85 +1,146 @@
 import { chmod, lstat, mkdir, rm } from 'node:fs/promises'
 import type { Server } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
 import { dirname } from 'node:path'
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { setTimeout as delay } from 'node:timers/promises'
 import { configHash } from '../config/effective.ts'
-import type { Address, Config } from '../config/schema.ts'
+import type { Config } from '../config/schema.ts'
 import pkg from '../package.json' with { type: 'json' }
-import type { Storage } from '../storage/storage.ts'
-import { type Access, createAccess } from './access/access.ts'
 import { deferContinue, Gateway } from './api/gateway.ts'
 import { Progress } from './api/progress.ts'
-import { Local } from './backend/local.ts'
-import { type Content, openContent } from './content/content.ts'
+import { buildBackends } from './backend/build.ts'
+import { LocalSink } from './backend/local-sink.ts'
+import { Switch } from './backend/switch.ts'
+import { openCertificates } from './certificates.ts'
+import { openContent } from './content/content.ts'
+import { Fills } from './content/fills.ts'
+import { watchState } from './gauges.ts'
 import { checkReadable, checkWritable } from './health.ts'
 import { type Health, registerAdmin } from './ports/admin.ts'
-import { registerControl } from './ports/control.ts'
+import { addressText, createApp, listen } from './ports/app.ts'
+import { type Controls, registerControl } from './ports/control.ts'
 import { clientAddress, verifiedName } from './ports/forwarded.ts'
-import { createPort, drain, refuseGarbage } from './ports/listen.ts'
-import { openTls, type Tls } from './ports/tls.ts'
+import { createPort, drain } from './ports/listen.ts'
+import type { Tls } from './ports/tls.ts'
+import { type LastReload, Reload } from './reload.ts'
 import { openRoot } from './root.ts'
+import { sweepUploads } from './sweep.ts'
+import { logFill, observeUpstream } from './telemetry/cache.ts'
 import type { Logger } from './telemetry/log.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
-import { openUsers } from './users.ts'
+import type { Upstream } from './upstream/upstream.ts'
+import { openAccess } from './users.ts'
+import { explain } from './why/explain.ts'
+import { verify } from './why/verify.ts'
 
 /** A running registry. */
 export interface Registry {
   /** Where the ports listen, as `<host>:<port>`; a port of 0 was any free one. */
   readonly listen: string
   readonly admin: string
+  /** Looks at the configuration and takes over what has changed, all of it or nothing. */
+  reload(): Promise<LastReload>
   /** Lets running transfers end for at most `server.drain`, then ends; resolves to whether all of them could. */
   stop(): Promise<boolean>
 }
 
+/** How the process reads its configuration anew; without it nothing can be changed but by a restart. */
+export type Load = () => Config
+
 // How often files that may change are looked at, in ms; a change is taken when two looks agree.
 const watchInterval = 5_000
-const sweepIntervals = { least: 250, most: 10 * 60_000 }
+// How long after a reload the old upstreams may still be asked.
+const lastQuestion = 60_000
+const aboutBackends = /^(registry|upstream|cache|server)\b/
 const controlLimits = { connections: 64, head: 10_000 }
 
 /** Starts everything that `config` names; on failure nothing is left running. The only place where the parts meet. */
-export async function startRegistry(config: Config, log: Logger): Promise<Registry> {
+export async function startRegistry(config: Config, log: Logger, load: Load = () => config): Promise<Registry> {
   const stack = new AsyncDisposableStack()
   try {
-    return await start(config, log, stack)
+    return await start(config, log, load, stack)
   } catch (error) {
     await stack.disposeAsync()
     throw error
   }
 }
 
-async function start(config: Config, log: Logger, stack: AsyncDisposableStack): Promise<Registry> {
+async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposableStack): Promise<Registry> {
   const began = Date.now()
   const metrics = createMetrics()
   metrics.build.set({ version: pkg.version, node: process.version }, 1)
-  metrics.config.set({ hash: configHash(config), mode: config.registry.mode }, 1)
+  tellConfig(metrics, first)
 
-  const storage = await openRoot(config.storage.filesystem.root, log)
+  const storage = await openRoot(first.storage.filesystem.root, log)
   stack.defer(() => storage.close())
   const content = openContent(storage, (key, reason) => {
     metrics.damaged.inc()
     log.error({ key, reason }, 'stored content is damaged')
   })
-  const backend = new Local(content)
-  const access = await openAccess(config, metrics, log, stack)
-  const tls = await openPortTls(config, metrics, log, stack)
-  const progress = new Progress(config.limits.minimumRate)
-  stack.defer(() => progress.close())
+  const fills = new Fills(storage, content.commit, event => logFill(event, metrics, log))
+  stack.defer(() => fills.close())
+  const parts = { content, fills, observe: observeUpstream(metrics, log) }
 
-  const names = new Set(config.server.names)
+  // What a reload replaces; everything else is as it was at the start.
+  let config = first
+  let { backends, upstreams } = buildBackends(config, parts)
+  const modes = new Switch(backends)
+  const retired = new Set<Upstream>()
+  stack.defer(async () => {
+    await fills.close()
+    // What a client left behind may take a moment to notice; nobody waits for more than that.
+    await Promise.race([closeAll([...upstreams.values(), ...retired]), delay(1_000, undefined, { ref: false })])
+  })
+  let access = await openAccess(config.auth, watchInterval, metrics, log)
+  stack.defer(() => access.close())
+  const reload = new Reload(config, {
+    load,
+    log,
+    metrics,
+    apply: async (next, changed) => {
+      const authChanged = changed.some(path => path.startsWith('auth'))
+      // What an upstream said of itself, tokens and limits, outlives a change that is none of its business.
+      const built = changed.some(path => aboutBackends.test(path)) ? buildBackends(next, parts) : { backends, upstreams }
+      const nextAccess = authChanged ? await openAccess(next.auth, watchInterval, metrics, log) : access
+      // From here on nothing can fail.
+      if (built.upstreams !== upstreams) {
+        const old = [...upstreams.values()]
+        for (const each of old) retired.add(each)
+        // Requests that began before may still ask; what runs then goes on to its end.
+        const close = () => void closeAll(old).then(() => old.map(each => retired.delete(each)))
+        setTimeout(close, lastQuestion).unref()
+      }
+      ;({ backends, upstreams } = built)
+      modes.replace(backends)
+      if (authChanged) access.close()
+      access = nextAccess
+      if (changed.includes('log.level')) log.level = next.log.level
+      config = next
+      tellConfig(metrics, config)
+    }
+  })
+  const looking = setInterval(() => void reload.check(), watchInterval)
+  looking.unref()
+  stack.defer(() => clearInterval(looking))
+
+  const tls = first.server.tls && (await openCertificates(first.server.tls, watchInterval, metrics, log))
+  if (tls) stack.defer(() => tls.close())
+  const progress = new Progress(first.limits.minimumRate)
+  stack.defer(() => progress.close())
   const gateway = new Gateway({
-    backendFor: ns => (ns === undefined || names.has(ns) ? backend : undefined),
+    backendFor: ns => modes.backendFor(ns),
     identify: async (request, address) => {
       const { authorization } = request.headers
-      const identity = await access.authenticate({ authorization, certificateName: verifiedName(request.socket), address })
+      const current = access
+      const identity = await current.authenticate({ authorization, certificateName: verifiedName(request.socket), address })
       return {
         ...(identity.user === undefined ? {} : { user: identity.user }),
-        demand: need => (need === 'base' ? access.authorizeBase(identity) : need !== 'open' && access.authorize(identity, need))
+        demand: need => (need === 'base' ? current.authorizeBase(identity) : need !== 'open' && current.authorize(identity, need))
       }
     },
     addressOf: request => clientAddress(request, config.server.forwarders),
-    limits: config.limits,
+    limits: first.limits,
     free: async () => (await storage.usage()).free,
+    sessions: new LocalSink(content),
     progress,
     log,
     metrics
@@ -89,39 +150,39 @@ async function start(config: Config, log: Logger, stack: AsyncDisposableStack): 
     readable: () => checkReadable(storage),
     writable: () => checkWritable(storage),
     status: async () => ({
-      mode: backend.mode,
+      mode: modes.mode,
       version: pkg.version,
       uptimeSeconds: Math.floor((Date.now() - began) / 1000),
       listen: addressText(port),
       storage: { root: config.storage.filesystem.root, ...(await storage.usage()) },
       requests: { running: gateway.running, uploading: gateway.uploading },
+      fills: { running: fills.running },
+      upstreams: Object.fromEntries([...upstreams].map(([name, upstream]) => [name, upstream.health()])),
+      ...(reload.last ? { reload: reload.last } : {}),
       log: { level: log.level }
     })
   }
-  watchState(metrics, { storage, gateway, content })
-  sweepUploads(content, config.limits.uploadIdle, log, stack)
+  watchState(metrics, { storage, gateway, content, fills })
+  stack.defer(sweepUploads(content, first.limits.uploadIdle, log))
 
-  const port = await openPort(config, tls, metrics, log, gateway)
+  const port = await openPort(first, tls, metrics, log, gateway)
   stack.defer(async () => void (await drain(port, 0)))
-  const admin = await openPlainPort(config.server.admin, config, app => registerAdmin(app, { health, metrics }))
+  const admin = await openAdmin(first, health, metrics)
   stack.defer(async () => void (await drain(admin, 0)))
-  const control = await openControl(config, log, health)
+  const view = () => ({ config, content, storage, upstreams, writable: health.writable })
+  const control = await openControl(first, log, {
+    status: health.status,
+    explain: (reference, asked) => explain(reference, view(), asked),
+    verify: (references, asked) => verify(references, view(), asked)
+  })
   if (control) stack.defer(async () => void (await drain(control, 0)))
 
-  log.info(
-    {
-      version: pkg.version,
-      mode: backend.mode,
-      listen: addressText(port),
-      admin: addressText(admin),
-      tls: tls !== undefined,
-      root: config.storage.filesystem.root
-    },
-    'the registry is ready'
-  )
+  const root = first.storage.filesystem.root
+  const ports = { listen: addressText(port), admin: addressText(admin) }
+  log.info({ version: pkg.version, mode: modes.mode, ...ports, tls: tls !== undefined, root }, 'the registry is ready')
   return {
-    listen: addressText(port),
-    admin: addressText(admin),
+    ...ports,
+    reload: () => reload.check(),
     stop: async () => {
       log.info({ running: gateway.running, limit: config.server.drain }, 'stopping: running transfers may end')
       const clean = await drain(port, config.server.drain)
@@ -132,87 +193,13 @@ async function start(config: Config, log: Logger, stack: AsyncDisposableStack): 
   }
 }
 
-async function openAccess(config: Config, metrics: Metrics, log: Logger, stack: AsyncDisposableStack): Promise<Access> {
-  const { users, anonymous } = config.auth
-  const opened =
-    users &&
-    (await openUsers({
-      file: users.file,
-      interval: watchInterval,
-      onReload: count => log.info({ file: users.file, passwords: count }, 'users were read again'),
-      onFault: fault => {
-        metrics.reloadFaults.inc({ kind: 'users' })
-        log.error({ err: fault, file: users.file }, 'the changed users file cannot be used; the one before it stays in force')
-      }
-    }))
-  if (opened) stack.defer(() => opened.close())
-  const onOutcome = (outcome: string) => metrics.authentications.inc({ outcome })
-  return createAccess({ users: opened?.credentials, roles: users?.roles ?? {}, anonymous, onOutcome })
+async function closeAll(upstreams: readonly Upstream[]): Promise<void> {
+  await Promise.all(upstreams.map(each => each.close()))
 }
 
-async function openPortTls(config: Config, metrics: Metrics, log: Logger, stack: AsyncDisposableStack): Promise<Tls | undefined> {
-  const files = config.server.tls
-  if (!files) return undefined
-  const publish = (expiry: Tls['expiry']) => {
-    for (const [kind, date] of Object.entries(expiry)) metrics.certificateExpiry.set({ kind }, date.getTime() / 1000)
-  }
-  const tls = await openTls({
-    files,
-    interval: watchInterval,
-    now: Date.now,
-    onReload: expiry => {
-      publish(expiry)
-      log.info({ expiry }, 'certificates were read again')
-    },
-    onFault: fault => {
-      metrics.reloadFaults.inc({ kind: 'certificates' })
-      log.error({ err: fault, files }, 'a certificate needs attention')
-    },
-    onRefused: refused => log.warn(refused, 'a client certificate did not verify; its connection is closed')
-  })
-  publish(tls.expiry)
-  stack.defer(() => tls.close())
-  return tls
-}
-
-// Values that are read when Prometheus asks.
-function watchState(metrics: Metrics, { storage, gateway, content }: { storage: Storage; gateway: Gateway; content: Content }): void {
-  metrics.gauge('registry_storage_bytes', 'Bytes of the filesystem that holds the storage.', ['state'], async function () {
-    const { free, total } = await storage.usage()
-    this.set({ state: 'free' }, free)
-    this.set({ state: 'total' }, total)
-  })
-  metrics.gauge('registry_storage_inodes', 'Inodes of the filesystem that holds the storage.', ['state'], async function () {
-    const { inodesFree, inodesTotal } = await storage.usage()
-    this.set({ state: 'free' }, inodesFree)
-    this.set({ state: 'total' }, inodesTotal)
-  })
-  metrics.gauge('registry_requests_running', 'Requests that are being answered.', [], function () {
-    this.set(gateway.running)
-  })
-  metrics.gauge('registry_uploads_open', 'Upload sessions, and those of them that a request is writing to.', ['state'], function () {
-    this.set({ state: 'open' }, content.uploads.open)
-    this.set({ state: 'writing' }, gateway.uploading)
-  })
-}
-
-function sweepUploads(content: Content, idle: number, log: Logger, stack: AsyncDisposableStack): void {
-  const stopped = new AbortController()
-  let sweeping = Promise.resolve()
-  const sweep = async () => {
-    const expired = await content.uploads.expire(Date.now() - idle, stopped.signal)
-    if (expired > 0) log.info({ expired, idle }, 'idle upload sessions were removed')
-  }
-  const interval = Math.min(sweepIntervals.most, Math.max(sweepIntervals.least, idle / 4))
-  const timer = setInterval(() => {
-    sweeping = sweeping.then(sweep).catch(error => log.error({ err: error }, 'idle upload sessions could not be removed'))
-  }, interval)
-  timer.unref()
-  stack.defer(async () => {
-    clearInterval(timer)
-    stopped.abort()
-    await sweeping
-  })
+function tellConfig(metrics: Metrics, config: Config): void {
+  metrics.config.reset()
+  metrics.config.set({ hash: configHash(config), mode: config.registry.mode }, 1)
 }
 
 async function openPort(config: Config, tls: Tls | undefined, metrics: Metrics, log: Logger, gateway: Gateway): Promise<Server> {
@@ -234,21 +221,24 @@ async function openPort(config: Config, tls: Tls | undefined, metrics: Metrics, 
   return server
 }
 
-async function openPlainPort(address: Address, config: Config, register: (app: FastifyInstance) => void): Promise<Server> {
-  const app = createApp(listener =>
-    createPort(listener, undefined, { connections: config.limits.connections, head: config.limits.minimumRate.per })
-  )
-  register(app)
+async function openAdmin(config: Config, health: Health, metrics: Metrics): Promise<Server> {
+  const limits = { connections: config.limits.connections, head: config.limits.minimumRate.per }
+  const app = createApp(listener => createPort(listener, undefined, limits))
+  registerAdmin(app, { health, metrics })
   await app.ready()
-  await listen(app.server, address, 'server.admin')
+  await listen(app.server, config.server.admin, 'server.admin')
   return app.server
 }
 
-async function openControl(config: Config, log: Logger, health: Health): Promise<Server | undefined> {
+async function openControl(
+  config: Config,
+  log: Logger,
+  answers: Pick<Controls, 'status' | 'explain' | 'verify'>
+): Promise<Server | undefined> {
   const path = config.server.control
   const app = createApp(listener => createPort(listener, undefined, controlLimits))
   registerControl(app, {
-    status: health.status,
+    ...answers,
     levels: [...Object.keys(log.levels.values), 'silent'],
     setLevel: level => {
       log.level = level
@@ -267,48 +257,4 @@ async function openControl(config: Config, log: Logger, health: Health): Promise
     log.warn({ err: error, path }, 'the control socket cannot be opened: commands will not reach this process')
     return undefined
   }
-}
-
-function createApp(
-  createServer: (listener: Parameters<typeof createPort>[0]) => Server,
-  frameworkErrors?: NonNullable<FastifyServerOptions['frameworkErrors']>
-): FastifyInstance {
-  return Fastify({
-    ...(frameworkErrors ? { frameworkErrors } : {}),
-    serverFactory: listener => createServer(listener),
-    clientErrorHandler: (error, socket) => refuseGarbage(error as NodeJS.ErrnoException, socket as Socket),
-    routerOptions: { maxParamLength: 16 * 1024 },
-    bodyLimit: 64 * 1024,
-    requestIdHeader: false,
-    genReqId: request => givenRequestId(request.headers['x-request-id']) ?? nextRequestId(),
-    exposeHeadRoutes: false
-  })
-}
-
-let requests = 0
-const started = process.pid.toString(36) + Date.now().toString(36)
-function nextRequestId(): string {
-  requests++
-  return `${started}-${requests.toString(36)}`
-}
-
-// Of a proxy in front, for finding a request in both logs; it goes into a log line, so not anything will do.
-function givenRequestId(field: string | string[] | undefined): string | undefined {
-  return typeof field === 'string' && /^[\w.:/+=-]{1,128}$/.test(field) ? field : undefined
-}
-
-function listen(server: Server, at: Address | string, setting: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const refused = (cause: Error) => reject(new Error(`${setting}: ${cause.message}`, { cause }))
-    server.once('error', refused)
-    server.listen(typeof at === 'string' ? { path: at } : { ...at, backlog: 1024 }, () => {
-      server.off('error', refused)
-      resolve()
-    })
-  })
-}
-
-function addressText(server: Server): string {
-  const { address, port, family } = server.address() as AddressInfo
-  return family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`
 }

@@ -32,14 +32,18 @@ export async function getBlob(exchange: Exchange, name: Name, digest: Digest): P
   }
   if (!part) {
     await body.close()
-    throw unsatisfiable(size)
+    throw unsatisfiable(size ?? 0)
   }
-  response.writeHead(range ? 206 : 200, {
+  const partial = range !== undefined && size !== undefined
+  response.writeHead(partial ? 206 : 200, {
     ...representation(digest),
-    'content-length': part.length,
-    ...(range ? { 'content-range': contentRange(part, size) } : {})
+    // Of unknown size: the end is marked by chunked encoding.
+    ...(size === undefined ? {} : { 'content-length': part.length }),
+    ...(partial ? { 'content-range': contentRange(part, size) } : {})
   })
-  record.promised = part.length
+  // Bytes that are still on their way may take longer than a client waits for a head.
+  if (served.outcome !== 'hit') response.flushHeaders()
+  record.promised = size === undefined ? 0 : part.length
   record.sent = await sendBody(place, response, body, part)
 }
 

@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
+import type { Sink } from '../oci/sink.ts'
 import type { Outcome, Page, PageRequest } from '../oci/source.ts'
 import type { Progress } from './progress.ts'
 import type { SendPlace } from './send.ts'
@@ -14,6 +15,8 @@ export interface RequestRecord {
   session?: string
   user?: string
   address: string
+  /** Seconds since a cached tag was last compared with upstream. */
+  age?: number
   received: number
   /** Bytes of body sent, of those that Content-Length promised. */
   sent: number
@@ -39,6 +42,8 @@ export interface Exchange {
   response: ServerResponse
   query: URLSearchParams
   backend: Backend
+  /** Upload sessions that began in a mode that takes pushes; they may go on to their end in every mode. */
+  sessions: Pick<Sink, 'resumeUpload'>
   /** Aborted when the client is gone. */
   signal: AbortSignal
   record: RequestRecord

@@ -29,6 +29,7 @@ export interface GatewayOptions {
   limits: { manifestBytes: number; uploads: number }
   /** Bytes that the medium has room for. */
   free(): Promise<number>
+  sessions: Exchange['sessions']
   progress: Progress
   log: Logger
   metrics: Metrics
@@ -91,7 +92,7 @@ export class Gateway {
   }
 
   async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
-    const { backendFor, identify, limits, free, progress } = this.#options
+    const { backendFor, identify, limits, free, sessions, progress } = this.#options
     if (request.headers.host === undefined && request.httpVersion === '1.1') {
       throw new OciError('UNSUPPORTED', { status: 400, detail: { reason: 'a request of HTTP/1.1 has to name its host (RFC 9112 §3.2)' } })
     }
@@ -115,6 +116,7 @@ export class Gateway {
       record,
       limits,
       free,
+      sessions,
       signal: clientSignal(request, response),
       place: { buffers: this.#buffers, progress },
       audit: event => this.#audit(event, record, id)
@@ -172,14 +174,16 @@ export class Gateway {
 
   #observe(request: IncomingMessage, response: ServerResponse, record: RequestRecord, { id, ms }: { id: string; ms: number }): void {
     const { log, metrics } = this.#options
-    const { route, received, sent, promised, cut, error, ...about } = record
+    const { route, received, sent, promised, cut, error, age, ...about } = record
     const method = request.method ?? ''
     const known = response.headersSent
     metrics.requests.inc({ route, method: methods.has(method) ? method : 'other', code: known ? response.statusCode : 'none' })
     metrics.duration.observe({ route }, ms / 1000)
+    if (about.outcome !== undefined) metrics.cache.inc({ route, outcome: about.outcome })
+    if (age !== undefined) metrics.tagAge.observe(age)
     if (received > 0) metrics.received.inc({ route }, received)
     if (sent > 0) metrics.sent.inc({ route }, sent)
-    if (cut !== undefined && promised > 0) metrics.cut.inc({ cause: cut })
+    if (cut !== undefined && promised + sent > 0) metrics.cut.inc({ cause: cut })
     const line = {
       method,
       route,
@@ -188,6 +192,7 @@ export class Gateway {
       ...(known ? { status: response.statusCode } : {}),
       ...(promised > 0 ? { sent, promised } : {}),
       ...(received > 0 ? { received } : {}),
+      ...(age === undefined ? {} : { age: Math.round(age) }),
       ...(cut === undefined ? {} : { cut }),
       ms: Math.round(ms * 1000) / 1000,
       agent: request.headers['user-agent']?.slice(0, 256),

@@ -13,6 +13,7 @@ export async function getManifest(exchange: Exchange, name: Name, reference: Ref
   const { request, response, record, backend, signal } = exchange
   const served = await backend.getManifest(name, reference, { signal })
   record.outcome = served.outcome
+  if (served.age !== undefined) record.age = served.age
   setServed(response, served)
   const { descriptor, bytes } = served.value
   const headers = { etag: etagOf(descriptor.digest), 'docker-content-digest': descriptor.digest, 'content-type': descriptor.mediaType }
@@ -26,6 +27,7 @@ export async function headManifest(exchange: Exchange, name: Name, reference: Re
   const { request, response, record, backend, signal } = exchange
   const served = await backend.statManifest(name, reference, signal)
   record.outcome = served.outcome
+  if (served.age !== undefined) record.age = served.age
   setServed(response, served)
   const { mediaType, digest, size } = served.value
   record.digest = digest

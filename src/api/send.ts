@@ -41,7 +41,7 @@ export async function sendBody(place: SendPlace, response: ServerResponse, body:
   try {
     await transfer.run(body, part)
     response.end()
-    return part.length
+    return transfer.sent
   } catch (error) {
     response.destroy()
     throw transfer.cut(error)
@@ -79,6 +79,10 @@ class Transfer {
     response.once('close', this.#onClose)
   }
 
+  get sent(): number {
+    return this.#sent
+  }
+
   async run(body: Body, part: Part): Promise<void> {
     let writing: Promise<void> | undefined
     for (let done = 0; done < part.length; ) {
@@ -86,11 +90,16 @@ class Transfer {
       let read: number
       try {
         read = await body.readInto(buffer.subarray(0, Math.min(buffer.length, part.length - done)), part.offset + done)
-        if (read === 0) throw new Error(`the source ended after ${done} of ${part.length} bytes`)
+        if (read === 0 && part.length !== Number.POSITIVE_INFINITY)
+          throw new Error(`the source ended after ${done} of ${part.length} bytes`)
         await writing
       } catch (error) {
         this.#buffers.give(buffer)
         throw error
+      }
+      if (read === 0) {
+        this.#buffers.give(buffer)
+        return
       }
       done += read
       writing = this.#write(buffer, read)

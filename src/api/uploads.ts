@@ -46,13 +46,13 @@ function algorithm({ query }: Exchange, digest: Digest | undefined): Algorithm {
 
 /** end-13: where a session stands. */
 export async function getUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
-  const session = await sinkOf(exchange).resumeUpload(name, id)
+  const session = await sessionOf(exchange, name, id)
   answerEmpty(exchange, 204, sessionHeaders(name, session))
 }
 
 /** end-5: a chunk, in order, or a stream. */
 export async function patchUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
-  const session = await sinkOf(exchange).resumeUpload(name, id)
+  const session = await sessionOf(exchange, name, id)
   await appendBody(exchange, session)
   uploadAccepted(exchange, name, session)
 }
@@ -62,15 +62,23 @@ export async function putUpload(exchange: Exchange, name: Name, id: SessionId): 
   const given = exchange.query.get('digest')
   if (given === null) throw new OciError('DIGEST_INVALID', { detail: { reason: 'the query has no digest' } })
   const digest = parseDigest(given)
-  const session = await sinkOf(exchange).resumeUpload(name, id)
+  const session = await sessionOf(exchange, name, id)
   await appendBody(exchange, session)
   await finish(exchange, name, session, digest)
 }
 
 /** end-14. */
 export async function deleteUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
-  await (await sinkOf(exchange).resumeUpload(name, id)).cancel()
+  await (await sessionOf(exchange, name, id)).cancel()
   answerEmpty(exchange, 204)
+}
+
+// A push that began before a switch of modes finds its session, whatever the mode is now.
+async function sessionOf(exchange: Exchange, name: Name, id: SessionId): Promise<UploadSession> {
+  const { backend, sessions } = exchange
+  if (backend.sink) return backend.sink.resumeUpload(name, id)
+  const session = await sessions.resumeUpload(name, id).catch(() => undefined)
+  return session ?? sinkOf(exchange).resumeUpload(name, id)
 }
 
 async function appendBody(exchange: Exchange, session: UploadSession): Promise<void> {

@@ -32,7 +32,7 @@ export class LocalSink implements Sink {
     // Rights are the same for all repositories, so that a blob may be found in any of them ("automatic content discovery").
     const target = from === undefined ? await this.#stored(digest) : await this.#soundIn(from, digest)
     if (target === undefined) return false
-    await commit.linkBlob(name, digest, target)
+    await commit.linkBlob(name, digest, { target })
     // Through the new link the blob is checked like any other; a damaged one is to be pushed anew.
     if ((await blobs.stat(name, digest)) !== undefined) return true
     await commit.unlinkBlob(name, digest)

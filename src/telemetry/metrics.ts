@@ -31,6 +31,28 @@ export function createMetrics() {
       'cause'
     ]),
     authentications: counter('registry_authentications_total', 'How requests were told apart.', ['outcome']),
+    cache: counter('registry_cache_requests_total', 'Pulls by how their answer came about.', ['route', 'outcome']),
+    fills: counter('registry_fills_total', 'Downloads into the cache by how they ended.', ['result']),
+    fillBytes: counter('registry_fill_bytes_total', 'Bytes downloaded into the cache, by how the download ended.', ['result']),
+    upstreamRequests: counter('registry_upstream_requests_total', 'Requests to upstreams by what was asked for and the answer.', [
+      'endpoint',
+      'asked',
+      'result'
+    ]),
+    upstreamBytes: counter('registry_upstream_bytes_total', 'Bytes of blobs that came from upstreams.', ['endpoint', 'result']),
+    upstreamResumes: counter('registry_upstream_resumes_total', 'Downloads that broke and were resumed.', ['endpoint']),
+    upstreamTokens: counter('registry_upstream_tokens_total', 'Tokens asked for.', ['endpoint', 'result']),
+    upstreamBreaker: gauge('registry_upstream_breaker_open_until_timestamp_seconds', 'Until when an upstream wants to be left alone.', [
+      'endpoint'
+    ]),
+    tagAge: new Histogram({
+      name: 'registry_cache_tag_age_seconds',
+      help: 'How long ago a tag that was answered had last been compared with upstream.',
+      labelNames: [],
+      buckets: [1, 10, 60, 600, 3_600, 86_400, 604_800],
+      registers
+    }),
+    reloads: counter('registry_config_reloads_total', 'Changed configurations by what became of them.', ['result']),
     damaged: counter('registry_damaged_objects_total', 'Times that a damaged object was met.', []),
     connectionsDropped: counter('registry_connections_dropped_total', 'Connections refused because limits.connections was reached.', []),
     certificateExpiry: gauge('registry_certificate_expiry_timestamp_seconds', 'When the first certificate of a kind ends.', ['kind']),

@@ -16,7 +16,7 @@ test('without ns= there is no OCI-Namespace', async t => {
   t.notOk('oci-namespace' in (await ask(listen, 'GET', '/v2/')).headers)
 })
 
-for (const ns of ['docker.io', 'registry.test', 'registry.test:5001.', 'REGISTRY.TEST:5001', '%00', '..%2f..', 'a'.repeat(10_000)]) {
+for (const ns of ['docker.io', 'registry.test', 'registry.test:5001.', '%00', '..%2f..', 'a'.repeat(10_000)]) {
   test(`ns= with another name answers 404: ${ns.slice(0, 20)}`, async t => {
     const served = await serve(t)
     await pushImage(served, 'a', 'v1')

@@ -1,0 +1,61 @@
+import type { Config, UpstreamConfig } from '../../config/schema.ts'
+import type { Content } from '../content/content.ts'
+import type { Fills } from '../content/fills.ts'
+import { Upstream, type UpstreamEvent } from '../upstream/upstream.ts'
+import type { Backend } from './backend.ts'
+import { Direct } from './direct.ts'
+import { Local } from './local.ts'
+import { ProxyBackend } from './proxy.ts'
+import type { UpstreamRoute } from './route.ts'
+import { namespaceRoute, ownRoute } from './routes.ts'
+import type { Backends } from './switch.ts'
+
+/** What backends share, whatever the configuration. */
+export interface BackendParts {
+  content: Content
+  fills: Fills
+  observe: (event: UpstreamEvent) => void
+}
+
+/** The backends of a configuration, and the upstreams that they ask. Nothing is dialled here: a registry starts with its upstream down. */
+export function buildBackends(config: Config, parts: BackendParts): { backends: Backends; upstreams: Map<string, Upstream> } {
+  const upstreams = new Map<string, Upstream>()
+  const upstream = (key: string, route: UpstreamConfig): Upstream => {
+    const made = new Upstream(
+      {
+        endpoints: route.endpoints.map(each => new URL(each)),
+        tokenHosts: config.upstream.tokenHosts,
+        limits: config.upstream,
+        ...(route.credentials ? { credentials: route.credentials } : {}),
+        ...(route.ca === undefined ? {} : { ca: route.ca }),
+        ...(config.upstream.proxy ? { proxy: config.upstream.proxy } : {})
+      },
+      { observe: parts.observe }
+    )
+    upstreams.set(key, made)
+    return made
+  }
+  const cached = (route: UpstreamRoute) =>
+    new ProxyBackend(parts.content, parts.fills, route, { cache: config.cache, mostFills: config.upstream.fills })
+
+  const { mode, upstream: own, upstreams: others } = config.registry
+  const byHost = new Map<string, Backend>()
+  for (const [host, each] of Object.entries(others)) {
+    const route = namespaceRoute(host, upstream(keyOfNamespace(host), each))
+    byHost.set(host, each.policy === 'cache' ? cached(route) : new Direct(route))
+  }
+  const names = new Set(config.server.names.map(each => each.toLowerCase()))
+  if (!own || mode === 'Local') return { backends: { own: new Local(parts.content), names, byHost }, upstreams }
+  const route = ownRoute(config.server.path, own, upstream(keyOfOwn(own), own))
+  return { backends: { own: mode === 'Proxy' ? cached(route) : new Direct(route), names, byHost }, upstreams }
+}
+
+/** What the upstream behind this registry's own address is called among the upstreams. */
+export function keyOfOwn({ host, path }: Pick<UpstreamConfig, 'host' | 'path'>): string {
+  return `${host}/${path}`
+}
+
+/** What an upstream that is reached by `ns=` is called among the upstreams. */
+export function keyOfNamespace(host: string): string {
+  return `ns=${host}`
+}

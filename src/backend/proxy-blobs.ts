@@ -1,0 +1,154 @@
+import type { Content } from '../content/content.ts'
+import type { Fill } from '../content/fill.ts'
+import type { Fills } from '../content/fills.ts'
+import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { Name } from '../oci/name.ts'
+import { type RangeRequest, select } from '../oci/range.ts'
+import type { OpenBlob, Outcome, Served } from '../oci/source.ts'
+import { within } from '../upstream/within.ts'
+import { openThrough, unknownName, unknownSize } from './direct.ts'
+import { unknownBlob } from './find.ts'
+import { isMediumError, rescuedBody } from './rescue.ts'
+import type { UpstreamRoute } from './route.ts'
+import { isTimeout, timedOut, translate } from './upstream-error.ts'
+
+// A range that a fill would reach only after this long is fetched for itself, uncached. containerd asks for several far apart at once and waits minutes for bytes.
+const longestWait = 60_000
+const measuredAfter = 2_000
+
+/** What tests change: the clock, and how long a client waits for the head of an answer, in ms. */
+export interface ProxyTimes {
+  now: () => number
+  patience: number
+}
+
+/** containerd gives up 30 s after its request if no head has come. */
+export const usualTimes: ProxyTimes = { now: Date.now, patience: 25_000 }
+
+// Of unknown size: the answer ends where the blob does, and a range cannot be answered.
+const endless = { offset: 0, length: Number.POSITIVE_INFINITY }
+
+/** Blobs of a cache: from what is stored, else from a fill that all who want the blob share. */
+export class ProxyBlobs {
+  readonly #content: Content
+  readonly #fills: Fills
+  readonly #route: UpstreamRoute
+  readonly #most: number
+  readonly #times: ProxyTimes
+
+  constructor(content: Content, fills: Fills, route: UpstreamRoute, most: number, times: ProxyTimes = usualTimes) {
+    this.#content = content
+    this.#fills = fills
+    this.#route = route
+    this.#most = most
+    this.#times = times
+  }
+
+  /** Starts no fill: whoever asks for a head does not want the body. */
+  async stat(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
+    this.#upstreamName(name)
+    const own = this.#route.contentName(name)
+    const stored = await this.#content.blobs.stat(own, digest)
+    if (stored !== undefined) return { value: { mediaType: mediaTypes.blob, digest, size: stored }, outcome: 'hit' }
+    const fill = this.#fills.find(digest)
+    if (fill?.allows(own) && fill.size !== undefined)
+      return { value: { mediaType: mediaTypes.blob, digest, size: fill.size }, outcome: 'join' }
+    const size = await this.#permitted(name, digest, signal)
+    if (size === undefined) throw unknownSize()
+    return { value: { mediaType: mediaTypes.blob, digest, size }, outcome: 'bypass' }
+  }
+
+  async open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+    const own = this.#route.contentName(name)
+    const there = this.#upstreamName(name)
+    for (let granted = false; ; ) {
+      const stored = await this.#content.blobs.open(own, digest, want.range)
+      if (stored) return { value: stored, outcome: 'hit' }
+      const running = this.#fills.find(digest)
+      // Bytes that another name brought, or brings: upstream says first whether this one may read them.
+      if (running) {
+        if (!running.allows(own)) {
+          await this.#permitted(name, digest, want.signal)
+          running.allow(own)
+          continue
+        }
+      } else if (!granted && (await this.#content.blobs.stored(digest))) {
+        await this.#grant(name, own, digest, want.signal)
+        granted = true
+        continue
+      }
+      // No await from here to the start: that is the whole of single-flight.
+      const joined = this.#fills.find(digest)
+      if (joined && !joined.allows(own)) continue
+      const fill = joined ?? this.#start(own, there, digest)
+      return fill ? this.#read(fill, name, digest, want, joined ? 'join' : 'miss') : this.#bypass(name, digest, want)
+    }
+  }
+
+  // Lets `name` read what is stored. One that may already found it damaged, or came when its fill had just ended.
+  async #grant(name: Name, own: Name, digest: Digest, signal: AbortSignal): Promise<void> {
+    if (await this.#content.blobs.linked(own, digest)) return
+    await this.#permitted(name, digest, signal)
+    await this.#content.commit.linkBlob(own, digest, { upstream: this.#route.origin })
+  }
+
+  #start(own: Name, there: string, digest: Digest): Fill | undefined {
+    const { upstream, origin } = this.#route
+    return this.#fills.start({ digest, name: own, upstream: origin, most: this.#most }, signal =>
+      upstream.openBlob(there, digest, { signal })
+    )
+  }
+
+  #upstreamName(name: Name): string {
+    const there = this.#route.upstreamName(name)
+    if (there === undefined) throw unknownName(name)
+    return there
+  }
+
+  async #read(
+    fill: Fill,
+    name: Name,
+    digest: Digest,
+    want: { range?: RangeRequest; signal: AbortSignal },
+    outcome: Outcome
+  ): Promise<Served<OpenBlob>> {
+    const { range, signal } = want
+    let size: number | undefined
+    try {
+      size = await within(fill.opened, AbortSignal.any([signal, AbortSignal.timeout(this.#times.patience)]))
+    } catch (error) {
+      // The source answered but the disk takes nothing: the client gets its bytes all the same.
+      if (isMediumError(error)) return this.#bypass(name, digest, want)
+      throw isTimeout(error) ? timedOut(this.#route.origin) : translate(error, () => unknownBlob(name, digest))
+    }
+    const part = size === undefined ? endless : range ? select(range, size) : { offset: 0, length: size }
+    if (part && this.#tooFar(fill, part.offset)) return this.#bypass(name, digest, want)
+    const again = async () => (await openThrough(this.#route.upstream, this.#upstreamName(name), digest, { signal })).body
+    return { value: { size, part, body: rescuedBody(fill.reader(signal), again) }, outcome }
+  }
+
+  #tooFar(fill: Fill, offset: number): boolean {
+    const elapsed = this.#times.now() - fill.began
+    if (elapsed < measuredAfter || offset <= fill.offset) return false
+    return (offset - fill.offset) / (fill.offset / elapsed) > longestWait
+  }
+
+  async #bypass(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+    const there = this.#upstreamName(name)
+    try {
+      return { value: await openThrough(this.#route.upstream, there, digest, want), outcome: 'bypass' }
+    } catch (error) {
+      throw translate(error, () => unknownBlob(name, digest))
+    }
+  }
+
+  async #permitted(name: Name, digest: Digest, signal: AbortSignal): Promise<number | undefined> {
+    const there = this.#upstreamName(name)
+    try {
+      return (await this.#route.upstream.statBlob(there, digest, signal)).size
+    } catch (error) {
+      throw translate(error, () => unknownBlob(name, digest))
+    }
+  }
+}

@@ -1,0 +1,194 @@
+import { LRUCache } from 'lru-cache'
+import type { SeenTag } from '../content/commit.ts'
+import type { Content } from '../content/content.ts'
+import type { Digest } from '../oci/digest.ts'
+import { OciError } from '../oci/errors.ts'
+import { readManifest } from '../oci/manifest.ts'
+import { type Name, type Reference, referenceText, type Tag } from '../oci/name.ts'
+import type { Manifest, Served } from '../oci/source.ts'
+import { UpstreamError } from '../upstream/error.ts'
+import { unknownManifest, unknownName } from './direct.ts'
+import { Flights } from './flights.ts'
+import { type ProxyTimes, usualTimes } from './proxy-blobs.ts'
+import { isMediumError } from './rescue.ts'
+import type { UpstreamRoute } from './route.ts'
+import { isPassing, isTimeout, timedOut, translate } from './upstream-error.ts'
+
+/** How a cache treats its tags; times in ms. */
+export interface CachePolicy {
+  /** How long a tag is believed without asking upstream. */
+  tagTTL: number
+  /** What a true 404 does to a cached tag: `serve` it all the same, or `forget` it. */
+  onUpstreamNotFound: 'serve' | 'forget'
+  /** How long a 404 is remembered. */
+  negativeTTL: number
+}
+
+// Tags that were cached together are not asked for together.
+const jitter = 0.1
+// How long upstream is left alone after it could not be asked for a tag that is cached.
+const retryAfterFault = 5_000
+
+// What is known when upstream is asked: for a conditional request, and for a push in the meantime to win.
+interface Before {
+  known?: { manifest: Manifest; etag: string | undefined }
+  seen?: SeenTag
+}
+
+/** Manifests of a cache: by digest once, by tag as fresh as the policy says. */
+export class ProxyManifests {
+  readonly #content: Content
+  readonly #route: UpstreamRoute
+  readonly #policy: CachePolicy
+  readonly #times: ProxyTimes
+  readonly #flights = new Flights<Served<Manifest>>()
+  readonly #absent: LRUCache<string, true>
+  /** When a tag may be asked for again, after upstream could not be. */
+  readonly #resting = new LRUCache<string, { until: number; reason: string }>({ max: 10_000 })
+
+  constructor(content: Content, route: UpstreamRoute, policy: CachePolicy, times: ProxyTimes = usualTimes) {
+    this.#content = content
+    this.#route = route
+    this.#policy = policy
+    this.#times = times
+    this.#absent = new LRUCache({ max: 10_000, ttl: Math.max(1, policy.negativeTTL) })
+  }
+
+  get #now(): () => number {
+    return this.#times.now
+  }
+
+  async get(name: Name, reference: Reference): Promise<Served<Manifest>> {
+    if (this.#route.upstreamName(name) === undefined) throw unknownName(name)
+    const key = `${name} ${referenceText(reference)}`
+    const stored = reference.tag === undefined ? await this.#stored(name, reference.digest) : await this.#fresh(name, reference.tag)
+    if (stored) return stored
+    if (this.#absent.has(key)) return this.#remembered404(name, reference)
+    const { value, joined } = await this.#flights.run(key, () =>
+      reference.tag === undefined ? this.#fetch(name, reference) : this.#revalidate(name, reference.tag)
+    )
+    return joined && value.outcome === 'miss' ? { ...value, outcome: 'join' } : value
+  }
+
+  async #stored(name: Name, digest: Digest): Promise<Served<Manifest> | undefined> {
+    const value = await this.#content.manifests.get(this.#route.contentName(name), digest)
+    return value && { value, outcome: 'hit' }
+  }
+
+  async #fresh(name: Name, tag: Tag): Promise<Served<Manifest> | undefined> {
+    const { content, origin } = await this.#local(name, tag)
+    if (!content) return undefined
+    const age = origin && this.#now() - origin.checked
+    const same = origin?.upstream === this.#route.origin && origin.digest === content.descriptor.digest
+    if (same && age !== undefined && age < this.#policy.tagTTL * (1 - jitter * spread(tag)))
+      return { value: content, outcome: 'hit', age: age / 1_000 }
+    const rest = this.#resting.get(`${name} ${tag}`)
+    return rest && this.#now() < rest.until ? this.#stale(content, age, rest.reason) : undefined
+  }
+
+  async #local(name: Name, tag: Tag) {
+    const own = this.#route.contentName(name)
+    const digest = await this.#content.tags.resolve(own, tag)
+    const content = digest && (await this.#content.manifests.get(own, digest))
+    return { digest, content, origin: await this.#content.origins.ofTag(own, tag) }
+  }
+
+  // One conditional request, whoever waits for it.
+  async #revalidate(name: Name, tag: Tag): Promise<Served<Manifest>> {
+    const { digest, content, origin } = await this.#local(name, tag)
+    const same = origin?.upstream === this.#route.origin && origin.digest === content?.descriptor.digest
+    const known = same ? { manifest: content, etag: origin.etag } : undefined
+    try {
+      return await this.#fetch(name, { tag }, { seen: { digest, origin }, ...(known ? { known } : {}) })
+    } catch (error) {
+      if (!content) throw error
+      const age = origin ? this.#now() - origin.checked : undefined
+      const cause = error instanceof OciError ? error.cause : error
+      if (isPassing(cause)) {
+        const until = this.#now() + Math.max(retryAfterFault, cause.retryAfter ?? 0)
+        this.#resting.set(`${name} ${tag}`, { until, reason: cause.message })
+        return this.#stale(content, age, cause.message)
+      }
+      if (!(cause instanceof UpstreamError) || cause.kind !== 'not-found') throw error
+      if (this.#policy.onUpstreamNotFound === 'serve' || !origin) return this.#stale(content, age, 'upstream no longer has this tag')
+      if (await this.#content.commit.forgetTag(this.#route.contentName(name), tag)) throw error
+      return this.#stale(content, age, 'upstream no longer has this tag')
+    }
+  }
+
+  #stale(value: Manifest, age: number | undefined, reason: string): Served<Manifest> {
+    return { value, outcome: 'stale', warning: `stale: ${reason}`, ...(age === undefined ? {} : { age: age / 1_000 }) }
+  }
+
+  // A tag that is cached is served although upstream has none; the memory of the 404 only spares upstream.
+  async #remembered404(name: Name, reference: Reference): Promise<Served<Manifest>> {
+    if (reference.tag !== undefined) {
+      const { content, origin } = await this.#local(name, reference.tag)
+      // What was pushed is not upstream's to take away.
+      if (content && (this.#policy.onUpstreamNotFound === 'serve' || !origin))
+        return this.#stale(content, origin && this.#now() - origin.checked, 'upstream no longer has this tag')
+    }
+    throw unknownManifest(name, reference)
+  }
+
+  // A fetch for several clients belongs to none of them, so that it has a time limit of its own.
+  async #fetch(name: Name, reference: Reference, { known, seen }: Before = {}): Promise<Served<Manifest>> {
+    const there = this.#route.upstreamName(name)
+    if (there === undefined) throw unknownName(name)
+    const ifNoneMatch = known && (known.etag ?? `"${known.manifest.descriptor.digest}"`)
+    const want = { signal: AbortSignal.timeout(this.#times.patience), ...(ifNoneMatch ? { ifNoneMatch } : {}) }
+    try {
+      const answer = await this.#route.upstream.getManifest(there, referenceText(reference), want)
+      if (answer !== 'not-modified') return await this.#keep(name, reference, answer, seen)
+      if (!known)
+        throw new OciError('UNAVAILABLE', { status: 502, detail: { reason: 'upstream answered 304 to a request without a condition' } })
+      await this.#mark(name, reference, known.manifest.descriptor.digest, known.etag)
+      return { value: known.manifest, outcome: 'hit', age: 0 }
+    } catch (error) {
+      if (error instanceof UpstreamError && error.kind === 'not-found' && this.#policy.negativeTTL > 0) {
+        this.#absent.set(`${name} ${referenceText(reference)}`, true)
+      }
+      if (isTimeout(error)) throw timedOut(this.#route.origin)
+      throw translate(
+        error,
+        () => new OciError('MANIFEST_UNKNOWN', { detail: { name, reference: referenceText(reference) }, cause: error })
+      )
+    }
+  }
+
+  async #keep(name: Name, reference: Reference, answer: Manifest & { etag?: string }, seen?: SeenTag): Promise<Served<Manifest>> {
+    const { descriptor, bytes } = answer
+    const own = this.#route.contentName(name)
+    const subject = readManifest(bytes)?.subject?.digest
+    const origin = this.#origin(descriptor.digest, answer.etag)
+    const tags = reference.tag === undefined ? [] : [reference.tag]
+    try {
+      const known = { ...(subject ? { subject } : {}), ...(seen ? { seen } : {}) }
+      await this.#content.commit.manifest(own, descriptor.digest, bytes, { tags, origin, ...known })
+      this.#resting.delete(`${name} ${referenceText(reference)}`)
+      return { value: { descriptor, bytes }, outcome: 'miss', age: 0 }
+    } catch (error) {
+      // A disk that takes nothing is no reason not to serve what is in hand.
+      if (!isMediumError(error)) throw error
+      return { value: { descriptor, bytes }, outcome: 'bypass', age: 0 }
+    }
+  }
+
+  async #mark(name: Name, reference: Reference, digest: Digest, etag: string | undefined): Promise<void> {
+    if (reference.tag === undefined) return
+    const own = this.#route.contentName(name)
+    await this.#content.commit.renewTag(own, reference.tag, this.#origin(digest, etag)).catch(() => {})
+    this.#resting.delete(`${name} ${reference.tag}`)
+  }
+
+  #origin(digest: Digest, etag: string | undefined) {
+    return { upstream: this.#route.origin, digest, checked: this.#now(), ...(etag === undefined ? {} : { etag }) }
+  }
+}
+
+// A number from 0 to 1 that is the same for the same tag.
+function spread(tag: Tag): number {
+  let sum = 0
+  for (const char of tag) sum = (sum * 31 + (char.codePointAt(0) ?? 0)) % 1009
+  return sum / 1009
+}

@@ -1,0 +1,95 @@
+import type { Content } from '../content/content.ts'
+import type { Fills } from '../content/fills.ts'
+import type { Descriptor } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { Name, Reference } from '../oci/name.ts'
+import type { RangeRequest } from '../oci/range.ts'
+import type { Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
+import type { Backend } from './backend.ts'
+import { Direct } from './direct.ts'
+import { ProxyBlobs } from './proxy-blobs.ts'
+import { type CachePolicy, ProxyManifests } from './proxy-manifests.ts'
+import type { UpstreamRoute } from './route.ts'
+import { isPassing } from './upstream-error.ts'
+
+/** What is stored, else what upstream gives, which is stored on the way. */
+export class ProxyBackend implements Backend {
+  readonly mode = 'Proxy'
+  readonly #content: Content
+  readonly #route: UpstreamRoute
+  readonly #blobs: ProxyBlobs
+  readonly #manifests: ProxyManifests
+  readonly #lists: Direct
+
+  constructor(content: Content, fills: Fills, route: UpstreamRoute, { cache, mostFills }: { cache: CachePolicy; mostFills: number }) {
+    this.#content = content
+    this.#route = route
+    this.#blobs = new ProxyBlobs(content, fills, route, mostFills)
+    this.#manifests = new ProxyManifests(content, route, cache)
+    this.#lists = new Direct(route)
+  }
+
+  statBlob(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
+    return this.#blobs.stat(name, digest, signal)
+  }
+
+  openBlob(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+    return this.#blobs.open(name, digest, want)
+  }
+
+  // A head that is answered promises that the manifest can be had, so it is fetched; it is small.
+  async statManifest(name: Name, reference: Reference): Promise<Served<Descriptor>> {
+    const served = await this.#manifests.get(name, reference)
+    return { ...served, value: served.value.descriptor }
+  }
+
+  async getManifest(name: Name, reference: Reference): Promise<Served<Manifest>> {
+    const served = await this.#manifests.get(name, reference)
+    this.#content.sizes.learn(served.value.descriptor.digest, served.value.bytes)
+    return served
+  }
+
+  listTags(name: Name, page: PageRequest, signal: AbortSignal): Promise<Served<Page<string>>> {
+    const own = this.#route.contentName(name)
+    return this.#listed(this.#lists.listTags(name, page, signal), async () =>
+      (await this.#content.names.has(own)) ? this.#content.tags.list(own, page) : undefined
+    )
+  }
+
+  listReferrers(
+    name: Name,
+    subject: Digest,
+    want: PageRequest & { artifactType?: string },
+    signal: AbortSignal
+  ): Promise<Served<Page<Descriptor>>> {
+    return this.#listed(this.#lists.listReferrers(name, subject, want, signal), () =>
+      this.#content.referrers.list(this.#route.contentName(name), subject, want)
+    )
+  }
+
+  listNames(page: PageRequest, signal: AbortSignal): Promise<Served<Page<string>>> {
+    return this.#listed(this.#lists.listNames(page, signal), () => this.#cachedNames(page))
+  }
+
+  // The store holds names of others as well: they are left out before the page is cut.
+  async #cachedNames({ n, last = '' }: PageRequest): Promise<Page<string>> {
+    const { items } = await this.#content.names.list({})
+    const names = items.flatMap(each => this.#route.nameOfContent(each) ?? []).filter(each => each > last)
+    const page = names.slice(0, n)
+    const end = page.at(-1)
+    return page.length < names.length && end !== undefined ? { items: page, next: end } : { items: page }
+  }
+
+  // Upstream knows all, the cache only what was pulled: better than nothing, and said so. Where it holds nothing at all, upstream's fault is the answer.
+  async #listed<T>(asked: Promise<Served<Page<T>>>, cached: () => Promise<Page<T> | undefined>): Promise<Served<Page<T>>> {
+    try {
+      return await asked
+    } catch (error) {
+      const { cause } = error as Error
+      if (!isPassing(cause)) throw error
+      const value = await cached()
+      if (!value) throw error
+      return { value, outcome: 'stale', warning: `only what is cached: ${cause.message}` }
+    }
+  }
+}

@@ -1,0 +1,58 @@
+import type { Body } from '../oci/source.ts'
+
+/**
+ * A body whose medium may fail in the middle: then the rest is read from `open`, a body of the same bytes from the first on that can only be read forward. Errors other
+ * than the medium's are passed on.
+ */
+export function rescuedBody(first: Body, open: () => Promise<Body>): Body {
+  return new RescuedBody(first, open)
+}
+
+/** Whether an error is the medium's: those of system calls have a code, those of upstreams have a name. */
+export function isMediumError(error: unknown): boolean {
+  return error instanceof Error && error.name === 'Error' && 'code' in error && typeof error.code === 'string'
+}
+
+class RescuedBody implements Body {
+  readonly #open: () => Promise<Body>
+  #body: Body
+  /** Where the second body stands; undefined while the first serves. */
+  #at: number | undefined
+
+  constructor(first: Body, open: () => Promise<Body>) {
+    this.#body = first
+    this.#open = open
+  }
+
+  async readInto(into: Buffer, position: number): Promise<number> {
+    if (this.#at === undefined) {
+      try {
+        return await this.#body.readInto(into, position)
+      } catch (error) {
+        if (!isMediumError(error)) throw error
+        await this.#replace()
+      }
+    }
+    return this.#forward(into, position)
+  }
+
+  async #replace(): Promise<void> {
+    const failed = this.#body
+    this.#body = await this.#open()
+    this.#at = 0
+    await failed.close()
+  }
+
+  // The client has these bytes already; they are read again since only a whole can be verified.
+  async #forward(into: Buffer, position: number): Promise<number> {
+    let at = this.#at ?? 0
+    for (let read = -1; at < position && read !== 0; at += read) read = await this.#body.readInto(into.subarray(0, position - at), at)
+    const read = at < position ? 0 : await this.#body.readInto(into, at)
+    this.#at = at + read
+    return read
+  }
+
+  close(): Promise<void> {
+    return this.#body.close()
+  }
+}

@@ -1,0 +1,75 @@
+import { algorithmOf, createDigester, type Digest, type Digester } from '../oci/digest.ts'
+import type { Body } from '../oci/source.ts'
+
+/** A stream of bytes from elsewhere. */
+export interface Chunks {
+  chunks: AsyncIterable<Uint8Array>
+  cancel(): void
+}
+
+/**
+ * A body that can only be read forward, and is stored nowhere. With `digest` it is verified on the way: the last chunk is held back until the whole is known to be right,
+ * so that wrong bytes end short and are never a complete lie.
+ */
+export function streamBody(source: Chunks, digest?: Digest): Body {
+  return new StreamBody(source, digest)
+}
+
+class StreamBody implements Body {
+  readonly #source: Chunks
+  readonly #chunks: AsyncIterator<Uint8Array>
+  readonly #digest: Digest | undefined
+  readonly #digester: Digester | undefined
+  #current: Uint8Array | undefined
+  #next: Uint8Array | undefined
+  #ended = false
+
+  constructor(source: Chunks, digest: Digest | undefined) {
+    this.#source = source
+    this.#chunks = source.chunks[Symbol.asyncIterator]()
+    this.#digest = digest
+    this.#digester = digest && createDigester(algorithmOf(digest))
+  }
+
+  async readInto(into: Buffer): Promise<number> {
+    if (!this.#current || this.#current.length === 0) this.#current = await this.#advance()
+    if (!this.#current) return 0
+    const length = Math.min(into.length, this.#current.length)
+    into.set(this.#current.subarray(0, length))
+    this.#current = this.#current.subarray(length)
+    return length
+  }
+
+  async #advance(): Promise<Uint8Array | undefined> {
+    if (!this.#digester) return this.#pull()
+    this.#next ??= await this.#pull()
+    const held = this.#next
+    if (held) this.#next = await this.#pull()
+    return held
+  }
+
+  async #pull(): Promise<Uint8Array | undefined> {
+    while (!this.#ended) {
+      const { value, done } = await this.#chunks.next()
+      if (done) this.#end()
+      else if (value.length > 0) {
+        this.#digester?.update(value)
+        return value
+      }
+    }
+    return undefined
+  }
+
+  #end(): void {
+    this.#ended = true
+    const actual = this.#digester?.digest()
+    if (actual !== this.#digest) throw new Error(`upstream sent bytes of ${actual} for ${this.#digest}`)
+  }
+
+  async close(): Promise<void> {
+    this.#ended = true
+    this.#source.cancel()
+    // Whoever waits for the end of the source would wait for ever where it was left in the middle.
+    void this.#chunks.return?.().catch(() => {})
+  }
+}

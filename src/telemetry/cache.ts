@@ -1,0 +1,66 @@
+import type { Logger } from './log.ts'
+import type { Metrics } from './metrics.ts'
+
+/** The end of a download into the cache. */
+interface FillEvent {
+  digest: string
+  upstream: string
+  result: 'stored' | 'wrong' | 'broken' | 'medium'
+  bytes: number
+  ms: number
+  error?: Error
+}
+
+const phrases = {
+  stored: 'a blob was cached',
+  wrong: 'upstream sent wrong bytes for a blob; nothing was stored',
+  broken: 'a blob could not be downloaded; nothing was stored',
+  medium: 'a blob could not be stored; clients get it from upstream'
+}
+
+/** One line and the counters for a download that ended. */
+export function logFill({ digest, upstream, result, bytes, ms, error }: FillEvent, metrics: Metrics, log: Logger): void {
+  metrics.fills.inc({ result })
+  metrics.fillBytes.inc({ result }, bytes)
+  const line = { digest, upstream, bytes, ms, ...(error ? { reason: error.message } : {}) }
+  if (result === 'stored') log.info(line, phrases.stored)
+  else log.error(line, phrases[result])
+}
+
+/** What happens between this process and an upstream. */
+type UpstreamEvent =
+  | { type: 'answer'; endpoint: string; asked: string; status: number }
+  | { type: 'failure'; endpoint: string; asked: string; error: Error }
+  | { type: 'body'; endpoint: string; bytes: number; result: string }
+  | { type: 'resume'; endpoint: string; offset: number }
+  | { type: 'breaker'; endpoint: string; until: number }
+  | { type: 'token'; endpoint: string; result: string }
+
+/** Counters for what happens upstream, and lines for what an operator may have to act on. */
+export function observeUpstream(metrics: Metrics, log: Logger): (event: UpstreamEvent) => void {
+  return event => {
+    const { endpoint } = event
+    switch (event.type) {
+      case 'answer':
+        metrics.upstreamRequests.inc({ endpoint, asked: event.asked, result: String(event.status) })
+        break
+      case 'failure':
+        metrics.upstreamRequests.inc({ endpoint, asked: event.asked, result: 'error' })
+        log.warn({ endpoint, asked: event.asked, reason: event.error.message }, 'upstream could not be asked')
+        break
+      case 'body':
+        metrics.upstreamBytes.inc({ endpoint, result: event.result }, event.bytes)
+        break
+      case 'resume':
+        metrics.upstreamResumes.inc({ endpoint })
+        log.info({ endpoint, offset: event.offset }, 'a download broke and is resumed')
+        break
+      case 'breaker':
+        metrics.upstreamBreaker.set({ endpoint }, event.until / 1000)
+        log.warn({ endpoint, until: new Date(event.until).toISOString() }, 'upstream wants to be left alone')
+        break
+      case 'token':
+        metrics.upstreamTokens.inc({ endpoint, result: event.result })
+    }
+  }
+}
