@@ -1,0 +1,141 @@
+import { stringify } from 'smol-toml'
+import type { Credentials, Flavor, Mirror, RegistryHost } from './mirrors.ts'
+import { urlOf } from './mirrors.ts'
+import { checkCa, checkDuration, checkHost, checkPassword, checkPath, checkRegex, checkUsername } from './values.ts'
+
+/** What a node may do with a mirror. */
+export type Capability = 'pull' | 'resolve' | 'push' | 'referrers'
+
+/** Who will read the files. */
+export interface RenderOptions {
+  containerd: Flavor
+  /** The oldest containerd that reads them, `1.6` where nothing is said: one that meets a word it does not know loses the whole file. */
+  oldest?: string
+  /** `pull` and `resolve` where nothing is said; `referrers` is left out for a containerd before 2.2. */
+  capabilities?: readonly Capability[]
+  /** How long a connection may take, in Go's notation; left out for a containerd before 2.0. */
+  dialTimeout?: string
+  /** Whether stock containerd may go on to the reference's own host after the last mirror; `refused` where nothing is said. */
+  leaving?: 'refused' | 'allowed'
+}
+
+/** A file of a host's directory. */
+export interface HostFile {
+  name: string
+  text: string
+  mode: number
+}
+
+/** A directory below containerd's `config_path`, named after a registry host. */
+export interface HostDirectory {
+  name: string
+  files: readonly HostFile[]
+}
+
+/** The name that containerd looks for in a host's directory. */
+export const hostsFile = 'hosts.toml'
+
+const note = '# Written by the registry: the next install overwrites changes, restore brings back what stood here before.\n'
+const everyOtherHost = '_default'
+
+/** The files that lead containerd to the mirrors of each host, and the CA files beside them. Throws on the first value that has no business on a node. */
+export function renderHosts(hosts: readonly RegistryHost[], options: RenderOptions): HostDirectory[] {
+  unique(
+    'hosts',
+    hosts.map(({ host }) => host)
+  )
+  if (options.dialTimeout !== undefined) checkDuration('dialTimeout', options.dialTimeout)
+  return hosts.map(entry => {
+    check(entry, options.containerd)
+    const secret = entry.mirrors.some(({ auth }) => auth)
+    const toml: HostFile = { name: hostsFile, text: note + renderToml(entry.mirrors, options), mode: secret ? 0o600 : 0o644 }
+    return { name: entry.host, files: [...entry.mirrors.flatMap(caFile), toml] }
+  })
+}
+
+function renderToml(mirrors: readonly Mirror[], options: RenderOptions): string {
+  const asked = [...mirrors]
+  let top: object = {}
+  // containerd asks the host of the reference last, unless `server` names another. The keys at the top are that server's: as a mirror with a table of its own it
+  // would be asked twice, the second time without CA and credentials.
+  if (options.containerd === 'stock' && options.leaving !== 'allowed') {
+    const last = asked.pop()
+    if (last) top = { server: urlOf(last), ...keys(last, options) }
+  }
+  const tables = Object.fromEntries(asked.map(mirror => [urlOf(mirror), keys(mirror, options)]))
+  // Without a `host` table containerd takes the file for damaged, even where there is nothing to write into it.
+  const parts = [stringify(top), '[host]\n', asked.length > 0 ? stringify({ host: tables }) : '']
+  return parts.filter(part => part.trim() !== '').join('\n')
+}
+
+function keys(mirror: Mirror, options: RenderOptions): object {
+  const { auth, rewrites = [] } = mirror
+  const patched = options.containerd === 'deckhouse'
+  return {
+    capabilities: capabilities(options),
+    ...(mirror.scheme === 'http' ? { skip_verify: true } : {}),
+    ...(mirror.ca === undefined ? {} : { ca: [caName(mirror)] }),
+    ...(options.dialTimeout !== undefined && isAtLeast(options, 2, 0) ? { dial_timeout: options.dialTimeout } : {}),
+    ...(auth && !patched ? { header: { Authorization: `Basic ${base64(auth)}` } } : {}),
+    ...(auth && patched ? { auth: { auth: base64(auth) } } : {}),
+    ...(rewrites.length > 0 ? { rewrite: rewrites.map(({ from, to }) => ({ regex: from, replace: to })) } : {})
+  }
+}
+
+function capabilities(options: RenderOptions): Capability[] {
+  const { capabilities: wanted = ['pull', 'resolve'] } = options
+  const known = wanted.filter(each => each !== 'referrers' || isAtLeast(options, 2, 2))
+  // An empty list means every capability to containerd.
+  if (known.length === 0) throw new Error('capabilities: expected at least one of pull, resolve and push')
+  return known
+}
+
+function isAtLeast({ oldest = '1.6' }: RenderOptions, major: number, minor: number): boolean {
+  const found = /^v?(\d+)\.(\d+)/.exec(oldest)
+  if (!found) throw new Error(`oldest: expected a version of containerd such as 1.7, found ${JSON.stringify(oldest)}`)
+  const [theirs, their] = [Number(found[1]), Number(found[2])]
+  return theirs > major || (theirs === major && their >= minor)
+}
+
+// The name is relative to the directory, which may be mounted elsewhere when it is written.
+function caName({ scheme, host }: Mirror): string {
+  return `${scheme}-${host}-ca.crt`
+}
+
+function caFile(mirror: Mirror): HostFile[] {
+  return mirror.ca === undefined ? [] : [{ name: caName(mirror), text: `${mirror.ca.trim()}\n`, mode: 0o644 }]
+}
+
+function base64({ username, password }: Credentials): string {
+  return Buffer.from(`${username}:${password}`).toString('base64')
+}
+
+function check({ host, mirrors }: RegistryHost, flavor: Flavor): void {
+  if (host !== everyOtherHost) checkHost('host', host)
+  if (mirrors.length === 0) throw new Error(`${host}: expected at least one mirror`)
+  unique(`${host}: mirrors`, mirrors.map(urlOf))
+  for (const mirror of mirrors) checkMirror(`${host}: mirror ${JSON.stringify(mirror.host)}`, mirror, flavor)
+}
+
+function checkMirror(where: string, { host, scheme, ca, auth, rewrites = [] }: Mirror, flavor: Flavor): void {
+  checkHost(where, host)
+  if (scheme !== 'http' && scheme !== 'https') throw new Error(`${where}: expected the scheme http or https`)
+  if (ca !== undefined) {
+    if (scheme === 'http') throw new Error(`${where}: a CA is of no use with http`)
+    checkCa(`${where}: ca`, ca)
+  }
+  if (auth) {
+    checkUsername(`${where}: username`, auth.username)
+    checkPassword(`${where}: password`, auth.password)
+  }
+  if (rewrites.length > 0 && flavor === 'stock') throw new Error(`${where}: stock containerd cannot rewrite a path`)
+  for (const { from, to } of rewrites) {
+    checkRegex(`${where}: rewrite`, from)
+    checkPath(`${where}: rewrite`, to === '' ? '' : `/${to}`)
+  }
+}
+
+function unique(where: string, values: readonly string[]): void {
+  const twice = values.find((value, index) => values.indexOf(value) !== index)
+  if (twice !== undefined) throw new Error(`${where}: ${JSON.stringify(twice)} stands there twice`)
+}
