@@ -1,6 +1,8 @@
 #!/usr/bin/env node
-import { Command } from 'commander'
+import { Command, Option } from 'commander'
 import pkg from '../package.json' with { type: 'json' }
+import type { HostsOptions } from './commands/containerd.ts'
+import type { WhyOptions } from './commands/why.ts'
 
 /** Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong. */
 const failed = 1
@@ -20,6 +22,10 @@ Examples:
   registry config check /etc/registry.yaml       exit code 2 and one line per fault
   registry status --config /etc/registry.yaml    ask the running registry
   registry log-level debug --config /etc/registry.yaml
+  registry why registry.d8-system.svc:5001/system/deckhouse:v1.70.0
+                                                 why a pull works or does not, and what to do
+  registry verify images.txt                     whether all images of a list are stored completely
+  registry containerd install --config /etc/registry.yaml --root /etc/containerd/registry.d
 
 Without --config the file that REGISTRY_CONFIG names is read.`
   )
@@ -31,10 +37,13 @@ program
   .description('serve the registry until SIGTERM or SIGINT')
   .option(...withConfig)
   .action(async ({ config: file }: { config?: string }) => {
-    const config = await load(file)
+    const { loadConfig } = await import('../config/load.ts')
+    const options = file === undefined ? {} : { file }
+    const config = loadConfig(options)
     const [{ createLog }, { startRegistry }] = await Promise.all([import('./telemetry/log.ts'), import('./server.ts')])
     const log = createLog(config.log.level)
-    const registry = await startRegistry(config, log)
+    const registry = await startRegistry(config, log, () => loadConfig(options))
+    process.on('SIGHUP', () => void registry.reload())
     let stopping = false
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       process.on(signal, () => {
@@ -93,6 +102,76 @@ program
     await control(options.config, 'PUT', '/log/level', { level })
     print(`the log level is ${level}`)
   })
+
+program
+  .command('why')
+  .description('why a pull works or does not, as the running registry sees it; exit code 0 if it works')
+  .argument('<reference>', 'as it stands in a pod: <host>/<repository>:<tag> or …@<digest>')
+  .option(...withConfig)
+  .option('--json', 'everything that was found, as JSON')
+  .option('--quick', 'leave out the digests of stored blobs, which takes reading them')
+  .action(async (reference: string, { config: file, ...options }: { config?: string } & WhyOptions) => {
+    const { why } = await import('./commands/why.ts')
+    const { text, works } = await why(await load(file), reference, options)
+    process.stdout.write(text)
+    if (!works) process.exitCode = failed
+  })
+
+program
+  .command('verify')
+  .description('whether every manifest and blob of a set is stored here; exit code 0 if all are')
+  .argument('<references...>', 'references, or files of them, one a line; - is the standard input')
+  .option(...withConfig)
+  .option('--json', 'one JSON object a line, which is also what anything but a terminal gets')
+  .option('--deep', 'compute the digest of every blob, which takes reading all of them')
+  .action(async (given: string[], { config: file, json, ...options }: { config?: string; json?: true; deep?: true }) => {
+    const { verify } = await import('./commands/verify.ts')
+    const form = json || !process.stdout.isTTY ? 'json' : 'text'
+    const complete = await verify(await load(file), given, { ...options, form }, text => void process.stdout.write(text))
+    if (!complete) process.exitCode = failed
+  })
+
+const containerd = program.command('containerd').description("the files by which a node's containerd finds this registry")
+const root = ['--root <directory>', "containerd's config_path", '/etc/containerd/registry.d'] as const
+for (const command of [
+  containerd.command('hosts').description('print the files'),
+  containerd
+    .command('install')
+    .description('write the files; what stands in their way is kept for restore, and what is not ours is left alone')
+    .option(...root)
+    .option('--dry-run', 'say what would change, and change nothing')
+]) {
+  command
+    .option(...withConfig)
+    .addOption(new Option('--format <format>', 'whose containerd reads them').choices(['stock', 'deckhouse']).default('stock'))
+    .option('--from <file>', 'the configuration before a change: its mirrors are kept and come first')
+    .option('--oldest <version>', 'the oldest containerd that reads them', '1.6')
+    .addOption(new Option('--leaving <leaving>', 'whether stock containerd may go on to the host itself').choices(['refused', 'allowed']))
+    .option('--dial-timeout <duration>', 'how long a connection may take, such as 1s')
+    .option('--mirror <host:port>', 'where a node reaches this registry; without it what server.listen says')
+    .option('--ca <file>', "the authority of this registry's certificate")
+    .option('--username <name>', 'the user that containerd is')
+    .option('--password-file <file>', "the user's password")
+    .action(({ root, ...options }: ContainerdOptions) => containerdFiles(options, root))
+}
+containerd
+  .command('restore')
+  .description('take our files out and bring back what stood there before the first install')
+  .option(...root)
+  .option('--dry-run', 'say what would change, and change nothing')
+  .action(async ({ root, dryRun }: { root: string; dryRun?: true }) => {
+    const { restoreHosts } = await import('./commands/containerd.ts')
+    process.stdout.write(await restoreHosts(root, dryRun && 'plan'))
+  })
+
+type ContainerdOptions = Omit<HostsOptions, 'from'> & { config?: string; from?: string; root?: string; dryRun?: true }
+
+async function containerdFiles({ config: file, from, dryRun, ...options }: ContainerdOptions, root: string | undefined): Promise<void> {
+  const { hostDirectories, installHosts, printed } = await import('./commands/containerd.ts')
+  const before = from === undefined ? {} : { from: await load(from) }
+  const directories = await hostDirectories(await load(file), { ...options, ...before })
+  process.stdout.write(root === undefined ? printed(directories) : await installHosts(directories, root, dryRun && 'plan'))
+}
 
 async function load(file: string | undefined) {
   const { loadConfig } = await import('../config/load.ts')

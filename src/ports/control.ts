@@ -1,5 +1,9 @@
-import { request } from 'node:http'
+import { type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
+
+/** How closely stored bytes are looked at: by their size, or by computing their digest. */
+export type Depth = 'size' | 'digest'
 
 /** What commands can ask of the running process. */
 export interface Controls {
@@ -7,10 +11,20 @@ export interface Controls {
   /** The levels that the log knows. */
   levels: readonly string[]
   setLevel(level: string): void
+  /** Why a pull of the reference works or does not. */
+  explain(reference: string, asked: { depth: Depth; signal: AbortSignal }): Promise<object>
+  /** Whether everything that the references lead to is stored, one result each. */
+  verify(references: readonly string[], asked: { depth: Depth; signal: AbortSignal }): AsyncIterable<object>
 }
 
+// A platform has some thousand images; a reference has at most some hundred characters.
+const longestSet = 16 * 1024 * 1024
+const longestReference = 1024
+const depth = { enum: ['size', 'digest'] }
+const reference = { type: 'string', maxLength: longestReference }
+
 /** The control socket's side of the commands. */
-export function registerControl(app: FastifyInstance, { status, levels, setLevel }: Controls): void {
+export function registerControl(app: FastifyInstance, { status, levels, setLevel, explain, verify }: Controls): void {
   app.get('/status', () => status())
   app.put<{ Body: { level: string } }>(
     '/log/level',
@@ -20,25 +34,93 @@ export function registerControl(app: FastifyInstance, { status, levels, setLevel
       return { level: body.level }
     }
   )
+  app.post<{ Body: { reference: string; depth: Depth } }>(
+    '/why',
+    { schema: { body: { type: 'object', required: ['reference', 'depth'], properties: { reference, depth } } } },
+    ({ body }, reply) => explain(body.reference, { depth: body.depth, signal: whileAsked(reply.raw) })
+  )
+  app.post<{ Body: { references: string[]; depth: Depth } }>(
+    '/verify',
+    {
+      bodyLimit: longestSet,
+      schema: {
+        body: { type: 'object', required: ['references', 'depth'], properties: { references: { type: 'array', items: reference }, depth } }
+      }
+    },
+    async ({ body }, reply) => {
+      const results = verify(body.references, { depth: body.depth, signal: whileAsked(reply.raw) })
+      return reply.type('application/x-ndjson').send(Readable.from(lines(results)))
+    }
+  )
 }
 
+// Whoever stops the command has no use for the answer.
+function whileAsked(response: ServerResponse): AbortSignal {
+  const left = new AbortController()
+  response.once('close', () => left.abort())
+  return left.signal
+}
+
+async function* lines(results: AsyncIterable<object>): AsyncIterable<string> {
+  for await (const each of results) yield `${JSON.stringify(each)}\n`
+}
+
+/** What a command asks; `patience` is how long nothing may come, in ms, and 0 any time. */
+export interface Call {
+  method: 'GET' | 'PUT' | 'POST'
+  path: string
+  body?: unknown
+  patience?: number
+}
+
+/** No process answers on the socket. */
+export class NotRunning extends Error {
+  override readonly name = 'NotRunning'
+}
+
+const usualPatience = 10_000
+
 /** A command's side: asks the process that listens on the socket. Rejects with what it answers, or with why nobody does. */
-export function callControl(socketPath: string, method: 'GET' | 'PUT', path: string, body?: unknown): Promise<unknown> {
+export async function callControl(
+  socketPath: string,
+  method: Call['method'],
+  path: string,
+  body?: unknown,
+  patience = usualPatience
+): Promise<unknown> {
+  return JSON.parse(await text(await open(socketPath, { method, path, body, patience })))
+}
+
+/** Like `callControl`, for answers that come one JSON object a line. Throws if they end before they are complete. */
+export async function* streamControl(socketPath: string, call: Call): AsyncGenerator<unknown, void> {
+  let rest = ''
+  const response = (await open(socketPath, call)).setEncoding('utf8')
+  for await (const chunk of response) {
+    const lines = `${rest}${chunk}`.split('\n')
+    rest = lines.pop() ?? ''
+    for (const line of lines) yield JSON.parse(line)
+  }
+}
+
+async function open(socketPath: string, call: Call): Promise<IncomingMessage> {
+  const response = await send(socketPath, call)
+  if (response.statusCode === 200) return response
+  const { message } = JSON.parse(await text(response)) as { message?: string }
+  throw new Error(message ?? `the registry answered ${response.statusCode}`)
+}
+
+async function text(response: IncomingMessage): Promise<string> {
+  return Buffer.concat(await response.toArray()).toString()
+}
+
+function send(socketPath: string, { method, path, body, patience = usualPatience }: Call): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const headers = body === undefined ? {} : { 'content-type': 'application/json' }
-    const outgoing = request({ socketPath, method, path, headers, timeout: 10_000 }, async response => {
-      try {
-        const answer = JSON.parse(Buffer.concat(await response.toArray()).toString())
-        if (response.statusCode === 200) resolve(answer)
-        else reject(new Error(answer.message ?? `the registry answered ${response.statusCode}`))
-      } catch (error) {
-        reject(error)
-      }
-    })
+    const outgoing = request({ socketPath, method, path, headers, timeout: patience }, resolve)
     outgoing.on('timeout', () => outgoing.destroy(new Error('the registry does not answer')))
     outgoing.on('error', (error: NodeJS.ErrnoException) => {
       const absent = error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
-      reject(absent ? new Error(`no registry is running behind ${socketPath}`, { cause: error }) : error)
+      reject(absent ? new NotRunning(`no registry is running behind ${socketPath}`, { cause: error }) : error)
     })
     outgoing.end(body === undefined ? undefined : JSON.stringify(body))
   })

@@ -1,0 +1,114 @@
+import { readFile } from 'node:fs/promises'
+import type { Config } from '../../config/schema.ts'
+import { describePlan } from '../containerd/describe.ts'
+import { type HostDirectory, type RenderOptions, renderHosts } from '../containerd/hosts.ts'
+import { install, restore } from '../containerd/install.ts'
+import {
+  type Credentials,
+  type Flavor,
+  hostsOfMode,
+  type Mirror,
+  type RegistryHost,
+  transition,
+  type UpstreamSettings
+} from '../containerd/mirrors.ts'
+import type { Plan } from '../containerd/plan.ts'
+
+/** The options of `containerd hosts` and `containerd install` as the command line gives them. */
+export interface HostsOptions {
+  format: Flavor
+  /** The configuration before a change: its mirrors come first. */
+  from?: Config
+  oldest?: string
+  dialTimeout?: string
+  leaving?: 'refused' | 'allowed'
+  /** `host:port` at which a node reaches this registry. */
+  mirror?: string
+  /** A file with the authority of this registry's certificate. */
+  ca?: string
+  username?: string
+  passwordFile?: string
+}
+
+/** The files that a node's containerd needs for a configuration. */
+export async function hostDirectories(config: Config, options: HostsOptions): Promise<HostDirectory[]> {
+  const { format, from, oldest, dialTimeout, leaving } = options
+  const access = await accessOf(options)
+  const next = hostsOf(config, format, access)
+  const hosts = from ? transition(hostsOf(from, format, access), next) : next
+  const render: RenderOptions = {
+    containerd: format,
+    ...(oldest === undefined ? {} : { oldest }),
+    ...(dialTimeout === undefined ? {} : { dialTimeout }),
+    ...(leaving === undefined ? {} : { leaving })
+  }
+  return renderHosts(hosts, render)
+}
+
+/** The files one after the other, each below its name. */
+export function printed(directories: readonly HostDirectory[]): string {
+  const files = directories.flatMap(({ name, files }) => files.map(file => `# ${name}/${file.name}\n${file.text}`))
+  return files.join('\n')
+}
+
+/** Puts the files below containerd's directory; the text says what was, or with `plan` what would be, changed. */
+export async function installHosts(directories: readonly HostDirectory[], root: string, only?: 'plan'): Promise<string> {
+  return told(await install(directories, { root, ...(only ? { only } : {}) }))
+}
+
+/** Brings back what stood there before the first install. */
+export async function restoreHosts(root: string, only?: 'plan'): Promise<string> {
+  return told(await restore({ root, ...(only ? { only } : {}) }))
+}
+
+function told(plan: Plan): string {
+  return describePlan(plan) || `nothing to change in ${plan.root}\n`
+}
+
+type Access = Pick<Mirror, 'ca' | 'auth'> & { host?: string }
+
+async function accessOf({ mirror, ca, username, passwordFile }: HostsOptions): Promise<Access> {
+  const auth = await credentialsOf(username, passwordFile)
+  return {
+    ...(mirror === undefined ? {} : { host: mirror }),
+    ...(ca === undefined ? {} : { ca: await readFile(ca, 'utf8') }),
+    ...(auth ? { auth } : {})
+  }
+}
+
+async function credentialsOf(username: string | undefined, passwordFile: string | undefined): Promise<Credentials | undefined> {
+  if (username === undefined && passwordFile === undefined) return undefined
+  if (username === undefined || passwordFile === undefined) throw new Error('--username and --password-file go together')
+  return { username, password: (await readFile(passwordFile, 'utf8')).replace(/\r?\n$/, '') }
+}
+
+function hostsOf(config: Config, containerd: Flavor, access: Access): RegistryHost[] {
+  const { mode, upstream, upstreams } = config.registry
+  const { names, path } = config.server
+  const registry = registryOf(config, access)
+  const behind = upstream ? { upstream: upstreamOf(upstream) } : {}
+  const own = names.flatMap(host => hostsOfMode({ mode, containerd, registry, host, path, ...behind }))
+  // containerd names the host in `ns=`, by which this registry knows whose content is meant.
+  const further = Object.keys(upstreams).map(host => ({ host, mirrors: [registry] }))
+  return [...own, ...further]
+}
+
+const everywhere: ReadonlySet<string> = new Set(['0.0.0.0', '::'])
+
+function registryOf({ server }: Config, { host, ...access }: Access): Mirror {
+  const { listen, tls } = server
+  const name = everywhere.has(listen.host) ? '127.0.0.1' : listen.host
+  const reached = host ?? `${name.includes(':') ? `[${name}]` : name}:${listen.port}`
+  return { host: reached, scheme: tls ? 'https' : 'http', ...access }
+}
+
+// The endpoint is what is really dialled: for docker.io that is another host.
+function upstreamOf({ host: named, path, endpoints, credentials, ca }: NonNullable<Config['registry']['upstream']>): UpstreamSettings {
+  const host = endpoints[0] === undefined ? named : new URL(endpoints[0]).host
+  return {
+    imagesRepo: path === '' ? host : `${host}/${path}`,
+    scheme: endpoints.some(each => each.startsWith('http:')) ? 'HTTP' : 'HTTPS',
+    ...credentials,
+    ...(ca === undefined ? {} : { ca })
+  }
+}

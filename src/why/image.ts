@@ -1,0 +1,112 @@
+import { blob as blobKey } from '../content/keys.ts'
+import { type Descriptor, isNonDistributable } from '../oci/descriptor.ts'
+import type { Digest } from '../oci/digest.ts'
+import { readManifest } from '../oci/manifest.ts'
+import type { Manifest } from '../oci/source.ts'
+import { UpstreamError } from '../upstream/upstream.ts'
+import type { Place, View } from './place.ts'
+import { platformsOf } from './platforms.ts'
+import { attempt } from './question.ts'
+import type { BlobLine, ManifestLine, State } from './report.ts'
+import { type Depth, type Look, lookAtBlob, lookAtManifest } from './stored.ts'
+
+// An index of ten platforms takes about a hundred; what is beyond is said to be unknown and not asked for.
+const mostQuestions = 200
+const atOnce = 4
+
+type Found = { state: State; note?: string }
+
+/** Looks at everything that a manifest leads to, in the store and upstream, and keeps nothing. */
+export class ImageLook {
+  readonly #view: View
+  readonly #place: Place
+  readonly #depth: Depth
+  readonly #signal: AbortSignal
+  readonly #blobs = new Map<Digest, Promise<Found>>()
+  #questions = 0
+  /** The first answer of the upstream that was no answer; after it nothing more is asked. */
+  fault: UpstreamError | undefined
+
+  constructor(view: View, place: Place, { depth, signal }: { depth: Depth; signal: AbortSignal }) {
+    this.#view = view
+    this.#place = place
+    this.#depth = depth
+    this.#signal = signal
+  }
+
+  /** The manifest that `root` is, or each of those in it if it is an index; `state` is where the root itself is. */
+  async lines({ descriptor, bytes }: Manifest, state: State): Promise<ManifestLine[]> {
+    const { manifests = [] } = readManifest(bytes) ?? {}
+    if (manifests.length === 0) return [{ digest: descriptor.digest, size: descriptor.size, state, blobs: await this.#blobsOf(bytes) }]
+    const platforms = platformsOf(bytes)
+    const lines: ManifestLine[] = []
+    for (const each of manifests) {
+      const platform = platforms.get(each.digest)
+      lines.push({ ...(await this.#line(each)), ...(platform === undefined ? {} : { platform }) })
+    }
+    return lines
+  }
+
+  async #line({ digest, size }: Descriptor): Promise<ManifestLine> {
+    const stored = await this.#stored(digest)
+    if (stored.manifest) return { digest, size, state: 'here', blobs: await this.#blobsOf(stored.manifest.bytes) }
+    const asked = await this.#ask((upstream, there) => upstream.getManifest(there, digest, { signal: this.#signal }))
+    if (typeof asked === 'object' && asked.value !== 'not-modified')
+      return { digest, size, state: 'upstream', blobs: await this.#blobsOf(asked.value.bytes) }
+    return { digest, size, ...merge(stored.look, typeof asked === 'string' ? asked : 'unknown'), blobs: [] }
+  }
+
+  async #stored(digest: Digest): Promise<{ look: Look; manifest?: Manifest }> {
+    const { mode, stored } = this.#place
+    return mode === 'Direct' ? { look: { state: 'missing' } } : lookAtManifest(this.#view, stored, digest, this.#depth)
+  }
+
+  async #blobsOf(manifest: Uint8Array): Promise<BlobLine[]> {
+    const wanted = readManifest(manifest)?.blobs ?? []
+    const lines: BlobLine[] = []
+    for (let at = 0; at < wanted.length; at += atOnce) {
+      const some = wanted.slice(at, at + atOnce)
+      lines.push(...(await Promise.all(some.map(async each => ({ digest: each.digest, size: each.size, ...(await this.#blob(each)) })))))
+    }
+    const foreign = new Set(wanted.filter(({ mediaType }) => isNonDistributable(mediaType)).map(({ digest }) => digest))
+    return lines.filter(({ digest, state }) => !foreign.has(digest as Digest) || state === 'here')
+  }
+
+  #blob(wanted: Descriptor): Promise<Found> {
+    const known = this.#blobs.get(wanted.digest) ?? this.#findBlob(wanted)
+    this.#blobs.set(wanted.digest, known)
+    return known
+  }
+
+  async #findBlob(wanted: Descriptor): Promise<Found> {
+    const { content, config } = this.#view
+    const { mode, stored } = this.#place
+    const look: Look = mode === 'Direct' ? { state: 'missing' } : await lookAtBlob(content, stored, wanted, this.#depth)
+    if (look.state === 'here')
+      return look.checked === 'size' && this.#depth !== 'size' ? { state: 'here', note: 'bytes not checked' } : { state: 'here' }
+    if (look.state === 'damaged' && look.damage === 'unnoticed')
+      return { state: 'damaged', note: `${config.storage.filesystem.root}/${blobKey(wanted.digest)}` }
+    const asked = await this.#ask((upstream, there) => upstream.statBlob(there, wanted.digest, this.#signal))
+    return merge(look, typeof asked === 'object' ? 'upstream' : asked)
+  }
+
+  async #ask<T>(
+    question: (upstream: NonNullable<Place['behind']>['route']['upstream'], there: string) => Promise<T>
+  ): Promise<{ value: T } | 'missing' | 'unknown'> {
+    const { behind, name } = this.#place
+    const there = behind?.route.upstreamName(name)
+    if (!behind || there === undefined) return 'missing'
+    if (this.fault || ++this.#questions > mostQuestions) return 'unknown'
+    const answer = await attempt(question(behind.route.upstream, there), this.#signal)
+    if (!(answer instanceof UpstreamError)) return { value: answer }
+    if (answer.kind === 'not-found') return 'missing'
+    this.fault ??= answer
+    return 'unknown'
+  }
+}
+
+// A damaged copy is passed over where the upstream has the content, and replaced by the next pull.
+function merge({ state }: Look, asked: 'upstream' | 'missing' | 'unknown'): Found {
+  if (state !== 'damaged') return { state: asked }
+  return asked === 'upstream' ? { state: 'upstream', note: 'the copy here is damaged' } : { state: 'damaged' }
+}

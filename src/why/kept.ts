@@ -1,0 +1,38 @@
+import type { Digest } from '../oci/digest.ts'
+import type { Reference } from '../oci/name.ts'
+import type { Manifest } from '../oci/source.ts'
+import type { Place, View } from './place.ts'
+import type { Stored } from './report.ts'
+import { type Depth, lookAtManifest } from './stored.ts'
+
+/** What the store has under a reference; `fresh`: a pull gets it without a question to the upstream. */
+export interface Kept {
+  stored: Stored
+  manifest?: Manifest
+  freshness: 'fresh' | 'aged'
+}
+
+/** What the store has under the reference itself; Direct does not look at it. */
+export async function keptOf(view: View, place: Place, reference: Reference, depth: Depth): Promise<Kept | undefined> {
+  if (place.mode === 'Direct') return undefined
+  const digest = reference.digest ?? (await view.content.tags.resolve(place.stored, reference.tag))
+  if (!digest) return { stored: { state: 'missing' }, freshness: 'aged' }
+  const { look, manifest } = await lookAtManifest(view, place.stored, digest, depth)
+  const age = await ageOf(view, place, reference, digest)
+  const freshness = reference.digest !== undefined || age.fresh === 'yes' ? 'fresh' : 'aged'
+  return { stored: { digest, state: look.state, ...age }, freshness, ...(manifest ? { manifest } : {}) }
+}
+
+async function ageOf(
+  { content, config }: View,
+  { stored, behind }: Place,
+  { tag }: Reference,
+  digest: Digest
+): Promise<Pick<Stored, 'origin' | 'age' | 'fresh'>> {
+  if (tag === undefined) return { origin: (await content.origins.of(stored, digest)) ?? 'pushed' }
+  const origin = await content.origins.ofTag(stored, tag)
+  if (!origin) return { origin: 'pushed' }
+  const age = Math.max(0, Date.now() - origin.checked)
+  const fresh = origin.upstream === behind?.route.origin && origin.digest === digest && age < config.cache.tagTTL
+  return { origin: origin.upstream, age: Math.round(age / 1_000), fresh: fresh ? 'yes' : 'no' }
+}

@@ -1,0 +1,65 @@
+import type { UpstreamError } from '../upstream/upstream.ts'
+import { causeOf } from './cause.ts'
+import type { Cause, Disk, ManifestLine, State, Stored } from './report.ts'
+
+/** What the verdict is made of. */
+export interface Evidence {
+  mode: 'Direct' | 'Proxy' | 'Local'
+  /** Where a pull would get the manifest; absent: it gets none. */
+  from?: 'store' | 'upstream' | 'store, as the last known'
+  /** Why the upstream, or in Local the store, has no manifest. */
+  absent?: Cause
+  stored?: Stored
+  lines: readonly ManifestLine[]
+  /** The upstream's failure when it was asked for blobs. */
+  fault?: UpstreamError
+  disk: Disk
+  platform: string
+}
+
+/** Whether a pull works, and what is wrong. */
+export function judge(evidence: Evidence): { works: boolean; cause: Cause } {
+  const { from, lines, disk, platform } = evidence
+  if (from === undefined) return { works: false, cause: causeOfAbsence(evidence) }
+  const worst = worstOf(needed(lines, platform), evidence)
+  if (worst) return { works: false, cause: causeOfState(worst, evidence) }
+  if (evidence.absent) return { works: true, cause: evidence.absent }
+  if (disk.writable !== 'yes' && evidence.mode !== 'Direct') return { works: true, cause: disk.writable === 'full' ? 'disk-full' : 'disk' }
+  const elsewhere = worstOf(lines, evidence)
+  return { works: true, cause: elsewhere ? causeOfState(elsewhere, evidence) : 'none' }
+}
+
+/** The manifests that a node like this one pulls: those of its platform, or all if the index has none for it. */
+export function needed(lines: readonly ManifestLine[], platform: string): readonly ManifestLine[] {
+  const own = lines.filter(line => line.platform === platform || line.platform?.startsWith(`${platform}/`))
+  return own.length > 0 ? own : lines
+}
+
+// What was refused for want of space is not there, and space is what is needed first.
+function causeOfAbsence({ mode, absent, stored, disk }: Evidence): Cause {
+  if (stored?.state === 'damaged') return absent && mode !== 'Local' ? absent : 'damaged'
+  if (mode === 'Local' && disk.writable !== 'yes') return disk.writable === 'full' ? 'disk-full' : 'disk'
+  return absent ?? 'manifest-unknown'
+}
+
+const badFirst: readonly State[] = ['damaged', 'missing', 'unknown']
+type Worst = { what: 'manifest' | 'blob'; state: State }
+
+// What was not asked for, though the upstream answers, is nothing to complain about.
+function worstOf(lines: readonly ManifestLine[], { fault }: Evidence): Worst | undefined {
+  const all = lines.flatMap(line => [
+    { what: 'manifest', state: line.state } as const,
+    ...line.blobs.map(({ state }) => ({ what: 'blob', state }) as const)
+  ])
+  for (const bad of badFirst) {
+    const found = all.find(({ state }) => state === bad && (state !== 'unknown' || fault !== undefined))
+    if (found) return found
+  }
+  return undefined
+}
+
+function causeOfState({ what, state }: Worst, { fault }: Evidence): Cause {
+  if (state === 'damaged') return 'damaged'
+  if (state === 'missing') return what === 'blob' ? 'blob-unknown' : 'manifest-unknown'
+  return fault ? causeOf(fault) : 'none'
+}
