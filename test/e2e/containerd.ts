@@ -48,6 +48,8 @@ ${common(place)}
 `
 }
 
+const transferTable = '[plugins."io.containerd.transfer.v1.local"]\n'
+
 /** containerd 2, whose pulls ask for ranges of a blob. */
 export const containerd2: Containerd = {
   title: 'containerd 2',
@@ -64,12 +66,21 @@ ${common(place)}
   stream_server_port = "0"
 [plugins."io.containerd.internal.v1.opt"]
   path = "${place.folder}/opt"
-[plugins."io.containerd.transfer.v1.local"]
-  config_path = "${place.hosts}"
+${transferTable}  config_path = "${place.hosts}"
 [[plugins."io.containerd.transfer.v1.local".unpack_config]]
   platform = "linux/amd64"
   snapshotter = "native"
 `
+}
+
+/** containerd 2 that fetches one blob by several ranges at once. */
+export const containerd2Ranges: Containerd = {
+  ...containerd2,
+  title: 'containerd 2 with parallel ranges',
+  config: place =>
+    containerd2
+      .config(place)
+      .replace(transferTable, `${transferTable}  max_concurrent_downloads = 6\n  concurrent_layer_fetch_buffer = 262144\n`)
 }
 
 /** Starts containerd with a `hosts.toml` that leads its reference's host to the registry; it is stopped when the test ends. */
