@@ -22,9 +22,12 @@ export interface Body {
   close(): Promise<void>
 }
 
-/** A blob that is open: `size` of the whole, `part` what was selected of it (undefined: the range is unsatisfiable). */
+/**
+ * A blob that is open: `size` of the whole, if it is known; `part` what was selected of it, of infinite length where the size is not known (undefined: the range is
+ * unsatisfiable).
+ */
 export interface OpenBlob {
-  size: number
+  size: number | undefined
   part: Part | undefined
   body: Body
 }
