@@ -29,8 +29,6 @@ import type { Logger } from './telemetry/log.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
 import type { Upstream } from './upstream/upstream.ts'
 import { openAccess } from './users.ts'
-import { explain } from './why/explain.ts'
-import { verify } from './why/verify.ts'
 
 /** A running registry. */
 export interface Registry {
@@ -82,7 +80,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
 
   // What a reload replaces; everything else is as it was at the start.
   let config = first
-  let { backends, upstreams } = buildBackends(config, parts)
+  let { backends, upstreams } = await buildBackends(config, parts)
   const modes = new Switch(backends)
   const retired = new Set<Upstream>()
   stack.defer(async () => {
@@ -99,7 +97,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     apply: async (next, changed) => {
       const authChanged = changed.some(path => path.startsWith('auth'))
       // What an upstream said of itself, tokens and limits, outlives a change that is none of its business.
-      const built = changed.some(path => aboutBackends.test(path)) ? buildBackends(next, parts) : { backends, upstreams }
+      const built = changed.some(path => aboutBackends.test(path)) ? await buildBackends(next, parts) : { backends, upstreams }
       const nextAccess = authChanged ? await openAccess(next.auth, watchInterval, metrics, log) : access
       // From here on nothing can fail.
       if (built.upstreams !== upstreams) {
@@ -172,8 +170,12 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   const view = () => ({ config, content, storage, upstreams, writable: health.writable })
   const control = await openControl(first, log, {
     status: health.status,
-    explain: (reference, asked) => explain(reference, view(), asked),
-    verify: (references, asked) => verify(references, view(), asked)
+    // Loaded when somebody asks.
+    explain: async (reference, asked) => (await import('./why/explain.ts')).explain(reference, view(), asked),
+    verify: async function* (references, asked) {
+      const { verify } = await import('./why/verify.ts')
+      yield* verify(references, view(), asked)
+    }
   })
   if (control) stack.defer(async () => void (await drain(control, 0)))
 

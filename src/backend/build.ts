@@ -1,7 +1,7 @@
 import type { Config, UpstreamConfig } from '../../config/schema.ts'
 import type { Content } from '../content/content.ts'
 import type { Fills } from '../content/fills.ts'
-import { Upstream, type UpstreamEvent } from '../upstream/upstream.ts'
+import type { Upstream, UpstreamEvent } from '../upstream/upstream.ts'
 import type { Backend } from './backend.ts'
 import { Direct } from './direct.ts'
 import { Local } from './local.ts'
@@ -18,9 +18,14 @@ export interface BackendParts {
 }
 
 /** The backends of a configuration, and the upstreams that they ask. Nothing is dialled here: a registry starts with its upstream down. */
-export function buildBackends(config: Config, parts: BackendParts): { backends: Backends; upstreams: Map<string, Upstream> } {
+export async function buildBackends(
+  config: Config,
+  parts: BackendParts
+): Promise<{ backends: Backends; upstreams: Map<string, Upstream> }> {
   const upstreams = new Map<string, Upstream>()
-  const upstream = (key: string, route: UpstreamConfig): Upstream => {
+  const upstream = async (key: string, route: UpstreamConfig): Promise<Upstream> => {
+    // Only where there is an upstream: the client and the public suffix list take 20 MiB and 100 ms.
+    const { Upstream } = await import('../upstream/upstream.ts')
     const made = new Upstream(
       {
         endpoints: route.endpoints.map(each => new URL(each)),
@@ -41,12 +46,12 @@ export function buildBackends(config: Config, parts: BackendParts): { backends: 
   const { mode, upstream: own, upstreams: others } = config.registry
   const byHost = new Map<string, Backend>()
   for (const [host, each] of Object.entries(others)) {
-    const route = namespaceRoute(host, upstream(keyOfNamespace(host), each))
+    const route = namespaceRoute(host, await upstream(keyOfNamespace(host), each))
     byHost.set(host, each.policy === 'cache' ? cached(route) : new Direct(route))
   }
   const names = new Set(config.server.names.map(each => each.toLowerCase()))
   if (!own || mode === 'Local') return { backends: { own: new Local(parts.content), names, byHost }, upstreams }
-  const route = ownRoute(config.server.path, own, upstream(keyOfOwn(own), own))
+  const route = ownRoute(config.server.path, own, await upstream(keyOfOwn(own), own))
   return { backends: { own: mode === 'Proxy' ? cached(route) : new Direct(route), names, byHost }, upstreams }
 }
 

@@ -1,7 +1,7 @@
 import { isPassing } from '../backend/upstream-error.ts'
 import { type Reference, referenceText } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
-import { UpstreamError } from '../upstream/upstream.ts'
+import { UpstreamError } from '../upstream/error.ts'
 import { causeOf, stepsOf } from './cause.ts'
 import { nearest } from './near.ts'
 import type { Behind } from './place.ts'
