@@ -2,6 +2,7 @@ import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { ask, folder, metric } from '../src/support.ts'
+import { certificate } from '../support/certificate.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { behind, prefix, serveModes } from './scene.ts'
 
@@ -123,4 +124,21 @@ test('a users file that cannot be read refuses the change as a whole', async t =
   t.equal(last.result, 'faulty')
   const status = await served.status()
   t.strictSame([status['mode'], status['upstreams']], ['Local', {}])
+})
+
+test('a changed CA of the upstream takes effect, and an old and a new one can be valid side by side', async t => {
+  const [old, next] = [certificate(t), certificate(t)]
+  const content = (await startUpstream(t)).content
+  const [first, second] = [await startUpstream(t, { tls: old, content }), await startUpstream(t, { tls: next, content })]
+  for (const tag of ['v1', 'v2', 'v3']) first.addImage(`${prefix.there}/app`, tag)
+  const of = (upstream: typeof first, ca: string) => ({ registry: behind('Proxy', upstream, { scheme: 'HTTPS', ca }) })
+  const served = await serveModes(t, of(first, old.cert))
+  const statusOf = async (tag: string) => (await ask(served.listen, 'GET', `/v2/${prefix.here}/app/manifests/${tag}`)).status
+  t.equal(await statusOf('v1'), 200)
+  await served.change(of(second, old.cert))
+  t.equal(await statusOf('v2'), 502, 'the upstream has a certificate of the new CA already')
+  await served.change(of(second, `${old.cert}${next.cert}`))
+  t.equal(await statusOf('v2'), 200)
+  await served.change(of(first, `${old.cert}${next.cert}`))
+  t.equal(await statusOf('v3'), 200)
 })

@@ -1,20 +1,8 @@
-import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { type Test, test } from 'tap'
+import { test } from 'tap'
+import { certificate } from '../../support/certificate.ts'
 import { startUpstream } from '../../support/upstream.ts'
 import { startProxy } from '../../support/upstream-proxy.ts'
 import { blobIn, clientOf, errorOf, limits, never, read } from './ask.ts'
-
-/** A certificate for 127.0.0.1 that signed itself. */
-function certificate(t: Test, days = '2'): { key: string; cert: string } {
-  const directory = t.testdir({})
-  const [key, cert] = [join(directory, 'tls.key'), join(directory, 'tls.crt')]
-  const names = ['-subj', '/CN=upstream', '-addext', 'subjectAltName=IP:127.0.0.1,DNS:registry.example']
-  const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key]
-  execFileSync('openssl', ['req', '-x509', ...newKey, ...names, '-days', days, '-out', cert], { stdio: 'pipe' })
-  return { key: readFileSync(key, 'utf8'), cert: readFileSync(cert, 'utf8') }
-}
 
 test('upstream TLS: a certificate of the CA in the settings is trusted', async t => {
   const tls = certificate(t)
