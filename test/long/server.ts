@@ -38,7 +38,10 @@ export interface ServerOptions {
   env?: Readonly<Record<string, string>>
 }
 
-// What is measured is what `npm start` runs.
+// What is measured is what `npm start` runs, with its environment.
+const startEnvironment = Object.fromEntries(
+  [...pkg.scripts.start.matchAll(/(\w+)=(\S+) (?=.*\bnode )/g)].map(([, name, value]) => [name, value])
+)
 const startFlags = /\bnode ((?:--\S+ )*)src\/main\.ts/.exec(pkg.scripts.start)?.[1]?.trim().split(' ').filter(Boolean) ?? []
 
 const startLimit = 60_000
@@ -59,7 +62,7 @@ export async function startServer(t: Test, options: ServerOptions): Promise<Serv
   await writeFile(file, settings(root, options.server))
   const [command = '', ...args] = [...through, process.execPath, ...node, script, 'serve', '--config', file]
   const child = spawn(command, args, {
-    env: { ...process.env, NODE_OPTIONS: '', UV_THREADPOOL_SIZE: '16', ...env },
+    env: { ...process.env, NODE_OPTIONS: '', ...startEnvironment, ...env },
     stdio: ['ignore', 'pipe', 'pipe']
   })
   const written = gather(child)
