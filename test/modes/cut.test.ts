@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { filesBelow, metric } from '../src/support.ts'
+import { filesBelow, metric, until } from '../src/support.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { pull, pullRaw } from './client.ts'
 import { behind, blobBehind, bytesSent, downloads, serveModes } from './scene.ts'
@@ -52,9 +52,11 @@ for (const mode of ['Proxy', 'Direct'] as const) {
     upstream.faults.wrongByte = undefined
     t.equal((await pull(served.listen, path)).digest, digest)
     t.equal(await metric(served, 'registry_http_responses_cut_total', '{cause="source"}'), 1)
+    await until(() => served.logged('request failed').length > 0)
     t.equal(served.logged('request failed').length, 1)
     if (mode === 'Direct') return
     t.equal(await metric(served, 'registry_fills_total', '{result="wrong"}'), 1)
+    await until(() => served.logged('upstream sent wrong bytes for a blob; nothing was stored').length > 0)
     t.equal(served.logged('upstream sent wrong bytes for a blob; nothing was stored').length, 1)
   })
 

@@ -1,5 +1,5 @@
 import { type Test, test } from 'tap'
-import { ask, basicOf, bytesOf, digestOf, guarded, pushBlob, pushImage, serve, startSession } from '../support.ts'
+import { ask, basicOf, bytesOf, digestOf, guarded, pushBlob, pushImage, serve, startSession, until } from '../support.ts'
 
 const secret = 'tale-of-a-password'
 
@@ -13,10 +13,12 @@ test('log: one line a request, with what issue and operators need', async t => {
   const bytes = bytesOf(5000)
   const digest = digestOf(bytes)
   await ask(served.listen, 'POST', `/v2/a/blobs/uploads/?digest=${digest}`, { body: bytes, headers })
+  await until(() => served.logged('request').length === 1)
   const from = served.lines.length
   await ask(served.listen, 'GET', `/v2/a/blobs/${digest}`, {
     headers: { ...headers, 'user-agent': 'containerd/2.1', 'x-request-id': 'r-1' }
   })
+  await until(() => served.lines.length > from)
   const lines = served.lines.slice(from)
   t.equal(lines.length, 1)
   t.match(lines[0], {
