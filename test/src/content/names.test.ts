@@ -1,7 +1,7 @@
-import fc from 'fast-check'
 import { test } from 'tap'
 import type { Names } from '../../../src/content/names.ts'
 import { imageOf, named, openFor, pushBlob, storeManifest } from '../../support/content.ts'
+import { fc } from '../../support/seeded.ts'
 import { openStorage } from '../../support/storage.ts'
 
 const inByteOrder = (names: Iterable<string>): string[] => [...names].sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))

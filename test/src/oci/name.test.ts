@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { test } from 'tap'
 import { isName, isTag, parseName, parseReference, parseTag, referenceText } from '../../../src/oci/name.ts'
+import { fc } from '../../support/seeded.ts'
 
 const digest = `sha256:${'a'.repeat(64)}`
 

@@ -1,6 +1,6 @@
-import fc from 'fast-check'
 import { test } from 'tap'
 import { contentRange, parseRange, select } from '../../../src/oci/range.ts'
+import { fc } from '../../support/seeded.ts'
 
 /** What of ten bytes a field selects: the part as text, `416`, or `all` where the field is to be ignored. */
 function answer(field: string | undefined, size = 10): string {

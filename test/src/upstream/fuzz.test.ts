@@ -1,5 +1,5 @@
 // Whatever an upstream says, the client neither crashes, nor hangs, nor gives a manifest that is not what was asked for.
-import fc from 'fast-check'
+
 import { test } from 'tap'
 import { algorithmOf, digestOf, isDigest } from '../../../src/oci/digest.ts'
 import { parseChallenges } from '../../../src/upstream/challenge.ts'
@@ -7,6 +7,7 @@ import { nextTarget, parseContentRange, pauseOf } from '../../../src/upstream/fi
 import { checkRealm } from '../../../src/upstream/realm.ts'
 import { parseGrant } from '../../../src/upstream/token-service.ts'
 import { UpstreamError } from '../../../src/upstream/upstream.ts'
+import { fc } from '../../support/seeded.ts'
 import { startUpstream, digestOf as textDigest } from '../../support/upstream.ts'
 import { clientOf, limits, never, read } from './ask.ts'
 
