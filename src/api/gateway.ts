@@ -99,7 +99,7 @@ export class Gateway {
     const url = (request.url ?? '/').replace(absoluteForm, '/')
     const mark = url.indexOf('?')
     const route = parseRoute(mark < 0 ? url : url.slice(0, mark))
-    const query = new URLSearchParams(mark < 0 ? '' : url.slice(mark + 1))
+    const query = mark < 0 ? noQuery : new URLSearchParams(url.slice(mark + 1))
     Object.assign(record, describe(route))
     const { need, answer } = resolve(route, request.method ?? 'GET')
     if (need !== 'open') await this.#admit(request, record, need, query, identify)
@@ -202,6 +202,9 @@ export class Gateway {
     else log.info(line, 'request')
   }
 }
+
+// Nobody writes to a query.
+const noQuery = new URLSearchParams()
 
 // What a client sends that takes us for a proxy; a server has to understand it (RFC 9112 §3.2.2).
 const absoluteForm = /^https?:\/\/[^/?]*\/?/i
