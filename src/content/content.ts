@@ -1,6 +1,7 @@
 import type { Storage } from '../../storage/storage.ts'
 import { Blobs } from './blobs.ts'
 import { Commit } from './commit.ts'
+import { Holds } from './holds.ts'
 import { type Damage, Links } from './links.ts'
 import { Manifests } from './manifests.ts'
 import { Names } from './names.ts'
@@ -20,6 +21,7 @@ export interface Content {
   uploads: Uploads
   sizes: Sizes
   origins: Origins
+  holds: Holds
   commit: Commit
 }
 
@@ -41,6 +43,7 @@ export function openContent(storage: Storage, damaged: Damage): Content {
     uploads: new Uploads(storage, commit, names),
     sizes,
     origins,
+    holds: new Holds(storage),
     commit
   }
 }

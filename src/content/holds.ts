@@ -1,0 +1,79 @@
+import { LRUCache } from 'lru-cache'
+import type { Storage } from '../../storage/storage.ts'
+import type { Digest } from '../oci/digest.ts'
+import * as keys from './keys.ts'
+
+// Collections look at the time on disk, in steps of a grace that is much longer than this.
+const renewedAgainAfter = 60_000
+const remembered = 50_000
+
+/**
+ * The agreement between those who need stored bytes and those who remove them. Bytes are held while they are read, published or linked; a removal does not begin while
+ * they are, and whoever comes after it has begun waits for its end. There is no lock on the store: all others go on.
+ */
+export class Holds {
+  readonly #storage: Storage
+  readonly #held = new Map<Digest, number>()
+  readonly #leaving = new Map<Digest, Promise<unknown>>()
+  readonly #watchers = new Set<(digest: Digest) => void>()
+  readonly #renewed = new LRUCache<Digest, number>({ max: remembered })
+  readonly #now: () => number
+
+  constructor(storage: Storage, now: () => number = Date.now) {
+    this.#storage = storage
+    this.#now = now
+  }
+
+  /** Nobody removes the bytes of `digest` until the function is called that it resolves to. Whether there are any is found out after it. */
+  async hold(digest: Digest): Promise<() => void> {
+    for (let leaving = this.#leaving.get(digest); leaving; leaving = this.#leaving.get(digest)) await leaving
+    this.#held.set(digest, (this.#held.get(digest) ?? 0) + 1)
+    for (const seen of this.#watchers) seen(digest)
+    let open = true
+    return () => {
+      if (!open) return
+      open = false
+      const left = (this.#held.get(digest) ?? 0) - 1
+      if (left > 0) this.#held.set(digest, left)
+      else this.#held.delete(digest)
+    }
+  }
+
+  /** Somebody was told of the bytes and may be about to rely on them: they are as new as if they had just been pushed. */
+  async renew(digest: Digest): Promise<void> {
+    const release = await this.hold(digest)
+    try {
+      const now = this.#now()
+      if (now - (this.#renewed.get(digest) ?? 0) < renewedAgainAfter) return
+      this.#renewed.set(digest, now)
+      // A medium that takes no new time can still be read; the watchers know.
+      await this.#storage.touch([keys.blob(digest)]).catch(() => {})
+    } finally {
+      release()
+    }
+  }
+
+  /** Tells `seen` of everything that is held now and from now on, before anything comes of it; ends with the function that it gives. */
+  watch(seen: (digest: Digest) => void): () => void {
+    for (const digest of this.#held.keys()) seen(digest)
+    this.#watchers.add(seen)
+    return () => void this.#watchers.delete(seen)
+  }
+
+  /**
+   * Runs `task`, which may remove the bytes of `digest` and resolves to whether it did; nobody holds them meanwhile. False without running it if they are held, or
+   * leave already.
+   */
+  async remove(digest: Digest, task: () => Promise<boolean>): Promise<boolean> {
+    if (this.#held.has(digest) || this.#leaving.has(digest)) return false
+    const work = task()
+    const end = work.catch(() => {}).finally(() => this.#leaving.delete(digest))
+    this.#leaving.set(digest, end)
+    try {
+      return await work
+    } finally {
+      await end
+      this.#renewed.delete(digest)
+    }
+  }
+}
