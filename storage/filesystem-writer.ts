@@ -2,11 +2,13 @@ import type { FileHandle } from 'node:fs/promises'
 import { rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Directories } from './directories.ts'
+import { Paced, type Pacing } from './pacing.ts'
 import type { Key, Writer } from './storage.ts'
 
 /** How a writer finds its way in the directory that it belongs to. */
 export interface Place {
   directories: Directories
+  pacing: Pacing
   path(key: Key): string
 }
 
@@ -15,6 +17,7 @@ export class FilesystemWriter implements Writer {
   readonly key: Key
   readonly #place: Place
   readonly #handle: FileHandle
+  readonly #paced: Paced
   #offset: number
 
   constructor(place: Place, key: Key, handle: FileHandle, offset: number) {
@@ -22,6 +25,7 @@ export class FilesystemWriter implements Writer {
     this.key = key
     this.#handle = handle
     this.#offset = offset
+    this.#paced = new Paced(place.pacing, offset, () => this.#datasync())
   }
 
   get offset(): number {
@@ -34,6 +38,7 @@ export class FilesystemWriter implements Writer {
       const { bytesWritten } = await this.#handle.writev(rest, this.#offset)
       this.#offset += bytesWritten
       rest = after(rest, bytesWritten)
+      await this.#paced.wrote(bytesWritten)
     }
   }
 
@@ -50,10 +55,11 @@ export class FilesystemWriter implements Writer {
     const { directories } = this.#place
     const target = this.#place.path(to)
     try {
+      await this.#paced.settled()
       // The last write may be long ago, and the age of an object counts from here. A file of another owner can be written, but not be dated.
       const now = new Date()
       await this.#handle.utimes(now, now).catch(() => {})
-      await directories.limited(() => this.#handle.datasync())
+      await this.#datasync()
     } finally {
       await this.#handle.close()
     }
@@ -61,15 +67,23 @@ export class FilesystemWriter implements Writer {
   }
 
   async discard(): Promise<void> {
-    await this.close()
+    await this.close().catch(() => {})
     await unlink(this.#place.path(this.key)).catch(ignoreAbsent)
   }
 
   async close(): Promise<void> {
-    // Closed twice is closed.
-    await this.#handle.close().catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EBADF') throw error
-    })
+    try {
+      await this.#paced.settled()
+    } finally {
+      // Closed twice is closed.
+      await this.#handle.close().catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EBADF') throw error
+      })
+    }
+  }
+
+  #datasync(): Promise<void> {
+    return this.#place.directories.limited(() => this.#handle.datasync())
   }
 }
 

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path'
 import { Directories, makeDirectories, syncDirectory } from './directories.ts'
 import { FilesystemWriter, ignoreAbsent } from './filesystem-writer.ts'
 import { lockDirectory } from './lock.ts'
+import { Pacing } from './pacing.ts'
 import type { Entry, Key, ObjectStat, OpenObject, Storage, Usage, Writer } from './storage.ts'
 
 /** What is only ours, beside the tree that other registries know. */
@@ -14,6 +15,7 @@ export const ownPrefix = '.registry'
 export class FilesystemStorage implements Storage {
   readonly root: string
   readonly #directories: Directories
+  readonly #pacing = new Pacing()
   readonly #unlock: () => void
 
   private constructor(root: string, unlock: () => void) {
@@ -123,7 +125,8 @@ export class FilesystemStorage implements Storage {
   }
 
   #writer(key: Key, handle: FileHandle, offset: number): Writer {
-    return new FilesystemWriter({ directories: this.#directories, path: each => this.path(each) }, key, handle, offset)
+    const place = { directories: this.#directories, pacing: this.#pacing, path: (each: Key) => this.path(each) }
+    return new FilesystemWriter(place, key, handle, offset)
   }
 
   async *walk(prefix: Key, after = ''): AsyncIterable<Entry> {

@@ -54,7 +54,7 @@ export class Upload implements UploadSession {
         await this.#receive(writer, body, expect.length, signal)
         await writer.close()
       } catch (error) {
-        if (error instanceof BodyBrokenError) await writer.close()
+        if (error instanceof BodyBrokenError) await this.#keep(writer)
         else if (error instanceof OciError) await this.#rollBack(writer, before)
         else await this.#discard(writer)
         throw error
@@ -87,10 +87,20 @@ export class Upload implements UploadSession {
     }
   }
 
+  // A file that the disk did not take whole is not gone on with.
+  async #keep(writer: Writer): Promise<void> {
+    try {
+      await writer.close()
+    } catch (error) {
+      await this.#discard(writer)
+      throw error
+    }
+  }
+
   // The client broke its own word: the session stands where it stood.
   async #rollBack(writer: Writer, before: { offset: number; digester: Digester | undefined }): Promise<void> {
     await writer.truncate(before.offset)
-    await writer.close()
+    await this.#keep(writer)
     this.#offset = before.offset
     this.#digester = before.digester
   }

@@ -2,6 +2,7 @@ import { test } from 'tap'
 import * as keys from '../../../src/content/keys.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { parseSessionId, type SessionId } from '../../../src/oci/sink.ts'
+import type { Storage, Writer } from '../../../storage/storage.ts'
 import { blobText, bodyOf, brokenAfter, named, openFor, patient, pushBlob } from '../../support/content.ts'
 import { keysBelow, openStorage, textOf, watchStorage } from '../../support/storage.ts'
 
@@ -40,6 +41,37 @@ test('uploads: a session that is over is unknown, whichever way it ended', async
     await t.rejects(content.uploads.resume(name, session.id), { code: 'BLOB_UPLOAD_UNKNOWN' })
   }
   t.equal(content.uploads.open, 0)
+})
+
+test('uploads: a session whose file the disk did not take whole is over, though its client broke off as well', async t => {
+  const below = await openStorage(t)
+  const failing = (writer: Writer): Writer => ({
+    key: writer.key,
+    get offset() {
+      return writer.offset
+    },
+    write: chunks => writer.write(chunks),
+    truncate: offset => writer.truncate(offset),
+    read: (into, position) => writer.read(into, position),
+    publish: to => writer.publish(to),
+    discard: () => writer.discard(),
+    close: async () => {
+      await writer.close()
+      throw Object.assign(new Error('the disk is gone'), { code: 'EIO' })
+    }
+  })
+  const storage = new Proxy<Storage>(below, {
+    get: (target, key) => {
+      if (key === 'create') return async (at: string) => (at.endsWith('/data') ? failing(await target.create(at)) : target.create(at))
+      const value: unknown = Reflect.get(target, key)
+      return typeof value === 'function' ? value.bind(target) : value
+    }
+  })
+  const { content } = await openFor(t, storage)
+  const session = await content.uploads.start(name)
+  await t.rejects(session.append(brokenAfter('arrived'), {}, patient), { code: 'EIO' })
+  await t.rejects(content.uploads.resume(name, session.id), { code: 'BLOB_UPLOAD_UNKNOWN' })
+  t.strictSame(await keysBelow(storage, tree), [])
 })
 
 test('uploads: a session belongs to its repository', async t => {
