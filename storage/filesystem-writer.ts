@@ -3,14 +3,20 @@ import { rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Directories } from './directories.ts'
 import { Paced, type Pacing } from './pacing.ts'
+import type { Share } from './rate.ts'
 import type { Key, Writer } from './storage.ts'
 
 /** How a writer finds its way in the directory that it belongs to. */
 export interface Place {
   directories: Directories
   pacing: Pacing
+  /** Where this file has to wait for its turn. */
+  share?: Share | undefined
   path(key: Key): string
 }
+
+// Marks and other small objects: they weigh nothing, and requests wait for them.
+const small = 4096
 
 /** A file that grows. */
 export class FilesystemWriter implements Writer {
@@ -32,14 +38,22 @@ export class FilesystemWriter implements Writer {
     return this.#offset
   }
 
-  async write(chunks: readonly Uint8Array[]): Promise<void> {
+  async write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
     let rest = chunks.filter(chunk => chunk.length > 0)
+    if (this.#place.share) await this.#turn(this.#place.share, rest, signal)
     while (rest.length > 0) {
       const { bytesWritten } = await this.#handle.writev(rest, this.#offset)
       this.#offset += bytesWritten
       rest = after(rest, bytesWritten)
       await this.#paced.wrote(bytesWritten)
     }
+  }
+
+  async #turn(share: Share, chunks: readonly Uint8Array[], signal: AbortSignal | undefined): Promise<void> {
+    const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+    if (this.#offset + bytes <= small) return share.spend(bytes)
+    // Whoever leaves keeps nobody waiting, and what he sent is kept.
+    await share.take(bytes, signal).catch(() => share.spend(bytes))
   }
 
   async truncate(offset: number): Promise<void> {

@@ -6,20 +6,29 @@ import { Directories, makeDirectories, syncDirectory } from './directories.ts'
 import { FilesystemWriter, ignoreAbsent } from './filesystem-writer.ts'
 import { lockDirectory } from './lock.ts'
 import { Pacing } from './pacing.ts'
+import type { Rate } from './rate.ts'
 import type { Entry, Key, ObjectStat, OpenObject, Storage, Usage, Writer } from './storage.ts'
 
 /** What is only ours, beside the tree that other registries know. */
 export const ownPrefix = '.registry'
+
+/** What a directory may be asked to do. */
+export interface FilesystemOptions {
+  /** For the bytes of objects that are created; what is `put` is exempt. */
+  writing?: Rate | undefined
+}
 
 /** Objects as files below one directory, which belongs to this process as long as it is open. */
 export class FilesystemStorage implements Storage {
   readonly root: string
   readonly #directories: Directories
   readonly #pacing = new Pacing()
+  readonly #writing: Rate | undefined
   readonly #unlock: () => void
 
-  private constructor(root: string, unlock: () => void) {
+  private constructor(root: string, { writing }: FilesystemOptions, unlock: () => void) {
     this.root = root
+    this.#writing = writing
     this.#directories = new Directories(root)
     this.#unlock = unlock
   }
@@ -28,14 +37,14 @@ export class FilesystemStorage implements Storage {
    * Takes `root` into possession, creating it if need be. Rejects with a LockedError if another process owns it, and with the system call's error if it cannot
    * be written; a filesystem that is mounted read-only is opened all the same, since what is there can still be served.
    */
-  static async open(root: string): Promise<FilesystemStorage> {
+  static async open(root: string, options: FilesystemOptions = {}): Promise<FilesystemStorage> {
     const own = join(root, ownPrefix)
     try {
       const first = await makeDirectories(own)
       if (first !== undefined) await syncNames(own, first)
       await access(own, constants.W_OK)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EROFS') return new FilesystemStorage(root, () => {})
+      if ((error as NodeJS.ErrnoException).code === 'EROFS') return new FilesystemStorage(root, options, () => {})
       throw error
     }
     const unlock = lockDirectory(own)
@@ -46,7 +55,7 @@ export class FilesystemStorage implements Storage {
       unlock()
       throw error
     }
-    return new FilesystemStorage(root, unlock)
+    return new FilesystemStorage(root, options, unlock)
   }
 
   async close(): Promise<void> {
@@ -88,7 +97,7 @@ export class FilesystemStorage implements Storage {
   }
 
   async put(key: Key, bytes: Uint8Array): Promise<void> {
-    const writer = await this.create(`${ownPrefix}/tmp/${randomUUID()}`)
+    const writer = await this.#create(`${ownPrefix}/tmp/${randomUUID()}`)
     try {
       await writer.write([bytes])
       await writer.publish(key)
@@ -102,7 +111,11 @@ export class FilesystemStorage implements Storage {
     await this.#directories.ensure(this.path(prefix))
   }
 
-  async create(key: Key): Promise<Writer> {
+  create(key: Key): Promise<Writer> {
+    return this.#create(key, this.#writing)
+  }
+
+  async #create(key: Key, writing?: Rate): Promise<Writer> {
     const path = this.path(key)
     const flags = constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC
     const handle = await open(path, flags, 0o644).catch(async (error: NodeJS.ErrnoException) => {
@@ -110,22 +123,22 @@ export class FilesystemStorage implements Storage {
       await makeDirectories(dirname(path))
       return open(path, flags, 0o644)
     })
-    return this.#writer(key, handle, 0)
+    return this.#writer(key, handle, 0, writing)
   }
 
   async resume(key: Key): Promise<Writer | undefined> {
     const handle = await open(this.path(key), 'r+').catch(ignoreAbsent)
     if (!handle) return undefined
     try {
-      return this.#writer(key, handle, (await handle.stat()).size)
+      return this.#writer(key, handle, (await handle.stat()).size, this.#writing)
     } catch (error) {
       await handle.close()
       throw error
     }
   }
 
-  #writer(key: Key, handle: FileHandle, offset: number): Writer {
-    const place = { directories: this.#directories, pacing: this.#pacing, path: (each: Key) => this.path(each) }
+  #writer(key: Key, handle: FileHandle, offset: number, writing: Rate | undefined): Writer {
+    const place = { directories: this.#directories, pacing: this.#pacing, share: writing?.share(), path: (each: Key) => this.path(each) }
     return new FilesystemWriter(place, key, handle, offset)
   }
 

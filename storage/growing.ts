@@ -41,8 +41,8 @@ export class Growing {
   }
 
   /** Appends the chunks; readers see them when they are released. */
-  write(chunks: readonly Uint8Array[]): Promise<void> {
-    return this.#writer.write(chunks)
+  write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
+    return this.#writer.write(chunks, signal)
   }
 
   /** Lets readers have the bytes before `offset`. */

@@ -39,15 +39,15 @@ export interface Usage {
 }
 
 /**
- * An object that is being written, in order. Nothing of it is durable before `publish` resolves. A failed write or fsync leaves it fit only for `discard`:
+ * An object that is being written, in order. Nothing of it is durable before `publish` resolves. A failed write or fsync, of which a later call may tell, leaves it fit only for `discard`:
  * after a failed fsync the kernel may have dropped the pages, so trying again would report success for bytes that are lost.
  */
 export interface Writer {
   readonly key: Key
   /** Bytes written so far. */
   readonly offset: number
-  /** Appends the chunks, gathered into as few calls as possible. */
-  write(chunks: readonly Uint8Array[]): Promise<void>
+  /** Appends the chunks, gathered into as few calls as possible. `signal` ends waiting where writing is limited; what was given is written all the same. */
+  write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void>
   /** Cuts the object back to `offset` bytes. */
   truncate(offset: number): Promise<void>
   /** Reads what was written, from the start. */
@@ -56,7 +56,7 @@ export interface Writer {
   publish(to: Key): Promise<void>
   /** Ends the writer and removes what it wrote. */
   discard(): Promise<void>
-  /** Ends the writer and leaves what it wrote, for `resume`. */
+  /** Ends the writer and leaves what it wrote, for `resume`; after a rejection that may not be relied on, and only `discard` is left. */
   close(): Promise<void>
 }
 

@@ -137,7 +137,7 @@ export class Fill {
 
   async #fill(growing: Growing, source: FillSource): Promise<FillResult> {
     const digester = createDigester(algorithmOf(this.digest))
-    const pump = new Pump(growing, source.size)
+    const pump = new Pump(growing, source.size, this.#stop.signal)
     try {
       for await (const chunk of readable(source.chunks)) {
         this.#stop.signal.throwIfAborted()
@@ -196,14 +196,16 @@ async function* readable(chunks: AsyncIterable<Uint8Array>): AsyncIterable<Uint8
 class Pump {
   readonly #growing: Growing
   readonly #size: number | undefined
+  readonly #signal: AbortSignal
   #chunks: Uint8Array[] = []
   #bytes = 0
   #writing: Promise<void> | undefined
   #failure: unknown
 
-  constructor(growing: Growing, size: number | undefined) {
+  constructor(growing: Growing, size: number | undefined, signal: AbortSignal) {
     this.#growing = growing
     this.#size = size
+    this.#signal = signal
   }
 
   async push(chunk: Uint8Array): Promise<void> {
@@ -225,7 +227,7 @@ class Pump {
         const chunks = this.#chunks
         this.#chunks = []
         this.#bytes = 0
-        await this.#growing.write(chunks)
+        await this.#growing.write(chunks, this.#signal)
         const { offset } = this.#growing
         this.#growing.release(this.#size === undefined ? offset - heldBack : Math.min(offset, this.#size - heldBack))
       }

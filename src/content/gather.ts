@@ -27,7 +27,7 @@ export function createGatherer(): Gatherer {
     let bytes = 0
     const flush = async () => {
       await writing
-      writing = writer.write(chunks)
+      writing = writer.write(chunks, signal)
       // Observed later; a rejection must not count as unhandled meanwhile.
       writing.catch(() => {})
       chunks = []

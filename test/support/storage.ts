@@ -17,9 +17,9 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
     get offset() {
       return writer.offset
     },
-    write: async chunks => {
+    write: async (chunks, signal) => {
       await watch('write', writer.key)
-      return writer.write(chunks)
+      return writer.write(chunks, signal)
     },
     truncate: offset => writer.truncate(offset),
     read: (into, position) => writer.read(into, position),
