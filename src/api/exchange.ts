@@ -3,7 +3,6 @@ import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Sink } from '../oci/sink.ts'
 import type { Outcome, Page, PageRequest } from '../oci/source.ts'
-import type { Progress } from './progress.ts'
 import type { SendPlace } from './send.ts'
 
 /** What is remembered of a request for its log line and for the metrics. */
@@ -47,7 +46,7 @@ export interface Exchange {
   /** Aborted when the client is gone. */
   signal: AbortSignal
   record: RequestRecord
-  place: SendPlace & { progress: Progress }
+  place: SendPlace
   limits: { manifestBytes: number }
   /** Bytes that the medium has room for. */
   free(): Promise<number>

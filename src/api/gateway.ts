@@ -1,5 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Rate } from '../../storage/rate.ts'
 import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -11,7 +12,7 @@ import type { Progress } from './progress.ts'
 import { awaitingContinue, hasBody, SlowClientError } from './receive.ts'
 import { clientSignal, describe, type Need, resolve } from './registry.ts'
 import { type Endpoint, parseRoute, type Route } from './routes.ts'
-import { CutShortError } from './send.ts'
+import { CutShortError, type SendPlace } from './send.ts'
 
 /** Who asks, and a check of what that one may do; it throws UNAUTHORIZED, DENIED or TOOMANYREQUESTS. */
 export interface Caller {
@@ -31,6 +32,8 @@ export interface GatewayOptions {
   free(): Promise<number>
   sessions: Exchange['sessions']
   progress: Progress
+  /** Where blobs that are sent are limited. */
+  egress?: Rate | undefined
   log: Logger
   metrics: Metrics
 }
@@ -41,12 +44,14 @@ const sendBuffers = 16 * 1024 * 1024
 /** Answers the registry port: one way in and one way out for every request. */
 export class Gateway {
   readonly #options: GatewayOptions
-  readonly #buffers = new Buffers(sendBuffers)
+  readonly #place: SendPlace
   #uploading = 0
   #requests = 0
 
   constructor(options: GatewayOptions) {
     this.#options = options
+    const { progress, egress } = options
+    this.#place = { buffers: new Buffers(sendBuffers), progress, egress }
   }
 
   /** Takes every path and method of `app`; Fastify's own parsing of bodies is out of the way. */
@@ -92,7 +97,7 @@ export class Gateway {
   }
 
   async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
-    const { backendFor, identify, limits, free, sessions, progress } = this.#options
+    const { backendFor, identify, limits, free, sessions } = this.#options
     if (request.headers.host === undefined && request.httpVersion === '1.1') {
       throw new OciError('UNSUPPORTED', { status: 400, detail: { reason: 'a request of HTTP/1.1 has to name its host (RFC 9112 §3.2)' } })
     }
@@ -118,7 +123,7 @@ export class Gateway {
       free,
       sessions,
       signal: clientSignal(request, response),
-      place: { buffers: this.#buffers, progress },
+      place: this.#place,
       audit: event => this.#audit(event, record, id)
     }
     await this.#bounded(request, route.endpoint, async () => answer(exchange, route as Route))

@@ -8,6 +8,9 @@ export interface MinimumRate {
 export interface Watched {
   /** So many bytes more have moved. */
   moved(bytes: number): void
+  /** From here to `go` it does not wait for the client but for us, and that time does not count. */
+  hold(): void
+  go(): void
   /** It is over. */
   end(): void
 }
@@ -15,6 +18,7 @@ export interface Watched {
 interface Transfer {
   moved: number
   since: number
+  held: number | undefined
   per: number
   stalled: () => void
 }
@@ -47,11 +51,19 @@ export class Progress {
   }
 
   #watch(per: number, stalled: () => void): Watched {
-    const transfer: Transfer = { moved: 0, since: this.#now(), per, stalled }
+    const transfer: Transfer = { moved: 0, since: this.#now(), held: undefined, per, stalled }
     this.#transfers.add(transfer)
     return {
       moved: bytes => {
         transfer.moved += bytes
+      },
+      hold: () => {
+        transfer.held ??= this.#now()
+      },
+      go: () => {
+        if (transfer.held === undefined) return
+        transfer.since += this.#now() - transfer.held
+        transfer.held = undefined
       },
       end: () => void this.#transfers.delete(transfer)
     }
@@ -61,7 +73,7 @@ export class Progress {
   check(): void {
     const now = this.#now()
     for (const transfer of this.#transfers) {
-      if (now - transfer.since < transfer.per) continue
+      if (transfer.held !== undefined || now - transfer.since < transfer.per) continue
       if (transfer.moved < this.#rate.bytes) {
         this.#transfers.delete(transfer)
         transfer.stalled()

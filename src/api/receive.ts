@@ -30,7 +30,10 @@ export async function* receiveBody(
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
       watched.moved(chunk.length)
       moved(chunk.length)
+      // A disk that is slow, or a limit of ours, is not the client's fault.
+      watched.hold()
       yield chunk
+      watched.go()
     }
   } finally {
     watched.end()

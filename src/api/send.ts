@@ -1,13 +1,16 @@
 import type { ServerResponse } from 'node:http'
+import type { Rate, Share } from '../../storage/rate.ts'
 import type { Part } from '../oci/range.ts'
 import type { Body } from '../oci/source.ts'
 import type { Buffers } from './buffers.ts'
-import type { Progress } from './progress.ts'
+import type { Progress, Watched } from './progress.ts'
 
 /** What all bodies that are sent share. */
 export interface SendPlace {
   buffers: Buffers
   progress: Progress
+  /** Where all of them together are limited. */
+  egress?: Rate | undefined
 }
 
 /** Why a response ended before its body was complete. */
@@ -54,7 +57,9 @@ export async function sendBody(place: SendPlace, response: ServerResponse, body:
 class Transfer {
   readonly #buffers: Buffers
   readonly #response: ServerResponse
-  readonly #watched: { moved(bytes: number): void; end(): void }
+  readonly #watched: Watched
+  readonly #share: Share | undefined
+  readonly #left: AbortController | undefined
   readonly #onClose: () => void
   #interrupt: (error: Error) => void = () => {}
   #gone: boolean
@@ -62,7 +67,7 @@ class Transfer {
   #sent = 0
   #size = first
 
-  constructor({ buffers, progress }: SendPlace, response: ServerResponse) {
+  constructor({ buffers, progress, egress }: SendPlace, response: ServerResponse) {
     this.#buffers = buffers
     this.#response = response
     buffers.enter()
@@ -70,10 +75,16 @@ class Transfer {
       this.#stalled = true
       response.destroy()
     })
+    // Only while something is on its way to the socket is it the client that we wait for.
+    this.#watched.hold()
+    this.#share = egress?.share()
+    this.#left = egress && new AbortController()
     this.#gone = response.destroyed
+    if (this.#gone) this.#left?.abort(new ClosedError())
     // A write to a connection that is gone may never call back.
     this.#onClose = () => {
       this.#gone = true
+      this.#left?.abort(new ClosedError())
       this.#interrupt(new ClosedError())
     }
     response.once('close', this.#onClose)
@@ -85,14 +96,16 @@ class Transfer {
 
   async run(body: Body, part: Part): Promise<void> {
     let writing: Promise<void> | undefined
+    const most = this.#share?.piece ?? largest
     for (let done = 0; done < part.length; ) {
-      const buffer = this.#buffers.take(this.#size)
+      const buffer = this.#buffers.take(Math.min(this.#size, most))
       let read: number
       try {
-        read = await body.readInto(buffer.subarray(0, Math.min(buffer.length, part.length - done)), part.offset + done)
+        read = await body.readInto(buffer.subarray(0, Math.min(buffer.length, most, part.length - done)), part.offset + done)
         if (read === 0 && part.length !== Number.POSITIVE_INFINITY)
           throw new Error(`the source ended after ${done} of ${part.length} bytes`)
         await writing
+        if (this.#share) await this.#share.take(read, this.#left?.signal)
       } catch (error) {
         this.#buffers.give(buffer)
         throw error
@@ -110,6 +123,7 @@ class Transfer {
 
   async #write(buffer: Buffer, length: number): Promise<void> {
     const began = performance.now()
+    this.#watched.go()
     try {
       await this.#flush(buffer.subarray(0, length))
     } catch (error) {
@@ -119,6 +133,7 @@ class Transfer {
     this.#buffers.give(buffer)
     this.#sent += length
     this.#watched.moved(length)
+    this.#watched.hold()
     const took = performance.now() - began
     if (took < fast && length === buffer.length) this.#size = Math.min(this.#size * 4, largest)
     else if (took > slow) this.#size = Math.max(this.#size / 4, first)

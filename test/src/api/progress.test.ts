@@ -57,6 +57,37 @@ test('progress: what is sent has longer periods, since the kernel tells of it la
   t.equal(stalled, 1)
 })
 
+test('progress: the time in which it waits for us does not count, and the time before and after does', async t => {
+  const { progress, after } = setUp(t)
+  let stalled = 0
+  const watched = progress.receiving(() => stalled++)
+  after(600)
+  watched.hold()
+  after(100_000)
+  watched.go()
+  after(399)
+  t.equal(stalled, 0)
+  after(1)
+  t.equal(stalled, 1)
+})
+
+test('progress: a body that is held twice is held until it goes, and one that goes twice was not held', async t => {
+  const { progress, after } = setUp(t)
+  let stalled = 0
+  const watched = progress.receiving(() => stalled++)
+  watched.go()
+  watched.hold()
+  after(5000)
+  watched.hold()
+  after(5000)
+  watched.go()
+  watched.go()
+  after(999)
+  t.equal(stalled, 0)
+  after(1)
+  t.equal(stalled, 1)
+})
+
 test('progress: a body that has ended is not looked at', async t => {
   const { progress, after } = setUp(t)
   let stalled = 0

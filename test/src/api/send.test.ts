@@ -4,6 +4,7 @@ import { type Test, test } from 'tap'
 import { Buffers } from '../../../src/api/buffers.ts'
 import { Progress } from '../../../src/api/progress.ts'
 import { CutShortError, sendBody } from '../../../src/api/send.ts'
+import { Rate } from '../../../storage/rate.ts'
 
 const MIB = 1024 * 1024
 
@@ -135,6 +136,63 @@ test('send: a transfer that stalls is closed and told apart from a client that l
   const sending = sendBody(place, response as unknown as ServerResponse, body, { offset: 0, length: MIB })
   t.match(await cutOf(sending), { reason: 'stalled' })
   t.equal(body.closed, 1)
+})
+
+/** A transfer under a limit whose time stands still: it may send its first piece, and waits for ever before the next. */
+function setUpLimited(t: Test, progress: Progress) {
+  t.teardown(() => progress.close())
+  const egress = new Rate(MIB, { now: () => 0, after: () => {} })
+  const response = new FakeResponse(takes)
+  const body = bodyOf(zeros)
+  const sending = sendBody({ buffers: new Buffers(4 * MIB), progress, egress }, response as unknown as ServerResponse, body, {
+    offset: 0,
+    length: 10 * MIB
+  })
+  sending.catch(() => {})
+  return { egress, response, body, sending }
+}
+
+async function untilWaiting(egress: Rate): Promise<void> {
+  while (egress.waiting === 0) await new Promise(resolve => setImmediate(resolve))
+}
+
+test('send: a client that leaves while its transfer is held back by our limit ends it', async t => {
+  const { egress, response, body, sending } = setUpLimited(t, new Progress({ bytes: 1, per: 3_600_000 }))
+  await untilWaiting(egress)
+  response.destroy()
+  t.match(await cutOf(sending), { reason: 'client' })
+  t.equal(egress.waiting, 0)
+  t.equal(body.closed, 1)
+})
+
+test('send: a client that is held back by our limit is not taken for a slow one', async t => {
+  let now = 0
+  const progress = new Progress({ bytes: 1000, per: 1000 }, () => now)
+  const { egress, response, sending } = setUpLimited(t, progress)
+  await untilWaiting(egress)
+  for (let period = 0; period < 10; period++) {
+    now += 4000
+    progress.check()
+  }
+  t.notOk(response.destroyed)
+  t.equal(progress.running, 1)
+  response.destroy()
+  await cutOf(sending)
+})
+
+test('send: a client whose source is slow is not taken for a slow one', async t => {
+  let now = 0
+  const progress = new Progress({ bytes: 1000, per: 1000 }, () => now)
+  t.teardown(() => progress.close())
+  const body = bodyOf(async into => {
+    // What was sent before is taken by now.
+    await new Promise(resolve => setTimeout(resolve, 5))
+    now += 100_000
+    progress.check()
+    return zeros(into.subarray(0, 10))
+  })
+  const place = { buffers: new Buffers(4 * MIB), progress }
+  t.equal(await sendBody(place, new FakeResponse(takes) as unknown as ServerResponse, body, { offset: 0, length: 100 }), 100)
 })
 
 test('send: at most one write and one read are under way', async t => {
