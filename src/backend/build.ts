@@ -1,4 +1,5 @@
 import type { Config, UpstreamConfig } from '../../config/schema.ts'
+import type { Rate } from '../../storage/rate.ts'
 import type { Content } from '../content/content.ts'
 import type { Fills } from '../content/fills.ts'
 import type { Upstream, UpstreamEvent } from '../upstream/upstream.ts'
@@ -15,6 +16,8 @@ export interface BackendParts {
   content: Content
   fills: Fills
   observe: (event: UpstreamEvent) => void
+  /** Where what comes from upstreams is limited. */
+  ingress?: Rate | undefined
 }
 
 /** The backends of a configuration, and the upstreams that they ask. Nothing is dialled here: a registry starts with its upstream down. */
@@ -35,7 +38,7 @@ export async function buildBackends(
         ...(route.ca === undefined ? {} : { ca: route.ca }),
         ...(config.upstream.proxy ? { proxy: config.upstream.proxy } : {})
       },
-      { observe: parts.observe }
+      { observe: parts.observe, ingress: parts.ingress }
     )
     upstreams.set(key, made)
     return made

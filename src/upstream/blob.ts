@@ -1,3 +1,4 @@
+import type { Share } from '../../storage/rate.ts'
 import type { RangeRequest } from '../oci/range.ts'
 import { type Attempts, mayPass } from './attempts.ts'
 import { abandon } from './bytes.ts'
@@ -13,6 +14,16 @@ const mostStuck = 5
 const sparedResumes = 16
 const bytesPerResume = 1024 * 1024
 
+/** What a stream needs from its upstream. */
+interface Given {
+  attempts: Attempts
+  observe: (event: UpstreamEvent) => void
+  signal: AbortSignal
+  onEnd: () => void
+  /** Where it has to wait for its turn. */
+  share?: Share | undefined
+}
+
 /** Opens a blob (or a range of it) and keeps it coming. */
 export class BlobStream {
   readonly #attempts: Attempts
@@ -21,6 +32,7 @@ export class BlobStream {
   readonly #left = new AbortController()
   readonly #signal: AbortSignal
   readonly #onEnd: () => void
+  readonly #share: Share | undefined
   #segment: Segment
   /** The position of the next byte. */
   #at: number
@@ -34,21 +46,7 @@ export class BlobStream {
 
   private constructor(
     segment: Segment,
-    {
-      attempts,
-      ask,
-      observe,
-      signal,
-      left,
-      onEnd
-    }: {
-      attempts: Attempts
-      ask: Ask
-      observe: (event: UpstreamEvent) => void
-      signal: AbortSignal
-      left: AbortController
-      onEnd: () => void
-    }
+    { attempts, ask, observe, signal, left, onEnd, share }: Given & { ask: Ask; left: AbortController }
   ) {
     this.#attempts = attempts
     this.#ask = ask
@@ -56,6 +54,7 @@ export class BlobStream {
     this.#left = left
     this.#signal = signal
     this.#onEnd = onEnd
+    this.#share = share
     this.#segment = segment
     this.#at = segment.from
     this.#size = segment.size
@@ -63,11 +62,7 @@ export class BlobStream {
   }
 
   /** Resolves with the head of the answer. `onEnd` is called once, when the body has ended, failed or been given up; not if opening fails. */
-  static async open(
-    ask: Ask,
-    range: RangeRequest | undefined,
-    { signal, ...given }: { attempts: Attempts; observe: (event: UpstreamEvent) => void; signal: AbortSignal; onEnd: () => void }
-  ): Promise<BlobStream> {
+  static async open(ask: Ask, range: RangeRequest | undefined, { signal, ...given }: Given): Promise<BlobStream> {
     const left = new AbortController()
     const either = AbortSignal.any([signal, left.signal])
     const segment = await given.attempts.run({ ...ask, headers: rangeField(range) }, either, answer => openSegment(answer, range))
@@ -140,6 +135,8 @@ export class BlobStream {
         this.#checkLength(position)
         const wanted = chunk.subarray(Math.max(this.#at - begins, 0), this.#until === undefined ? undefined : this.#until - begins)
         this.#received += chunk.length
+        // The body is paused meanwhile, which `bodyTimeout` does not count.
+        if (this.#share) await this.#share.take(chunk.length, this.#signal)
         if (this.#at > position || wanted.length === 0) continue
         this.#at += wanted.length
         this.#stuck = 0

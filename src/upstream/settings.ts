@@ -1,4 +1,5 @@
 import type { LookupFunction } from 'node:net'
+import type { Rate } from '../../storage/rate.ts'
 
 /** What another registry is and how it may be asked. */
 export interface UpstreamSettings {
@@ -40,6 +41,8 @@ export interface UpstreamHooks {
   sleep?: (ms: number, signal: AbortSignal) => Promise<void>
   observe?: (event: UpstreamEvent) => void
   lookup?: LookupFunction
+  /** Where the bytes of blobs are limited, together with those of other upstreams. */
+  ingress?: Rate | undefined
 }
 
 /** What was asked for, as metrics tell it apart. */

@@ -42,12 +42,14 @@ export class Upstream {
   readonly #endpoints: Endpoints
   readonly #attempts: Attempts
   readonly #observe: (event: UpstreamEvent) => void
+  readonly #ingress: UpstreamHooks['ingress']
   readonly #running = new Running()
 
   constructor(settings: UpstreamSettings, hooks: UpstreamHooks = {}) {
     const { now = Date.now, random = Math.random, observe = () => {} } = hooks
     this.#settings = settings
     this.#observe = observe
+    this.#ingress = hooks.ingress
     this.#connections = new Connections(settings, hooks.lookup)
     this.#endpoints = new Endpoints(settings.endpoints, { now, observe })
     const requests = new Requests(settings, { connections: this.#connections, now, observe })
@@ -65,7 +67,7 @@ export class Upstream {
     this.#checkOpen()
     const onEnd = this.#running.begin()
     try {
-      const given = { attempts: this.#attempts, observe: this.#observe, signal, onEnd }
+      const given = { attempts: this.#attempts, observe: this.#observe, signal, onEnd, share: this.#ingress?.share() }
       const blob = await BlobStream.open(blobAsk('GET', name, digest), range, given)
       const { size, offset } = blob
       return { ...(size === undefined ? {} : { size }), offset, chunks: blob.chunks(), cancel: () => blob.cancel() }
