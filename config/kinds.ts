@@ -58,6 +58,16 @@ export const bytes = (annotations: Annotations) =>
     ...annotations
   })
 
+/** How many bytes in a second, at most. */
+export const rate = (description: string) =>
+  Type.Optional(
+    bytes({
+      atLeast: 1024,
+      expects: 'a number of bytes such as 1048576 or 50MiB, at least 1KiB',
+      description: `${description} Manifests are exempt. Default: no limit.`
+    })
+  )
+
 /** Where a port is bound. */
 export const address = (annotations: Annotations) =>
   Type.String({

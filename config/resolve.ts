@@ -23,14 +23,16 @@ export const resolveSettings = (settings: Settings, folder: string): Config => {
       forwarders: server.forwarders,
       drain: valid(parseDuration(server.drain))
     },
-    storage: { filesystem: { root } },
+    storage: { filesystem: { root, ...rateIn('writeLimit', storage.filesystem.writeLimit) } },
     auth: auth ? authIn(auth, folder) : { anonymous: EVERYTHING },
     limits: {
       manifestBytes: valid(parseBytes(limits.manifestBytes)),
       uploadIdle: valid(parseDuration(limits.uploadIdle)),
       minimumRate: { bytes: valid(parseBytes(limits.minimumRate.bytes)), per: valid(parseDuration(limits.minimumRate.per)) },
       connections: limits.connections,
-      uploads: limits.uploads
+      uploads: limits.uploads,
+      ...rateIn('egress', limits.egress),
+      ...rateIn('upstream', limits.upstream)
     },
     cache: {
       tagTTL: valid(parseDuration(cache.tagTTL)),
@@ -82,6 +84,9 @@ const upstreamIn = ({ proxy = {}, ...upstream }: Settings['upstream']): Config['
     ...((http || https) && { proxy: { ...(http && { http }), ...(https && { https }), ...(proxy.none && { none: proxy.none }) } })
   }
 }
+
+const rateIn = <K extends string>(key: K, rate: string | number | undefined): { [each in K]?: number } =>
+  (rate === undefined ? {} : { [key]: valid(parseBytes(rate)) }) as { [each in K]?: number }
 
 const tlsIn = ({ certificate, key, clientCA }: NonNullable<Settings['server']['tls']>, folder: string) => ({
   certificate: resolve(folder, certificate),

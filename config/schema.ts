@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { actions, address, bytes, count, duration, HOUR, MIB, names, oneOf, optionalSection, path, section } from './kinds.ts'
+import { actions, address, bytes, count, duration, HOUR, MIB, names, oneOf, optionalSection, path, rate, section } from './kinds.ts'
 import { cacheSection, registrySection, upstreamSection } from './registry.ts'
 
 /** What a user may be allowed to do; `pull` includes the catalog. */
@@ -62,7 +62,13 @@ export interface Config {
     readonly forwarders: readonly string[]
     readonly drain: number
   }
-  readonly storage: { readonly filesystem: { readonly root: string } }
+  readonly storage: {
+    readonly filesystem: {
+      readonly root: string
+      /** Bytes per second, like `egress` and `upstream` below. Absent: no limit. */
+      readonly writeLimit?: number
+    }
+  }
   readonly auth: {
     /** `roles` has no prototype: a lookup of any user's name is safe. */
     readonly users?: { readonly file: string; readonly roles: Readonly<Record<string, readonly Action[]>> }
@@ -74,6 +80,8 @@ export interface Config {
     readonly minimumRate: { readonly bytes: number; readonly per: number }
     readonly connections: number
     readonly uploads: number
+    readonly egress?: number
+    readonly upstream?: number
   }
   readonly cache: {
     readonly tagTTL: number
@@ -153,7 +161,8 @@ export const settingsSchema = Type.Object(
           default: '/opt/deckhouse/registry',
           expects: 'the path of a directory',
           description: 'The directory that holds docker/registry/v2; owned by one process at a time.'
-        })
+        }),
+        writeLimit: rate('Bytes per second that pushes and downloads into the cache write together, for the sake of others on this disk.')
       })
     }),
     auth: optionalSection(
@@ -208,7 +217,9 @@ export const settingsSchema = Type.Object(
         default: 512,
         maximum: 1_000_000,
         description: 'Upload requests that are open at once; each holds buffers and a file.'
-      })
+      }),
+      egress: rate('Bytes per second of blobs to all clients together, in equal shares.'),
+      upstream: rate('Bytes per second of blobs from all upstreams together, in equal shares.')
     }),
     cache: cacheSection,
     upstream: upstreamSection,

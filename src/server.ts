@@ -21,6 +21,7 @@ import { type Controls, registerControl } from './ports/control.ts'
 import { clientAddress, verifiedName } from './ports/forwarded.ts'
 import { createPort, drain } from './ports/listen.ts'
 import type { Tls } from './ports/tls.ts'
+import { createRates } from './rates.ts'
 import { type LastReload, Reload } from './reload.ts'
 import { openRoot } from './root.ts'
 import { sweepUploads } from './sweep.ts'
@@ -68,7 +69,8 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   metrics.build.set({ version: pkg.version, node: process.version }, 1)
   tellConfig(metrics, first)
 
-  const storage = await openRoot(first.storage.filesystem.root, log)
+  const rates = createRates(first, metrics)
+  const storage = await openRoot(first.storage.filesystem.root, log, rates)
   stack.defer(() => storage.close())
   const content = openContent(storage, (key, reason) => {
     metrics.damaged.inc()
@@ -76,7 +78,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   })
   const fills = new Fills(storage, content.commit, event => logFill(event, metrics, log))
   stack.defer(() => fills.close())
-  const parts = { content, fills, observe: observeUpstream(metrics, log) }
+  const parts = { content, fills, observe: observeUpstream(metrics, log), ingress: rates.ingress }
 
   // What a reload replaces; everything else is as it was at the start.
   let config = first
@@ -140,6 +142,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     free: async () => (await storage.usage()).free,
     sessions: new LocalSink(content),
     progress,
+    egress: rates.egress,
     log,
     metrics
   })

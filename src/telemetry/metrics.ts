@@ -54,6 +54,11 @@ export function createMetrics() {
     }),
     reloads: counter('registry_config_reloads_total', 'Changed configurations by what became of them.', ['result']),
     damaged: counter('registry_damaged_objects_total', 'Times that a damaged object was met.', []),
+    limitWait: counter(
+      'registry_limit_wait_seconds_total',
+      'Time that transfers waited, added up, because a limit of bytes per second was reached.',
+      ['limit']
+    ),
     connectionsDropped: counter('registry_connections_dropped_total', 'Connections refused because limits.connections was reached.', []),
     certificateExpiry: gauge('registry_certificate_expiry_timestamp_seconds', 'When the first certificate of a kind ends.', ['kind']),
     reloadFaults: counter('registry_file_reload_faults_total', 'Changed files that could not be used.', ['kind']),

@@ -43,6 +43,17 @@ test('a file changes what it names and leaves the other defaults', async t => {
   t.equal(config.log.level, 'info')
 })
 
+test('limits of bytes per second are absent until they are set, in bytes or with a unit, and not below what a client has to move', async t => {
+  const config = loaded(t, 'storage: { filesystem: { writeLimit: 50MiB } }\nlimits: { egress: 1GB, upstream: 1024 }')
+  t.equal(config.storage.filesystem.writeLimit, 52_428_800)
+  t.match(config.limits, { egress: 1e9, upstream: 1024 })
+  const faults = faultsOf(() => loaded(t, 'storage: { filesystem: { writeLimit: 0 } }\nlimits: { egress: 1023, upstream: fast }'))
+  t.same(
+    faults.map(each => each.path),
+    ['storage.filesystem.writeLimit', 'limits.egress', 'limits.upstream']
+  )
+})
+
 test('the environment names the file when the command line does not', async t => {
   const cwd = folder(t)
   writeFileSync(join(cwd, 'a.yaml'), 'log: { level: debug }')

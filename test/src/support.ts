@@ -20,6 +20,7 @@ export interface Given {
   auth?: Record<string, unknown>
   limits?: Record<string, unknown>
   root?: string
+  writeLimit?: string
 }
 
 /** One line of the log. */
@@ -57,10 +58,11 @@ export function folder(t: Test): string {
 }
 
 /** The configuration of a file with these settings. */
-export function configured(t: Test, { server, root, ...sections }: Given = {}): Config {
+export function configured(t: Test, { server, root, writeLimit, ...sections }: Given = {}): Config {
   const place = folder(t)
   const ports = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', names: ['registry.test:5001'], drain: '1s' }
-  const settings = { server: { ...ports, ...server }, storage: { filesystem: { root: root ?? join(place, 'root') } }, ...sections }
+  const filesystem = { root: root ?? join(place, 'root'), ...(writeLimit === undefined ? {} : { writeLimit }) }
+  const settings = { server: { ...ports, ...server }, storage: { filesystem }, ...sections }
   const file = join(place, 'registry.yaml')
   writeFileSync(file, stringify(settings))
   return loadConfig({ file, env: {} })
