@@ -3,10 +3,10 @@ import { ask, bytesOf, digestOf, metric, openFiles, pushImage, serve, startSessi
 import { Wire } from './wire.ts'
 
 const mib = 1024 * 1024
-const bytes = bytesOf(4 * mib)
+const bytes = bytesOf(8 * mib)
 
 test('write limit: a push that is held back by it is not taken for a slow one, and passes whole', async t => {
-  const served = await serve(t, { writeLimit: '1MiB', limits: { minimumRate: { bytes: '3MiB', per: '1s' } } })
+  const served = await serve(t, { writeLimit: '2MiB', limits: { minimumRate: { bytes: '16MiB', per: '1s' } } })
   const digest = digestOf(bytes)
   const location = await startSession(served, 'a')
   t.equal((await ask(served.listen, 'PUT', `${location}?digest=${digest}`, { body: bytes })).status, 201)
