@@ -27,5 +27,5 @@ COPY package.json ./
 USER 64535:64535
 EXPOSE 5001 5002
 # The young generation is kept small, because what lives long here is not on the heap; see docs/architecture.md.
-ENTRYPOINT ["node", "--max-semi-space-size=1", "--max-old-space-size=256", "dist/src/main.js"]
+ENTRYPOINT ["node", "--max-semi-space-size=1", "--max-old-space-size=256", "--heap-growing-percent=200", "dist/src/main.js"]
 CMD ["serve"]

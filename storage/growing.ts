@@ -81,6 +81,9 @@ export class Growing {
   /** A reader of its own, which waits for bytes that are not there yet. Whoever asks closes it. */
   reader(signal: AbortSignal): { readInto(into: Buffer, position: number): Promise<number>; close(): Promise<void> } {
     this.#readers++
+    // One listener for all that it waits for: a signal in each wait would cost more than the read.
+    const onAbort = () => this.#notify()
+    signal.addEventListener('abort', onAbort, { once: true })
     let open = true
     return {
       readInto: async (into, position) => {
@@ -91,6 +94,7 @@ export class Growing {
       close: async () => {
         if (!open) return
         open = false
+        signal.removeEventListener('abort', onAbort)
         this.#readers--
         if (this.#written && this.#readers === 0) await this.#file.close()
       }
@@ -101,14 +105,7 @@ export class Growing {
   async #until(position: number, signal: AbortSignal): Promise<void> {
     while (this.#released <= position && this.#state === 'growing') {
       signal.throwIfAborted()
-      const aborted = Promise.withResolvers<void>()
-      const abort = () => aborted.resolve()
-      signal.addEventListener('abort', abort, { once: true })
-      try {
-        await Promise.race([this.#wake.promise, aborted.promise])
-      } finally {
-        signal.removeEventListener('abort', abort)
-      }
+      await this.#wake.promise
       signal.throwIfAborted()
     }
     if (this.#released <= position && this.#state instanceof Error) throw this.#state

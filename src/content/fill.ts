@@ -29,6 +29,9 @@ export interface FillPlace {
 const heldBack = 4096
 // Written in one piece at most; what arrives while a write is under way is gathered for the next.
 const gathered = 1024 * 1024
+// Less than this is written only if no more comes for `company` ms.
+const worthwhile = 256 * 1024
+const company = 5
 
 /**
  * One download of a blob for all who want it. It belongs to the process and not to a request: a client that leaves does not stop it. A range that ends before the last
@@ -192,13 +195,15 @@ async function* readable(chunks: AsyncIterable<Uint8Array>): AsyncIterable<Uint8
   }
 }
 
-// One write under way, the next being gathered; each is released to the readers when it is on the file.
+// One write under way, the next being gathered; each is released to the readers when it is on the file. Each write wakes all of them, so small ones wait for company.
 class Pump {
   readonly #growing: Growing
   readonly #size: number | undefined
   readonly #signal: AbortSignal
   #chunks: Uint8Array[] = []
   #bytes = 0
+  #least = worthwhile
+  #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
   #failure: unknown
 
@@ -212,25 +217,39 @@ class Pump {
     if (this.#failure !== undefined) throw this.#failure
     this.#chunks.push(chunk)
     this.#bytes += chunk.length
-    this.#writing ??= this.#write()
+    if (this.#bytes >= worthwhile) this.#begin()
+    else this.#soon()
     if (this.#bytes >= gathered) await this.#writing
   }
 
   async drain(): Promise<void> {
+    this.#least = 1
+    this.#begin()
     while (this.#writing) await this.#writing
     if (this.#failure !== undefined) throw this.#failure
   }
 
+  #soon(): void {
+    this.#timer ??= setTimeout(() => this.#begin(), company)
+  }
+
+  #begin(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    if (this.#bytes > 0 && this.#failure === undefined) this.#writing ??= this.#write()
+  }
+
   async #write(): Promise<void> {
     try {
-      while (this.#chunks.length > 0) {
+      do {
         const chunks = this.#chunks
         this.#chunks = []
         this.#bytes = 0
         await this.#growing.write(chunks, this.#signal)
         const { offset } = this.#growing
         this.#growing.release(this.#size === undefined ? offset - heldBack : Math.min(offset, this.#size - heldBack))
-      }
+      } while (this.#bytes >= this.#least)
+      if (this.#bytes > 0) this.#soon()
     } catch (error) {
       this.#failure = error
     } finally {

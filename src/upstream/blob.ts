@@ -129,7 +129,7 @@ export class BlobStream {
     let result: 'complete' | 'broken' | 'cancelled' = 'cancelled'
     let position = this.#segment.begins
     try {
-      for await (const chunk of body as AsyncIterable<Buffer>) {
+      for await (const chunk of body) {
         const begins = position
         position += chunk.length
         this.#checkLength(position)

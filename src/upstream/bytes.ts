@@ -1,4 +1,4 @@
-import type { Readable } from 'node:stream'
+import type { Incoming } from './incoming.ts'
 
 const longestDrained = 65_536
 
@@ -14,10 +14,10 @@ export class TooLong extends Error {
 }
 
 /** Reads a whole body, which is destroyed where it exceeds `limit`. */
-export async function readBytes(body: Readable, limit: number): Promise<Buffer> {
+export async function readBytes(body: Incoming, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
-  for await (const chunk of body as AsyncIterable<Buffer>) {
+  for await (const chunk of body) {
     length += chunk.length
     if (length > limit) throw new TooLong(limit)
     chunks.push(chunk)
@@ -26,12 +26,11 @@ export async function readBytes(body: Readable, limit: number): Promise<Buffer> 
 }
 
 /** Reads what no one wants to its end, so that the connection can be used again; what is long or breaks is given up. */
-export async function drain(body: Readable): Promise<void> {
+export async function drain(body: Incoming): Promise<void> {
   await readBytes(body, longestDrained).catch(() => {})
 }
 
 /** Gives up a body; its connection is closed with it. */
-export function abandon(body: Readable): void {
-  body.on('error', () => {})
+export function abandon(body: Incoming): void {
   body.destroy()
 }

@@ -1,10 +1,10 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Readable } from 'node:stream'
 import { drain } from './bytes.ts'
 import type { Connections } from './connections.ts'
 import { UpstreamError } from './error.ts'
 import { failureOf } from './failure.ts'
 import { fieldOf } from './fields.ts'
+import { dispatch, type Incoming } from './incoming.ts'
 
 /** A request as it goes over the wire. */
 export interface Sent {
@@ -19,7 +19,7 @@ export interface Sent {
 export interface Received {
   status: number
   headers: IncomingHttpHeaders
-  body: Readable
+  body: Incoming
   url: URL
 }
 
@@ -51,8 +51,7 @@ export async function send(
 async function sendOnce(connections: Connections, method: 'GET' | 'HEAD', url: URL, headers: Record<string, string>, signal: AbortSignal) {
   const dispatcher = connections.to(url)
   const path = url.pathname + url.search
-  const { statusCode: status, headers: fields, body } = await dispatcher.request({ origin: url.origin, path, method, headers, signal })
-  return { status, headers: fields, body, url }
+  return { ...(await dispatch(dispatcher, { origin: url.origin, path, method, headers }, signal)), url }
 }
 
 function nextHop(at: URL, first: URL, asked: string, location: string | undefined): URL {

@@ -1,5 +1,4 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import type { Readable } from 'node:stream'
 import { type Authorization, Authorizations } from './authorization.ts'
 import { abandon, drain, readBytes } from './bytes.ts'
 import type { Connections } from './connections.ts'
@@ -7,6 +6,7 @@ import { UpstreamError } from './error.ts'
 import { errorCode, statusFault } from './failure.ts'
 import { fieldOf, parseContentRange, pauseOf } from './fields.ts'
 import { hostOf, type Received, send } from './hop.ts'
+import type { Incoming } from './incoming.ts'
 import type { Asked, UpstreamEvent, UpstreamSettings } from './settings.ts'
 
 /** A question to any endpoint. `path` begins with `/v2/` and may have a query. */
@@ -23,7 +23,7 @@ export interface Ask {
 export interface Answer {
   status: number
   headers: IncomingHttpHeaders
-  body: Readable
+  body: Incoming
   endpoint: URL
   /** The request without its query, for messages. */
   text: string

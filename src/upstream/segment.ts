@@ -1,15 +1,15 @@
-import type { Readable } from 'node:stream'
 import type { RangeRequest } from '../oci/range.ts'
 import { abandon } from './bytes.ts'
 import { UpstreamError } from './error.ts'
 import { unusable } from './failure.ts'
 import { fieldOf, lengthOf, parseContentRange } from './fields.ts'
+import type { Incoming } from './incoming.ts'
 import type { Answer } from './request.ts'
 
 /** One answer's worth of a blob; all positions count from the blob's first byte, ends are exclusive. */
 export interface Segment {
   readonly endpoint: URL
-  readonly body: Readable
+  readonly body: Incoming
   readonly text: string
   /** Where the body begins; what lies before `from` is skipped. */
   readonly begins: number

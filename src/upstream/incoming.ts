@@ -1,0 +1,136 @@
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Dispatcher } from 'undici'
+
+// Bytes that wait for their reader; the connection is paused when there are more.
+const most = 256 * 1024
+
+/** The head of an answer, and its body. */
+export interface Answered {
+  status: number
+  headers: IncomingHttpHeaders
+  body: Incoming
+}
+
+/** Sends a request; resolves with the head of its answer. Rejects with undici's error, or with the signal's reason. */
+export function dispatch(dispatcher: Dispatcher, request: Dispatcher.DispatchOptions, signal: AbortSignal): Promise<Answered> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted()
+    const body = new Incoming(signal)
+    dispatcher.dispatch(request, {
+      onRequestStart: controller => body.started(controller),
+      onResponseStart: (_controller, status, headers) => {
+        if (status >= 200) resolve({ status, headers, body })
+      },
+      onResponseData: (_controller, chunk) => body.push(chunk),
+      onResponseEnd: () => body.end(),
+      onResponseError: (_controller, error) => {
+        body.fail(error)
+        reject(error)
+      }
+    })
+  })
+}
+
+/**
+ * The body of an answer, read once. What arrives in one turn of the event loop is given in one piece: over TLS each record is a chunk of at most 16 KiB, and what a
+ * chunk costs on its way to a client or to the disk is more than a copy of it.
+ */
+export class Incoming implements AsyncIterable<Buffer> {
+  readonly #signal: AbortSignal
+  readonly #onAbort: () => void
+  #controller: Dispatcher.DispatchController | undefined
+  #chunks: Buffer[] = []
+  #bytes = 0
+  #state: 'open' | 'ended' | Error = 'open'
+  #wake: (() => void) | undefined
+  /** Whether the reader is about to be woken. */
+  #told = false
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal
+    this.#onAbort = () => this.#abort(signal.reason)
+    signal.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /** Called when the request is sent, and again if it is sent anew. */
+  started(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#state !== 'open') controller.abort(this.#failure())
+  }
+
+  push(chunk: Buffer): void {
+    if (this.#state !== 'open' || chunk.length === 0) return
+    this.#chunks.push(chunk)
+    this.#bytes += chunk.length
+    if (this.#bytes >= most) this.#controller?.pause()
+    if (!this.#wake || this.#told) return
+    // Later in this turn there may be more.
+    this.#told = true
+    setImmediate(() => {
+      this.#told = false
+      this.#notify()
+    })
+  }
+
+  end(): void {
+    if (this.#state === 'open') this.#state = 'ended'
+    this.#over()
+  }
+
+  fail(error: Error): void {
+    if (this.#state === 'open') this.#state = error
+    this.#over()
+  }
+
+  /** Gives it up; its connection is closed with it. */
+  destroy(): void {
+    if (this.#state === 'open') this.#abort(new Error('the body was given up'))
+    this.#chunks = []
+    this.#bytes = 0
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Buffer, void, undefined> {
+    try {
+      for (let piece = await this.#take(); piece; piece = await this.#take()) yield piece
+    } finally {
+      this.destroy()
+    }
+  }
+
+  async #take(): Promise<Buffer | undefined> {
+    while (this.#bytes === 0) {
+      if (this.#state === 'ended') return undefined
+      if (this.#state !== 'open') throw this.#state
+      await new Promise<void>(resolve => {
+        this.#wake = resolve
+      })
+    }
+    const chunks = this.#chunks
+    const bytes = this.#bytes
+    this.#chunks = []
+    this.#bytes = 0
+    if (this.#controller?.paused) this.#controller.resume()
+    return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, bytes)
+  }
+
+  #abort(reason: unknown): void {
+    const error = reason instanceof Error ? reason : new Error('the request was given up', { cause: reason })
+    this.#controller?.abort(error)
+    this.fail(error)
+  }
+
+  #failure(): Error {
+    return this.#state instanceof Error ? this.#state : new Error('the body is over')
+  }
+
+  #over(): void {
+    this.#signal.removeEventListener('abort', this.#onAbort)
+    this.#notify()
+  }
+
+  #notify(): void {
+    const wake = this.#wake
+    this.#wake = undefined
+    wake?.()
+  }
+}
