@@ -57,8 +57,9 @@ export const parseAddress = (text: string): Address | undefined => {
   return isHost(host) ? { host, port } : undefined
 }
 
+// Only IPv6 has colons, and `isIPv6` compiles a pattern that takes 5 ms of a start.
 /** The text that `parseAddress` reads as this address. */
-export const formatAddress = ({ host, port }: Address): string => `${isIPv6(host) ? `[${host}]` : host}:${port}`
+export const formatAddress = ({ host, port }: Address): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
 // A last label of digits only can be nothing but an IPv4 address; 127.1 or 999.0.0.1 would otherwise reach the resolver as names.
 const isHost = (host: string): boolean =>

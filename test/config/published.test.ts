@@ -14,6 +14,11 @@ test('what is derived from the schema is up to date (else: npm run schema)', asy
   t.equal(readFileSync(join(config, 'settings.json'), 'utf8'), compiledSchema())
 })
 
+test('the settings are a valid schema, since a start does not look', async t => {
+  const draft = new Ajv()
+  t.ok(draft.validateSchema(JSON.parse(compiledSchema())), draft.errorsText())
+})
+
 test('the published schema accepts every example, as any validator reads it', async t => {
   for (const name of readdirSync(join(config, 'examples'))) {
     t.ok(check(parse(readFileSync(join(config, 'examples', name), 'utf8'))), name)
