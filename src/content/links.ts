@@ -1,6 +1,6 @@
-import { LRUCache } from 'lru-cache'
 import type { Key, Storage } from '../../storage/storage.ts'
 import { algorithmOf, type Digest, isDigest } from '../oci/digest.ts'
+import { createRecent } from './recent.ts'
 
 // 50,000 links of about 250 bytes: what a control plane's platform has, several times over.
 const remembered = 50_000
@@ -15,7 +15,7 @@ export type Damage = (key: Key, reason: string) => void
 export class Links {
   readonly #storage: Storage
   readonly #damaged: Damage
-  readonly #cache = new LRUCache<Key, Digest>({ max: remembered })
+  readonly #cache = createRecent<Key, Digest>(remembered)
   // Counts changes, so that a read that began before one is not remembered after it.
   #changes = 0
 

@@ -1,8 +1,8 @@
-import { LRUCache } from 'lru-cache'
 import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name, Tag } from '../oci/name.ts'
 import * as keys from './keys.ts'
+import { createRecent } from './recent.ts'
 
 /** Where a cached tag came from, and when that was last known to be so. */
 export interface TagOrigin {
@@ -22,7 +22,7 @@ const remembered = 20_000
  */
 export class Origins {
   readonly #storage: Storage
-  readonly #tags = new LRUCache<string, TagOrigin>({ max: remembered })
+  readonly #tags = createRecent<string, TagOrigin>(remembered)
   // Counts changes, so that a read that began before one is not remembered after it.
   #changes = 0
 

@@ -1,9 +1,9 @@
-import { LRUCache } from 'lru-cache'
 import type { OpenObject } from '../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest, emptyDigest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
 import type { Manifests } from './manifests.ts'
+import { createRecent } from './recent.ts'
 
 const remembered = 100_000
 // A repository with more manifests than this is not read through for the sake of one blob.
@@ -15,10 +15,10 @@ const manifestsRead = 2_000
  */
 export class Sizes {
   readonly #manifests: Manifests
-  readonly #known = new LRUCache<Digest, number>({ max: remembered })
-  readonly #read = new LRUCache<Digest, true>({ max: 10_000 })
-  readonly #condemned = new LRUCache<Digest, string>({ max: 1_000 })
-  readonly #learned = new LRUCache<Name, Promise<void>>({ max: 1_000 })
+  readonly #known = createRecent<Digest, number>(remembered)
+  readonly #read = createRecent<Digest, true>(10_000)
+  readonly #condemned = createRecent<Digest, string>(1_000)
+  readonly #learned = createRecent<Name, Promise<void>>(1_000)
 
   constructor(manifests: Manifests) {
     this.#manifests = manifests

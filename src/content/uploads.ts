@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto'
-import { LRUCache } from 'lru-cache'
 import type { Key, Storage } from '../../storage/storage.ts'
 import { type Algorithm, canonical, createDigester } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
@@ -8,6 +7,7 @@ import type { Commit } from './commit.ts'
 import { createGatherer } from './gather.ts'
 import * as keys from './keys.ts'
 import type { Names } from './names.ts'
+import { createRecent } from './recent.ts'
 import { Upload, type UploadPlace, unknownUpload } from './upload-session.ts'
 
 // Sessions whose running digest is kept; one that is pushed out of memory is read once again at its end.
@@ -17,7 +17,7 @@ const remembered = 10_000
 export class Uploads {
   readonly #place: UploadPlace
   readonly #names: Names
-  readonly #sessions = new LRUCache<SessionId, Upload>({ max: remembered })
+  readonly #sessions = createRecent<SessionId, Upload>(remembered)
 
   constructor(storage: Storage, commit: Commit, names: Names) {
     this.#place = { storage, commit, gatherer: createGatherer(), ended: id => void this.#sessions.delete(id) }
