@@ -34,6 +34,20 @@ for (const body of [{ level: 'loud' }, {}, { level: 5 }, []]) {
   })
 }
 
+for (const [path, body, about] of [
+  ['/why', { reference: 'r'.repeat(1025), depth: 'size' }, /reference/],
+  ['/why', { reference: 5, depth: 'size' }, /reference/],
+  ['/why', { reference: 'r', depth: 'deep' }, /depth/],
+  ['/verify', { references: 'r', depth: 'size' }, /references/],
+  ['/verify', { references: ['r', 5], depth: 'size' }, /references/],
+  ['/verify', { references: ['r'] }, /depth/]
+] as const) {
+  test(`control: ${path} refuses what it cannot use: ${JSON.stringify(body).slice(0, 60)}`, async t => {
+    const { config } = await serve(t)
+    await t.rejects(callControl(config.server.control, 'POST', path, body), { message: about })
+  })
+}
+
 test('control: silent is a level', async t => {
   const { config } = await serve(t)
   await callControl(config.server.control, 'PUT', '/log/level', { level: 'silent' })
