@@ -1,0 +1,41 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+
+/** Serves with the script until one request is answered, which leaves the cache of it behind. */
+export async function warmUp(script: string): Promise<void> {
+  const folder = await mkdtemp(join(tmpdir(), 'registry-build-'))
+  const config = join(folder, 'registry.yaml')
+  await writeFile(config, settings(folder))
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'warm.ts'), script, 'serve', '--config', config], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
+  const ended = once(child, 'close')
+  const said: string[] = []
+  try {
+    for await (const line of createInterface(child.stdout)) {
+      said.push(line)
+      const [, listen] = /"listen":"([^"]+)"/.exec(line) ?? []
+      if (listen === undefined) continue
+      await (await fetch(`http://${listen}/v2/`)).text()
+      child.kill('SIGTERM')
+    }
+  } finally {
+    child.kill('SIGKILL')
+    await ended
+    await rm(folder, { recursive: true, force: true })
+  }
+  if (child.exitCode !== 0) throw new Error(`the program ended with ${child.exitCode ?? child.signalCode}: ${said.join('\n')}`)
+}
+
+// Proxy has all parts; its upstream is not asked before somebody pulls.
+function settings(folder: string): string {
+  return JSON.stringify({
+    registry: { mode: 'Proxy', proxy: { imagesRepo: 'registry.example.org/images' } },
+    server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0', control: join(folder, 'control.sock') },
+    storage: { filesystem: { root: join(folder, 'root') } }
+  })
+}

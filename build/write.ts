@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto'
+import { mkdir, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { build } from 'esbuild'
+import { wrapper } from './program.ts'
+import { warmUp } from './warm-up.ts'
+
+/** The folder that package.json is in. */
+export const project = dirname(import.meta.dirname)
+
+const options = {
+  absWorkingDir: project,
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  format: 'cjs',
+  write: false,
+  // It would be undefined in what is written.
+  logOverride: { 'empty-import-meta': 'error' }
+} as const
+
+/** Writes the program to `dist`, in the place of what was there: one script, what V8 makes of it, and `src/main.js` that runs it. Resolves to the script's path. */
+export async function writeProgram(dist: string): Promise<string> {
+  const folder = join(dist, 'src')
+  await rm(dist, { recursive: true, force: true })
+  await mkdir(folder, { recursive: true })
+  await writeFile(join(dist, 'package.json'), '{ "type": "commonjs" }\n')
+
+  // Native code cannot be bundled.
+  const bundled = await bundle('src/main.ts', { external: ['@node-rs/bcrypt'] })
+  const program = wrapper.before + bundled.replace(/^#!.*/, '') + wrapper.after
+  // A name of its own for each content: of the script that a cache belongs to V8 compares no more than the length.
+  const name = `program-${createHash('sha256').update(program).digest('hex').slice(0, 12)}.js`
+  const script = join(folder, name)
+  await writeFile(script, program)
+  const main = await bundle('build/main.ts', { define: { PROGRAM: JSON.stringify(name) } })
+  await writeFile(join(folder, 'main.js'), `#!/usr/bin/env node\n${main}`, { mode: 0o755 })
+  await warmUp(script)
+  return script
+}
+
+async function bundle(entry: string, more: { external?: string[]; define?: Record<string, string> }): Promise<string> {
+  const { outputFiles } = await build({ ...options, entryPoints: [entry], ...more })
+  return outputFiles.map(each => each.text).join('')
+}

@@ -1,0 +1,71 @@
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chmod, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { promisify } from 'node:util'
+import { test } from 'tap'
+import { cacheOf } from '../../build/program.ts'
+import { project, writeProgram } from '../../build/write.ts'
+import pkg from '../../package.json' with { type: 'json' }
+
+const run = promisify(execFile)
+const startFlags = /node ((?:--\S+ )+)src\/main\.ts/.exec(pkg.scripts.start)?.[1]?.trim().split(' ') ?? []
+
+// In a process of its own: V8 does not look at the cache of what it has compiled before.
+async function rejected(script: string, flags: string[] = startFlags): Promise<string> {
+  const asked = `import { compile } from ${JSON.stringify(join(project, 'build/program.ts'))}
+    process.stdout.write(String(compile(process.argv[1]).cachedDataRejected))`
+  return (await run(process.execPath, [...flags, '--input-type=module', '--eval', asked, script])).stdout
+}
+
+test('a build', async t => {
+  const folder = await mkdtemp(join(tmpdir(), 'registry-build-test-'))
+  t.teardown(() => rm(folder, { recursive: true, force: true }))
+  await symlink(join(project, 'node_modules'), join(folder, 'node_modules'))
+  const script = await writeProgram(join(folder, 'dist'))
+  const main = join(dirname(script), 'main.js')
+  const version = async () => (await run(process.execPath, [...startFlags, main, '--version'])).stdout.trim()
+
+  await t.test('holds the script, its cache and what runs them, and nothing else', async t => {
+    const found = (await readdir(join(folder, 'dist'), { recursive: true })).map(each => join(folder, 'dist', each))
+    t.strictSame(found.sort(), [join(folder, 'dist/package.json'), dirname(script), main, script, cacheOf(script)].sort())
+  })
+
+  await t.test('has a cache that V8 takes, with the flags of the start and without', async t => {
+    t.ok(startFlags.length > 0)
+    t.equal(await rejected(script), 'false')
+    t.equal(await rejected(script, []), 'false')
+  })
+
+  await t.test('serves where nothing can be written beside it', async t => {
+    await chmod(dirname(script), 0o555)
+    t.teardown(() => chmod(dirname(script), 0o755))
+    const config = join(folder, 'registry.yaml')
+    const server = { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }
+    await writeFile(config, JSON.stringify({ server, storage: { filesystem: { root: join(folder, 'root') } } }))
+    const child = spawn(process.execPath, [...startFlags, main, 'serve', '--config', config], { stdio: ['ignore', 'pipe', 'inherit'] })
+    t.teardown(() => child.kill('SIGKILL'))
+    const ended = once(child, 'close')
+    for await (const line of createInterface(child.stdout)) {
+      const { msg, listen } = JSON.parse(line)
+      if (msg !== 'the registry is ready') continue
+      t.equal((await fetch(`http://${listen}/v2/`)).status, 200)
+      child.kill('SIGTERM')
+    }
+    t.strictSame(await ended, [0, null])
+  })
+
+  await t.test('runs with a cache that does not fit, and without one', async t => {
+    await truncate(cacheOf(script), 1000)
+    t.equal(await rejected(script), 'true')
+    t.equal(await version(), pkg.version)
+    await writeFile(cacheOf(script), 'of another Node')
+    t.equal(await rejected(script), 'true')
+    t.equal(await version(), pkg.version)
+    await rm(cacheOf(script))
+    t.equal(await rejected(script), 'undefined')
+    t.equal(await version(), pkg.version)
+  })
+})
