@@ -1,16 +1,17 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { Script } from 'node:vm'
+import { crc32 } from 'node:zlib'
 
 /** What a bundle evaluates to. */
 export type Program = (require: NodeJS.Require, module: NodeJS.Module) => void
 
-/** What makes one expression of a bundle; its variables that come from outside become parameters. */
-export const wrapper = { before: '(function (require, module) {\n', after: '\n})\n' }
+/** What makes one expression of a bundle, as strict as the modules in it; its variables that come from outside become parameters. */
+export const wrapper = { before: "(function (require, module) {\n'use strict'\n", after: '\n})\n' }
 
-/** Where the cache of a script is. */
+/** Where the cache of a script is: its CRC, and what V8 made. */
 export const cacheOf = (script: string): string => `${script}.cache`
 
-/** Compiles a script, from its cache if that was made by the same Node; any other is passed over. */
+/** Compiles a script, from its cache if that is whole and was made by the same Node; any other is passed over. */
 export function compile(script: string): Script {
   // The bundle is ASCII: nothing to decode, and a byte a character in memory.
   const source = readFileSync(script, 'latin1')
@@ -18,11 +19,22 @@ export function compile(script: string): Script {
   return new Script(source, { filename: script, ...(cache ? { cachedData: cache } : {}) })
 }
 
+/** Writes the cache of a script, with what has been compiled of it by now. */
+export function writeCache(script: string, compiled: Script): void {
+  const data = compiled.createCachedData()
+  const sum = Buffer.alloc(4)
+  sum.writeUInt32LE(crc32(data))
+  writeFileSync(cacheOf(script), Buffer.concat([sum, data]))
+}
+
+// Without a cache the start takes longer, and that is all.
 function read(file: string): Buffer | undefined {
   try {
-    return readFileSync(file)
+    const bytes = readFileSync(file)
+    const data = bytes.subarray(4)
+    // V8 compares versions and lengths; wrong bytes would end the process.
+    return crc32(data) === bytes.readUInt32LE() ? data : undefined
   } catch {
-    // Without it the start takes longer, and that is all.
     return undefined
   }
 }

@@ -15,6 +15,8 @@ const options = {
   target: 'node24',
   format: 'cjs',
   write: false,
+  // The same script with a tsconfig.json beside it and without.
+  tsconfigRaw: {},
   // It would be undefined in what is written.
   logOverride: { 'empty-import-meta': 'error' }
 } as const

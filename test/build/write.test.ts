@@ -1,10 +1,12 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdtemp, readdir, rm, symlink, truncate, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
+import { Script } from 'node:vm'
+import { crc32 } from 'node:zlib'
 import { test } from 'tap'
 import { cacheOf } from '../../build/program.ts'
 import { project, writeProgram } from '../../build/write.ts'
@@ -57,13 +59,31 @@ test('a build', async t => {
     t.strictSame(await ended, [0, null])
   })
 
-  await t.test('runs with a cache that does not fit, and without one', async t => {
-    await truncate(cacheOf(script), 1000)
+  const whole = await readFile(cacheOf(script))
+  const middle = whole.length >> 1
+  const faulty = {
+    'is cut short': whole.subarray(0, middle),
+    'is empty': Buffer.alloc(0),
+    'has a wrong byte': Buffer.concat([whole.subarray(0, middle), Buffer.from([~(whole[middle] ?? 0)]), whole.subarray(middle + 1)])
+  }
+  for (const [fault, bytes] of Object.entries(faulty)) {
+    await t.test(`runs with a cache that ${fault}`, async t => {
+      await writeFile(cacheOf(script), bytes)
+      t.equal(await rejected(script), 'undefined')
+      t.equal(await version(), pkg.version)
+    })
+  }
+
+  await t.test('runs with a cache that V8 does not take', async t => {
+    const other = new Script('1').createCachedData()
+    const sum = Buffer.alloc(4)
+    sum.writeUInt32LE(crc32(other))
+    await writeFile(cacheOf(script), Buffer.concat([sum, other]))
     t.equal(await rejected(script), 'true')
     t.equal(await version(), pkg.version)
-    await writeFile(cacheOf(script), 'of another Node')
-    t.equal(await rejected(script), 'true')
-    t.equal(await version(), pkg.version)
+  })
+
+  await t.test('runs without a cache', async t => {
     await rm(cacheOf(script))
     t.equal(await rejected(script), 'undefined')
     t.equal(await version(), pkg.version)
