@@ -39,10 +39,13 @@ export interface ServerOptions {
 }
 
 // What is measured is what `npm start` runs, with its environment.
-const startEnvironment = Object.fromEntries(
+/** The environment that `npm start` sets. */
+export const startEnvironment: Readonly<Record<string, string | undefined>> = Object.fromEntries(
   [...pkg.scripts.start.matchAll(/(\w+)=(\S+) (?=.*\bnode )/g)].map(([, name, value]) => [name, value])
 )
-const startFlags = /\bnode ((?:--\S+ )*)src\/main\.ts/.exec(pkg.scripts.start)?.[1]?.trim().split(' ').filter(Boolean) ?? []
+/** The options of Node in `npm start`. */
+export const startFlags: readonly string[] =
+  /\bnode ((?:--\S+ )*)src\/main\.ts/.exec(pkg.scripts.start)?.[1]?.trim().split(' ').filter(Boolean) ?? []
 
 const startLimit = 60_000
 const logKept = 64 * 1024

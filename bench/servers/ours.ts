@@ -1,0 +1,57 @@
+import { readFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { stringify } from 'yaml'
+import pkg from '../../package.json' with { type: 'json' }
+import { freePort } from '../../test/e2e/place.ts'
+import { startEnvironment, startFlags } from '../../test/long/server.ts'
+import { plantRegistry } from '../content.ts'
+import { startProcess } from '../process.ts'
+import { probeOf } from './probe.ts'
+import type { Kind, Server, Setup, Task, Upstream } from './server.ts'
+
+const script = join(import.meta.dirname, '../../dist/src/main.js')
+
+/** Everything that is addressed through the upstream of Proxy and Direct begins with it. */
+export const platformPath = 'system/deckhouse'
+
+/** This registry, compiled, as `npm start` and the image run it. */
+export const ours: Kind = {
+  name: 'ours',
+  version: `${pkg.version}, Node ${process.version}`,
+  modes: ['Local', 'Proxy', 'Direct'],
+  writes: 'pushes',
+  start: startOurs,
+  plant: plantRegistry
+}
+
+async function startOurs({ folder, task, pki }: Setup): Promise<Server> {
+  const address = `127.0.0.1:${await freePort()}`
+  const file = join(folder, 'registry.yaml')
+  const tls = pki ? { tls: { certificate: pki.certificate, key: pki.key } } : {}
+  const settings = {
+    registry: registryOf(task),
+    server: { listen: address, admin: '127.0.0.1:0', ...tls },
+    storage: { filesystem: { root: task.mode === 'Direct' ? join(folder, 'root') : task.root } },
+    auth: { anonymous: ['pull', 'push', 'delete'] }
+  }
+  await writeFile(file, stringify(settings))
+  const running = await startProcess({
+    command: process.execPath,
+    args: [...startFlags, script, 'serve', '--config', file],
+    env: { NODE_ENV: 'production', ...startEnvironment },
+    log: join(folder, 'ours.log'),
+    probe: probeOf(address, pki)
+  })
+  return { ...running, name: 'ours', address, ...(pki ? { ca: pki.ca } : {}) }
+}
+
+function registryOf(task: Task): object {
+  if (task.mode === 'Local') return { mode: 'Local' }
+  return { mode: task.mode, [task.mode.toLowerCase()]: upstreamOf(task.upstream) }
+}
+
+function upstreamOf({ address, ca }: Upstream): object {
+  const reach = ca === undefined ? { scheme: 'HTTP' } : { scheme: 'HTTPS', ca: readFileSync(ca, 'utf8') }
+  return { imagesRepo: `${address}/${platformPath}`, ...reach }
+}

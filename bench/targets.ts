@@ -1,0 +1,68 @@
+import type { Results } from './results.ts'
+import { ratio, summarize } from './results.ts'
+
+/** What a measure is to be: of ours alone, or as a ratio of ours to a peer's. */
+export interface Target {
+  workload: string
+  case: string
+  measure: string
+  peer?: string
+  atLeast?: number
+  atMost?: number
+}
+
+/** What became of a target; undefined where it was not measured. */
+export interface Verdict extends Target {
+  value: number | undefined
+  met: boolean | undefined
+}
+
+const speed = { measure: 'MiB/s' }
+const wall = { measure: 'wall s' }
+
+export const targets: readonly Target[] = [
+  { workload: 'blob', case: 'HTTP, 4 clients', ...speed, peer: 'docker-registry', atLeast: 1.25 },
+  { workload: 'blob', case: 'HTTP, 4 clients', ...speed, peer: 'nginx', atLeast: 1.15 },
+  { workload: 'blob', case: 'TLS, 4 clients', ...speed, peer: 'docker-registry', atLeast: 1.7 },
+  { workload: 'blob', case: 'TLS, 4 clients', ...speed, peer: 'nginx', atLeast: 1.15 },
+  { workload: 'manifest', case: 'manifest by tag', measure: 'requests/s', peer: 'docker-registry', atLeast: 12 },
+  { workload: 'manifest', case: 'manifest by tag', measure: 'p99 ms', peer: 'docker-registry', atMost: 0.25 },
+  { workload: 'push', case: 'whole', ...speed, peer: 'docker-registry', atLeast: 1.6 },
+  { workload: 'proxy', case: 'cold, HTTP, 8 clients', measure: 'downloads', atMost: 1 },
+  { workload: 'proxy', case: 'cold, HTTP, 8 clients', ...wall, peer: 'docker-registry', atMost: 0.6 },
+  { workload: 'proxy', case: 'cold, TLS, 4 clients', ...wall, peer: 'docker-registry', atMost: 0.45 },
+  { workload: 'proxy', case: 'cold, TLS, 4 clients', measure: 'CPU s', peer: 'docker-registry', atMost: 0.4 },
+  { workload: 'proxy', case: 'cold, TLS, 8 clients', ...wall, peer: 'docker-registry', atMost: 0.35 },
+  { workload: 'proxy', case: 'cold, TLS, 8 clients', measure: 'CPU s', peer: 'docker-registry', atMost: 0.4 },
+  { workload: 'direct', case: 'TLS, 4 clients', ...speed, peer: 'nginx', atLeast: 0.9 },
+  { workload: 'etcd', case: 'push', measure: 'put p99 ms', atMost: 10 },
+  { workload: 'etcd', case: 'push', measure: 'put max ms', atMost: 100 },
+  { workload: 'etcd', case: 'push', ...speed, peer: 'docker-registry', atLeast: 1.3 },
+  { workload: 'etcd', case: 'fill', measure: 'put p99 ms', atMost: 10 },
+  { workload: 'etcd', case: 'fill', measure: 'put max ms', atMost: 100 },
+  { workload: 'etcd', case: 'fill', ...speed, peer: 'docker-registry', atLeast: 1.3 },
+  { workload: 'start', case: 'Local', measure: 'start ms', atMost: 400 },
+  { workload: 'start', case: 'Local', measure: 'RSS at rest MiB', atMost: 100 },
+  { workload: 'memory', case: 'HTTP', measure: 'peak RSS MiB', atMost: 180 },
+  { workload: 'memory', case: 'TLS', measure: 'peak RSS MiB', atMost: 180 }
+]
+
+/** Compares the medians with the targets of a workload. */
+export function judge(results: Results, workload: string): Verdict[] {
+  return targets.filter(target => target.workload === workload).map(target => ({ ...target, ...verdictOf(results, target) }))
+}
+
+function verdictOf(results: Results, target: Target): Pick<Verdict, 'value' | 'met'> {
+  const { peer, measure, atLeast = 0, atMost = Number.POSITIVE_INFINITY } = target
+  const mine = results.find(target.workload, target.case, 'ours')
+  const value = mine && (peer === undefined ? summarize(mine, measure)?.median : ratio(results, mine, peer, measure))
+  return { value, met: value === undefined ? undefined : value >= atLeast && value <= atMost }
+}
+
+/** A verdict as a row: what, what it is to be, what it is. */
+export function describeVerdict({ case: title, measure, peer, atLeast, atMost, value, met }: Verdict): string[] {
+  const bound = atLeast === undefined ? `≤ ${atMost}` : `≥ ${atLeast}`
+  const what = peer === undefined ? `${measure} of ours` : `${measure}, ours ÷ ${peer}`
+  const word = met === undefined ? 'not measured' : met ? 'met' : 'not met'
+  return [title, what, bound, value === undefined ? '' : value.toFixed(2), word]
+}
