@@ -38,7 +38,6 @@ http {
   log_format requests '$request_method $status $body_bytes_sent $request_uri';
   access_log ${folder}/${log};
   sendfile on;
-  tcp_nopush on;
   keepalive_requests 10000000;
   ${['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map(each => `${each}_temp_path ${folder}/temporary;`).join(' ')}
   ${way.outer}
