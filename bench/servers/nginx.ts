@@ -65,9 +65,9 @@ function serverTls({ certificate, key }: Pki): string {
 function files(root: string): { outer: string; inner: string } {
   const inner = `root ${root};
     location = /v2/ { default_type application/json; add_header Docker-Distribution-Api-Version registry/2.0; return 200 '{}'; }
-    location ~ /manifests/ { default_type ${manifestType}; add_header Docker-Content-Digest $digest; }
+    location ~ /manifests/ { default_type ${manifestType}; }
     location / { default_type application/octet-stream; }`
-  return { outer: `map_hash_bucket_size 256;\n  map $uri $digest { default ''; include ${root}/digests*.map; }`, inner }
+  return { outer: '', inner }
 }
 
 function upstreamOf({ address }: Upstream): string {
