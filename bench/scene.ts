@@ -61,3 +61,8 @@ export async function interleave<T>(rounds: number, contenders: readonly T[], ea
 export function tlsOf({ pki }: Bench, transport: Transport): Pick<Setup, 'pki'> {
   return transport === 'TLS' ? { pki } : {}
 }
+
+/** The name of a workload that is there for each transport. */
+export function nameOver(name: string, transport: Transport): string {
+  return transport === 'TLS' ? `${name}-tls` : name
+}

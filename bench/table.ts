@@ -3,7 +3,9 @@ import { ratio, summarize } from './results.ts'
 
 /** The results of a workload as a Markdown table: a row for each case and server, a column for each measure. */
 export function tableOf(results: Results, workload: string): string {
-  const rows = results.of(workload)
+  const found = results.of(workload)
+  const cases = [...new Set(found.map(each => each.case))]
+  const rows = cases.flatMap(title => found.filter(each => each.case === title))
   const measures = [...new Set(rows.flatMap(row => row.samples.flatMap(sample => Object.keys(sample))))]
   const head = ['case', 'server', ...measures, 'ours ÷ it']
   return grid([head, ...rows.map(row => rowOf(results, row, measures))])

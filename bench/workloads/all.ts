@@ -1,13 +1,13 @@
 import type { Workload } from '../bench.ts'
-import { blob } from './blob.ts'
+import { blob, blobTls } from './blob.ts'
 import { bystander } from './bystander.ts'
 import { containerd } from './containerd.ts'
-import { direct } from './direct.ts'
+import { direct, directTls } from './direct.ts'
 import { etcd } from './etcd.ts'
 import { lists } from './lists.ts'
 import { manifest } from './manifest.ts'
 import { memory } from './memory.ts'
-import { proxy } from './proxy.ts'
+import { proxy, proxyTls } from './proxy.ts'
 import { push } from './push.ts'
 import { ranges } from './ranges.ts'
 import { start } from './start.ts'
@@ -15,11 +15,14 @@ import { start } from './start.ts'
 /** In the order in which they run. */
 export const workloads: readonly Workload[] = [
   blob,
+  blobTls,
   ranges,
   manifest,
   push,
   proxy,
+  proxyTls,
   direct,
+  directTls,
   containerd,
   start,
   memory,

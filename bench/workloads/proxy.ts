@@ -1,41 +1,43 @@
-import { mkdir, rm, stat } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Bench, Record, Workload } from '../bench.ts'
 import { GIB, MIB } from '../bench.ts'
 import { FreshBlobs, settle } from '../blob.ts'
 import { blobPath } from '../content.ts'
 import { download } from '../download.ts'
 import type { Contender, Transport } from '../scene.ts'
-import { inFolder, interleave, tlsOf, transports, withServers } from '../scene.ts'
+import { inFolder, interleave, nameOver, tlsOf, withServers } from '../scene.ts'
 import { FileUpstream } from '../servers/upstream.ts'
+import { stored } from '../stored.ts'
 import { measure } from '../usage.ts'
 
 /** Pulls through a cache. */
-export const proxy: Workload = {
-  name: 'proxy',
-  title: 'Proxy',
-  about:
-    'Clients that want the same blob of 1 GiB at once, which the cache has not (cold) or has (warm); nginx is the upstream. HTTP or TLS is on both sides. CPU counts until the blob is stored, downloads are those that the upstream served.',
-  tools: ['nginx', 'curl'],
-  run
+export const proxy = proxyOver('HTTP')
+
+/** The same with TLS on both sides. */
+export const proxyTls = proxyOver('TLS')
+
+function proxyOver(transport: Transport): Workload {
+  return {
+    name: nameOver('proxy', transport),
+    title: `Proxy over ${transport}`,
+    about: `Clients that want the same blob of 1 GiB at once, which the cache has not (cold) or has (warm); nginx is the upstream. ${transport} is on both sides. CPU counts until the blob is stored, downloads are those that the upstream served.`,
+    tools: ['nginx', 'curl'],
+    run: (bench, record) => run(bench, transport, record)
+  }
 }
 
-const storeLimit = 60_000
-
-async function run(bench: Bench, record: Record): Promise<void> {
-  for (const transport of transports) {
-    await inFolder(bench, async folder => {
-      const fresh = await FreshBlobs.make(join(folder, 'blob'), bench.large)
-      await mkdir(join(folder, 'upstream'))
-      const upstream = await FileUpstream.start(join(folder, 'upstream'), tlsOf(bench, transport).pki)
-      try {
-        await compare({ bench, upstream, fresh, transport, record })
-      } finally {
-        await upstream.server.stop()
-      }
-    })
-  }
+async function run(bench: Bench, transport: Transport, record: Record): Promise<void> {
+  await inFolder(bench, async folder => {
+    const fresh = await FreshBlobs.make(join(folder, 'blob'), bench.large)
+    await mkdir(join(folder, 'upstream'))
+    const upstream = await FileUpstream.start(join(folder, 'upstream'), tlsOf(bench, transport).pki)
+    try {
+      await compare({ bench, upstream, fresh, transport, record })
+    } finally {
+      await upstream.server.stop()
+    }
+  })
 }
 
 interface Comparison {
@@ -90,15 +92,6 @@ async function fill({ contender: { server, root }, clients, upstream, fresh, say
   say(`${server.name}: ${clients} clients: ${result.toFixed(2)} s, ${downloads} downloads`)
   const title = clients === 1 ? '1 client' : `${clients} clients`
   record(title, server.name, { 'wall s': result, 'CPU s': cpuSeconds, downloads, 'peak RSS MiB': peakBytes / MIB })
-}
-
-/** Some caches answer first and store behind the client's back. */
-async function stored(file: string, size: number): Promise<void> {
-  const deadline = Date.now() + storeLimit
-  while ((await stat(file).catch(() => undefined))?.size !== size) {
-    if (Date.now() > deadline) throw new Error(`${file} was not stored in ${storeLimit / 1000} s`)
-    await sleep(20)
-  }
 }
 
 interface Warm extends Pick<Comparison, 'upstream' | 'fresh' | 'record'> {
