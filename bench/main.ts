@@ -9,6 +9,7 @@ import { writeDocument } from './document.ts'
 import { describeMachine } from './machine.ts'
 import type { Options } from './options.ts'
 import { readOptions, usage } from './options.ts'
+import { Others } from './others.ts'
 import { reportOf } from './report.ts'
 import { Results } from './results.ts'
 import { findPresent } from './servers/present.ts'
@@ -39,7 +40,8 @@ async function main(options: Options): Promise<void> {
         continue
       }
       say(`== ${workload.title}`)
-      await workload.run(bench, (title, server, sample) => results.record(workload.name, title, server, sample))
+      const others = new Others()
+      await workload.run(bench, (title, server, sample) => results.record(workload.name, title, server, sample, others.lap()))
       ran.push(workload)
     }
     const machine = await describeMachine(present, options)

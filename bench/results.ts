@@ -7,19 +7,24 @@ export interface Result {
   readonly case: string
   readonly server: string
   readonly samples: Sample[]
+  /** Rounds in which others took too much of the processors: they count only where there is nothing else. */
+  readonly disturbed: Sample[]
 }
+
+/** In cores, on average over a round: more than this, and the round is disturbed. */
+const mostOthers = 0.15
 
 /** Collects samples, in the order in which their cases first came. */
 export class Results {
   readonly all: Result[] = []
 
-  record(workload: string, title: string, server: string, sample: Sample): void {
+  record(workload: string, title: string, server: string, sample: Sample, others: number): void {
     let result = this.find(workload, title, server)
     if (result === undefined) {
-      result = { workload, case: title, server, samples: [] }
+      result = { workload, case: title, server, samples: [], disturbed: [] }
       this.all.push(result)
     }
-    result.samples.push(sample)
+    ;(others > mostOthers ? result.disturbed : result.samples).push(sample)
   }
 
   find(workload: string, title: string, server: string): Result | undefined {
@@ -31,9 +36,16 @@ export class Results {
   }
 }
 
+/** What counts of a result. */
+export function counted({ samples, disturbed }: Result): readonly Sample[] {
+  return samples.length > 0 ? samples : disturbed
+}
+
 /** Median, least and most of a measure; undefined where no round has it. */
-export function summarize({ samples }: Result, measure: string): { median: number; least: number; most: number } | undefined {
-  const values = samples.flatMap(sample => sample[measure] ?? []).sort((a, b) => a - b)
+export function summarize(result: Result, measure: string): { median: number; least: number; most: number } | undefined {
+  const values = counted(result)
+    .flatMap(sample => sample[measure] ?? [])
+    .sort((a, b) => a - b)
   const [least, most, middle] = [values[0], values.at(-1), Math.floor(values.length / 2)]
   if (least === undefined || most === undefined) return undefined
   const upper = values[middle] ?? least

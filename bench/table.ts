@@ -1,18 +1,18 @@
 import type { Result, Results } from './results.ts'
-import { ratio, summarize } from './results.ts'
+import { counted, ratio, summarize } from './results.ts'
 
 /** The results of a workload as a Markdown table: a row for each case and server, a column for each measure. */
 export function tableOf(results: Results, workload: string): string {
   const found = results.of(workload)
   const cases = [...new Set(found.map(each => each.case))]
   const rows = cases.flatMap(title => found.filter(each => each.case === title))
-  const measures = [...new Set(rows.flatMap(row => row.samples.flatMap(sample => Object.keys(sample))))]
+  const measures = [...new Set(rows.flatMap(row => counted(row).flatMap(sample => Object.keys(sample))))]
   const head = ['case', 'server', ...measures, 'ours ÷ it']
   return grid([head, ...rows.map(row => rowOf(results, row, measures))])
 }
 
 function rowOf(results: Results, row: Result, measures: readonly string[]): string[] {
-  const primary = Object.keys(row.samples[0] ?? {})[0] ?? ''
+  const primary = Object.keys(counted(row)[0] ?? {})[0] ?? ''
   const compared = row.server === 'ours' ? undefined : ratio(results, row, row.server, primary)
   return [row.case, row.server, ...measures.map(measure => cellOf(row, measure)), compared === undefined ? '' : compared.toFixed(2)]
 }
@@ -23,7 +23,7 @@ function cellOf(row: Result, measure: string): string {
   const { median, least, most } = found
   const digits = digitsFor(Math.max(Math.abs(median), Math.abs(most) / 10))
   const middle = format(median, digits)
-  return row.samples.length === 1 ? middle : `${middle} (${format(least, digits)}–${format(most, digits)})`
+  return counted(row).length === 1 ? middle : `${middle} (${format(least, digits)}–${format(most, digits)})`
 }
 
 function digitsFor(value: number): number {

@@ -9,8 +9,8 @@ export interface Usage {
   peakBytes: number
 }
 
-// USER_HZ: what the kernel counts in towards user space on every platform that the registry runs on.
-const ticksPerSecond = 100
+/** USER_HZ: what the kernel counts in towards user space on every platform that the registry runs on. */
+export const ticksPerSecond = 100
 
 /** Does the work, and looks at what the server took for it. */
 export async function measure<T>(pid: number, work: () => Promise<T>): Promise<Usage & { result: T }> {
@@ -27,7 +27,8 @@ export function residentOf(pid: number): number {
   return sum(treeOf(pid), each => memoryOf(each, 'VmRSS'))
 }
 
-function cpuOf(pid: number): number {
+/** CPU seconds of a process and everything below it. */
+export function cpuOf(pid: number): number {
   return sum(treeOf(pid), timesOf) / ticksPerSecond
 }
 
