@@ -11,7 +11,7 @@ import type { Options } from './options.ts'
 import { readOptions, usage } from './options.ts'
 import { Others } from './others.ts'
 import { reportOf } from './report.ts'
-import { Results } from './results.ts'
+import { mostOthers, Results } from './results.ts'
 import { findPresent } from './servers/present.ts'
 import { judge } from './targets.ts'
 import { workloads } from './workloads/all.ts'
@@ -41,7 +41,11 @@ async function main(options: Options): Promise<void> {
       }
       say(`== ${workload.title}`)
       const others = new Others()
-      await workload.run(bench, (title, server, sample) => results.record(workload.name, title, server, sample, others.lap()))
+      await workload.run(bench, (title, server, sample) => {
+        const cores = others.lap()
+        if (cores > mostOthers) say(`others took ${cores.toFixed(2)} cores meanwhile`)
+        results.record(workload.name, title, server, sample, cores)
+      })
       ran.push(workload)
     }
     const machine = await describeMachine(present, options)

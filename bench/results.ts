@@ -12,7 +12,7 @@ export interface Result {
 }
 
 /** In cores, on average over a round: more than this, and the round is disturbed. */
-const mostOthers = 0.15
+export const mostOthers = 0.15
 
 /** Collects samples, in the order in which their cases first came. */
 export class Results {
