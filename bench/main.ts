@@ -1,4 +1,5 @@
-import { mkdtemp, rm } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { mkdtemp } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { must } from '../test/e2e/command.ts'
@@ -27,43 +28,41 @@ async function main(options: Options): Promise<void> {
   const present = await findPresent()
   for (const each of present.missing) say(`missing: ${each}`)
   const folder = await mkdtemp(join(tmpdir(), 'registry-bench-'))
+  // Whatever ends it: the disk is not left full.
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }))
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
   const large = options.size === 'quick' ? GIB / 4 : GIB
   const results = new Results()
-  try {
-    const bench: Bench = { folder, pki: await makePki(folder), present, rounds: options.rounds, large, results, say }
-    const ran: Workload[] = []
-    for (const workload of chosen) {
-      const absent = workload.tools.filter(tool => present.versions[tool] === undefined)
-      if (absent.length > 0) {
-        say(`${workload.name}: left out, it needs ${absent.join(', ')}`)
-        continue
-      }
-      say(`== ${workload.title}`)
-      const others = new Others()
-      await workload.run(bench, (title, server, sample) => {
-        const cores = others.lap()
-        if (cores > mostOthers) say(`others took ${cores.toFixed(2)} cores meanwhile`)
-        results.record(workload.name, title, server, sample, cores)
-      })
-      ran.push(workload)
+  const bench: Bench = { folder, pki: await makePki(folder), present, rounds: options.rounds, large, results, say }
+  const ran: Workload[] = []
+  for (const workload of chosen) {
+    const absent = workload.tools.filter(tool => present.versions[tool] === undefined)
+    if (absent.length > 0) {
+      say(`${workload.name}: left out, it needs ${absent.join(', ')}`)
+      continue
     }
-    const machine = await describeMachine(present, options)
-    if (options.format === 'json') {
-      const verdicts = ran.flatMap(({ name }) => judge(results, name))
-      process.stdout.write(
-        `${JSON.stringify({ ...machine, missing: present.missing, results: results.all, targets: verdicts }, undefined, 2)}\n`
-      )
-    } else for (const each of ran) process.stdout.write(`\n## ${each.title}\n\n${reportOf(results, each)}\n`)
-    if (options.document === 'write')
-      await writeDocument(
-        machine,
-        present,
-        ran.map(each => ({ workload: each, report: reportOf(results, each) }))
-      )
-  } finally {
-    await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+    say(`== ${workload.title}`)
+    const others = new Others()
+    await workload.run(bench, (title, server, sample) => {
+      const cores = others.lap()
+      if (cores > mostOthers) say(`others took ${cores.toFixed(2)} cores meanwhile`)
+      results.record(workload.name, title, server, sample, cores)
+    })
+    ran.push(workload)
   }
+  const machine = await describeMachine(present, options)
+  if (options.format === 'json') {
+    const verdicts = ran.flatMap(({ name }) => judge(results, name))
+    process.stdout.write(
+      `${JSON.stringify({ ...machine, missing: present.missing, results: results.all, targets: verdicts }, undefined, 2)}\n`
+    )
+  } else for (const each of ran) process.stdout.write(`\n## ${each.title}\n\n${reportOf(results, each)}\n`)
+  if (options.document === 'write')
+    await writeDocument(
+      machine,
+      present,
+      ran.map(each => ({ workload: each, report: reportOf(results, each) }))
+    )
 }
 
 function choose(only: readonly string[]): readonly Workload[] {
