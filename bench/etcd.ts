@@ -58,7 +58,7 @@ export class Etcd {
     return new Etcd(process, client)
   }
 
-  /** Puts 1 KiB every 10 ms while the work goes on; a put counts from the moment at which it was due, so that a queue shows. */
+  /** Puts 1 KiB every 10 ms while the work goes on, whether or not the puts before have been answered. */
   async during<T>(work: () => Promise<T>): Promise<EtcdFigures & { result: T }> {
     const before = await this.#histograms()
     const puts: Promise<number>[] = []
