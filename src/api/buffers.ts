@@ -1,6 +1,6 @@
 /** A buffer on loan; `pooled` ones go back with `give`. */
 const kib = 1024
-const sizes = [64 * kib, 256 * kib, 1024 * kib] as const
+const sizes = [64 * kib, 128 * kib, 256 * kib, 512 * kib, 1024 * kib] as const
 /** What a transfer gets when the pool is dry. */
 const privateSize = 16 * kib
 
@@ -9,9 +9,11 @@ export class Buffers {
   readonly #total: number
   readonly #free = new Map<number, Buffer[]>(sizes.map(size => [size, []]))
   #allocated = 0
+  #parked = 0
   #transfers = 0
+  #running = 0
 
-  /** At most `total` bytes are held. */
+  /** At most `total` bytes are held by transfers that move, and as many again by those that rest. */
   constructor(total: number) {
     this.#total = total
   }
@@ -19,17 +21,38 @@ export class Buffers {
   /** A transfer begins; the share of each shrinks. */
   enter(): void {
     this.#transfers++
+    this.#running++
   }
 
   /** A transfer ended. */
   leave(): void {
     this.#transfers--
+    this.#running--
     if (this.#transfers === 0) this.#trim()
+  }
+
+  /**
+   * A transfer that holds `bytes` does not move: it gets no share any more, and others get what it holds as long as there is room for that. Gives what is to be
+   * told to `wake`.
+   */
+  rest(bytes: number): number {
+    this.#running--
+    if (this.#parked + bytes > this.#total) return 0
+    this.#parked += bytes
+    this.#allocated -= bytes
+    return bytes
+  }
+
+  /** It moves again. */
+  wake(parked: number): void {
+    this.#running++
+    this.#parked -= parked
+    this.#allocated += parked
   }
 
   /** A buffer of about `wanted` bytes, less if many share the pool. */
   take(wanted: number): Buffer {
-    const share = this.#total / 2 / Math.max(1, this.#transfers)
+    const share = this.#total / 2 / Math.max(1, this.#running)
     for (const size of sizes.toReversed()) {
       if (size > Math.max(wanted, sizes[0]) || size > share) continue
       const buffer = this.#free.get(size)?.pop() ?? this.#allocate(size)

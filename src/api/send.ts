@@ -34,6 +34,10 @@ const fast = 4
 const slow = 100
 const first = 64 * 1024
 const largest = 1024 * 1024
+// Kernels take about so much that nobody reads. Who has read more than that gets larger buffers: what hangs in a write cannot be taken back.
+const proven = 12 * 1024 * 1024
+// A write that takes longer is one to a client that rests, which takes no share from those that do not; in ms.
+const resting = 250
 
 /**
  * Sends `part` of a body, read into pooled buffers: while one is on its way to the socket, the next is read. The head is written already. Closes the body, ends the
@@ -64,6 +68,12 @@ class Transfer {
   #interrupt: (error: Error) => void = () => {}
   #gone: boolean
   #stalled = false
+  /** Read, and waiting for the write before it. */
+  #ahead: Buffer | undefined
+  #writing: Buffer | undefined
+  readonly #rest: NodeJS.Timeout
+  /** While it rests: what others may use meanwhile. */
+  #parked: number | undefined
   #sent = 0
   #size = first
 
@@ -77,6 +87,8 @@ class Transfer {
     })
     // Only while something is on its way to the socket is it the client that we wait for.
     this.#watched.hold()
+    this.#rest = setTimeout(() => this.#park(), resting)
+    this.#rest.unref()
     this.#share = egress?.share()
     this.#left = egress && new AbortController()
     this.#gone = response.destroyed
@@ -104,7 +116,9 @@ class Transfer {
         read = await body.readInto(buffer.subarray(0, Math.min(buffer.length, most, part.length - done)), part.offset + done)
         if (read === 0 && part.length !== Number.POSITIVE_INFINITY)
           throw new Error(`the source ended after ${done} of ${part.length} bytes`)
+        this.#ahead = buffer
         await writing
+        this.#ahead = undefined
         if (this.#share) await this.#share.take(read, this.#left?.signal)
       } catch (error) {
         this.#buffers.give(buffer)
@@ -124,19 +138,34 @@ class Transfer {
   async #write(buffer: Buffer, length: number): Promise<void> {
     const began = performance.now()
     this.#watched.go()
+    this.#writing = buffer
+    this.#rest.refresh()
     try {
       await this.#flush(buffer.subarray(0, length))
     } catch (error) {
       this.#buffers.drop(buffer)
       throw error
     }
+    this.#wake()
+    this.#writing = undefined
     this.#buffers.give(buffer)
     this.#sent += length
     this.#watched.moved(length)
     this.#watched.hold()
     const took = performance.now() - began
-    if (took < fast && length === buffer.length) this.#size = Math.min(this.#size * 4, largest)
+    if (took < fast && length === buffer.length) this.#size = this.#sent < proven ? first : Math.min(this.#size * 4, largest)
     else if (took > slow) this.#size = Math.max(this.#size / 4, first)
+  }
+
+  #park(): void {
+    if (this.#parked !== undefined || !this.#writing) return
+    this.#parked = this.#buffers.rest(pooled(this.#writing) + pooled(this.#ahead))
+  }
+
+  #wake(): void {
+    if (this.#parked === undefined) return
+    this.#buffers.wake(this.#parked)
+    this.#parked = undefined
   }
 
   #flush(chunk: Buffer): Promise<void> {
@@ -157,8 +186,14 @@ class Transfer {
     // After the source broke a write may still be under way, and nobody else ends it: its buffer would be lost to the pool.
     this.#interrupt(new ClosedError())
     this.#watched.end()
+    clearTimeout(this.#rest)
+    this.#wake()
     this.#buffers.leave()
   }
+}
+
+function pooled(buffer: Buffer | undefined): number {
+  return buffer && buffer.length >= first ? buffer.length : 0
 }
 
 class ClosedError extends Error {

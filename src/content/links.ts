@@ -46,6 +46,11 @@ export class Links {
     return text
   }
 
+  /** Whether there is such a link; what it holds is not looked at. */
+  async has(key: Key): Promise<boolean> {
+    return this.#cache.has(key) || ((await this.#storage.stat(key))?.size ?? 0) > 0
+  }
+
   /** Durable when it resolves. */
   async write(key: Key, digest: Digest): Promise<void> {
     const changes = this.#changes

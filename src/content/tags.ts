@@ -43,8 +43,8 @@ export class Tags {
 
   // A crash inside a change leaves a prefix that names nothing: what is listed can be pulled.
   async #existing(name: Name, tags: Tag[]): Promise<Tag[]> {
-    const digests = await Promise.all(tags.map(tag => this.resolve(name, tag)))
-    return tags.filter((_, index) => digests[index] !== undefined)
+    const there = await Promise.all(tags.map(tag => this.#links.has(keys.tag(name, tag))))
+    return tags.filter((_, index) => there[index])
   }
 
   /** All tags that name `digest`. */

@@ -25,7 +25,7 @@ test('buffers: one that was given back is the next one taken', t => {
 test('buffers: many transfers get smaller ones', t => {
   const buffers = new Buffers(4096 * kib)
   for (let transfer = 0; transfer < 16; transfer++) buffers.enter()
-  t.equal(buffers.take(1024 * kib).length, 64 * kib)
+  t.equal(buffers.take(1024 * kib).length, 128 * kib)
   t.end()
 })
 
@@ -68,5 +68,37 @@ test('buffers: when the last transfer has ended, the memory is let go', t => {
   buffers.leave()
   buffers.enter()
   t.not(buffers.take(64 * kib), buffer)
+  t.end()
+})
+
+test('buffers: transfers that rest take no share, and what they hold can be had again', t => {
+  const buffers = new Buffers(1024 * kib)
+  for (let transfer = 0; transfer < 8; transfer++) buffers.enter()
+  const held = Array.from({ length: 7 }, () => [buffers.take(64 * kib), buffers.take(64 * kib)]).flat()
+  t.strictSame(new Set(held.map(each => each.length)), new Set([64 * kib]))
+  const parked = Array.from({ length: 7 }, () => buffers.rest(128 * kib))
+  t.strictSame(new Set(parked), new Set([128 * kib]))
+  t.equal(buffers.take(1024 * kib).length, 512 * kib)
+  t.end()
+})
+
+test('buffers: no more rests beside the pool than the pool holds', t => {
+  const buffers = new Buffers(128 * kib)
+  buffers.enter()
+  buffers.enter()
+  t.equal(buffers.rest(128 * kib), 128 * kib)
+  t.equal(buffers.rest(64 * kib), 0)
+  t.end()
+})
+
+test('buffers: whoever moves again is counted again', t => {
+  const buffers = new Buffers(256 * kib)
+  for (let transfer = 0; transfer < 2; transfer++) buffers.enter()
+  const own = buffers.take(64 * kib)
+  const parked = buffers.rest(own.length)
+  t.equal(buffers.take(128 * kib).length, 128 * kib)
+  buffers.wake(parked)
+  t.equal(buffers.take(128 * kib).length, 64 * kib)
+  t.equal(buffers.take(128 * kib).length, 16 * kib)
   t.end()
 })
