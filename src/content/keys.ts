@@ -23,16 +23,18 @@ const top = 'docker/registry/v2'
 /** Below it, one prefix a repository. */
 export const repositories: Key = `${top}/repositories`
 
+/** Below it, one prefix an algorithm. */
+export const blobs: Key = `${top}/blobs`
+
 const path = (digest: Digest): string => `${algorithmOf(digest)}/${encodedOf(digest)}`
 
 /** All of one repository. */
 export const repository = (name: Name | string): Key => `${repositories}/${name}`
 
+/** What lies beside each other of the bytes of digests. */
+export const shard = (digest: Digest): Key => `${blobs}/${algorithmOf(digest)}/${encodedOf(digest).slice(0, 2)}`
 /** The bytes of a digest. */
-export const blob = (digest: Digest): Key => {
-  const encoded = encodedOf(digest)
-  return `${top}/blobs/${algorithmOf(digest)}/${encoded.slice(0, 2)}/${encoded}/data`
-}
+export const blob = (digest: Digest): Key => `${shard(digest)}/${encodedOf(digest)}/data`
 
 /** What of a repository may be read as blobs. */
 export const layers = (name: Name): Key => `${repository(name)}/_layers`
@@ -75,7 +77,9 @@ export function digestOfPath(algorithm: string, encoded: string): Digest | undef
 
 /** Below it, the marks of what was cached; the same shape as `repositories`. */
 export const origins: Key = '.registry/origin'
+/** The marks of blobs and manifests of `name`. */
+export const originsOf = (name: Name): Key => `${origins}/${name}/_content`
 /** The mark of a blob or manifest of `name`. */
-export const originOf = (name: Name, digest: Digest): Key => `${origins}/${name}/_content/${path(digest)}`
+export const originOf = (name: Name, digest: Digest): Key => `${originsOf(name)}/${path(digest)}`
 /** The mark of a tag of `name`. */
 export const originOfTag = (name: Name, each: Tag): Key => `${origins}/${name}/_tags/${each}`
