@@ -31,10 +31,11 @@ const path = (digest: Digest): string => `${algorithmOf(digest)}/${encodedOf(dig
 /** All of one repository. */
 export const repository = (name: Name | string): Key => `${repositories}/${name}`
 
-/** What lies beside each other of the bytes of digests. */
-export const shard = (digest: Digest): Key => `${blobs}/${algorithmOf(digest)}/${encodedOf(digest).slice(0, 2)}`
 /** The bytes of a digest. */
-export const blob = (digest: Digest): Key => `${shard(digest)}/${encodedOf(digest)}/data`
+export const blob = (digest: Digest): Key => {
+  const encoded = encodedOf(digest)
+  return `${blobs}/${algorithmOf(digest)}/${encoded.slice(0, 2)}/${encoded}/data`
+}
 
 /** What of a repository may be read as blobs. */
 export const layers = (name: Name): Key => `${repository(name)}/_layers`

@@ -34,10 +34,7 @@ export class Withdraw {
   readonly #holds: Holds
   readonly #locked: Locks
 
-  constructor(
-    storage: Storage,
-    parts: { links: Links; manifests: Manifests; tags: Tags; origins: Origins; holds: Holds; locked: Locks }
-  ) {
+  constructor(storage: Storage, parts: { links: Links; manifests: Manifests; tags: Tags; origins: Origins; holds: Holds; locked: Locks }) {
     this.#storage = storage
     this.#links = parts.links
     this.#manifests = parts.manifests
@@ -97,7 +94,7 @@ export class Withdraw {
     return found
   }
 
-  /** Takes blobs from `name`. */
+  /** Takes blobs from `name`, with the marks of those that were cached. */
   blobs(name: Name, digests: readonly Digest[], may: May): Promise<readonly Digest[]> {
     return this.#removeAll(digests, may, async gone => {
       await this.#links.remove(
@@ -108,19 +105,10 @@ export class Withdraw {
     })
   }
 
-  /** Removes marks of origin to which there is no content. */
-  marks(name: Name, digests: readonly Digest[]): Promise<readonly Digest[]> {
-    const linked = async (digest: Digest) =>
-      (await this.#links.read(keys.layer(name, digest))) ?? (await this.#links.read(keys.revision(name, digest)))
-    const may = async (digest: Digest) => (await linked(digest)) === undefined
-    return this.#removeAll(digests, may, gone => this.#origins.unmarkAll(name, gone))
-  }
-
-  /** Removes bytes, of digests that lie beside each other. */
+  /** Removes bytes; cheap where digests lie beside each other. */
   bytes(digests: readonly Digest[], may: May): Promise<readonly Digest[]> {
     return this.#removeAll(digests, may, async gone => {
-      const [first] = gone
-      if (first) await this.#storage.remove(gone.map(keys.blob), keys.shard(first))
+      await this.#storage.remove(gone.map(keys.blob), keys.blobs)
       for (const digest of gone) this.#manifests.forget(digest)
     })
   }
@@ -142,6 +130,15 @@ export class Withdraw {
       await this.#links.remove(left, keys.tags(name))
       return true
     })
+  }
+
+  /** Removes what is left of an upload session that has no object. */
+  async emptyUpload(name: Name, session: string): Promise<void> {
+    const left = await Array.fromAsync(leavesBelow(this.#storage, `${keys.uploads(name)}/${session}`))
+    await this.#storage.remove(
+      left.filter(each => !each.object).map(each => each.key),
+      keys.uploads(name)
+    )
   }
 
   /** Removes what is left of a repository in which there is nothing; resolves to whether it was one. */
