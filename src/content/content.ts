@@ -31,14 +31,14 @@ export interface Content {
 }
 
 /** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. */
-export function openContent(storage: Storage, damaged: Damage): Content {
+export function openContent(storage: Storage, damaged: Damage, now: () => number = Date.now): Content {
   const links = new Links(storage, damaged)
   const manifests = new Manifests(storage, links, damaged)
   const sizes = new Sizes(manifests)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
   const origins = new Origins(storage)
-  const holds = new Holds(storage)
+  const holds = new Holds(storage, now)
   const locked = createLocks()
   const commit = new Commit(storage, links, manifests, tags, sizes, origins, { holds, locked })
   return {
@@ -51,7 +51,7 @@ export function openContent(storage: Storage, damaged: Damage): Content {
     sizes,
     origins,
     holds,
-    access: new Access(storage),
+    access: new Access(storage, now),
     commit,
     withdraw: new Withdraw(storage, { links, manifests, tags, origins, holds, locked })
   }

@@ -4,6 +4,8 @@ export interface Scale {
   crashRounds: number
   /** Cases of one property, as a multiple of its share in a run for every change. */
   fuzzFactor: number
+  /** Random sequences of what happens to a store. */
+  collectRounds: number
   /** Clients at once and bytes of each while memory is watched. */
   pulls: { count: number; bytes: number }
   pushes: { count: number; bytes: number }
@@ -13,8 +15,20 @@ const mib = 1024 * 1024
 
 // The number of clients stays: it is what memory grows with. Their bytes only make them overlap for longer.
 const scales: Readonly<Record<string, Scale>> = {
-  ci: { crashRounds: 20, fuzzFactor: 1, pulls: { count: 64, bytes: 128 * mib }, pushes: { count: 16, bytes: 32 * mib } },
-  full: { crashRounds: 200, fuzzFactor: 10, pulls: { count: 64, bytes: 1024 * mib }, pushes: { count: 16, bytes: 256 * mib } }
+  ci: {
+    crashRounds: 20,
+    fuzzFactor: 1,
+    collectRounds: 200,
+    pulls: { count: 64, bytes: 128 * mib },
+    pushes: { count: 16, bytes: 32 * mib }
+  },
+  full: {
+    crashRounds: 200,
+    fuzzFactor: 10,
+    collectRounds: 5000,
+    pulls: { count: 64, bytes: 1024 * mib },
+    pushes: { count: 16, bytes: 256 * mib }
+  }
 }
 
 const chosen = process.env['REGISTRY_TEST_SCALE'] || 'ci'
