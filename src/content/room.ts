@@ -51,8 +51,9 @@ export class Room {
     let goal = space.lacking(bytes)
     if (goal <= 0) return true
     if (this.#now() < this.#hopelessUntil) return false
-    // Content that others need too frees nothing, which is seen only afterwards.
-    for (let reach = 1; ; reach *= 2) {
+    // Content that others need too frees nothing, which is seen only afterwards: a second look first, then further and further.
+    for (let look = 0; ; look++) {
+      const reach = 2 ** Math.max(0, look - 1)
       const before = await this.#before((goal + space.margin) * reach)
       await this.#evict(before)
       goal = space.lacking(bytes)

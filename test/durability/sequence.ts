@@ -238,7 +238,8 @@ export class Sequence {
     const [digest, manifest] = this.#random.pick(this.#manifests(name)) ?? []
     if (!digest || !manifest) return
     content.access.seen(name, digest)
-    manifest.last = this.#clock
+    // What was pushed goes by the time of its push.
+    if (manifest.from === 'upstream') manifest.last = this.#clock
   }
 
   async #collect({ loose }: { loose: 'keep' | 'sweep' }): Promise<void> {
