@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 
 // ms of work after which there is a pause: long enough to be worth a timer, short enough for nobody to notice.
 const stretch = 10
-// While requests run, work takes a quarter of the time.
+// While requests run, work takes a quarter of the time; what took long has waited for them already.
 const pausesPerWork = 3
+const longestPause = 100
 
 /** How fast work in the background may go on, and whether at all. */
 export interface Pace {
@@ -19,7 +20,7 @@ export function createPace(signal: AbortSignal, busy: () => boolean, now: () => 
       signal.throwIfAborted()
       const worked = now() - resumed
       if (worked < stretch) return
-      await delay(busy() ? worked * pausesPerWork : 0, undefined, { signal }).catch(() => signal.throwIfAborted())
+      await delay(busy() ? Math.min(worked * pausesPerWork, longestPause) : 0, undefined, { signal }).catch(() => signal.throwIfAborted())
       resumed = now()
     }
   }

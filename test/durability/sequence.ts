@@ -227,6 +227,8 @@ export class Sequence {
     const from = known.manifests.get(digest)?.from ?? 'upstream'
     const { content } = this.#alive
     await content.commit.manifest(name, digest, bytes, { tags: tag ? [tag] : [], origin: { upstream, digest, checked: this.#clock } })
+    // As whoever serves it does.
+    content.access.seen(name, digest)
     this.#know(name, digest, bytes, from)
     if (!tag) return
     const named = (await content.origins.ofTag(name, tag)) === undefined ? 'push' : 'upstream'

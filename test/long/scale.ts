@@ -6,6 +6,9 @@ export interface Scale {
   fuzzFactor: number
   /** Random sequences of what happens to a store. */
   collectRounds: number
+  /** Blobs that nothing needs, while clients pull and push, and in a store of its own. */
+  litter: number
+  largeStore: number
   /** Clients at once and bytes of each while memory is watched. */
   pulls: { count: number; bytes: number }
   pushes: { count: number; bytes: number }
@@ -19,6 +22,8 @@ const scales: Readonly<Record<string, Scale>> = {
     crashRounds: 20,
     fuzzFactor: 1,
     collectRounds: 200,
+    litter: 2_000,
+    largeStore: 50_000,
     pulls: { count: 64, bytes: 128 * mib },
     pushes: { count: 16, bytes: 32 * mib }
   },
@@ -26,6 +31,8 @@ const scales: Readonly<Record<string, Scale>> = {
     crashRounds: 200,
     fuzzFactor: 10,
     collectRounds: 5000,
+    litter: 20_000,
+    largeStore: 1_000_000,
     pulls: { count: 64, bytes: 1024 * mib },
     pushes: { count: 16, bytes: 256 * mib }
   }
