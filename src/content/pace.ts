@@ -2,9 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 
 // ms of work after which there is a pause: long enough to be worth a timer, short enough for nobody to notice.
 const stretch = 10
-// While requests run, work takes a quarter of the time; what took long has waited for them already.
-const pausesPerWork = 3
-const longestPause = 100
+// While requests run, work takes a quarter of the time; what took longer than its stretch has waited for them already.
+const pause = 3 * stretch
 
 /** How fast work in the background may go on, and whether at all. */
 export interface Pace {
@@ -18,9 +17,8 @@ export function createPace(signal: AbortSignal, busy: () => boolean, now: () => 
   return {
     step: async () => {
       signal.throwIfAborted()
-      const worked = now() - resumed
-      if (worked < stretch) return
-      await delay(busy() ? Math.min(worked * pausesPerWork, longestPause) : 0, undefined, { signal }).catch(() => signal.throwIfAborted())
+      if (now() - resumed < stretch) return
+      await delay(busy() ? pause : 0, undefined, { signal }).catch(() => signal.throwIfAborted())
       resumed = now()
     }
   }

@@ -22,7 +22,7 @@ const scales: Readonly<Record<string, Scale>> = {
     crashRounds: 20,
     fuzzFactor: 1,
     collectRounds: 200,
-    litter: 2_000,
+    litter: 500,
     largeStore: 50_000,
     pulls: { count: 64, bytes: 128 * mib },
     pushes: { count: 16, bytes: 32 * mib }

@@ -32,6 +32,12 @@ async function litter(root: string, count: number): Promise<void> {
   }
 }
 
+// The directory goes with the last of them.
+async function storedBlobs(root: string): Promise<number> {
+  const found = await readdir(blobs(root), { recursive: true }).catch(() => [])
+  return found.filter(each => each.endsWith('data')).length
+}
+
 async function pushImage(client: Client, name: string, random: Random): Promise<{ tag: string; parts: string[] }> {
   const parts: { digest: string; size: number }[] = []
   for (let at = 0; at < 3; at++) {
@@ -91,7 +97,7 @@ test('Local: it is collected on a schedule, and a restart does not begin anew', 
   const root = join((await serveModes(t, {})).root, '..', 'other')
   const first = await serveModes(t, { gc: { every: '1s', grace: '0s' } }, root)
   await litter(first.root, 1)
-  await until(async () => (await readdir(blobs(first.root), { recursive: true })).filter(each => each.endsWith('data')).length === 0)
+  await until(async () => (await storedBlobs(first.root)) === 0)
   await until(async () => ((await metric(first, 'registry_gc_last_success_timestamp_seconds')) ?? 0) > 0)
   await first.stop()
   const second = await serveModes(t, { gc: { every: '24h' } }, root)
@@ -136,10 +142,7 @@ test('Proxy: what nobody asked for expires, but not while upstream cannot be ask
   }
   const served = await serveModes(t, ttl, root)
   t.ok((await removals(served)) > 0)
-  t.strictSame(
-    (await readdir(blobs(root), { recursive: true })).filter(each => each.endsWith('data')),
-    []
-  )
+  t.equal(await storedBlobs(root), 0)
   t.equal(await metric(served, 'registry_cache_evictions_total', '{reason="expired",kind="blob"}'), 3)
   t.equal((await ask(served.listen, 'GET', `/v2/${prefix.here}/app/manifests/v1`)).status, 200, 'and is fetched again')
 })
