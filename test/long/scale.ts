@@ -9,6 +9,8 @@ export interface Scale {
   /** Blobs that nothing needs, while clients pull and push, and in a store of its own. */
   litter: number
   largeStore: number
+  /** What is cached through a budget, in bytes. */
+  churn: { budget: number; bytes: number; blob: number }
   /** Clients at once and bytes of each while memory is watched. */
   pulls: { count: number; bytes: number }
   pushes: { count: number; bytes: number }
@@ -24,6 +26,7 @@ const scales: Readonly<Record<string, Scale>> = {
     collectRounds: 200,
     litter: 500,
     largeStore: 50_000,
+    churn: { budget: 16 * mib, bytes: 160 * mib, blob: 128 * 1024 },
     pulls: { count: 64, bytes: 128 * mib },
     pushes: { count: 16, bytes: 32 * mib }
   },
@@ -33,6 +36,7 @@ const scales: Readonly<Record<string, Scale>> = {
     collectRounds: 5000,
     litter: 20_000,
     largeStore: 1_000_000,
+    churn: { budget: 1024 * mib, bytes: 10 * 1024 * mib, blob: 4 * mib },
     pulls: { count: 64, bytes: 1024 * mib },
     pushes: { count: 16, bytes: 256 * mib }
   }
