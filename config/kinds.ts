@@ -48,6 +48,14 @@ export const oneOf = <T extends string>(values: readonly T[], annotations: Annot
 export const duration = (annotations: Annotations & { pattern?: string }) =>
   Type.String({ pattern: durationPattern, unit: 'duration', expects: 'a duration such as 30s, 1h30m or 500ms', ...annotations })
 
+/** A length of time, or a word in its place; whoever resolves it tells them apart. */
+export const durationOr = (word: string, annotations: Annotations) =>
+  Type.String({
+    pattern: `^${word}$|${durationPattern}`,
+    expects: `${word}, or a duration such as 168h or 1h30m`,
+    ...annotations
+  })
+
 /** A size. */
 export const bytes = (annotations: Annotations) =>
   Type.Unsafe<string | number>({

@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { count, duration, entries, HOUR, hosts, oneOf, optionalSection, section, text } from './kinds.ts'
+import { count, duration, durationOr, entries, HOUR, hosts, names, oneOf, optionalSection, path, section, text } from './kinds.ts'
 import { imagesRepoPattern } from './places.ts'
 import type { CheckMode, Mode, Policy } from './schema.ts'
 
@@ -121,6 +121,36 @@ export const cacheSection = section('How long answers of an upstream hold. Conte
     default: '10s',
     atMost: HOUR,
     description: 'For so long it is remembered that the upstream does not have something.'
+  }),
+  pin: names(
+    { pattern: '^[A-Za-z0-9._:@/*-]{1,512}$', expects: 'a pattern such as docker.io/library/*, system/deckhouse:v1.* or **@sha256:0123*' },
+    {
+      default: [],
+      description:
+        'What is never removed from the cache: patterns of <name>, <name>:<tag> or <name>@<digest>, where * is part of a component and ** any part.'
+    }
+  ),
+  pinFile: Type.Optional(path({ description: 'A file of further such patterns, one a line; it is read again whenever it matters.' }))
+})
+
+/** What is removed in the background. */
+export const gcSection = section('What is removed in the background, because nothing needs it.', {
+  untagged: durationOr('keep', {
+    default: 'keep',
+    description:
+      'When a pushed manifest goes that no tag names, no index holds and that refers to nothing that stays: never, or after so long. A platform pulls by digest.'
+  }),
+  grace: duration({
+    default: '1h',
+    atMost: 9000 * HOUR,
+    description: 'What is younger stays even if nothing needs it: a push takes its time from the first blob to the manifest.'
+  }),
+  every: duration({
+    default: '24h',
+    atLeast: 1000,
+    atMost: 9000 * HOUR,
+    expects: 'a duration such as 24h, from 1s to 9000h',
+    description: 'How often, give or take a tenth; also how often what expired is removed from the cache.'
   })
 })
 

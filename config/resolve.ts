@@ -9,7 +9,7 @@ const EVERYTHING: readonly Action[] = ['pull', 'push', 'delete']
 
 /** The effective configuration of validated settings; relative paths start at `folder`. */
 export const resolveSettings = (settings: Settings, folder: string): Config => {
-  const { registry, server, storage, auth, limits, cache, upstream, log } = settings
+  const { registry, server, storage, auth, limits, cache, gc, upstream, log } = settings
   const root = resolve(folder, storage.filesystem.root)
   return freeze({
     registry: registryIn(registry),
@@ -37,7 +37,14 @@ export const resolveSettings = (settings: Settings, folder: string): Config => {
     cache: {
       tagTTL: valid(parseDuration(cache.tagTTL)),
       onUpstreamNotFound: cache.onUpstreamNotFound,
-      negativeTTL: valid(parseDuration(cache.negativeTTL))
+      negativeTTL: valid(parseDuration(cache.negativeTTL)),
+      pin: cache.pin,
+      ...(cache.pinFile !== undefined && { pinFile: resolve(folder, cache.pinFile) })
+    },
+    gc: {
+      ...(gc.untagged !== 'keep' && { untagged: valid(parseDuration(gc.untagged)) }),
+      grace: valid(parseDuration(gc.grace)),
+      every: valid(parseDuration(gc.every))
     },
     upstream: upstreamIn(upstream),
     log: { level: log.level }
@@ -45,7 +52,7 @@ export const resolveSettings = (settings: Settings, folder: string): Config => {
 }
 
 /** The settings that resolve to this configuration, in the file's notation. */
-export const settingsOf = ({ server, auth, limits, cache, upstream, ...others }: Config): Record<keyof Config, unknown> => ({
+export const settingsOf = ({ server, auth, limits, cache, gc, upstream, ...others }: Config): Record<keyof Config, unknown> => ({
   registry: registrySettingsOf(others.registry),
   server: {
     ...server,
@@ -61,6 +68,11 @@ export const settingsOf = ({ server, auth, limits, cache, upstream, ...others }:
     minimumRate: { bytes: limits.minimumRate.bytes, per: formatDuration(limits.minimumRate.per) }
   },
   cache: { ...cache, tagTTL: formatDuration(cache.tagTTL), negativeTTL: formatDuration(cache.negativeTTL) },
+  gc: {
+    untagged: gc.untagged === undefined ? 'keep' : formatDuration(gc.untagged),
+    grace: formatDuration(gc.grace),
+    every: formatDuration(gc.every)
+  },
   upstream: {
     ...upstream,
     connectTimeout: formatDuration(upstream.connectTimeout),

@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { actions, address, bytes, count, duration, HOUR, MIB, names, oneOf, optionalSection, path, rate, section } from './kinds.ts'
-import { cacheSection, registrySection, upstreamSection } from './registry.ts'
+import { cacheSection, gcSection, registrySection, upstreamSection } from './registry.ts'
 
 /** What a user may be allowed to do; `pull` includes the catalog. */
 export type Action = 'pull' | 'push' | 'delete'
@@ -87,6 +87,14 @@ export interface Config {
     readonly tagTTL: number
     readonly onUpstreamNotFound: 'serve' | 'forget'
     readonly negativeTTL: number
+    readonly pin: readonly string[]
+    readonly pinFile?: string
+  }
+  readonly gc: {
+    /** Absent: untagged manifests are kept. */
+    readonly untagged?: number
+    readonly grace: number
+    readonly every: number
   }
   readonly upstream: {
     readonly connections: number
@@ -222,6 +230,7 @@ export const settingsSchema = Type.Object(
       upstream: rate('Bytes per second of blobs from all upstreams together, in equal shares.')
     }),
     cache: cacheSection,
+    gc: gcSection,
     upstream: upstreamSection,
     log: section('What is written to the standard output.', {
       level: oneOf<LogLevel>(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], {

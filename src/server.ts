@@ -11,10 +11,12 @@ import { buildBackends } from './backend/build.ts'
 import { LocalSink } from './backend/local-sink.ts'
 import { Switch } from './backend/switch.ts'
 import { openCertificates } from './certificates.ts'
+import type { CollectEvent } from './content/collect.ts'
 import { openContent } from './content/content.ts'
 import { Fills } from './content/fills.ts'
 import { watchState } from './gauges.ts'
 import { checkReadable, checkWritable } from './health.ts'
+import { type CollectOptions, Maintenance } from './maintenance.ts'
 import { type Health, registerAdmin } from './ports/admin.ts'
 import { addressText, createApp, listen } from './ports/app.ts'
 import { type Controls, registerControl } from './ports/control.ts'
@@ -38,6 +40,8 @@ export interface Registry {
   readonly admin: string
   /** Looks at the configuration and takes over what has changed, all of it or nothing. */
   reload(): Promise<LastReload>
+  /** Removes what nothing needs, and tells what that is. */
+  collect(options?: CollectOptions): AsyncIterable<CollectEvent>
   /** Lets running transfers end for at most `server.drain`, then ends; resolves to whether all of them could. */
   stop(): Promise<boolean>
 }
@@ -165,6 +169,9 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   }
   watchState(metrics, { storage, gateway, content, fills })
   stack.defer(sweepUploads(content, first.limits.uploadIdle, log))
+  const busy = () => gateway.running > 0
+  const maintenance = new Maintenance({ storage, content, config: () => config, upstreams: () => upstreams, busy, metrics, log })
+  stack.defer(() => maintenance.stop())
 
   const port = await openPort(first, tls, metrics, log, gateway)
   stack.defer(async () => void (await drain(port, 0)))
@@ -188,8 +195,10 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   return {
     ...ports,
     reload: () => reload.check(),
+    collect: options => maintenance.collect(options),
     stop: async () => {
       log.info({ running: gateway.running, limit: config.server.drain }, 'stopping: running transfers may end')
+      void maintenance.stop()
       const clean = await drain(port, config.server.drain)
       await stack.disposeAsync()
       log.info({ clean }, 'the registry has stopped')

@@ -26,15 +26,19 @@ export class LocalSink implements Sink {
     return this.#content.uploads.resume(name, id)
   }
 
-  async mountBlob(name: Name, digest: Digest, from?: Name): Promise<boolean> {
+  mountBlob(name: Name, digest: Digest, from?: Name): Promise<boolean> {
+    return this.#content.holds.during(digest, () => this.#mount(name, digest, from))
+  }
+
+  async #mount(name: Name, digest: Digest, from: Name | undefined): Promise<boolean> {
     const { blobs, commit } = this.#content
-    if ((await blobs.stat(name, digest)) !== undefined) return true
+    if ((await blobs.statRenewed(name, digest)) !== undefined) return true
     // Rights are the same for all repositories, so that a blob may be found in any of them ("automatic content discovery").
     const target = from === undefined ? await this.#stored(digest) : await this.#soundIn(from, digest)
     if (target === undefined) return false
     await commit.linkBlob(name, digest, { target })
     // Through the new link the blob is checked like any other; a damaged one is to be pushed anew.
-    if ((await blobs.stat(name, digest)) !== undefined) return true
+    if ((await blobs.statRenewed(name, digest)) !== undefined) return true
     await commit.unlinkBlob(name, digest)
     return false
   }
@@ -59,11 +63,17 @@ export class LocalSink implements Sink {
     if (reference.digest !== undefined && reference.digest !== actual) {
       throw new OciError('DIGEST_INVALID', { detail: { reason: 'the manifest has another digest', provided: reference.digest, actual } })
     }
-    await this.#checkContent(name, parsed)
     const subject = parsed.subject?.digest
     const all = reference.tag === undefined ? tags : [reference.tag, ...tags]
-    const set = await this.#content.commit.manifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
-    return { digest: actual, tags: set, ...(subject ? { subject } : {}) }
+    // What was found to be there has to be there when the manifest is.
+    const release = await this.#content.holds.holdAll([...parsed.blobs, ...parsed.manifests].map(each => each.digest))
+    try {
+      await this.#checkContent(name, parsed)
+      const set = await this.#content.commit.manifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
+      return { digest: actual, tags: set, ...(subject ? { subject } : {}) }
+    } finally {
+      release()
+    }
   }
 
   // A manifest is accepted when everything it needs can be read from the same repository; its subject may come later (distribution-spec, "Push").

@@ -21,7 +21,8 @@ export class Local implements Backend {
   }
 
   async statBlob(name: Name, digest: Digest): Promise<Served<Descriptor>> {
-    const size = await this.#content.blobs.stat(name, digest)
+    // Who asks for a head may be about to push a manifest instead of the blob.
+    const size = await this.#content.blobs.statRenewed(name, digest)
     if (size === undefined) throw unknownBlob(name, digest)
     return hit({ mediaType: mediaTypes.blob, digest, size })
   }
@@ -29,17 +30,22 @@ export class Local implements Backend {
   async openBlob(name: Name, digest: Digest, { range }: { range?: RangeRequest }): Promise<Served<OpenBlob>> {
     const blob = await this.#content.blobs.open(name, digest, range)
     if (!blob) throw unknownBlob(name, digest)
+    this.#content.access.seen(name, digest)
     return hit(blob)
   }
 
   async statManifest(name: Name, reference: Reference): Promise<Served<Descriptor>> {
-    return hit((await findManifest(this.#content, name, reference)).descriptor)
+    if (reference.digest !== undefined) await this.#content.holds.renew(reference.digest)
+    const { descriptor } = await findManifest(this.#content, name, reference)
+    this.#content.access.seen(name, descriptor.digest)
+    return hit(descriptor)
   }
 
   async getManifest(name: Name, reference: Reference): Promise<Served<Manifest>> {
     const manifest = await findManifest(this.#content, name, reference)
     // Whoever reads a manifest asks for its blobs next.
     this.#content.sizes.learn(manifest.descriptor.digest, manifest.bytes)
+    this.#content.access.seen(name, manifest.descriptor.digest)
     return hit(manifest)
   }
 

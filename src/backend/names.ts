@@ -28,9 +28,19 @@ export function nameBelow(host: string, kept: Name): Name | undefined {
   return name !== undefined && isName(name) ? name : undefined
 }
 
+/** Whose content is kept under `kept`, and under which name there; undefined for what is this registry's own. */
+export function hostOfContent(kept: Name): { host: string; name: string } | undefined {
+  const [first, host, ...name] = kept.split('/')
+  return first === upstreams && host !== undefined && name.length > 0
+    ? { host: host.replaceAll('_', ':'), name: name.join('/') }
+    : undefined
+}
+
+const upstreams = 'upstreams'
+
 // A host has no underscore, so no two hosts meet here.
 function contentPrefix(host: string): string {
-  return `upstreams/${host.toLowerCase().replaceAll(':', '_')}`
+  return `${upstreams}/${host.toLowerCase().replaceAll(':', '_')}`
 }
 
 /** What follows `prefix`: empty for the prefix itself, undefined for what is not below it. */

@@ -64,7 +64,10 @@ export class ProxyBlobs {
     const there = this.#upstreamName(name)
     for (let granted = false; ; ) {
       const stored = await this.#content.blobs.open(own, digest, want.range)
-      if (stored) return { value: stored, outcome: 'hit' }
+      if (stored) {
+        this.#content.access.seen(own, digest)
+        return { value: stored, outcome: 'hit' }
+      }
       const running = this.#fills.find(digest)
       // Bytes that another name brought, or brings: upstream says first whether this one may read them.
       if (running) {
@@ -90,7 +93,11 @@ export class ProxyBlobs {
   async #grant(name: Name, own: Name, digest: Digest, signal: AbortSignal): Promise<void> {
     if (await this.#content.blobs.linked(own, digest)) return
     await this.#permitted(name, digest, signal)
-    await this.#content.commit.linkBlob(own, digest, { upstream: this.#route.origin })
+    const { blobs, commit, holds } = this.#content
+    await holds.during(digest, async () => {
+      // It may have been removed while upstream was asked.
+      if (await blobs.stored(digest)) await commit.linkBlob(own, digest, { upstream: this.#route.origin })
+    })
   }
 
   #start(own: Name, there: string, digest: Digest): Fill | undefined {

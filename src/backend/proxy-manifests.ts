@@ -59,6 +59,12 @@ export class ProxyManifests {
   }
 
   async get(name: Name, reference: Reference): Promise<Served<Manifest>> {
+    const served = await this.#get(name, reference)
+    this.#content.access.seen(this.#route.contentName(name), served.value.descriptor.digest)
+    return served
+  }
+
+  async #get(name: Name, reference: Reference): Promise<Served<Manifest>> {
     if (this.#route.upstreamName(name) === undefined) throw unknownName(name)
     const key = `${name} ${referenceText(reference)}`
     const stored = reference.tag === undefined ? await this.#stored(name, reference.digest) : await this.#fresh(name, reference.tag)

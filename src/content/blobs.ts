@@ -2,7 +2,8 @@ import type { Key, OpenObject, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { type RangeRequest, select } from '../oci/range.ts'
-import type { OpenBlob } from '../oci/source.ts'
+import type { Body, OpenBlob } from '../oci/source.ts'
+import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Damage, Links } from './links.ts'
 import type { Sizes } from './sizes.ts'
@@ -12,28 +13,49 @@ export class Blobs {
   readonly #storage: Storage
   readonly #links: Links
   readonly #sizes: Sizes
+  readonly #holds: Holds
   readonly #damaged: Damage
 
-  constructor(storage: Storage, links: Links, sizes: Sizes, damaged: Damage) {
+  constructor(storage: Storage, links: Links, sizes: Sizes, holds: Holds, damaged: Damage) {
     this.#storage = storage
     this.#links = links
     this.#sizes = sizes
+    this.#holds = holds
     this.#damaged = damaged
   }
 
-  /** Open for reading; whoever asks closes `body`. Undefined if `name` has no such blob, or if what is stored cannot be it. */
+  /** Open for reading, and held until whoever asks closes `body`. Undefined if `name` has no such blob, or if what is stored cannot be it. */
   async open(name: Name, digest: Digest, range?: RangeRequest): Promise<OpenBlob | undefined> {
-    const object = await this.#object(name, digest, range)
-    if (!object) return undefined
-    const part = range ? select(range, object.size) : { offset: 0, length: object.size }
-    return { size: object.size, part, body: object }
+    const release = await this.#holds.hold(digest)
+    try {
+      const object = await this.#object(name, digest, range)
+      if (object) {
+        const part = range ? select(range, object.size) : { offset: 0, length: object.size }
+        return { size: object.size, part, body: new HeldBody(object, release) }
+      }
+    } catch (error) {
+      release()
+      throw error
+    }
+    release()
+    return undefined
   }
 
   /** Its size in bytes. What is answered here can be opened as well. */
-  async stat(name: Name, digest: Digest): Promise<number | undefined> {
-    const object = await this.#object(name, digest)
-    await object?.close()
-    return object?.size
+  stat(name: Name, digest: Digest): Promise<number | undefined> {
+    return this.#holds.during(digest, async () => {
+      const object = await this.#object(name, digest)
+      await object?.close()
+      return object?.size
+    })
+  }
+
+  /** `stat` for somebody who may rely on the answer: the bytes are as new as if they had just been pushed. */
+  async statRenewed(name: Name, digest: Digest): Promise<number | undefined> {
+    await this.#holds.renew(digest)
+    const target = await this.linked(name, digest)
+    if (target !== undefined && target !== digest) await this.#holds.renew(target)
+    return target && this.stat(name, digest)
   }
 
   /** The digest under which a blob of `name` lies, whether or not its bytes are sound. */
@@ -65,5 +87,27 @@ export class Blobs {
   #missing(key: Key, reason: string): undefined {
     this.#damaged(key, reason)
     return undefined
+  }
+}
+
+class HeldBody implements Body {
+  readonly #object: OpenObject
+  readonly #release: () => void
+
+  constructor(object: OpenObject, release: () => void) {
+    this.#object = object
+    this.#release = release
+  }
+
+  readInto(into: Buffer, position: number): Promise<number> {
+    return this.#object.readInto(into, position)
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#object.close()
+    } finally {
+      this.#release()
+    }
   }
 }

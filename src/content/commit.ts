@@ -1,9 +1,10 @@
 import type { Key, Storage, Writer } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name, Tag } from '../oci/name.ts'
+import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Links } from './links.ts'
-import { createLocks } from './locks.ts'
+import type { Locks } from './locks.ts'
 import type { Manifests } from './manifests.ts'
 import type { Origins, TagOrigin } from './origins.ts'
 import type { Sizes } from './sizes.ts'
@@ -15,17 +16,39 @@ export interface SeenTag {
   origin: TagOrigin | undefined
 }
 
-/** Every change of meaning: what a name may read, what a tag names. Nothing else writes links. Each method's change is durable when it resolves. */
+/** What a manifest changes beside being there. */
+export interface ManifestChange {
+  subject?: Digest
+  tags: readonly Tag[]
+  origin?: TagOrigin
+  seen?: SeenTag
+}
+
+/**
+ * Every change of meaning that somebody asked for: what a name may read, what a tag names. Nothing else writes links. Each method's change is durable when it resolves.
+ * What is stored is held first and the lock of the name is taken after that: who removes does not wait for holds.
+ */
 export class Commit {
+  readonly holds: Holds
   readonly #storage: Storage
   readonly #links: Links
   readonly #manifests: Manifests
   readonly #tags: Tags
   readonly #sizes: Sizes
   readonly #origins: Origins
-  readonly #locked = createLocks()
+  readonly #locked: Locks
 
-  constructor(storage: Storage, links: Links, manifests: Manifests, tags: Tags, sizes: Sizes, origins: Origins) {
+  constructor(
+    storage: Storage,
+    links: Links,
+    manifests: Manifests,
+    tags: Tags,
+    sizes: Sizes,
+    origins: Origins,
+    { holds, locked }: { holds: Holds; locked: Locks }
+  ) {
+    this.holds = holds
+    this.#locked = locked
     this.#storage = storage
     this.#links = links
     this.#manifests = manifests
@@ -38,18 +61,25 @@ export class Commit {
    * Publishes verified bytes and lets `name` read them. Bytes that are there already are replaced, which is how a damaged blob heals. `upstream` is where they were
    * cached from; without it they were pushed.
    */
-  async blob(name: Name, digest: Digest, writer: Writer, upstream?: string): Promise<void> {
-    const size = writer.offset
-    await writer.publish(keys.blob(digest))
-    this.#sizes.set(digest, size)
-    await this.linkBlob(name, digest, upstream === undefined ? {} : { upstream })
+  blob(name: Name, digest: Digest, writer: Writer, upstream?: string): Promise<void> {
+    return this.holds.during(digest, async () => {
+      const size = writer.offset
+      await writer.publish(keys.blob(digest))
+      this.#sizes.set(digest, size)
+      await this.linkBlob(name, digest, upstream === undefined ? {} : { upstream })
+    })
   }
 
   /** Lets `name` read a blob that is stored under `target`, which is another digest only in what Distribution wrote; `upstream` as for `blob`. */
   async linkBlob(name: Name, digest: Digest, { target = digest, upstream }: { target?: Digest; upstream?: string } = {}): Promise<void> {
-    const link = keys.layer(name, digest)
-    await this.#setOrigin(name, digest, upstream, link)
-    await this.#links.write(link, target)
+    const release = await this.holds.holdAll([digest, target])
+    try {
+      const link = keys.layer(name, digest)
+      await this.#setOrigin(name, digest, upstream, link)
+      await this.#links.write(link, target)
+    } finally {
+      release()
+    }
   }
 
   // What was pushed once stays pushed, even if a cache would fetch it again.
@@ -67,16 +97,22 @@ export class Commit {
    * Stores a verified manifest under `digest` and lets `tags` name it. Resolves to what each tag named before. With `origin` it was cached, and tags that are not as
    * they were `seen` stay as they are.
    */
-  async manifest(
+  manifest(name: Name, digest: Digest, bytes: Uint8Array, change: ManifestChange): Promise<{ tag: Tag; old?: Digest }[]> {
+    return this.holds.during(digest, async () => {
+      await this.#storage.put(keys.blob(digest), bytes)
+      return this.#linkManifest(name, digest, bytes, change)
+    })
+  }
+
+  #linkManifest(
     name: Name,
     digest: Digest,
     bytes: Uint8Array,
-    { subject, tags, origin, seen }: { subject?: Digest; tags: readonly Tag[]; origin?: TagOrigin; seen?: SeenTag }
+    { subject, tags, origin, seen }: ManifestChange
   ): Promise<{ tag: Tag; old?: Digest }[]> {
-    await this.#storage.put(keys.blob(digest), bytes)
-    // Distribution knows a repository by this prefix, and would sweep the blobs of one that has none.
-    await this.#storage.ensurePrefix(keys.layers(name))
     return this.#locked(name, async () => {
+      // Distribution knows a repository by this prefix, and would sweep the blobs of one that has none.
+      await this.#storage.ensurePrefix(keys.layers(name))
       // The index of referrers first: the manifest must not be there without being listed.
       await this.#setOrigin(name, digest, origin?.upstream, keys.revision(name, digest))
       if (subject) await this.#links.write(keys.referrer(name, subject, digest), digest)

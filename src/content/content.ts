@@ -1,8 +1,10 @@
 import type { Storage } from '../../storage/storage.ts'
+import { Access } from './access.ts'
 import { Blobs } from './blobs.ts'
 import { Commit } from './commit.ts'
 import { Holds } from './holds.ts'
 import { type Damage, Links } from './links.ts'
+import { createLocks } from './locks.ts'
 import { Manifests } from './manifests.ts'
 import { Names } from './names.ts'
 import { Origins } from './origins.ts'
@@ -10,6 +12,7 @@ import { Referrers } from './referrers.ts'
 import { Sizes } from './sizes.ts'
 import { Tags } from './tags.ts'
 import { Uploads } from './uploads.ts'
+import { Withdraw } from './withdraw.ts'
 
 /** What is stored, as repositories: one for the process, whatever mode it is in. */
 export interface Content {
@@ -22,20 +25,24 @@ export interface Content {
   sizes: Sizes
   origins: Origins
   holds: Holds
+  access: Access
   commit: Commit
+  withdraw: Withdraw
 }
 
 /** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. */
-export function openContent(storage: Storage, damaged: Damage): Content {
+export function openContent(storage: Storage, damaged: Damage, now: () => number = Date.now): Content {
   const links = new Links(storage, damaged)
   const manifests = new Manifests(storage, links, damaged)
   const sizes = new Sizes(manifests)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
   const origins = new Origins(storage)
-  const commit = new Commit(storage, links, manifests, tags, sizes, origins)
+  const holds = new Holds(storage, now)
+  const locked = createLocks()
+  const commit = new Commit(storage, links, manifests, tags, sizes, origins, { holds, locked })
   return {
-    blobs: new Blobs(storage, links, sizes, damaged),
+    blobs: new Blobs(storage, links, sizes, holds, damaged),
     manifests,
     tags,
     names,
@@ -43,7 +50,9 @@ export function openContent(storage: Storage, damaged: Damage): Content {
     uploads: new Uploads(storage, commit, names),
     sizes,
     origins,
-    holds: new Holds(storage),
-    commit
+    holds,
+    access: new Access(storage, now),
+    commit,
+    withdraw: new Withdraw(storage, { links, manifests, tags, origins, holds, locked })
   }
 }

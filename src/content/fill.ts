@@ -163,12 +163,14 @@ export class Fill {
   async #publish(growing: Growing): Promise<void> {
     const { commit } = this.#place
     let published = false
-    // A set is iterated in the order of insertion, names that come meanwhile included.
-    for (const name of this.#names) {
-      if (published) await commit.linkBlob(name, this.digest, { upstream: this.upstream })
-      else await commit.blob(name, this.digest, growing.writer, this.upstream)
-      published = true
-    }
+    await commit.holds.during(this.digest, async () => {
+      // A set is iterated in the order of insertion, names that come meanwhile included.
+      for (const name of this.#names) {
+        if (published) await commit.linkBlob(name, this.digest, { upstream: this.upstream })
+        else await commit.blob(name, this.digest, growing.writer, this.upstream)
+        published = true
+      }
+    })
   }
 }
 

@@ -16,7 +16,7 @@ export class Holds {
   readonly #held = new Map<Digest, number>()
   readonly #leaving = new Map<Digest, Promise<unknown>>()
   readonly #watchers = new Set<(digest: Digest) => void>()
-  readonly #renewed = new LRUCache<Digest, number>({ max: remembered })
+  readonly #renewed = new LRUCache<Digest, { at: number; touched: number }>({ max: remembered })
   readonly #now: () => number
 
   constructor(storage: Storage, now: () => number = Date.now) {
@@ -39,18 +39,41 @@ export class Holds {
     }
   }
 
-  /** Somebody was told of the bytes and may be about to rely on them: they are as new as if they had just been pushed. */
-  async renew(digest: Digest): Promise<void> {
+  /** `hold` for several; the function lets go of all of them. */
+  async holdAll(digests: Iterable<Digest>): Promise<() => void> {
+    const releases: (() => void)[] = []
+    for (const digest of digests) releases.push(await this.hold(digest))
+    return () => {
+      for (const release of releases) release()
+    }
+  }
+
+  /** Holds `digest` while `task` runs. */
+  async during<T>(digest: Digest, task: () => Promise<T>): Promise<T> {
     const release = await this.hold(digest)
     try {
-      const now = this.#now()
-      if (now - (this.#renewed.get(digest) ?? 0) < renewedAgainAfter) return
-      this.#renewed.set(digest, now)
-      // A medium that takes no new time can still be read; the watchers know.
-      await this.#storage.touch([keys.blob(digest)]).catch(() => {})
+      return await task()
     } finally {
       release()
     }
+  }
+
+  /** Somebody was told of the bytes and may be about to rely on them: they are as new as if they had just been pushed. */
+  renew(digest: Digest): Promise<void> {
+    return this.during(digest, async () => {
+      const now = this.#now()
+      const known = this.#renewed.get(digest)
+      if (known) known.at = now
+      if (known && now - known.touched < renewedAgainAfter) return
+      this.#renewed.set(digest, { at: now, touched: now })
+      // A medium that takes no new time can still be read; the watchers know.
+      await this.#storage.touch([keys.blob(digest)]).catch(() => {})
+    })
+  }
+
+  /** When somebody was last told of `digest`, in ms since the epoch, as far as this process remembers; what is on disk may be a minute older. */
+  renewedAt(digest: Digest): number {
+    return this.#renewed.peek(digest)?.at ?? 0
   }
 
   /** Tells `seen` of everything that is held now and from now on, before anything comes of it; ends with the function that it gives. */
@@ -70,10 +93,30 @@ export class Holds {
     const end = work.catch(() => {}).finally(() => this.#leaving.delete(digest))
     this.#leaving.set(digest, end)
     try {
-      return await work
+      const removed = await work
+      if (removed) this.#renewed.delete(digest)
+      return removed
     } finally {
       await end
-      this.#renewed.delete(digest)
     }
+  }
+
+  /** `remove` for many at once, which a medium may do in one step: `task` gets those that nobody holds, and resolves to those that it removed. */
+  async removeAll(digests: readonly Digest[], task: (free: readonly Digest[]) => Promise<readonly Digest[]>): Promise<readonly Digest[]> {
+    const free: Digest[] = []
+    const work = Promise.withResolvers<readonly Digest[]>()
+    const removals = digests.map(digest =>
+      this.remove(digest, async () => {
+        free.push(digest)
+        return (await work.promise).includes(digest)
+      })
+    )
+    // All of them leave before the task begins.
+    if (free.length === 0) work.resolve([])
+    else task(free).then(work.resolve, work.reject)
+    const results = await Promise.allSettled(removals)
+    const failed = results.find(each => each.status === 'rejected')
+    if (failed) throw failed.reason
+    return digests.filter((_, index) => results[index]?.status === 'fulfilled' && results[index].value)
   }
 }

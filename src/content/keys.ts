@@ -23,6 +23,9 @@ const top = 'docker/registry/v2'
 /** Below it, one prefix a repository. */
 export const repositories: Key = `${top}/repositories`
 
+/** Below it, one prefix an algorithm. */
+export const blobs: Key = `${top}/blobs`
+
 const path = (digest: Digest): string => `${algorithmOf(digest)}/${encodedOf(digest)}`
 
 /** All of one repository. */
@@ -31,7 +34,7 @@ export const repository = (name: Name | string): Key => `${repositories}/${name}
 /** The bytes of a digest. */
 export const blob = (digest: Digest): Key => {
   const encoded = encodedOf(digest)
-  return `${top}/blobs/${algorithmOf(digest)}/${encoded.slice(0, 2)}/${encoded}/data`
+  return `${blobs}/${algorithmOf(digest)}/${encoded.slice(0, 2)}/${encoded}/data`
 }
 
 /** What of a repository may be read as blobs. */
@@ -75,7 +78,9 @@ export function digestOfPath(algorithm: string, encoded: string): Digest | undef
 
 /** Below it, the marks of what was cached; the same shape as `repositories`. */
 export const origins: Key = '.registry/origin'
+/** The marks of blobs and manifests of `name`. */
+export const originsOf = (name: Name): Key => `${origins}/${name}/_content`
 /** The mark of a blob or manifest of `name`. */
-export const originOf = (name: Name, digest: Digest): Key => `${origins}/${name}/_content/${path(digest)}`
+export const originOf = (name: Name, digest: Digest): Key => `${originsOf(name)}/${path(digest)}`
 /** The mark of a tag of `name`. */
 export const originOfTag = (name: Name, each: Tag): Key => `${origins}/${name}/_tags/${each}`

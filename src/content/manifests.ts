@@ -45,14 +45,29 @@ export class Manifests {
   async #load(digest: Digest): Promise<Manifest | undefined> {
     const known = this.#cache.get(digest)
     if (known) return known
+    const bytes = await this.#read(digest)
+    return bytes && this.remember(digest, bytes)
+  }
+
+  async #read(digest: Digest): Promise<Uint8Array | undefined> {
     const key = keys.blob(digest)
     const bytes = await this.#storage.get(key, longest).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EFBIG') return Buffer.alloc(0)
       throw error
     })
-    if (bytes && digestOf(bytes, algorithmOf(digest)) === digest) return this.remember(digest, bytes)
+    if (bytes && digestOf(bytes, algorithmOf(digest)) === digest) return bytes
     this.#damaged(key, bytes ? 'the bytes are not those of the digest' : 'a manifest has no bytes')
     return undefined
+  }
+
+  /** The verified bytes that lie under `digest`, for whoever reads through all of them: what is served often stays in memory instead. */
+  async peek(digest: Digest): Promise<Uint8Array | undefined> {
+    return this.#cache.peek(digest)?.bytes ?? this.#read(digest)
+  }
+
+  /** The bytes of `digest` are removed. */
+  forget(digest: Digest): void {
+    this.#cache.delete(digest)
   }
 
   /** Keeps verified bytes in memory. */

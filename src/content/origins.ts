@@ -1,6 +1,7 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
-import type { Name, Tag } from '../oci/name.ts'
+import { isName, type Name, type Tag } from '../oci/name.ts'
+import { createAgain } from './create.ts'
 import * as keys from './keys.ts'
 import { createRecent } from './recent.ts'
 
@@ -71,8 +72,40 @@ export class Origins {
     await this.#remove(key)
   }
 
+  /** Forgets of several that they were cached: they are removed. */
+  async unmarkAll(name: Name, digests: readonly Digest[]): Promise<void> {
+    await this.#storage.remove(
+      digests.map(digest => keys.originOf(name, digest)),
+      keys.origins
+    )
+  }
+
+  /** The content of `name` that is marked as cached. */
+  async *list(name: Name): AsyncIterable<Digest> {
+    for await (const algorithm of this.#storage.walk(keys.originsOf(name))) {
+      for await (const encoded of this.#storage.walk(algorithm.key)) {
+        const digest = keys.digestOfPath(algorithm.name, encoded.name)
+        if (digest) yield digest
+      }
+    }
+  }
+
+  /** The names that have content which is marked as cached. */
+  names(): AsyncIterable<Name> {
+    return this.#namesBelow('')
+  }
+
+  async *#namesBelow(prefix: string): AsyncIterable<Name> {
+    const children: string[] = []
+    for await (const { name, kind } of this.#storage.walk(prefix === '' ? keys.origins : `${keys.origins}/${prefix}`)) {
+      if (name === '_content' && isName(prefix)) yield prefix
+      else if (kind === 'prefix' && !name.startsWith('_')) children.push(name)
+    }
+    for (const each of children) yield* this.#namesBelow(prefix === '' ? each : `${prefix}/${each}`)
+  }
+
   async #write(key: Key, text: string): Promise<void> {
-    const writer = await this.#storage.create(key)
+    const writer = await createAgain(this.#storage, key)
     try {
       await writer.write([Buffer.from(text)])
     } finally {

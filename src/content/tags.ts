@@ -47,12 +47,18 @@ export class Tags {
     return tags.filter((_, index) => there[index])
   }
 
+  /** Every tag with what it names. */
+  async *all(name: Name): AsyncIterable<{ tag: Tag; digest: Digest }> {
+    for await (const tag of this.#all(name)) {
+      const digest = await this.resolve(name, tag)
+      if (digest !== undefined) yield { tag, digest }
+    }
+  }
+
   /** All tags that name `digest`. */
   async pointingAt(name: Name, digest: Digest): Promise<Tag[]> {
     const found: Tag[] = []
-    for await (const tag of this.#all(name)) {
-      if ((await this.resolve(name, tag)) === digest) found.push(tag)
-    }
+    for await (const each of this.all(name)) if (each.digest === digest) found.push(each.tag)
     return found
   }
 

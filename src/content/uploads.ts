@@ -4,6 +4,7 @@ import { type Algorithm, canonical, createDigester } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { parseSessionId, type SessionId } from '../oci/sink.ts'
 import type { Commit } from './commit.ts'
+import { createAgain } from './create.ts'
 import { createGatherer } from './gather.ts'
 import * as keys from './keys.ts'
 import type { Names } from './names.ts'
@@ -45,7 +46,7 @@ export class Uploads {
   }
 
   async #mark(started: Key): Promise<void> {
-    const writer = await this.#place.storage.create(started)
+    const writer = await createAgain(this.#place.storage, started)
     try {
       await writer.write([Buffer.from(new Date().toISOString())])
     } finally {

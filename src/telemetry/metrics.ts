@@ -59,6 +59,16 @@ export function createMetrics() {
       'Time that transfers waited, added up, because a limit of bytes per second was reached.',
       ['limit']
     ),
+    collections: counter('registry_gc_runs_total', 'Collections by how they ended.', ['result']),
+    removed: counter('registry_removed_objects_total', 'What was removed because nothing needs it or nobody asked for it.', [
+      'kind',
+      'reason'
+    ]),
+    evictions: counter('registry_cache_evictions_total', 'What was removed from the cache, because it expired or to make room.', [
+      'reason',
+      'kind'
+    ]),
+    freed: counter('registry_freed_bytes_total', 'Bytes of blobs that were removed.', ['reason']),
     connectionsDropped: counter('registry_connections_dropped_total', 'Connections refused because limits.connections was reached.', []),
     certificateExpiry: gauge('registry_certificate_expiry_timestamp_seconds', 'When the first certificate of a kind ends.', ['kind']),
     reloadFaults: counter('registry_file_reload_faults_total', 'Changed files that could not be used.', ['kind']),

@@ -2,6 +2,9 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { test } from 'tap'
+import { collect } from '../../src/content/collect.ts'
+import { openContent } from '../../src/content/content.ts'
+import { FilesystemStorage } from '../../storage/filesystem.ts'
 import { collectGarbage, startDistribution } from './distribution.ts'
 import type { SampleLayout } from './image.ts'
 import { makeSample } from './image.ts'
@@ -94,4 +97,28 @@ test("compatibility: docker-registry's garbage-collect removes what nothing refe
   const reader = await startRegistry(t, { root })
   await serves(t, reader, sample)
   t.equal((await ask(reader, { method: 'HEAD', path: `/v2/one/blobs/${loose}` })).status, 404, 'and unknown to us')
+})
+
+test('compatibility: docker-registry serves a tree from which we removed what nothing needs', async t => {
+  if (!hasTools(t, 'skopeo', 'docker-registry')) return
+  const { root, sample } = await prepare(t)
+  const writer = await startDistribution(t, { root })
+  await fill(writer, sample)
+  const loose = await addLooseBlob(writer, 'one', Buffer.from('nothing needs this'))
+  await writer.stop()
+  const storage = await FilesystemStorage.open(root)
+  const later = () => Date.now() + 2 * 3_600_000
+  const events = collect(
+    storage,
+    openContent(storage, () => {}),
+    { grace: 3_600_000, loose: 'sweep', pace: { step: async () => {} }, now: later }
+  )
+  const removed = (await Array.fromAsync(events)).filter(each => each.type === 'remove')
+  await storage.close()
+  t.match(
+    removed.filter(each => each.kind === 'blob'),
+    [{ digest: loose }]
+  )
+  t.notOk(existsSync(dataPath(root, loose)), 'the bytes are gone')
+  await serves(t, await startDistribution(t, { root }), sample)
 })

@@ -4,6 +4,13 @@ export interface Scale {
   crashRounds: number
   /** Cases of one property, as a multiple of its share in a run for every change. */
   fuzzFactor: number
+  /** Random sequences of what happens to a store. */
+  collectRounds: number
+  /** Blobs that nothing needs, while clients pull and push, and in a store of its own. */
+  litter: number
+  largeStore: number
+  /** What is cached through a budget, in bytes. */
+  churn: { budget: number; bytes: number; blob: number }
   /** Clients at once and bytes of each while memory is watched. */
   pulls: { count: number; bytes: number }
   pushes: { count: number; bytes: number }
@@ -13,8 +20,26 @@ const mib = 1024 * 1024
 
 // The number of clients stays: it is what memory grows with. Their bytes only make them overlap for longer.
 const scales: Readonly<Record<string, Scale>> = {
-  ci: { crashRounds: 20, fuzzFactor: 1, pulls: { count: 64, bytes: 128 * mib }, pushes: { count: 16, bytes: 32 * mib } },
-  full: { crashRounds: 200, fuzzFactor: 10, pulls: { count: 64, bytes: 1024 * mib }, pushes: { count: 16, bytes: 256 * mib } }
+  ci: {
+    crashRounds: 20,
+    fuzzFactor: 1,
+    collectRounds: 200,
+    litter: 500,
+    largeStore: 50_000,
+    churn: { budget: 16 * mib, bytes: 160 * mib, blob: 128 * 1024 },
+    pulls: { count: 64, bytes: 128 * mib },
+    pushes: { count: 16, bytes: 32 * mib }
+  },
+  full: {
+    crashRounds: 200,
+    fuzzFactor: 10,
+    collectRounds: 5000,
+    litter: 20_000,
+    largeStore: 1_000_000,
+    churn: { budget: 1024 * mib, bytes: 10 * 1024 * mib, blob: 4 * mib },
+    pulls: { count: 64, bytes: 1024 * mib },
+    pushes: { count: 16, bytes: 256 * mib }
+  }
 }
 
 const chosen = process.env['REGISTRY_TEST_SCALE'] || 'ci'

@@ -1,0 +1,49 @@
+import { LRUCache } from 'lru-cache'
+import type { Key, Storage } from '../../storage/storage.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { Name } from '../oci/name.ts'
+import * as keys from './keys.ts'
+
+const hour = 3_600_000
+const remembered = 50_000
+
+/**
+ * When what was cached was last asked for: the time of its mark of origin, renewed at most once in `every`, and more exactly from memory. What was pushed has no mark,
+ * and nobody asks when it was needed.
+ */
+export class Access {
+  readonly #storage: Storage
+  readonly #now: () => number
+  readonly #seen = new LRUCache<Key, { at: number; touched: number }>({ max: remembered })
+  /** ms; shorter where cached content lives for a few hours only. */
+  #every = hour
+
+  constructor(storage: Storage, now: () => number = Date.now) {
+    this.#storage = storage
+    this.#now = now
+  }
+
+  /** What was not asked for in `ttl` ms expires: times on disk are kept exact enough for that after a restart. */
+  expiresAfter(ttl: number): void {
+    this.#every = Math.min(hour, ttl / 4)
+  }
+
+  /** Content of `name` was asked for. Nobody waits for the disk. */
+  seen(name: Name, digest: Digest): void {
+    const key = keys.originOf(name, digest)
+    const at = this.#now()
+    const known = this.#seen.get(key)
+    if (known) known.at = at
+    if (known && at - known.touched < this.#every) return
+    this.#seen.set(key, { at, touched: at })
+    // A time that is lost makes content look older, and the cache a little worse.
+    void this.#storage.touch([key]).catch(() => {})
+  }
+
+  /** The last time, in ms since the epoch; undefined if the content has no mark. */
+  async last(name: Name, digest: Digest): Promise<number | undefined> {
+    const key = keys.originOf(name, digest)
+    const mark = await this.#storage.stat(key)
+    return mark && Math.max(mark.modified, this.#seen.peek(key)?.at ?? 0)
+  }
+}

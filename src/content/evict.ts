@@ -1,0 +1,150 @@
+import type { Storage } from '../../storage/storage.ts'
+import { algorithmOf, canonical, type Digest } from '../oci/digest.ts'
+import type { Name, Tag } from '../oci/name.ts'
+import { type CachedRepository, readCached } from './cached.ts'
+import type { Reason, Removal } from './collect-run.ts'
+import type { Content } from './content.ts'
+import { DigestSet } from './digest-set.ts'
+import { createKeep } from './keep.ts'
+import * as keys from './keys.ts'
+import { listDigests } from './manifests.ts'
+import type { Pace } from './pace.ts'
+import type { Leaving } from './withdraw.ts'
+
+/** What an eviction goes by; times in ms. */
+export interface EvictPolicy {
+  reason: Extract<Reason, 'expired' | 'room'>
+  /** What was cached under `name` and last asked for before this time goes; undefined: none of it. */
+  before(name: Name): number | undefined
+  /** Whether content of `name` stays whatever its age: all of it, what a tag names, or what has a digest. */
+  pinned(name: Name, reference?: { tag: Tag } | { digest: Digest }): boolean
+  /** Somebody who was told of content within this time may be about to rely on it. */
+  grace: number
+}
+
+interface EvictRun extends EvictPolicy {
+  storage: Storage
+  content: Content
+  pace: Pace
+  now: () => number
+  /** What somebody held since the run began. */
+  held: DigestSet
+}
+
+const together = 64
+
+/**
+ * Removes what was cached and not asked for: manifests with their tags, then blobs that no other manifest needs. What has no mark of origin was pushed and is not even
+ * looked at. Rejects on an error of the medium.
+ */
+export async function* evict(
+  storage: Storage,
+  content: Content,
+  policy: EvictPolicy,
+  { pace, now = Date.now }: { pace: Pace; now?: () => number }
+): AsyncGenerator<Removal> {
+  const held = new DigestSet()
+  const end = content.holds.watch(digest => held.add(digest))
+  const run: EvictRun = { ...policy, storage, content, pace, now, held }
+  try {
+    const unlinked = new Set<Digest>()
+    for await (const name of content.origins.names()) {
+      const before = policy.pinned(name) ? undefined : policy.before(name)
+      if (before === undefined) continue
+      for await (const removal of evictFrom(run, name, before)) {
+        if (removal.digest && removal.kind !== 'tag') unlinked.add(removal.digest)
+        yield removal
+      }
+    }
+    yield* removeBytes(run, unlinked)
+  } finally {
+    end()
+  }
+}
+
+async function* evictFrom(run: EvictRun, name: Name, before: number): AsyncGenerator<Removal> {
+  const { content, reason, pinned } = run
+  const { withdraw } = content
+  const repository = await readCached(content, name, run.pace)
+  if (!repository) return
+  const gone = new Set<Digest>()
+  const may = (digest: Digest) => mayGo(run, name, digest, before)
+  for (const batch of batches(leavingManifests(run, name, repository, before))) {
+    for (const digest of await withdraw.manifests(name, batch, may)) {
+      gone.add(digest)
+      for (const tag of batch.find(each => each.digest === digest)?.tags ?? [])
+        yield { type: 'remove', kind: 'tag', name, tag, digest, reason }
+      yield { type: 'remove', kind: 'manifest', name, digest, reason }
+    }
+    await run.pace.step()
+  }
+  const needed = new Set<Digest>()
+  for (const [digest, { blobs }] of repository.manifests) if (!gone.has(digest)) for (const blob of blobs) needed.add(blob)
+  const loose = [...repository.marks].filter(
+    ([digest, last]) => last < before && !needed.has(digest) && !repository.manifests.has(digest) && !pinned(name, { digest })
+  )
+  for (const batch of batches(loose)) {
+    const digests = batch.map(([digest]) => digest)
+    for (const digest of await withdraw.blobs(name, digests, may)) yield { type: 'remove', kind: 'link', name, digest, reason }
+    await run.pace.step()
+  }
+}
+
+function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: CachedRepository, before: number): Leaving[] {
+  const kept = new Set<Digest>()
+  const keep = createKeep(manifests, kept)
+  for (const [digest, { last, tags }] of manifests) {
+    if (last >= before || pinned(name, { digest }) || tags.some(tag => pinned(name, { tag }))) keep(digest)
+  }
+  return [...manifests]
+    .filter(([digest]) => !kept.has(digest))
+    .map(([digest, { subject, tags }]) => ({ digest, tags, ...(subject ? { subject } : {}) }))
+}
+
+// Asked when nobody can come to need it: somebody may have since it was looked at.
+async function mayGo({ content, held, now, grace }: EvictRun, name: Name, digest: Digest, before: number): Promise<boolean> {
+  if (held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
+  const last = await content.access.last(name, digest)
+  return last !== undefined && last < before
+}
+
+// Bytes that another repository may read stay, and so do those that somebody came to need meanwhile.
+async function* removeBytes(run: EvictRun, unlinked: ReadonlySet<Digest>): AsyncGenerator<Removal> {
+  if (unlinked.size === 0) return
+  const { storage, content, held, now, grace, reason } = run
+  const linked = await linkedDigests(run)
+  const sizes = new Map<Digest, number>()
+  const may = async (digest: Digest) => {
+    if (linked.has(digest) || held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
+    sizes.set(digest, (await storage.stat(keys.blob(digest)))?.size ?? 0)
+    return true
+  }
+  for (const batch of batches([...unlinked].sort())) {
+    for (const digest of await content.withdraw.bytes(batch, may)) {
+      yield { type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }
+    }
+    await run.pace.step()
+  }
+}
+
+async function linkedDigests({ storage, content, pace }: EvictRun): Promise<DigestSet> {
+  const linked = new DigestSet()
+  for await (const name of content.names.all()) {
+    for (const { prefix, kind } of [
+      { prefix: keys.layers(name), kind: content.blobs },
+      { prefix: keys.revisions(name), kind: content.manifests }
+    ]) {
+      for await (const digest of listDigests(storage, prefix)) {
+        linked.add(digest)
+        const target = algorithmOf(digest) === canonical ? undefined : await kind.linked(name, digest)
+        if (target) linked.add(target)
+        await pace.step()
+      }
+    }
+  }
+  return linked
+}
+
+function* batches<T>(all: readonly T[]): Generator<T[]> {
+  for (let at = 0; at < all.length; at += together) yield all.slice(at, at + together)
+}

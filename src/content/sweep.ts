@@ -1,0 +1,82 @@
+import type { Digest } from '../oci/digest.ts'
+import type { Name } from '../oci/name.ts'
+import { type CollectRun, type Removal, targetOf } from './collect-run.ts'
+import * as keys from './keys.ts'
+import { listDigests } from './manifests.ts'
+
+// Removed in one step: whoever needs one of them waits for all, and one sync of a directory serves them all.
+const together = 64
+
+/** Removes the links of `name` to blobs that are not marked; resolves, by `stays`, to how many others there are. */
+export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void): AsyncGenerator<Removal> {
+  const { storage, content, marked, pace } = run
+  const take = async (batch: readonly Digest[]): Promise<Removal[]> => {
+    const may = async (digest: Digest) => {
+      const target = await targetOf(run, keys.layer(name, digest), digest)
+      return !marked.has(digest) && (await bytesIfOld(run, [target, digest])) !== undefined
+    }
+    const gone = run.mode === 'tell' ? await filter(batch, may) : await content.withdraw.blobs(name, batch, may)
+    for (const digest of batch) if (!gone.includes(digest)) await keep(digest)
+    return gone.map(digest => ({ type: 'remove', kind: 'link', name, digest, reason: 'unreferenced' }))
+  }
+  // A link that stays needs the bytes that it leads to.
+  const keep = async (digest: Digest) => {
+    stays()
+    marked.add(await targetOf(run, keys.layer(name, digest), digest))
+  }
+  const batch: Digest[] = []
+  for await (const digest of listDigests(storage, keys.layers(name))) {
+    await pace.step()
+    if (marked.has(digest)) await keep(digest)
+    else if (batch.push(digest) === together) yield* await take(batch.splice(0))
+  }
+  yield* await take(batch)
+}
+
+/** Removes bytes that are not marked, after no link leads to them any more. */
+export async function* sweepBytes(run: CollectRun): AsyncGenerator<Removal | 'shard'> {
+  for await (const algorithm of run.storage.walk(keys.blobs)) {
+    for await (const shard of run.storage.walk(algorithm.key)) {
+      yield* sweepShard(run, algorithm.name, shard.key)
+      yield 'shard'
+    }
+  }
+}
+
+async function* sweepShard(run: CollectRun, algorithm: string, shard: string): AsyncGenerator<Removal> {
+  const { storage, marked, pace } = run
+  const batch: Digest[] = []
+  for await (const { name } of storage.walk(shard)) {
+    await pace.step()
+    const digest = keys.digestOfPath(algorithm, name)
+    if (digest && !marked.has(digest) && batch.push(digest) === together) yield* await takeBytes(run, batch.splice(0), 'unreferenced')
+  }
+  yield* await takeBytes(run, batch, 'unreferenced')
+}
+
+async function takeBytes(run: CollectRun, batch: readonly Digest[], reason: Removal['reason']): Promise<Removal[]> {
+  const sizes = new Map<Digest, number>()
+  const may = async (digest: Digest) => {
+    const bytes = run.marked.has(digest) ? undefined : await bytesIfOld(run, [digest])
+    if (bytes !== undefined) sizes.set(digest, bytes)
+    return bytes !== undefined
+  }
+  const gone = run.mode === 'tell' ? await filter(batch, may) : await run.content.withdraw.bytes(batch, may)
+  return gone.map(digest => ({ type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }))
+}
+
+/** How many bytes lie under the first of the digests, if all are older than the grace; undefined if one is not. */
+async function bytesIfOld(
+  { storage, content, now, grace }: CollectRun,
+  digests: readonly [Digest, ...Digest[]]
+): Promise<number | undefined> {
+  const stat = await storage.stat(keys.blob(digests[0]))
+  const last = Math.max(stat?.modified ?? 0, ...digests.map(each => content.holds.renewedAt(each)))
+  return now() - last >= grace ? (stat?.size ?? 0) : undefined
+}
+
+async function filter(digests: readonly Digest[], may: (digest: Digest) => Promise<boolean>): Promise<Digest[]> {
+  const found: Digest[] = []
+  for (const digest of digests) if (await may(digest)) found.push(digest)
+  return found
+}

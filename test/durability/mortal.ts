@@ -1,0 +1,132 @@
+import type { FilesystemStorage } from '../../storage/filesystem.ts'
+import type { Key, Storage, Writer } from '../../storage/storage.ts'
+
+/** What every call is answered with after the end. */
+export class Dead extends Error {
+  override readonly name = 'Dead'
+}
+
+/** Storage whose process can die between any two steps, and whose times are those of a clock that the test sets. */
+export class MortalStorage implements Storage {
+  readonly #below: FilesystemStorage
+  readonly #times: Map<Key, number>
+  readonly #now: () => number
+  /** Steps that are left; the process is dead at 0. */
+  left = Number.POSITIVE_INFINITY
+
+  /** `times` outlives the process, as the disk does. */
+  constructor(below: FilesystemStorage, times: Map<Key, number>, now: () => number) {
+    this.#below = below
+    this.#times = times
+    this.#now = now
+  }
+
+  get dead(): boolean {
+    return this.left <= 0
+  }
+
+  #step(): void {
+    if (--this.left <= 0) throw new Dead('the process is gone')
+  }
+
+  #timed(key: Key): void {
+    this.#times.set(key, this.#now())
+  }
+
+  async open(key: Key) {
+    this.#step()
+    const object = await this.#below.open(key)
+    if (!object) return undefined
+    const modified = this.#times.get(key) ?? object.modified
+    const { size } = object
+    return { size, modified, readInto: (into: Buffer, at: number) => object.readInto(into, at), close: () => object.close() }
+  }
+
+  async stat(key: Key) {
+    this.#step()
+    const found = await this.#below.stat(key)
+    return found && { ...found, modified: this.#times.get(key) ?? found.modified }
+  }
+
+  async get(key: Key, limit?: number) {
+    this.#step()
+    return this.#below.get(key, limit)
+  }
+
+  async put(key: Key, bytes: Uint8Array) {
+    this.#step()
+    await this.#below.put(key, bytes)
+    this.#timed(key)
+    this.#step()
+  }
+
+  async ensurePrefix(prefix: Key) {
+    this.#step()
+    await this.#below.ensurePrefix(prefix)
+  }
+
+  async create(key: Key) {
+    this.#step()
+    this.#timed(key)
+    return this.#writer(await this.#below.create(key))
+  }
+
+  async resume(key: Key) {
+    this.#step()
+    const writer = await this.#below.resume(key)
+    return writer && this.#writer(writer)
+  }
+
+  #writer(below: Writer): Writer {
+    return {
+      key: below.key,
+      get offset() {
+        return below.offset
+      },
+      write: async chunks => {
+        this.#step()
+        await below.write(chunks)
+      },
+      truncate: offset => below.truncate(offset),
+      read: (into, at) => below.read(into, at),
+      publish: async to => {
+        this.#step()
+        await below.publish(to)
+        this.#timed(to)
+        this.#step()
+      },
+      discard: async () => {
+        if (this.dead) await below.close()
+        else await below.discard()
+      },
+      close: () => below.close()
+    }
+  }
+
+  async *walk(prefix: Key, after?: string) {
+    this.#step()
+    yield* this.#below.walk(prefix, after)
+  }
+
+  async touch(keys: readonly Key[]) {
+    this.#step()
+    for (const key of keys) if (await this.#below.stat(key)) this.#timed(key)
+  }
+
+  // A removal of many can be cut in the middle.
+  async remove(keys: readonly Key[], under?: Key) {
+    for (const key of keys) {
+      this.#step()
+      await this.#below.remove([key], under)
+      this.#times.delete(key)
+    }
+  }
+
+  usage() {
+    return this.#below.usage()
+  }
+
+  close() {
+    return this.#below.close()
+  }
+}

@@ -1,0 +1,182 @@
+import { readdir, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Test, test } from 'tap'
+import { Client, digestOf } from '../long/client.ts'
+import { makeManifest, manifestType } from '../long/manifest.ts'
+import { expect, pushBlob } from '../long/push.ts'
+import { Random } from '../long/random.ts'
+import { scale } from '../long/scale.ts'
+import { ask, metric, type Served, until } from '../src/support.ts'
+import { startUpstream } from '../support/upstream.ts'
+import { behind, prefix, serveModes } from './scene.ts'
+
+const old = new Date(Date.now() - 48 * 3_600_000)
+const blobs = (root: string) => join(root, 'docker/registry/v2/blobs/sha256')
+
+/** Makes everything below a directory look as if it had been there for two days. */
+async function age(directory: string): Promise<void> {
+  for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
+    if (entry.isFile()) await utimes(join(entry.parentPath, entry.name), old, old)
+  }
+}
+
+/** Writes blobs that nothing needs, as a crash of somebody else would have left them. */
+async function litter(root: string, count: number): Promise<void> {
+  const { mkdir } = await import('node:fs/promises')
+  for (let at = 0; at < count; at++) {
+    const encoded = digestOf(Buffer.from(`litter ${at}`)).slice(7)
+    const directory = join(blobs(root), encoded.slice(0, 2), encoded)
+    await mkdir(directory, { recursive: true })
+    await writeFile(join(directory, 'data'), `litter ${at}`)
+    await utimes(join(directory, 'data'), old, old)
+  }
+}
+
+// The directory goes with the last of them.
+async function storedBlobs(root: string): Promise<number> {
+  const found = await readdir(blobs(root), { recursive: true }).catch(() => [])
+  return found.filter(each => each.endsWith('data')).length
+}
+
+async function pushImage(client: Client, name: string, random: Random): Promise<{ tag: string; parts: string[] }> {
+  const parts: { digest: string; size: number }[] = []
+  for (let at = 0; at < 3; at++) {
+    const bytes = random.bytes(10_000)
+    await pushBlob(client, { name, bytes, way: 'monolithic', random })
+    parts.push({ digest: digestOf(bytes), size: bytes.length })
+    // As clients do that push what they may have pushed before.
+    for (const { digest } of parts) expect(200, 'a HEAD', await client.ask('HEAD', `/v2/${name}/blobs/${digest}`))
+  }
+  const [config, ...layers] = parts
+  if (!config) throw new Error('no config')
+  const tag = `t${Math.floor(random.next() * 1e9)}`
+  const body = makeManifest(config, layers, { note: tag })
+  expect(201, 'a manifest', await client.ask('PUT', `/v2/${name}/manifests/${tag}`, { headers: manifestType, body }))
+  return { tag, parts: parts.map(each => each.digest) }
+}
+
+async function pullImage(client: Client, name: string, { tag, parts }: { tag: string; parts: string[] }): Promise<void> {
+  expect(200, 'a manifest', await client.ask('GET', `/v2/${name}/manifests/${tag}`))
+  for (const digest of parts) {
+    const { body } = expect(200, 'a blob', await client.ask('GET', `/v2/${name}/blobs/${digest}`))
+    if (digestOf(body) !== digest) throw new Error(`${digest} came as ${digestOf(body)}`)
+  }
+}
+
+test(`Local: fifty clients pull and five push without a pause while ${scale.litter} blobs are collected, and none fails`, {
+  timeout: 0
+}, async t => {
+  const served = await serveModes(t, { registry: { mode: 'Local' }, gc: { grace: '1h' } })
+  const client = new Client(served.listen, 60)
+  t.teardown(() => client.close())
+  const random = new Random(1)
+  const images = [await pushImage(client, 'app', random), await pushImage(client, 'app', random)]
+  await litter(served.root, scale.litter)
+  await age(join(served.root, 'docker'))
+  let running = true
+  let [pulls, pushes] = [0, 0]
+  const pulling = Array.from({ length: 50 }, async () => {
+    for (; running; pulls++) await pullImage(client, 'app', images[pulls % images.length] ?? { tag: '', parts: [] })
+  })
+  const pushing = Array.from({ length: 5 }, async (_, at) => {
+    for (const mine = new Random(at + 2); running; pushes++) images.push(await pushImage(client, 'app', mine))
+  })
+  const all = Promise.all([...pulling, ...pushing])
+  const events = await Promise.race([Array.fromAsync(served.collect()), all.then(() => [])])
+  running = false
+  await all
+  t.match(events.at(-1), { type: 'done', removed: { blob: scale.litter } })
+  for (const image of images) await pullImage(client, 'app', image)
+  const { ms } = events.at(-1) as { ms: number }
+  t.comment(`${pulls} pulls and ${pushes} pushes in the ${ms} ms of the collection`)
+  t.equal(await metric(served, 'registry_removed_objects_total', '{kind="blob",reason="unreferenced"}'), scale.litter)
+  t.equal(await metric(served, 'registry_damaged_objects_total'), 0)
+})
+
+test('Local: it is collected on a schedule, and a restart does not begin anew', async t => {
+  const root = join((await serveModes(t, {})).root, '..', 'other')
+  const first = await serveModes(t, { gc: { every: '1s', grace: '0s' } }, root)
+  await litter(first.root, 1)
+  await until(async () => (await storedBlobs(first.root)) === 0)
+  await until(async () => ((await metric(first, 'registry_gc_last_success_timestamp_seconds')) ?? 0) > 0)
+  await first.stop()
+  const second = await serveModes(t, { gc: { every: '24h' } }, root)
+  t.ok(((await metric(second, 'registry_gc_last_success_timestamp_seconds')) ?? 0) > Date.now() / 1000 - 600)
+})
+
+test('Local: one collection at a time, and a dry run is one', async t => {
+  const served = await serveModes(t, {})
+  await litter(served.root, 3)
+  const first = served.collect({ dryRun: true })[Symbol.asyncIterator]()
+  await first.next()
+  await t.rejects(Array.fromAsync(served.collect()), { name: 'CollectionRunning' })
+  await first.return?.()
+  t.match((await Array.fromAsync(served.collect())).at(-1), { type: 'done', removed: { blob: 3 } })
+})
+
+/** A cache that holds an image which nobody asked for in two days. */
+async function cacheWithOld(t: Test) {
+  const upstream = await startUpstream(t)
+  const image = upstream.addImage(`${prefix.there}/app`, 'v1')
+  const root = join((await serveModes(t, {})).root, '..', 'cache')
+  const first = await serveModes(t, { registry: behind('Proxy', upstream) }, root)
+  for (const path of [`manifests/v1`, `blobs/${image.config}`, `blobs/${image.layer}`]) {
+    await ask(first.listen, 'GET', `/v2/${prefix.here}/app/${path}`)
+  }
+  await until(async () => (await metric(first, 'registry_fills_total', '{result="stored"}')) === 2)
+  await first.stop()
+  await age(root)
+  return { upstream, root, image, ttl: { registry: behind('Proxy', upstream, { ttl: '24h' }), gc: { grace: '0s' } } }
+}
+
+const removals = async (served: Served) => (await Array.fromAsync(served.collect())).filter(each => each.type === 'remove').length
+
+test('Proxy: what nobody asked for expires, but not while upstream cannot be asked', async t => {
+  const { upstream, root, ttl } = await cacheWithOld(t)
+  for (const status of [503, 401]) {
+    upstream.faults.statuses.push({ status })
+    const served = await serveModes(t, ttl, root)
+    t.equal(await removals(served), 0, `upstream answers ${status}`)
+    await served.stop()
+    upstream.faults.statuses.pop()
+  }
+  const served = await serveModes(t, ttl, root)
+  t.ok((await removals(served)) > 0)
+  t.equal(await storedBlobs(root), 0)
+  t.equal(await metric(served, 'registry_cache_evictions_total', '{reason="expired",kind="blob"}'), 3)
+  t.equal((await ask(served.listen, 'GET', `/v2/${prefix.here}/app/manifests/v1`)).status, 200, 'and is fetched again')
+})
+
+test('Proxy: what was asked for since does not expire, and what is pinned never does', async t => {
+  const { root, ttl, image } = await cacheWithOld(t)
+  const pins = join(root, 'pins')
+  await writeFile(pins, `${prefix.here}/app:v1 # the platform\n`)
+  const pinned = await serveModes(t, { ...ttl, cache: { pinFile: pins } }, root)
+  t.equal(await removals(pinned), 0)
+  await pinned.stop()
+  const served = await serveModes(t, ttl, root)
+  await ask(served.listen, 'GET', `/v2/${prefix.here}/app/manifests/${image.digest}`)
+  t.equal(await removals(served), 0)
+})
+
+test('Local and Direct: nothing that was cached expires, so that a switch back finds it', async t => {
+  const { upstream, root, image } = await cacheWithOld(t)
+  for (const registry of [{ mode: 'Local' }, behind('Direct', upstream)]) {
+    const served = await serveModes(t, { registry, gc: { grace: '0s' } }, root)
+    t.equal(await removals(served), 0)
+    await served.stop()
+  }
+  const local = await serveModes(t, { registry: { mode: 'Local' } }, root)
+  t.equal((await ask(local.listen, 'GET', `/v2/${prefix.here}/app/blobs/${image.layer}`)).status, 200)
+})
+
+test('a registry that stops ends a collection at once', async t => {
+  const served = await serveModes(t, {})
+  await litter(served.root, 2_000)
+  const run = served.collect()[Symbol.asyncIterator]()
+  await run.next()
+  const ended = (async () => {
+    for (let next = await run.next(); !next.done; next = await run.next());
+  })()
+  await Promise.all([t.rejects(ended, { message: 'the registry stops' }), served.stop()])
+})
