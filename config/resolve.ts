@@ -9,7 +9,7 @@ const EVERYTHING: readonly Action[] = ['pull', 'push', 'delete']
 
 /** The effective configuration of validated settings; relative paths start at `folder`. */
 export const resolveSettings = (settings: Settings, folder: string): Config => {
-  const { registry, server, storage, auth, limits, cache, upstream, log } = settings
+  const { registry, server, storage, auth, limits, cache, scrub, upstream, log } = settings
   const root = resolve(folder, storage.filesystem.root)
   return freeze({
     registry: registryIn(registry),
@@ -37,13 +37,14 @@ export const resolveSettings = (settings: Settings, folder: string): Config => {
       onUpstreamNotFound: cache.onUpstreamNotFound,
       negativeTTL: valid(parseDuration(cache.negativeTTL))
     },
+    scrub: { every: valid(parseDuration(scrub.every)) },
     upstream: upstreamIn(upstream),
     log: { level: log.level }
   })
 }
 
 /** The settings that resolve to this configuration, in the file's notation. */
-export const settingsOf = ({ server, auth, limits, cache, upstream, ...others }: Config): Record<keyof Config, unknown> => ({
+export const settingsOf = ({ server, auth, limits, cache, scrub, upstream, ...others }: Config): Record<keyof Config, unknown> => ({
   registry: registrySettingsOf(others.registry),
   server: {
     ...server,
@@ -59,6 +60,7 @@ export const settingsOf = ({ server, auth, limits, cache, upstream, ...others }:
     minimumRate: { bytes: limits.minimumRate.bytes, per: formatDuration(limits.minimumRate.per) }
   },
   cache: { ...cache, tagTTL: formatDuration(cache.tagTTL), negativeTTL: formatDuration(cache.negativeTTL) },
+  scrub: { every: formatDuration(scrub.every) },
   upstream: {
     ...upstream,
     connectTimeout: formatDuration(upstream.connectTimeout),

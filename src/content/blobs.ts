@@ -5,6 +5,7 @@ import { type RangeRequest, select } from '../oci/range.ts'
 import type { OpenBlob } from '../oci/source.ts'
 import * as keys from './keys.ts'
 import type { Damage, Links } from './links.ts'
+import type { Quarantine } from './quarantine.ts'
 import type { Sizes } from './sizes.ts'
 
 /** Blobs that a repository may read: link, then one open. */
@@ -12,12 +13,14 @@ export class Blobs {
   readonly #storage: Storage
   readonly #links: Links
   readonly #sizes: Sizes
+  readonly #quarantine: Quarantine
   readonly #damaged: Damage
 
-  constructor(storage: Storage, links: Links, sizes: Sizes, damaged: Damage) {
+  constructor(storage: Storage, links: Links, sizes: Sizes, quarantine: Quarantine, damaged: Damage) {
     this.#storage = storage
     this.#links = links
     this.#sizes = sizes
+    this.#quarantine = quarantine
     this.#damaged = damaged
   }
 
@@ -50,6 +53,7 @@ export class Blobs {
     const target = await this.linked(name, digest)
     if (!target) return undefined
     const key = keys.blob(target)
+    if (this.#quarantine.has(target)) return this.#missing(key, 'its bytes are known to be damaged or gone')
     const object = await this.#storage.open(key, range)
     if (!object) return this.#missing(key, 'a link leads to it, but there are no bytes')
     try {

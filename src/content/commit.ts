@@ -1,11 +1,13 @@
 import type { Key, Storage, Writer } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
+import { readManifest } from '../oci/manifest.ts'
 import type { Name, Tag } from '../oci/name.ts'
 import * as keys from './keys.ts'
 import type { Links } from './links.ts'
 import { createLocks } from './locks.ts'
 import type { Manifests } from './manifests.ts'
 import type { Origins, TagOrigin } from './origins.ts'
+import type { Quarantine } from './quarantine.ts'
 import type { Sizes } from './sizes.ts'
 import type { Tags } from './tags.ts'
 
@@ -23,15 +25,17 @@ export class Commit {
   readonly #tags: Tags
   readonly #sizes: Sizes
   readonly #origins: Origins
+  readonly #quarantine: Quarantine
   readonly #locked = createLocks()
 
-  constructor(storage: Storage, links: Links, manifests: Manifests, tags: Tags, sizes: Sizes, origins: Origins) {
+  constructor(storage: Storage, links: Links, manifests: Manifests, tags: Tags, sizes: Sizes, origins: Origins, quarantine: Quarantine) {
     this.#storage = storage
     this.#links = links
     this.#manifests = manifests
     this.#tags = tags
     this.#sizes = sizes
     this.#origins = origins
+    this.#quarantine = quarantine
   }
 
   /**
@@ -42,6 +46,7 @@ export class Commit {
     const size = writer.offset
     await writer.publish(keys.blob(digest))
     this.#sizes.set(digest, size)
+    await this.#quarantine.healed(digest)
     await this.linkBlob(name, digest, upstream === undefined ? {} : { upstream })
   }
 
@@ -61,6 +66,7 @@ export class Commit {
   /** Takes a blob from `name`; the bytes stay for others and for the garbage collection. */
   async unlinkBlob(name: Name, digest: Digest): Promise<void> {
     await this.#links.remove([keys.layer(name, digest)], keys.layers(name))
+    await this.#origins.unmark(name, digest)
   }
 
   /**
@@ -74,6 +80,7 @@ export class Commit {
     { subject, tags, origin, seen }: { subject?: Digest; tags: readonly Tag[]; origin?: TagOrigin; seen?: SeenTag }
   ): Promise<{ tag: Tag; old?: Digest }[]> {
     await this.#storage.put(keys.blob(digest), bytes)
+    await this.#quarantine.healed(digest)
     // Distribution knows a repository by this prefix, and would sweep the blobs of one that has none.
     await this.#storage.ensurePrefix(keys.layers(name))
     return this.#locked(name, async () => {
@@ -130,6 +137,7 @@ export class Commit {
     return this.#locked(name, async () => {
       const old = await this.#tags.resolve(name, tag)
       await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
+      await this.#origins.unmarkTag(name, tag)
       return old
     })
   }
@@ -138,10 +146,39 @@ export class Commit {
   removeManifest(name: Name, digest: Digest, subject: Digest | undefined): Promise<Tag[]> {
     return this.#locked(name, async () => {
       const tags = await this.#tags.pointingAt(name, digest)
-      for (const tag of tags) await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
+      for (const tag of tags) {
+        await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
+        await this.#origins.unmarkTag(name, tag)
+      }
       await this.#links.remove([keys.revision(name, digest)], keys.revisions(name))
       if (subject) await this.#links.remove([keys.referrer(name, subject, digest)], keys.repository(name))
+      await this.#origins.unmark(name, digest)
       return tags
+    })
+  }
+
+  /** Lists a manifest among the referrers of its subject, or takes it out, as the manifest itself says; resolves to what was done. */
+  indexReferrer(name: Name, subject: Digest, digest: Digest): Promise<'added' | 'removed' | 'right'> {
+    return this.#locked(name, async () => {
+      const key = keys.referrer(name, subject, digest)
+      const listed = (await this.#links.read(key, digest)) !== undefined
+      const linked = (await this.#manifests.linked(name, digest)) !== undefined
+      const manifest = linked ? await this.#manifests.get(name, digest) : undefined
+      // Of one whose bytes are damaged nobody knows; when it is healed it counts again.
+      if (linked && !manifest) return 'right'
+      const refers = manifest !== undefined && readManifest(manifest.bytes)?.subject?.digest === subject
+      if (refers === listed && (listed || !(await this.#storage.stat(key)))) return 'right'
+      if (refers) await this.#links.write(key, digest)
+      else await this.#links.remove([key], keys.repository(name))
+      return refers ? 'added' : 'removed'
+    })
+  }
+
+  /** Takes away what is left of a repository that holds nothing any more; one that holds something stays. */
+  removeRepository(name: Name): Promise<void> {
+    return this.#locked(name, async () => {
+      const nothing = [keys.layers(name), keys.revisions(name), keys.tags(name), keys.uploads(name)].map(prefix => `${prefix}/nothing`)
+      await this.#storage.remove(nothing, keys.repositories)
     })
   }
 }

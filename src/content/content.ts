@@ -6,6 +6,7 @@ import { type Damage, Links } from './links.ts'
 import { Manifests } from './manifests.ts'
 import { Names } from './names.ts'
 import { Origins } from './origins.ts'
+import { Quarantine } from './quarantine.ts'
 import { Referrers } from './referrers.ts'
 import { Sizes } from './sizes.ts'
 import { Tags } from './tags.ts'
@@ -22,20 +23,23 @@ export interface Content {
   sizes: Sizes
   origins: Origins
   holds: Holds
+  quarantine: Quarantine
   commit: Commit
 }
 
 /** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. */
 export function openContent(storage: Storage, damaged: Damage): Content {
   const links = new Links(storage, damaged)
-  const manifests = new Manifests(storage, links, damaged)
+  const holds = new Holds(storage)
+  const quarantine = new Quarantine(storage, holds)
+  const manifests = new Manifests(storage, links, quarantine, damaged)
   const sizes = new Sizes(manifests)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
   const origins = new Origins(storage)
-  const commit = new Commit(storage, links, manifests, tags, sizes, origins)
+  const commit = new Commit(storage, links, manifests, tags, sizes, origins, quarantine)
   return {
-    blobs: new Blobs(storage, links, sizes, damaged),
+    blobs: new Blobs(storage, links, sizes, quarantine, damaged),
     manifests,
     tags,
     names,
@@ -43,7 +47,8 @@ export function openContent(storage: Storage, damaged: Damage): Content {
     uploads: new Uploads(storage, commit, names),
     sizes,
     origins,
-    holds: new Holds(storage),
+    holds,
+    quarantine,
     commit
   }
 }
