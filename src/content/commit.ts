@@ -161,13 +161,14 @@ export class Commit {
   indexReferrer(name: Name, subject: Digest, digest: Digest): Promise<'added' | 'removed' | 'right'> {
     return this.#locked(name, async () => {
       const key = keys.referrer(name, subject, digest)
-      const listed = (await this.#links.read(key, digest)) !== undefined
+      // Past the memory of links: this is for what changed behind its back.
+      const entry = (await this.#storage.get(key))?.toString('latin1').trim()
       const linked = (await this.#manifests.linked(name, digest)) !== undefined
       const manifest = linked ? await this.#manifests.get(name, digest) : undefined
       // Of one whose bytes are damaged nobody knows; when it is healed it counts again.
       if (linked && !manifest) return 'right'
       const refers = manifest !== undefined && readManifest(manifest.bytes)?.subject?.digest === subject
-      if (refers === listed && (listed || !(await this.#storage.stat(key)))) return 'right'
+      if (entry === (refers ? digest : undefined)) return 'right'
       if (refers) await this.#links.write(key, digest)
       else await this.#links.remove([key], keys.repository(name))
       return refers ? 'added' : 'removed'

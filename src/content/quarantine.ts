@@ -120,6 +120,8 @@ export class Quarantine {
     if (seen) {
       const moved = bytes === 'move' && (await this.#storage.move(keys.blob(digest), keys.quarantined(digest)).catch(() => false))
       damage.kept = moved ? 'quarantine' : 'in place'
+      // The prefix that became empty; nothing is taken that is called otherwise.
+      if (moved) await this.#storage.remove([`${keys.blob(digest)}/moved`], keys.blobs).catch(() => {})
     } else if (before?.kept === 'quarantine') damage.kept = 'quarantine'
     return damage
   }

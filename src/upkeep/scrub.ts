@@ -100,7 +100,7 @@ async function* readAll(
       // A blob of many gigabytes takes long: how far it is is told meanwhile.
       while (!(await settledWithin(work, progressInterval))) yield progress()
       const finding = await work
-      totals.blobs++
+      if (finding.state !== 'absent') totals.blobs++
       if (finding.state === 'damaged') yield await damagedBytes(content, finding.damage, signal)
       if (finding.state === 'unknown')
         yield { type: 'damaged', kind: 'blob', digest, names: [], reason: finding.reason, action: 'reported' }
