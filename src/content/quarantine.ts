@@ -65,6 +65,11 @@ export class Quarantine {
     return this.#known.has(digest)
   }
 
+  /** What is known of it. */
+  find(digest: Digest): KnownDamage | undefined {
+    return this.#known.get(digest)
+  }
+
   /** All that is damaged now. */
   list(): KnownDamage[] {
     return [...this.#known.values()]

@@ -56,7 +56,7 @@ export class Rounds {
   /** Goes on until the signal is aborted, then resolves. */
   async run(signal: AbortSignal): Promise<void> {
     const { tree, every, failed } = this.#parts
-    this.#position = await loadPosition(tree.storage)
+    this.#position = await this.#loaded()
     try {
       // A start has better things to do.
       await this.#sleep(Math.min(settling, every() / 10), signal)
@@ -84,13 +84,19 @@ export class Rounds {
   }
 
   // A clock that was set back must not put the next round off for years.
+  async #loaded(): Promise<Position> {
+    const position = await loadPosition(this.#parts.tree.storage)
+    const { last } = position
+    const now = this.#times.now()
+    return last && last.ended > now ? { ...position, last: { ...last, began: now, ended: now } } : position
+  }
+
   #rest(): number {
     const { last } = this.#position
     if (!last) return 0
     const every = this.#parts.every()
-    const began = Math.min(last.began, this.#times.now())
-    // A round that takes no time at all is not begun anew at once either.
-    return Math.max(began + every, last.ended + every / 10) - this.#times.now()
+    // After a round that took all of its time the next one does not begin at once either.
+    return Math.max(last.began + every, last.ended + every / 10) - this.#times.now()
   }
 
   async #round(signal: AbortSignal): Promise<void> {
@@ -99,7 +105,7 @@ export class Rounds {
     const total = await storedBytes(tree.storage, signal)
     const round: Round = { began: now(), digest: '', bytes: 0, damaged: 0, ...this.#position.round, total }
     const before = round.damaged
-    const after = { digest: round.digest, bytes: round.bytes }
+    const after = { digest: round.digest, bytes: round.bytes, began: round.began }
     this.#position = { ...this.#position, round }
     const due = everySoOften(savedEvery, now)
     const pace = createPace(() => rateFor(round.total, every()), busy, this.#times)

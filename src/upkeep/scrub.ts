@@ -16,8 +16,8 @@ export interface ScrubOptions {
   /** All of the tree unless it is given. */
   name?: Name
   pace?: Pace
-  /** Where a former scrub of all of the tree stopped: the last digest that it had done, and how many bytes these were. */
-  after?: { digest: string; bytes: number }
+  /** Where a former scrub of all of the tree stopped: the last digest that it had done, how many bytes these were, and when it began. */
+  after?: { digest: string; bytes: number; began: number }
   /** Told of each digest that is done. */
   done?: (digest: Digest, totals: Readonly<ScrubTotals>) => void
   /** Bytes of all blobs, if somebody has added them up already. */
@@ -57,18 +57,21 @@ async function* parts(tree: Tree, options: ScrubOptions, totals: ScrubTotals): A
   const { signal, name } = options
   const digests = name === undefined ? listBlobs(tree.storage, options.after?.digest) : digestsOf(tree, name)
   const total = name === undefined ? { total: options.total ?? (await storedBytes(tree.storage, signal)) } : {}
-  const told = new Set<Digest>()
-  for await (const event of readAll(tree, digests, options, { totals, total })) {
-    if (event.type === 'damaged' && event.digest) told.add(event.digest)
-    yield event
-  }
+  const began = options.after?.began ?? tree.now()
+  yield* readAll(tree, digests, options, { totals, total })
   for await (const each of name === undefined ? tree.content.names.all() : [name]) {
     totals.repositories++
     for await (const event of checkRepository(tree, each, signal)) {
-      if (event.kind !== 'link' || !event.digest || !told.has(event.digest)) yield event
+      if (event.kind !== 'link' || !wasTold(tree.content, event.digest, began)) yield event
     }
   }
   if (name === undefined) await forgetUnneeded(tree.content, signal)
+}
+
+// Bytes that were set aside a moment ago are no second fault.
+function wasTold({ quarantine }: Content, digest: Digest | undefined, began: number): boolean {
+  const known = digest && quarantine.find(digest)
+  return known !== undefined && known.kept !== 'nowhere' && known.since >= began
 }
 
 async function* digestsOf({ storage }: Tree, name: Name): AsyncGenerator<Digest, void> {
