@@ -1,4 +1,5 @@
 import { readFile } from 'node:fs/promises'
+import { text } from 'node:stream/consumers'
 import { parseSet } from '../why/set.ts'
 
 /** A file's lines where a file is named, `-` for the standard input, and any other word is a reference itself. */
@@ -8,8 +9,10 @@ export async function referencesOf(given: readonly string[]): Promise<string[]> 
 }
 
 async function textOf(given: string): Promise<string | undefined> {
+  // Not by its path: a standard input that is a socket cannot be opened.
+  if (given === '-') return text(process.stdin)
   try {
-    return await readFile(given === '-' ? '/dev/stdin' : given, 'utf8')
+    return await readFile(given, 'utf8')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     // `system/deckhouse:v1` is a path as well; what was certainly meant as a file is a fault.
