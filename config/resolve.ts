@@ -9,7 +9,7 @@ const EVERYTHING: readonly Action[] = ['pull', 'push', 'delete']
 
 /** The effective configuration of validated settings; relative paths start at `folder`. */
 export const resolveSettings = (settings: Settings, folder: string): Config => {
-  const { registry, server, storage, auth, limits, cache, gc, upstream, log } = settings
+  const { registry, server, storage, auth, limits, cache, gc, scrub, upstream, log } = settings
   const root = resolve(folder, storage.filesystem.root)
   return freeze({
     registry: registryIn(registry),
@@ -46,13 +46,14 @@ export const resolveSettings = (settings: Settings, folder: string): Config => {
       grace: valid(parseDuration(gc.grace)),
       every: valid(parseDuration(gc.every))
     },
+    scrub: { every: valid(parseDuration(scrub.every)) },
     upstream: upstreamIn(upstream),
     log: { level: log.level }
   })
 }
 
 /** The settings that resolve to this configuration, in the file's notation. */
-export const settingsOf = ({ server, auth, limits, cache, gc, upstream, ...others }: Config): Record<keyof Config, unknown> => ({
+export const settingsOf = ({ server, auth, limits, cache, gc, scrub, upstream, ...others }: Config): Record<keyof Config, unknown> => ({
   registry: registrySettingsOf(others.registry),
   server: {
     ...server,
@@ -73,6 +74,7 @@ export const settingsOf = ({ server, auth, limits, cache, gc, upstream, ...other
     grace: formatDuration(gc.grace),
     every: formatDuration(gc.every)
   },
+  scrub: { every: formatDuration(scrub.every) },
   upstream: {
     ...upstream,
     connectTimeout: formatDuration(upstream.connectTimeout),

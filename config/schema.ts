@@ -96,6 +96,9 @@ export interface Config {
     readonly grace: number
     readonly every: number
   }
+  readonly scrub: {
+    readonly every: number
+  }
   readonly upstream: {
     readonly connections: number
     readonly connectTimeout: number
@@ -231,6 +234,15 @@ export const settingsSchema = Type.Object(
     }),
     cache: cacheSection,
     gc: gcSection,
+    scrub: section('The check of everything that is stored: blobs are read and their digests compared, slowly and beside all else.', {
+      every: duration({
+        default: '720h',
+        atLeast: 1000,
+        atMost: 9000 * HOUR,
+        expects: 'a duration such as 720h, from 1s to 9000h',
+        description: 'Within so long everything is read once. Read at 1MiB to 64MiB a second, so a small store is done sooner and rests.'
+      })
+    }),
     upstream: upstreamSection,
     log: section('What is written to the standard output.', {
       level: oneOf<LogLevel>(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], {

@@ -3,6 +3,7 @@ import { Command, Option } from 'commander'
 import pkg from '../package.json' with { type: 'json' }
 import type { HostsOptions } from './commands/containerd.ts'
 import type { WhyOptions } from './commands/why.ts'
+import { addUpkeep } from './main-upkeep.ts'
 
 /** Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong. */
 const failed = 1
@@ -25,6 +26,11 @@ Examples:
   registry why registry.d8-system.svc:5001/system/deckhouse:v1.70.0
                                                  why a pull works or does not, and what to do
   registry verify images.txt                     whether all images of a list are stored completely
+  registry scrub                                 whether what is stored is what it should be
+  registry du                                    what takes how much space
+  registry gc --dry-run                          what nobody needs
+  registry purge system/deckhouse:v1.69.0        take a tag away
+  registry prefetch images.txt                   have a cache fetch a list of images
   registry containerd install --config /etc/registry.yaml --root /etc/containerd/registry.d
 
 Without --config the file that REGISTRY_CONFIG names is read.`
@@ -89,9 +95,9 @@ config
 
 program
   .command('status')
-  .description('what the running registry says of itself, as JSON')
+  .description('what the registry says of itself, or what can be said of its store where none is running, as JSON')
   .option(...withConfig)
-  .action(async (options: { config?: string }) => print(JSON.stringify(await control(options.config, 'GET', '/status'), null, 2)))
+  .action(async (options: { config?: string }) => print(JSON.stringify(await status(options.config), null, 2)))
 
 program
   .command('log-level')
@@ -130,6 +136,8 @@ program
     const complete = await verify(await load(file), given, { ...options, form }, text => void process.stdout.write(text))
     if (!complete) process.exitCode = failed
   })
+
+addUpkeep(program, load)
 
 const containerd = program.command('containerd').description("the files by which a node's containerd finds this registry")
 const root = ['--root <directory>', "containerd's config_path", '/etc/containerd/registry.d'] as const
@@ -184,6 +192,19 @@ async function control(file: string | undefined, method: 'GET' | 'PUT', path: st
   return callControl(server.control, method, path, body)
 }
 
+async function status(file: string | undefined): Promise<object> {
+  const config = await load(file)
+  const { callControl, NotRunning } = await import('./ports/control.ts')
+  try {
+    return (await callControl(config.server.control, 'GET', '/status')) as object
+  } catch (error) {
+    if (!(error instanceof NotRunning)) throw error
+    const { openOffline } = await import('./offline.ts')
+    await using tree = await openOffline(config)
+    return await tree.status()
+  }
+}
+
 function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }
@@ -191,7 +212,7 @@ function print(text: string): void {
 function fail(error: unknown): never {
   const { name, message } = error as Error
   process.stderr.write(`${message}\n`)
-  process.exit(name === 'ConfigError' ? wrongUse : failed)
+  process.exit(name === 'ConfigError' || name === 'WrongUse' ? wrongUse : failed)
 }
 
 program.parseAsync().catch(fail)

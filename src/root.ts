@@ -2,13 +2,17 @@ import { constants } from 'node:fs'
 import { access, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type FilesystemOptions, FilesystemStorage } from '../storage/filesystem.ts'
-import type { Logger } from './telemetry/log.ts'
 
 // Below these a push makes directories of its own.
 const writtenTo = ['.', 'docker/registry/v2/blobs', 'docker/registry/v2/blobs/sha256', 'docker/registry/v2/repositories']
 
+/** What a log has to be able to here. */
+export interface Warn {
+  warn(fields: object, text: string): void
+}
+
 /** Opens the directory that holds everything; an error says what to do about it. */
-export async function openRoot(root: string, log: Logger, options: FilesystemOptions = {}): Promise<FilesystemStorage> {
+export async function openRoot(root: string, log: Warn, options: FilesystemOptions = {}): Promise<FilesystemStorage> {
   const storage = await FilesystemStorage.open(root, options).catch(async error => {
     throw await explain(root, error)
   })
@@ -27,7 +31,7 @@ export async function openRoot(root: string, log: Logger, options: FilesystemOpt
 }
 
 // The original keeps its data one level down.
-async function warnOfOtherData(root: string, log: Logger): Promise<void> {
+async function warnOfOtherData(root: string, log: Warn): Promise<void> {
   const legacy = join(root, 'local_data')
   const [here, there] = await Promise.all([list(join(root, 'docker')), list(join(legacy, 'docker'))])
   if (here || !there) return

@@ -27,6 +27,7 @@ import { createRates } from './rates.ts'
 import { type LastReload, Reload } from './reload.ts'
 import { openRoot } from './root.ts'
 import { sweepUploads } from './sweep.ts'
+import { startLongWork } from './tasks.ts'
 import { logFill, observeUpstream } from './telemetry/cache.ts'
 import type { Logger } from './telemetry/log.ts'
 import { createMetrics, type Metrics } from './telemetry/metrics.ts'
@@ -151,6 +152,10 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     metrics
   })
 
+  const running = () => gateway.running
+  const longWork = await startLongWork({ config: () => config, content, storage, fills, modes, running, metrics, log })
+  stack.defer(() => longWork.stop())
+
   const health: Health = {
     readable: () => checkReadable(storage),
     writable: () => checkWritable(storage),
@@ -162,6 +167,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       storage: { root: config.storage.filesystem.root, ...(await storage.usage()) },
       requests: { running: gateway.running, uploading: gateway.uploading },
       fills: { running: fills.running },
+      scrub: longWork.scrub(),
       upstreams: Object.fromEntries([...upstreams].map(([name, upstream]) => [name, upstream.health()])),
       ...(reload.last ? { reload: reload.last } : {}),
       log: { level: log.level }
@@ -185,7 +191,8 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     verify: async function* (references, asked) {
       const { verify } = await import('./why/verify.ts')
       yield* verify(references, view(), asked)
-    }
+    },
+    upkeep: { ...longWork.tasks, gc: ({ dryRun, signal }) => maintenance.collect({ signal, ...(dryRun ? { dryRun } : {}) }) }
   })
   if (control) stack.defer(async () => void (await drain(control, 0)))
 
@@ -244,11 +251,7 @@ async function openAdmin(config: Config, health: Health, metrics: Metrics): Prom
   return app.server
 }
 
-async function openControl(
-  config: Config,
-  log: Logger,
-  answers: Pick<Controls, 'status' | 'explain' | 'verify'>
-): Promise<Server | undefined> {
+async function openControl(config: Config, log: Logger, answers: Omit<Controls, 'levels' | 'setLevel'>): Promise<Server | undefined> {
   const path = config.server.control
   const app = createApp(listener => createPort(listener, undefined, controlLimits))
   registerControl(app, {

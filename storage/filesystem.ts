@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { access, type FileHandle, open, readdir, rm, rmdir, stat, statfs, unlink, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Directories, makeDirectories, syncDirectory } from './directories.ts'
-import { FilesystemWriter, ignoreAbsent } from './filesystem-writer.ts'
+import { FilesystemWriter, ignoreAbsent, renameDurably } from './filesystem-writer.ts'
 import { lockDirectory } from './lock.ts'
 import { Pacing } from './pacing.ts'
 import type { Rate } from './rate.ts'
@@ -135,6 +135,20 @@ export class FilesystemStorage implements Storage {
       await handle.close()
       throw error
     }
+  }
+
+  async move(from: Key, to: Key): Promise<boolean> {
+    const [source, target] = [this.path(from), this.path(to)]
+    // Renaming a directory would move objects that nobody named.
+    if (!(await this.stat(from))) return false
+    try {
+      await renameDurably(this.#directories, source, target)
+    } catch (error) {
+      if ((await this.stat(from)) || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      return false
+    }
+    await this.#directories.sync(dirname(source)).catch(ignoreAbsent)
+    return true
   }
 
   #writer(key: Key, handle: FileHandle, offset: number, writing: Rate | undefined): Writer {

@@ -77,6 +77,8 @@ export interface Storage {
   create(key: Key): Promise<Writer>
   /** Goes on where a writer of `key` was closed or its process died. */
   resume(key: Key): Promise<Writer | undefined>
+  /** Durably gives the object under `from` the key `to`, replacing what is there; false if there is none. */
+  move(from: Key, to: Key): Promise<boolean>
   /** Names directly under `prefix` in byte order, those after `after` only. */
   walk(prefix: Key, after?: string): AsyncIterable<Entry>
   /** Renews the time of objects; those that are not there are passed over. */

@@ -1,8 +1,8 @@
-import { readFile } from 'node:fs/promises'
 import type { Config } from '../../config/schema.ts'
 import { streamControl } from '../ports/control.ts'
-import { added, parseSet, type Total, totalText, verifiedText } from '../why/set.ts'
+import { added, type Total, totalText, verifiedText } from '../why/set.ts'
 import type { Verified } from '../why/verify.ts'
+import { referencesOf } from './references.ts'
 
 /** The options of `verify` as the command line gives them. */
 export interface VerifyOptions {
@@ -28,21 +28,4 @@ export async function verify(
   }
   print(form === 'json' ? `${JSON.stringify({ total })}\n` : totalText(total))
   return total.references > 0 && total.complete === body.references.length
-}
-
-/** A file's lines where a file is named, `-` for the standard input, and any other word is a reference itself. */
-async function referencesOf(given: readonly string[]): Promise<string[]> {
-  const parts = await Promise.all(given.map(async each => parseSet((await textOf(each)) ?? each)))
-  return parts.flat()
-}
-
-async function textOf(given: string): Promise<string | undefined> {
-  try {
-    return await readFile(given === '-' ? '/dev/stdin' : given, 'utf8')
-  } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    // `system/deckhouse:v1` is a path as well; what was certainly meant as a file is a fault.
-    if ((code === 'ENOENT' || code === 'ENOTDIR') && !/^\.{0,2}\//.test(given)) return undefined
-    throw error
-  }
 }

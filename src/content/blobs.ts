@@ -6,6 +6,7 @@ import type { Body, OpenBlob } from '../oci/source.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Damage, Links } from './links.ts'
+import type { Quarantine } from './quarantine.ts'
 import type { Sizes } from './sizes.ts'
 
 /** Blobs that a repository may read: link, then one open. */
@@ -14,13 +15,21 @@ export class Blobs {
   readonly #links: Links
   readonly #sizes: Sizes
   readonly #holds: Holds
+  readonly #quarantine: Quarantine
   readonly #damaged: Damage
 
-  constructor(storage: Storage, links: Links, sizes: Sizes, holds: Holds, damaged: Damage) {
+  constructor(
+    storage: Storage,
+    links: Links,
+    sizes: Sizes,
+    { holds, quarantine }: { holds: Holds; quarantine: Quarantine },
+    damaged: Damage
+  ) {
     this.#storage = storage
     this.#links = links
     this.#sizes = sizes
     this.#holds = holds
+    this.#quarantine = quarantine
     this.#damaged = damaged
   }
 
@@ -72,6 +81,7 @@ export class Blobs {
     const target = await this.linked(name, digest)
     if (!target) return undefined
     const key = keys.blob(target)
+    if (this.#quarantine.has(target)) return this.#missing(key, 'its bytes are known to be damaged or gone')
     const object = await this.#storage.open(key, range)
     if (!object) return this.#missing(key, 'a link leads to it, but there are no bytes')
     try {

@@ -1,5 +1,6 @@
 import type { Key, Storage, Writer } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
+import { readManifest } from '../oci/manifest.ts'
 import type { Name, Tag } from '../oci/name.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
@@ -7,6 +8,7 @@ import type { Links } from './links.ts'
 import type { Locks } from './locks.ts'
 import type { Manifests } from './manifests.ts'
 import type { Origins, TagOrigin } from './origins.ts'
+import type { Quarantine } from './quarantine.ts'
 import type { Sizes } from './sizes.ts'
 import type { Tags } from './tags.ts'
 
@@ -36,6 +38,7 @@ export class Commit {
   readonly #tags: Tags
   readonly #sizes: Sizes
   readonly #origins: Origins
+  readonly #quarantine: Quarantine
   readonly #locked: Locks
 
   constructor(
@@ -45,7 +48,7 @@ export class Commit {
     tags: Tags,
     sizes: Sizes,
     origins: Origins,
-    { holds, locked }: { holds: Holds; locked: Locks }
+    { holds, locked, quarantine }: { holds: Holds; locked: Locks; quarantine: Quarantine }
   ) {
     this.holds = holds
     this.#locked = locked
@@ -55,6 +58,7 @@ export class Commit {
     this.#tags = tags
     this.#sizes = sizes
     this.#origins = origins
+    this.#quarantine = quarantine
   }
 
   /**
@@ -66,6 +70,7 @@ export class Commit {
       const size = writer.offset
       await writer.publish(keys.blob(digest))
       this.#sizes.set(digest, size)
+      await this.#quarantine.healed(digest)
       await this.linkBlob(name, digest, upstream === undefined ? {} : { upstream })
     })
   }
@@ -91,6 +96,7 @@ export class Commit {
   /** Takes a blob from `name`; the bytes stay for others and for the garbage collection. */
   async unlinkBlob(name: Name, digest: Digest): Promise<void> {
     await this.#links.remove([keys.layer(name, digest)], keys.layers(name))
+    await this.#origins.unmark(name, digest)
   }
 
   /**
@@ -100,6 +106,7 @@ export class Commit {
   manifest(name: Name, digest: Digest, bytes: Uint8Array, change: ManifestChange): Promise<{ tag: Tag; old?: Digest }[]> {
     return this.holds.during(digest, async () => {
       await this.#storage.put(keys.blob(digest), bytes)
+      await this.#quarantine.healed(digest)
       return this.#linkManifest(name, digest, bytes, change)
     })
   }
@@ -166,6 +173,7 @@ export class Commit {
     return this.#locked(name, async () => {
       const old = await this.#tags.resolve(name, tag)
       await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
+      await this.#origins.unmarkTag(name, tag)
       return old
     })
   }
@@ -174,10 +182,40 @@ export class Commit {
   removeManifest(name: Name, digest: Digest, subject: Digest | undefined): Promise<Tag[]> {
     return this.#locked(name, async () => {
       const tags = await this.#tags.pointingAt(name, digest)
-      for (const tag of tags) await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
+      for (const tag of tags) {
+        await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
+        await this.#origins.unmarkTag(name, tag)
+      }
       await this.#links.remove([keys.revision(name, digest)], keys.revisions(name))
       if (subject) await this.#links.remove([keys.referrer(name, subject, digest)], keys.repository(name))
+      await this.#origins.unmark(name, digest)
       return tags
+    })
+  }
+
+  /** Lists a manifest among the referrers of its subject, or takes it out, as the manifest itself says; resolves to what was done. */
+  indexReferrer(name: Name, subject: Digest, digest: Digest): Promise<'added' | 'removed' | 'right'> {
+    return this.#locked(name, async () => {
+      const key = keys.referrer(name, subject, digest)
+      // Past the memory of links: this is for what changed behind its back.
+      const entry = (await this.#storage.get(key))?.toString('latin1').trim()
+      const linked = (await this.#manifests.linked(name, digest)) !== undefined
+      const manifest = linked ? await this.#manifests.get(name, digest) : undefined
+      // Of one whose bytes are damaged nobody knows; when it is healed it counts again.
+      if (linked && !manifest) return 'right'
+      const refers = manifest !== undefined && readManifest(manifest.bytes)?.subject?.digest === subject
+      if (entry === (refers ? digest : undefined)) return 'right'
+      if (refers) await this.#links.write(key, digest)
+      else await this.#links.remove([key], keys.repository(name))
+      return refers ? 'added' : 'removed'
+    })
+  }
+
+  /** Takes away what is left of a repository that holds nothing any more; one that holds something stays. */
+  removeRepository(name: Name): Promise<void> {
+    return this.#locked(name, async () => {
+      const nothing = [keys.layers(name), keys.revisions(name), keys.tags(name), keys.uploads(name)].map(prefix => `${prefix}/nothing`)
+      await this.#storage.remove(nothing, keys.repositories)
     })
   }
 }

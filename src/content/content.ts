@@ -8,6 +8,7 @@ import { createLocks } from './locks.ts'
 import { Manifests } from './manifests.ts'
 import { Names } from './names.ts'
 import { Origins } from './origins.ts'
+import { Quarantine } from './quarantine.ts'
 import { Referrers } from './referrers.ts'
 import { Sizes } from './sizes.ts'
 import { Tags } from './tags.ts'
@@ -26,6 +27,7 @@ export interface Content {
   origins: Origins
   holds: Holds
   access: Access
+  quarantine: Quarantine
   commit: Commit
   withdraw: Withdraw
 }
@@ -33,16 +35,17 @@ export interface Content {
 /** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. */
 export function openContent(storage: Storage, damaged: Damage, now: () => number = Date.now): Content {
   const links = new Links(storage, damaged)
-  const manifests = new Manifests(storage, links, damaged)
+  const holds = new Holds(storage, now)
+  const quarantine = new Quarantine(storage, holds)
+  const manifests = new Manifests(storage, links, quarantine, damaged)
   const sizes = new Sizes(manifests)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
   const origins = new Origins(storage)
-  const holds = new Holds(storage, now)
   const locked = createLocks()
-  const commit = new Commit(storage, links, manifests, tags, sizes, origins, { holds, locked })
+  const commit = new Commit(storage, links, manifests, tags, sizes, origins, { holds, locked, quarantine })
   return {
-    blobs: new Blobs(storage, links, sizes, holds, damaged),
+    blobs: new Blobs(storage, links, sizes, { holds, quarantine }, damaged),
     manifests,
     tags,
     names,
@@ -51,6 +54,7 @@ export function openContent(storage: Storage, damaged: Damage, now: () => number
     sizes,
     origins,
     holds,
+    quarantine,
     access: new Access(storage, now),
     commit,
     withdraw: new Withdraw(storage, { links, manifests, tags, origins, holds, locked })

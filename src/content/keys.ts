@@ -23,13 +23,13 @@ const top = 'docker/registry/v2'
 /** Below it, one prefix a repository. */
 export const repositories: Key = `${top}/repositories`
 
-/** Below it, one prefix an algorithm. */
-export const blobs: Key = `${top}/blobs`
-
 const path = (digest: Digest): string => `${algorithmOf(digest)}/${encodedOf(digest)}`
 
 /** All of one repository. */
 export const repository = (name: Name | string): Key => `${repositories}/${name}`
+
+/** Below it, the bytes of all digests: one prefix an algorithm, in it one for the first two characters, in it one a digest. */
+export const blobs: Key = `${top}/blobs`
 
 /** The bytes of a digest. */
 export const blob = (digest: Digest): Key => {
@@ -65,8 +65,10 @@ export const upload = (name: Name, id: SessionId): Key => `${session(name, id)}/
 /** When an upload session began, in RFC 3339. */
 export const uploadStarted = (name: Name, id: SessionId): Key => `${session(name, id)}/startedat`
 
+/** Below it, one prefix a subject. */
+export const allReferrers = (name: Name): Key => `${repository(name)}/_referrers`
 /** The manifests of a repository that have `subject` as their subject. */
-export const referrers = (name: Name, subject: Digest): Key => `${repository(name)}/_referrers/${path(subject)}`
+export const referrers = (name: Name, subject: Digest): Key => `${allReferrers(name)}/${path(subject)}`
 /** The link of one of them. */
 export const referrer = (name: Name, subject: Digest, digest: Digest): Key => `${referrers(name, subject)}/${path(digest)}/link`
 
@@ -84,3 +86,13 @@ export const originsOf = (name: Name): Key => `${origins}/${name}/_content`
 export const originOf = (name: Name, digest: Digest): Key => `${originsOf(name)}/${path(digest)}`
 /** The mark of a tag of `name`. */
 export const originOfTag = (name: Name, each: Tag): Key => `${origins}/${name}/_tags/${each}`
+
+/** Below it, what was found to be damaged. */
+export const quarantine: Key = '.registry/quarantine'
+/** The wrong bytes of a digest. */
+export const quarantined = (digest: Digest): Key => `${quarantine}/${path(digest)}/data`
+/** What is known of the damage, in JSON. */
+export const quarantineNote = (digest: Digest): Key => `${quarantine}/${path(digest)}/note`
+
+/** How far the reading of all blobs has come, in JSON. */
+export const scrubPosition: Key = '.registry/scrub'

@@ -6,6 +6,7 @@ import type { Name } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
 import * as keys from './keys.ts'
 import type { Damage, Links } from './links.ts'
+import type { Quarantine } from './quarantine.ts'
 
 // Bytes of manifests kept in memory; a platform has some thousand of about 2 KiB.
 const remembered = 32 * 1024 * 1024
@@ -16,12 +17,14 @@ const longest = 8 * 1024 * 1024
 export class Manifests {
   readonly #storage: Storage
   readonly #links: Links
+  readonly #quarantine: Quarantine
   readonly #damaged: Damage
   readonly #cache = new LRUCache<Digest, Manifest>({ maxSize: remembered, sizeCalculation: ({ bytes }) => bytes.length + 512 })
 
-  constructor(storage: Storage, links: Links, damaged: Damage) {
+  constructor(storage: Storage, links: Links, quarantine: Quarantine, damaged: Damage) {
     this.#storage = storage
     this.#links = links
+    this.#quarantine = quarantine
     this.#damaged = damaged
   }
 
@@ -43,6 +46,10 @@ export class Manifests {
   }
 
   async #load(digest: Digest): Promise<Manifest | undefined> {
+    if (this.#quarantine.has(digest)) {
+      this.#damaged(keys.blob(digest), 'its bytes are known to be damaged or gone')
+      return undefined
+    }
     const known = this.#cache.get(digest)
     if (known) return known
     const bytes = await this.#read(digest)

@@ -1,6 +1,9 @@
-import { type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { type IncomingMessage, request } from 'node:http'
 import { Readable } from 'node:stream'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance } from 'fastify'
+import { lines, whileAsked } from './asked.ts'
+import { demand, oneOf } from './demand.ts'
+import { registerUpkeep, type UpkeepTasks } from './upkeep.ts'
 
 /** How closely stored bytes are looked at: by their size, or by computing their digest. */
 export type Depth = 'size' | 'digest'
@@ -15,6 +18,8 @@ export interface Controls {
   explain(reference: string, asked: { depth: Depth; signal: AbortSignal }): Promise<object>
   /** Whether everything that the references lead to is stored, one result each. */
   verify(references: readonly string[], asked: { depth: Depth; signal: AbortSignal }): AsyncIterable<object>
+  /** Long work on what is stored. */
+  upkeep: UpkeepTasks
 }
 
 // A platform has some thousand images; a reference has at most some hundred characters.
@@ -26,7 +31,8 @@ const reference = { expected: `a string of at most ${longestReference} character
 const references = { expected: `an array of strings of at most ${longestReference} characters`, accepts: isReferences }
 
 /** The control socket's side of the commands. */
-export function registerControl(app: FastifyInstance, { status, levels, setLevel, explain, verify }: Controls): void {
+export function registerControl(app: FastifyInstance, { status, levels, setLevel, explain, verify, upkeep }: Controls): void {
+  registerUpkeep(app, upkeep)
   app.get('/status', () => status())
   app.put<{ Body: { level: string } }>('/log/level', { preHandler: demand({ level: oneOf(levels) }) }, async ({ body }) => {
     setLevel(body.level)
@@ -45,38 +51,8 @@ export function registerControl(app: FastifyInstance, { status, levels, setLevel
   )
 }
 
-interface Demand {
-  expected: string
-  accepts: (value: unknown) => boolean
-}
-
-function oneOf(values: readonly string[]): Demand {
-  return { expected: `one of ${values.join(', ')}`, accepts: value => values.some(each => each === value) }
-}
-
 function isReferences(value: unknown): boolean {
   return Array.isArray(value) && value.every(isReference)
-}
-
-// Not by a schema: compiling three of them would take 35 ms of every start.
-function demand(demands: Readonly<Record<string, Demand>>): (request: FastifyRequest) => Promise<void> {
-  return async ({ body }) => {
-    const given = new Map(Object.entries(body ?? {}))
-    for (const [key, { expected, accepts }] of Object.entries(demands)) {
-      if (!accepts(given.get(key))) throw Object.assign(new Error(`${key}: expected ${expected}`), { statusCode: 400 })
-    }
-  }
-}
-
-// Whoever stops the command has no use for the answer.
-function whileAsked(response: ServerResponse): AbortSignal {
-  const left = new AbortController()
-  response.once('close', () => left.abort())
-  return left.signal
-}
-
-async function* lines(results: AsyncIterable<object>): AsyncIterable<string> {
-  for await (const each of results) yield `${JSON.stringify(each)}\n`
 }
 
 /** What a command asks; `patience` is how long nothing may come, in ms, and 0 any time. */
@@ -85,6 +61,8 @@ export interface Call {
   path: string
   body?: unknown
   patience?: number
+  /** Ends the call: nobody waits for its answer any more. */
+  signal?: AbortSignal
 }
 
 /** No process answers on the socket. */
@@ -127,10 +105,10 @@ async function text(response: IncomingMessage): Promise<string> {
   return Buffer.concat(await response.toArray()).toString()
 }
 
-function send(socketPath: string, { method, path, body, patience = usualPatience }: Call): Promise<IncomingMessage> {
+function send(socketPath: string, { method, path, body, patience = usualPatience, signal }: Call): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const headers = body === undefined ? {} : { 'content-type': 'application/json' }
-    const outgoing = request({ socketPath, method, path, headers, timeout: patience }, resolve)
+    const outgoing = request({ socketPath, method, path, headers, timeout: patience, ...(signal ? { signal } : {}) }, resolve)
     outgoing.on('timeout', () => outgoing.destroy(new Error('the registry does not answer')))
     outgoing.on('error', (error: NodeJS.ErrnoException) => {
       const absent = error.code === 'ENOENT' || error.code === 'ECONNREFUSED'

@@ -77,6 +77,14 @@ export class MortalStorage implements Storage {
     return writer && this.#writer(writer)
   }
 
+  async move(from: Key, to: Key) {
+    this.#step()
+    const moved = await this.#below.move(from, to)
+    this.#timed(to)
+    this.#step()
+    return moved
+  }
+
   #writer(below: Writer): Writer {
     return {
       key: below.key,

@@ -152,7 +152,11 @@ test('status: the running registry as JSON', async t => {
 
 test('status: where none is running, exit code 1 and a line', async t => {
   const { file } = configFile(t)
-  t.match(await run(t, 'status', '--config', file), { code: 1, out: '', err: /^no registry is running behind .*control\.sock\n$/ })
+  t.match(await run(t, 'status', '--config', file), {
+    code: 1,
+    out: '',
+    err: /^no registry is running behind .*control\.sock, and there is no directory .*\n$/
+  })
 })
 
 test('log-level: the running registry takes it', async t => {

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { keysBelow, textOf, walked } from '../support/storage.ts'
 import { bytes, type Promised, turns } from './promise.ts'
 
-/** What `remove` and `touch` promise. */
+/** What `move`, `remove` and `touch` promise. */
 export const removing: Record<string, Promised> = {
   'remove takes objects away, and passes over what is not there': async (t, storage) => {
     for (const key of ['a/one', 'a/two', 'a/three']) await storage.put(key, bytes('x'))
@@ -61,6 +61,33 @@ export const removing: Record<string, Promised> = {
     }
     t.pass()
   },
+  'move gives an object another key, and replaces what is there': async (t, storage) => {
+    await storage.put('a/b/from', bytes('new'))
+    await storage.put('c/to', bytes('old and long'))
+    const before = await storage.stat('a/b/from')
+    t.equal(await storage.move('a/b/from', 'c/to'), true)
+    t.equal(await textOf(storage, 'c/to'), 'new')
+    t.equal(await storage.stat('a/b/from'), undefined)
+    t.equal((await storage.stat('c/to'))?.modified, before?.modified, 'it is as old as it was')
+    t.equal(await storage.move('c/to', 'd/e/f/to'), true)
+    t.strictSame(await keysBelow(storage, 'd'), ['d/e/f/to'])
+  },
+  'move of what is not there is false and leaves the other alone': async (t, storage) => {
+    await storage.put('c/to', bytes('old'))
+    await storage.put('a/b', bytes('x'))
+    for (const from of ['absent', 'absent/deep/key', 'a/b/below', 'a']) t.equal(await storage.move(from, 'c/to'), false, from)
+    t.equal(await textOf(storage, 'c/to'), 'old')
+    t.equal(await textOf(storage, 'a/b'), 'x')
+  },
+  'what was opened before a move goes on giving its bytes': async (t, storage) => {
+    await storage.put('a', bytes('bytes'))
+    const object = await storage.open('a')
+    await storage.move('a', 'b')
+    const into = Buffer.alloc(5)
+    await object?.readInto(into, 0)
+    await object?.close()
+    t.equal(into.toString(), 'bytes')
+  },
   'touch renews the time of what is there, and passes over what is not': async (t, storage) => {
     await storage.put('a', bytes('x'))
     const before = (await storage.stat('a'))?.modified ?? 0
@@ -87,6 +114,8 @@ export const refusing: Record<string, Promised> = {
         resume: () => storage.resume(key),
         walk: () => walked(storage, key),
         touch: () => storage.touch([key]),
+        'move from': () => storage.move(key, 'other'),
+        'move to': () => storage.move('good', key),
         remove: () => storage.remove([key]),
         'remove under': () => storage.remove(['good'], key)
       }

@@ -45,6 +45,10 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
       const writer = await storage.resume(key)
       return writer && watched(writer)
     },
+    move: async (from, to) => {
+      await watch('move', from)
+      return storage.move(from, to)
+    },
     walk: (prefix, after) => storage.walk(prefix, after),
     touch: keys => each('touch', keys).then(() => storage.touch(keys)),
     remove: (keys, under) => each('remove', keys).then(() => storage.remove(keys, under)),

@@ -1,0 +1,40 @@
+import { bytesText, plain } from '../why/text.ts'
+import { type Around, longWork, type TaskEvent, WrongUse } from './long-work.ts'
+import { referencesOf } from './references.ts'
+
+/** The options of `prefetch` as the command line gives them. */
+export interface PrefetchOptions {
+  platform?: string[]
+  atOnce: string
+}
+
+const platforms = /^[a-z0-9]+\/[a-z0-9_]+(\/[a-z0-9]+)?$/
+const mostAtOnce = 64
+
+/** Has the cache fetch references, and shows what became of each; resolves to whether all are stored. Those that failed are said again at the end. */
+export async function prefetch(given: readonly string[], { platform = [], atOnce }: PrefetchOptions, around: Around): Promise<boolean> {
+  const wrong = platform.find(each => !platforms.test(each))
+  if (wrong !== undefined)
+    throw new WrongUse(`${JSON.stringify(wrong.slice(0, 160))} is not a platform such as linux/amd64 or linux/arm64/v8`)
+  if (!/^[0-9]{1,2}$/.test(atOnce) || Number(atOnce) < 1 || Number(atOnce) > mostAtOnce)
+    throw new WrongUse(`--at-once is a number from 1 to ${mostAtOnce}, not ${JSON.stringify(atOnce.slice(0, 160))}`)
+  const references = await referencesOf(given)
+  if (references.length === 0) throw new WrongUse('no reference was named: there is nothing to fetch')
+  const failures: string[] = []
+  const textOf = (event: TaskEvent) => referenceText(event, failures)
+  const { failed } = await longWork('prefetch', { references, platforms: platform, atOnce: Number(atOnce) }, textOf, around)
+  return failed === 0
+}
+
+function referenceText(event: TaskEvent, failures: string[]): string | undefined {
+  const { type, result, reference, blobs, fetched, bytes, reason, references } = event
+  if (type === 'done') {
+    const all = `${Number(references) - failures.length} of ${references} references are stored.`
+    return failures.length === 0 ? all : ['', all, ...failures].join('\n')
+  }
+  if (type !== 'reference') return undefined
+  const head = `${String(result).padEnd(7)}  ${plain(String(reference))}`
+  if (result !== 'failed') return `${head}  ${fetched} of ${blobs} blobs were fetched, ${bytesText(Number(bytes))} in all`
+  failures.push(`${head}: ${plain(String(reason))}`)
+  return failures.at(-1)
+}

@@ -1,0 +1,74 @@
+import type { Command } from 'commander'
+import type { Config } from '../config/schema.ts'
+import type { GcOptions } from './commands/gc.ts'
+import type { Around } from './commands/long-work.ts'
+import type { PrefetchOptions } from './commands/prefetch.ts'
+import type { PurgeOptions } from './commands/purge.ts'
+
+type Load = (file: string | undefined) => Promise<Config>
+type Common = { config?: string; json?: true }
+
+const failed = 1
+const bothWays = 'Asks the running registry; where none runs, works on its directory itself.'
+
+/** Adds the commands for long work on what is stored. */
+export function addUpkeep(program: Command, load: Load): void {
+  const command = (name: string, description: string): Command =>
+    program
+      .command(name)
+      .description(`${description}. ${bothWays}`)
+      .option('--config <file>', "the server's configuration; without it the defaults, or the file that REGISTRY_CONFIG names")
+      .option('--json', 'one JSON object a line, which is also what anything but a terminal gets')
+
+  command('gc', 'remove what nobody needs')
+    .option('--dry-run', 'say what would go, and remove nothing')
+    .action(async (options: Common & GcOptions) => {
+      const { gc } = await import('./commands/gc.ts')
+      await gc(options, await around(options, load))
+    })
+  command('scrub', 'read what is stored, set aside what is damaged, check all that refers to it; exit code 0 if nothing is left to mend')
+    .argument('[repository]', 'all of them without it')
+    .action(async (name: string | undefined, options: Common) => {
+      const { scrub } = await import('./commands/scrub.ts')
+      if (!(await scrub(name, await around(options, load)))) process.exitCode = failed
+    })
+  command('du', 'what each repository takes on disk: all together, its own, and shared with others').action(async (options: Common) => {
+    const { du } = await import('./commands/du.ts')
+    await du(await around(options, load))
+  })
+  command('purge', 'take a repository, a tag or a digest away, whether it was cached or pushed')
+    .argument('<name[:tag|@digest]>', 'written without a host, as in the catalog')
+    .option('--yes', 'also what was pushed, which cannot be fetched again')
+    .action(async (target: string, options: Common & PurgeOptions) => {
+      const { purge } = await import('./commands/purge.ts')
+      await purge(target, options, await around(options, load))
+    })
+  command('prefetch', 'have the cache fetch images before they are asked for; exit code 0 if all are stored')
+    .argument('<references...>', 'references, or files of them, one a line; - is the standard input')
+    .option('--platform <os/architecture...>', 'of indexes only these; without it all')
+    .option('--at-once <n>', 'downloads at once', '4')
+    .action(async (given: string[], options: Common & PrefetchOptions) => {
+      const { prefetch } = await import('./commands/prefetch.ts')
+      if (!(await prefetch(given, options, await around(options, load)))) process.exitCode = failed
+    })
+}
+
+async function around({ config: file, json }: Common, load: Load): Promise<Around> {
+  const [config, { progressOn }] = [await load(file), await import('./commands/screen.ts')]
+  const interrupted = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    // The second one means it.
+    process.once(signal, () => interrupted.abort())
+  }
+  const form = json || !process.stdout.isTTY ? 'json' : 'text'
+  return {
+    config,
+    openOffline: async () => (await import('./offline.ts')).openOffline(config),
+    screen: {
+      form,
+      print: text => void process.stdout.write(text),
+      ...(form === 'text' && process.stderr.isTTY && { progress: progressOn(process.stderr) })
+    },
+    signal: interrupted.signal
+  }
+}

@@ -1,0 +1,115 @@
+import type { Storage } from '../../storage/storage.ts'
+import type { Content } from '../content/content.ts'
+import * as keys from '../content/keys.ts'
+import type { Digest } from '../oci/digest.ts'
+import { readManifest } from '../oci/manifest.ts'
+import { isTag, type Name, type Tag } from '../oci/name.ts'
+import { linksBelow } from './links.ts'
+import type { Target } from './target.ts'
+
+/** Something that was taken from a repository. */
+export interface Purged {
+  type: 'removed'
+  kind: 'tag' | 'manifest' | 'blob'
+  name: Name
+  tag?: Tag
+  digest?: Digest
+}
+
+/** The end of a purge; the bytes themselves go with the next collection, unless others need them. */
+export interface PurgeDone {
+  type: 'done'
+  tags: number
+  manifests: number
+  blobs: number
+}
+
+/** What was named is not there. */
+export class NothingToPurge extends Error {
+  override readonly name = 'NothingToPurge'
+}
+
+/** Part of it was pushed: it is the only copy, and removing it was not confirmed. */
+export class PushedContent extends Error {
+  override readonly name = 'PushedContent'
+
+  constructor(count: number) {
+    super(
+      `${count === 1 ? 'one object was' : `${count} objects were`} pushed and cannot be fetched again; --yes removes what was pushed too`
+    )
+  }
+}
+
+interface Parts {
+  content: Content
+  storage: Storage
+}
+
+type Part = Omit<Purged, 'type'>
+
+/** Removes what the target names, whether it was cached or pushed; what was pushed only if `pushed` says so, and nothing at all if it does not. */
+export async function* purge(
+  target: Target,
+  { content, storage }: Parts,
+  { pushed, signal }: { pushed: 'refused' | 'included'; signal: AbortSignal }
+): AsyncGenerator<Purged | PurgeDone, void> {
+  const parts = { content, storage }
+  let [found, precious] = [0, 0]
+  for await (const part of partsOf(target, parts)) {
+    signal.throwIfAborted()
+    found++
+    if (pushed === 'refused' && (await isPushed(content, part))) precious++
+  }
+  if (precious > 0) throw new PushedContent(precious)
+  if (found === 0 && !(isWhole(target) && (await content.names.has(target.name)))) throw new NothingToPurge(`there is no ${textOf(target)}`)
+  const done: PurgeDone = { type: 'done', tags: 0, manifests: 0, blobs: 0 }
+  // Removed in the order in which they are found: tags, then manifests, then blobs, so that nothing leads nowhere if it is broken off.
+  for await (const part of partsOf(target, parts)) {
+    signal.throwIfAborted()
+    for (const each of await remove(content, part)) {
+      done[`${each.kind}s`]++
+      yield { type: 'removed', ...each }
+    }
+  }
+  if (isWhole(target)) await content.commit.removeRepository(target.name)
+  yield done
+}
+
+const isWhole = ({ tag, digest }: Target): boolean => tag === undefined && digest === undefined
+
+const textOf = ({ name, tag, digest }: Target): string =>
+  tag !== undefined ? `tag ${tag} in ${name}` : digest !== undefined ? `${digest} in ${name}` : `repository ${name}`
+
+async function* partsOf({ name, tag, digest }: Target, { content, storage }: Parts): AsyncGenerator<Part, void> {
+  if (tag !== undefined) {
+    if (await content.tags.resolve(name, tag)) yield { kind: 'tag', name, tag }
+  } else if (digest !== undefined) {
+    if (await content.manifests.linked(name, digest)) yield { kind: 'manifest', name, digest }
+    if (await content.blobs.linked(name, digest)) yield { kind: 'blob', name, digest }
+  } else {
+    for await (const entry of storage.walk(keys.tags(name))) if (isTag(entry.name)) yield { kind: 'tag', name, tag: entry.name }
+    for await (const link of linksBelow(storage, keys.revisions(name))) yield { kind: 'manifest', name, digest: link.digest }
+    for await (const link of linksBelow(storage, keys.layers(name))) yield { kind: 'blob', name, digest: link.digest }
+  }
+}
+
+async function isPushed({ origins }: Content, { name, tag, digest }: Part): Promise<boolean> {
+  if (tag !== undefined) return (await origins.ofTag(name, tag)) === undefined
+  return digest !== undefined && (await origins.of(name, digest)) === undefined
+}
+
+async function remove({ commit, manifests }: Content, { kind, name, tag, digest }: Part): Promise<Part[]> {
+  if (tag !== undefined) {
+    const old = await commit.removeTag(name, tag)
+    return old === undefined ? [] : [{ kind: 'tag', name, tag, digest: old }]
+  }
+  if (digest === undefined) return []
+  if (kind === 'blob') {
+    await commit.unlinkBlob(name, digest)
+    return [{ kind, name, digest }]
+  }
+  const manifest = await manifests.get(name, digest)
+  const subject = manifest && readManifest(manifest.bytes)?.subject?.digest
+  const tags = await commit.removeManifest(name, digest, subject)
+  return [...tags.map(each => ({ kind: 'tag', name, tag: each, digest }) as const), { kind, name, digest }]
+}

@@ -1,0 +1,39 @@
+import * as keys from '../content/keys.ts'
+import { listDigests } from '../content/manifests.ts'
+import type { Digest } from '../oci/digest.ts'
+import type { Name } from '../oci/name.ts'
+import type { Tree } from './check.ts'
+import type { Damaged } from './events.ts'
+
+/** Writes the entry by which `digest` is found as a referrer of `subject`, if it is missing. */
+export async function* indexed(
+  { content, storage }: Pick<Tree, 'content' | 'storage'>,
+  name: Name,
+  subject: Digest,
+  digest: Digest
+): AsyncGenerator<Damaged, void> {
+  if (await storage.stat(keys.referrer(name, subject, digest))) return
+  if ((await content.commit.indexReferrer(name, subject, digest)) !== 'added') return
+  const reason = `it was not listed among the referrers of ${subject}`
+  yield { type: 'damaged', kind: 'referrer', digest, names: [name], reason, action: 'rebuilt' }
+}
+
+/** Removes entries of manifests that are gone, or that have another subject. */
+export async function* checkReferrers({ content, storage }: Tree, name: Name, signal: AbortSignal): AsyncGenerator<Damaged, void> {
+  for await (const { subject, digest } of entries(storage, name)) {
+    signal.throwIfAborted()
+    if ((await content.commit.indexReferrer(name, subject, digest)) !== 'removed') continue
+    const reason = `it was listed among the referrers of ${subject}, but does not refer to it`
+    yield { type: 'damaged', kind: 'referrer', digest, names: [name], reason, action: 'removed' }
+  }
+}
+
+async function* entries(storage: Tree['storage'], name: Name): AsyncGenerator<{ subject: Digest; digest: Digest }, void> {
+  for await (const algorithm of storage.walk(keys.allReferrers(name))) {
+    for await (const encoded of storage.walk(algorithm.key)) {
+      const subject = keys.digestOfPath(algorithm.name, encoded.name)
+      if (!subject) continue
+      for await (const digest of listDigests(storage, encoded.key)) yield { subject, digest }
+    }
+  }
+}
