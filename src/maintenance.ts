@@ -66,6 +66,11 @@ export class Maintenance {
     })
   }
 
+  /** Begins to collect from time to time. */
+  start(): Promise<void> {
+    return this.#schedule.start()
+  }
+
   /** One collection, and what goes while it runs. Throws CollectionRunning if there is one. Ends early, with an error, if the process stops. */
   async *collect({ dryRun, signal }: CollectOptions = {}): AsyncGenerator<CollectEvent> {
     if (this.#running) throw new CollectionRunning()

@@ -33,12 +33,11 @@ export class Schedule {
   #spread = spread()
   #failed: number | undefined
   #timer: NodeJS.Timeout | undefined
-  #running: Promise<void>
+  #running: Promise<void> = Promise.resolve()
   #stopped = false
 
   constructor(parts: ScheduleParts) {
     this.#parts = parts
-    this.#running = this.#start()
   }
 
   /** When a run last succeeded, in ms since the epoch. */
@@ -54,7 +53,8 @@ export class Schedule {
     await this.#write()
   }
 
-  async #start(): Promise<void> {
+  /** Begins; resolves when the beginning is written down. */
+  async start(): Promise<void> {
     const text = await this.#parts.storage.get(key).catch(() => undefined)
     this.#state = text && parse(text.toString())
     if (!this.#state) {

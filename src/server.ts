@@ -178,6 +178,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   const busy = () => gateway.running > 0
   const maintenance = new Maintenance({ storage, content, config: () => config, upstreams: () => upstreams, busy, metrics, log })
   stack.defer(() => maintenance.stop())
+  await maintenance.start()
 
   const port = await openPort(first, tls, metrics, log, gateway)
   stack.defer(async () => void (await drain(port, 0)))
