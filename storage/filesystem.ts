@@ -1,24 +1,35 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, open, readdir, rm, rmdir, stat, statfs, unlink, utimes } from 'node:fs/promises'
+import { access, type FileHandle, readdir, stat, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Directories, makeDirectories, syncDirectory } from './directories.ts'
-import { FilesystemWriter, ignoreAbsent } from './filesystem-writer.ts'
+import { Files } from './files.ts'
+import { type Bounds, FilesystemWriter, ignoreAbsent } from './filesystem-writer.ts'
+import { Keeping, type KeepingOptions } from './keeping.ts'
 import { lockDirectory } from './lock.ts'
-import type { Entry, Key, ObjectStat, OpenObject, Storage, Usage, Writer } from './storage.ts'
+import { OpenFile } from './open-file.ts'
+import type { Limits } from './space.ts'
+import type { Entry, Key, ObjectStat, OpenObject, Shortage, Storage, Usage, Writer } from './storage.ts'
 
 /** What is only ours, beside the tree that other registries know. */
 export const ownPrefix = '.registry'
 
+/** What a directory may be asked to do. */
+export interface FilesystemOptions extends KeepingOptions {}
+
 /** Objects as files below one directory, which belongs to this process as long as it is open. */
 export class FilesystemStorage implements Storage {
   readonly root: string
+  readonly #keeping: Keeping
   readonly #directories: Directories
+  readonly #files: Files
   readonly #unlock: () => void
 
-  private constructor(root: string, unlock: () => void) {
+  private constructor(root: string, keeping: Keeping, unlock: () => void) {
     this.root = root
-    this.#directories = new Directories(root)
+    this.#keeping = keeping
+    this.#directories = new Directories(root, keeping)
+    this.#files = new Files(keeping, this.#directories)
     this.#unlock = unlock
   }
 
@@ -26,47 +37,47 @@ export class FilesystemStorage implements Storage {
    * Takes `root` into possession, creating it if need be. Rejects with a LockedError if another process owns it, and with the system call's error if it cannot
    * be written; a filesystem that is mounted read-only is opened all the same, since what is there can still be served.
    */
-  static async open(root: string): Promise<FilesystemStorage> {
+  static async open(root: string, options: FilesystemOptions = {}): Promise<FilesystemStorage> {
     const own = join(root, ownPrefix)
+    const keep = () => Keeping.open(root, own, options)
     try {
       const first = await makeDirectories(own)
       if (first !== undefined) await syncNames(own, first)
       await access(own, constants.W_OK)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EROFS') return new FilesystemStorage(root, () => {})
+      if ((error as NodeJS.ErrnoException).code === 'EROFS') return new FilesystemStorage(root, await keep(), () => {})
       throw error
     }
     const unlock = lockDirectory(own)
     try {
+      const keeping = await keep()
       // Temp files of a process that died; only their owner may remove them, and that is us now.
-      await rm(join(own, 'tmp'), { recursive: true, force: true })
+      await keeping.clear(join(own, 'tmp'))
+      return new FilesystemStorage(root, keeping, unlock)
     } catch (error) {
       unlock()
       throw error
     }
-    return new FilesystemStorage(root, unlock)
   }
 
   async close(): Promise<void> {
-    this.#unlock()
+    await this.#keeping.close()
+    // Letting go waits for the disk in the one thread that answers. The kernel lets go when the process ends.
+    if (this.#keeping.disk.stalled.length === 0) this.#unlock()
+  }
+
+  /** What the store may take from now on. */
+  set limits(limits: Limits) {
+    this.#keeping.space.limits = limits
   }
 
   async open(key: Key): Promise<OpenObject | undefined> {
-    const handle = await open(this.path(key), 'r').catch(ignoreAbsent)
-    if (!handle) return undefined
-    try {
-      const found = await handle.stat()
-      if (found.isFile()) return new OpenFile(handle, found.size, found.mtimeMs)
-    } catch (error) {
-      await handle.close()
-      throw error
-    }
-    await handle.close()
-    return undefined
+    return OpenFile.open(this.#keeping.disk, this.path(key))
   }
 
   async stat(key: Key): Promise<ObjectStat | undefined> {
-    const found = await stat(this.path(key)).catch(ignoreAbsent)
+    const path = this.path(key)
+    const found = await this.#keeping.disk.read(() => stat(path)).catch(ignoreAbsent)
     return found?.isFile() ? { key, size: found.size, modified: found.mtimeMs } : undefined
   }
 
@@ -86,7 +97,8 @@ export class FilesystemStorage implements Storage {
   }
 
   async put(key: Key, bytes: Uint8Array): Promise<void> {
-    const writer = await this.create(`${ownPrefix}/tmp/${randomUUID()}`)
+    const temporary = `${ownPrefix}/tmp/${randomUUID()}`
+    const writer = this.#writer(temporary, await this.#files.create(this.path(temporary)), 0)
     try {
       await writer.write([bytes])
       await writer.publish(key)
@@ -101,33 +113,23 @@ export class FilesystemStorage implements Storage {
   }
 
   async create(key: Key): Promise<Writer> {
-    const path = this.path(key)
-    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC
-    const handle = await open(path, flags, 0o644).catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error
-      await makeDirectories(dirname(path))
-      return open(path, flags, 0o644)
-    })
-    return this.#writer(key, handle, 0)
+    return this.#writer(key, await this.#files.create(this.path(key)), 0, this.#keeping)
   }
 
   async resume(key: Key): Promise<Writer | undefined> {
-    const handle = await open(this.path(key), 'r+').catch(ignoreAbsent)
-    if (!handle) return undefined
-    try {
-      return this.#writer(key, handle, (await handle.stat()).size)
-    } catch (error) {
-      await handle.close()
-      throw error
-    }
+    const found = await this.#files.resume(this.path(key)).catch(ignoreAbsent)
+    return found && this.#writer(key, found.handle, found.size, this.#keeping)
   }
 
-  #writer(key: Key, handle: FileHandle, offset: number): Writer {
-    return new FilesystemWriter({ directories: this.#directories, path: each => this.path(each) }, key, handle, offset)
+  #writer(key: Key, handle: FileHandle, offset: number, bounds?: Bounds): Writer {
+    const { disk, account } = this.#keeping
+    const place = { disk, account, files: this.#files, directories: this.#directories, bounds, path: (each: Key) => this.path(each) }
+    return new FilesystemWriter(place, key, handle, offset)
   }
 
   async *walk(prefix: Key, after = ''): AsyncIterable<Entry> {
-    const found = (await readdir(this.path(prefix), { withFileTypes: true }).catch(ignoreAbsent)) ?? []
+    const path = this.path(prefix)
+    const found = (await this.#keeping.disk.read(() => readdir(path, { withFileTypes: true })).catch(ignoreAbsent)) ?? []
     const entries = found.filter(entry => entry.name > after && (entry.isFile() || entry.isDirectory()))
     entries.sort((a, b) => (a.name < b.name ? -1 : 1))
     for (const entry of entries) {
@@ -137,14 +139,16 @@ export class FilesystemStorage implements Storage {
 
   async touch(keys: readonly Key[]): Promise<void> {
     const now = new Date()
-    await Promise.all(keys.map(key => utimes(this.path(key), now, now).catch(ignoreAbsent)))
+    const { disk } = this.#keeping
+    const paths = keys.map(key => this.path(key))
+    await Promise.all(paths.map(path => disk.write(() => utimes(path, now, now)).catch(ignoreAbsent)))
   }
 
   async remove(keys: readonly Key[], under?: Key): Promise<void> {
     const stop = under === undefined ? undefined : this.path(under)
     const left = new Set<string>()
     for (const path of keys.map(key => this.path(key))) {
-      await unlink(path).catch(ignoreAbsent)
+      await this.#files.remove(path).catch(ignoreAbsent)
       left.add(await this.#prune(dirname(path), stop))
     }
     for (const directory of left) await this.#directories.sync(directory).catch(ignoreAbsent)
@@ -155,19 +159,22 @@ export class FilesystemStorage implements Storage {
     if (stop === undefined) return from
     let each = from
     for (; each.startsWith(`${stop}/`); each = dirname(each)) {
-      const kept = await rmdir(each).then(
-        () => false,
-        (error: NodeJS.ErrnoException) => error.code !== 'ENOENT'
-      )
-      if (kept) break
+      if (await this.#files.removeDirectory(each)) break
       this.#directories.forget(each)
     }
     return each
   }
 
-  async usage(): Promise<Usage> {
-    const { bavail, blocks, bsize, ffree, files } = await statfs(this.root)
-    return { free: bavail * bsize, total: blocks * bsize, inodesFree: ffree, inodesTotal: files }
+  usage(): Promise<Usage> {
+    return this.#keeping.usage()
+  }
+
+  shortage(bytes: number): Promise<Shortage | undefined> {
+    return this.#keeping.shortage(bytes)
+  }
+
+  recount(signal: AbortSignal): Promise<void> {
+    return this.#keeping.recount(signal)
   }
 
   /** The file of a key. Keys are built from parsed names only; one that leads elsewhere is a fault of ours, and stops here. */
@@ -181,24 +188,4 @@ export class FilesystemStorage implements Storage {
 // Makes the names of new directories durable, from `last` up to `first`.
 async function syncNames(last: string, first: string): Promise<void> {
   for (let each = last; each.length >= first.length && each !== dirname(each); each = dirname(each)) await syncDirectory(dirname(each))
-}
-
-class OpenFile implements OpenObject {
-  readonly #handle: FileHandle
-  readonly size: number
-  readonly modified: number
-
-  constructor(handle: FileHandle, size: number, modified: number) {
-    this.#handle = handle
-    this.size = size
-    this.modified = modified
-  }
-
-  async readInto(into: Buffer, position: number): Promise<number> {
-    return (await this.#handle.read(into, 0, into.length, position)).bytesRead
-  }
-
-  close(): Promise<void> {
-    return this.#handle.close()
-  }
 }

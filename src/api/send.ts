@@ -94,7 +94,9 @@ class Transfer {
           throw new Error(`the source ended after ${done} of ${part.length} bytes`)
         await writing
       } catch (error) {
-        this.#buffers.give(buffer)
+        // A disk that hangs may still write into it.
+        if ((error as NodeJS.ErrnoException).code === 'ESTALLED') this.#buffers.drop(buffer)
+        else this.#buffers.give(buffer)
         throw error
       }
       if (read === 0) {
