@@ -31,6 +31,7 @@ export class Account {
   /** Changes that are being made, and how much they may add. */
   readonly #underway: Amount & { changes: number } = { ...none, changes: 0 }
   readonly #ever: Amount = { ...none }
+  #removals = 0
   #recount: (Amount & { changes: number }) | undefined
 
   /** `save` makes a count durable. The first change is saved before it is made. */
@@ -56,7 +57,12 @@ export class Account {
     return this.#ever
   }
 
-  /** Whether the ceiling on disk is known to cover what is used. */
+  /** How often bytes were removed. */
+  get removals(): number {
+    return this.#removals
+  }
+
+  // Whether the ceiling on disk is known to cover what is used.
   get #covered(): boolean {
     return this.#used.bytes <= this.#ceiling.bytes && this.#used.inodes <= this.#ceiling.inodes
   }
@@ -80,7 +86,7 @@ export class Account {
     } catch (error) {
       // A call that hangs may still take effect.
       if ((error as NodeJS.ErrnoException).code === 'ESTALLED') this.#exact = false
-      else this.#change(negative(amount))
+      else this.removed(amount)
       throw error
     } finally {
       add(this.#underway, negative(most))
@@ -90,6 +96,7 @@ export class Account {
 
   /** So much is gone. */
   removed(amount: Amount): void {
+    if (amount.bytes > 0) this.#removals++
     this.#change(negative(amount))
   }
 

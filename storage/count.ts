@@ -80,7 +80,7 @@ export async function countBelow(disk: Disk, root: string, own: string, signal: 
       const found = await disk.read(() => sumOf(files.slice(at, at + batch)))
       sum.bytes += found.bytes
       sum.inodes += found.inodes
-      await delay(performance.now() - began, undefined, { signal, ref: false })
+      await delay(performance.now() - began, undefined, { signal })
     }
   }
   await inside(root)

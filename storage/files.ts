@@ -3,9 +3,8 @@ import { type FileHandle, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import type { Account, Amount } from './account.ts'
 import { sizeOf } from './count.ts'
-import type { Directories } from './directories.ts'
+import type { Directories, Ledger } from './directories.ts'
 import type { Disk } from './disk.ts'
-import type { Space } from './space.ts'
 import { Turns } from './turns.ts'
 
 const created = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL
@@ -14,15 +13,13 @@ const created = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL
 export class Files {
   readonly #disk: Disk
   readonly #account: Account
-  readonly #space: Space
   readonly #directories: Directories
   // Nobody else may take or give a name between a look at its size and the change.
   readonly #turns = new Turns()
 
-  constructor({ disk, account, space }: { disk: Disk; account: Account; space: Space }, directories: Directories) {
+  constructor({ disk, account }: Ledger, directories: Directories) {
     this.#disk = disk
     this.#account = account
-    this.#space = space
     this.#directories = directories
   }
 
@@ -86,7 +83,6 @@ export class Files {
       const bytes = await sizeOf(path)
       await unlink(path)
       this.#account.removed({ bytes: bytes ?? 0, inodes: 1 })
-      this.#space.freed()
     }
     return this.#turns.run(path, () => this.#disk.write(task))
   }

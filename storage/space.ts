@@ -43,7 +43,7 @@ export class Space {
   readonly #now: () => number
   #limits: Limits
   #medium: Medium
-  #seen: { at: number; added: Amount }
+  #seen: { at: number; added: Amount; removals: number }
   #looking: Promise<void> | undefined
 
   /** `medium` is how the filesystem was a moment ago; `statfs` looks again. */
@@ -59,7 +59,7 @@ export class Space {
     this.#medium = medium
     this.#statfs = statfs
     this.#now = now
-    this.#seen = { at: now(), added: { ...account.added } }
+    this.#seen = { at: now(), ...seen(account) }
     this.#tellAccount()
   }
 
@@ -97,9 +97,9 @@ export class Space {
     }
   }
 
-  /** Looks at the filesystem unless that was done a moment ago; undefined if nobody has to wait for it. */
+  /** Looks at the filesystem unless that was done a moment ago and nothing was removed since; undefined if nobody has to wait for it. */
   look(): Promise<void> | undefined {
-    if (this.#now() - this.#seen.at < fresh) return undefined
+    if (this.#now() - this.#seen.at < fresh && this.#account.removals === this.#seen.removals) return undefined
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined
     })
@@ -108,15 +108,10 @@ export class Space {
 
   async #look(): Promise<void> {
     // What is added while the call runs may not be in its answer.
-    const added = { ...this.#account.added }
+    const before = seen(this.#account)
     this.#medium = await this.#statfs()
-    this.#seen = { at: this.#now(), added }
+    this.#seen = { at: this.#now(), ...before }
     this.#tellAccount()
-  }
-
-  /** There may be more room than was seen. */
-  freed(): void {
-    this.#seen.at = Number.NEGATIVE_INFINITY
   }
 
   /** What is in the way of so many bytes more, in an object of its own. */
@@ -158,6 +153,10 @@ export class Space {
       )
     return undefined
   }
+}
+
+function seen({ added, removals }: Account): { added: Amount; removals: number } {
+  return { added: { ...added }, removals }
 }
 
 function short(limit: Shortage['limit'], needed: number, excess: number, state: string): Shortage {
