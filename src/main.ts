@@ -50,7 +50,7 @@ program
         if (stopping) process.exit(failed)
         stopping = true
         registry.stop().then(
-          () => process.exit(0),
+          () => (registry.hanging ? die() : process.exit(0)),
           error => fail(error)
         )
       })
@@ -182,6 +182,12 @@ async function control(file: string | undefined, method: 'GET' | 'PUT', path: st
   const { server } = await load(file)
   const { callControl } = await import('./ports/control.ts')
   return callControl(server.control, method, path, body)
+}
+
+// An orderly exit waits for all threads, and one hangs in a call to the disk.
+function die(): void {
+  process.emit('exit', failed)
+  process.kill(process.pid, 'SIGKILL')
 }
 
 function print(text: string): void {

@@ -1,15 +1,15 @@
 import { constants } from 'node:fs'
 import { access, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { FilesystemStorage } from '../storage/filesystem.ts'
+import { type FilesystemOptions, FilesystemStorage } from '../storage/filesystem.ts'
 import type { Logger } from './telemetry/log.ts'
 
 // Below these a push makes directories of its own.
 const writtenTo = ['.', 'docker/registry/v2/blobs', 'docker/registry/v2/blobs/sha256', 'docker/registry/v2/repositories']
 
 /** Opens the directory that holds everything; an error says what to do about it. */
-export async function openRoot(root: string, log: Logger): Promise<FilesystemStorage> {
-  const storage = await FilesystemStorage.open(root).catch(async error => {
+export async function openRoot(root: string, log: Logger, options: FilesystemOptions = {}): Promise<FilesystemStorage> {
+  const storage = await FilesystemStorage.open(root, options).catch(async error => {
     throw await explain(root, error)
   })
   try {

@@ -37,6 +37,8 @@ export interface Registry {
   readonly admin: string
   /** Looks at the configuration and takes over what has changed, all of it or nothing. */
   reload(): Promise<LastReload>
+  /** After `stop`: a call to the disk hangs, and would keep the process from an orderly end. */
+  readonly hanging: boolean
   /** Lets running transfers end for at most `server.drain`, then ends; resolves to whether all of them could. */
   stop(): Promise<boolean>
 }
@@ -68,7 +70,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   metrics.build.set({ version: pkg.version, node: process.version }, 1)
   tellConfig(metrics, first)
 
-  const storage = await openRoot(first.storage.filesystem.root, log)
+  const storage = await openRoot(first.storage.filesystem.root, log, { limits: first.storage, disk: { changed: logDisk(log) } })
   stack.defer(() => storage.close())
   const content = openContent(storage, (key, reason) => {
     metrics.damaged.inc()
@@ -111,6 +113,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       modes.replace(backends)
       if (authChanged) access.close()
       access = nextAccess
+      storage.limits = next.storage
       if (changed.includes('log.level')) log.level = next.log.level
       config = next
       tellConfig(metrics, config)
@@ -137,7 +140,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     },
     addressOf: request => clientAddress(request, config.server.forwarders),
     limits: first.limits,
-    free: async () => (await storage.usage()).free,
+    shortage: bytes => storage.shortage(bytes),
     sessions: new LocalSink(content),
     progress,
     log,
@@ -177,13 +180,20 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       yield* verify(references, view(), asked)
     }
   })
-  if (control) stack.defer(async () => void (await drain(control, 0)))
+  if (control)
+    stack.defer(async () => {
+      // Its file is removed in the one thread there is, which a disk that hangs would hold for ever.
+      if (storage.stalled.length === 0) await drain(control, 0)
+    })
 
   const root = first.storage.filesystem.root
   const ports = { listen: addressText(port), admin: addressText(admin) }
   log.info({ version: pkg.version, mode: modes.mode, ...ports, tls: tls !== undefined, root }, 'the registry is ready')
   return {
     ...ports,
+    get hanging() {
+      return storage.running > 0
+    },
     reload: () => reload.check(),
     stop: async () => {
       log.info({ running: gateway.running, limit: config.server.drain }, 'stopping: running transfers may end')
@@ -192,6 +202,13 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       log.info({ clean }, 'the registry has stopped')
       return clean
     }
+  }
+}
+
+function logDisk(log: Logger): (stalled: readonly string[]) => void {
+  return stalled => {
+    if (stalled.length > 0) log.error({ stalled }, 'the disk does not answer: what needs it is refused until it does')
+    else log.info('the disk answers again')
   }
 }
 

@@ -50,6 +50,11 @@ export class Disk {
     return [...(this.#reads.stalled ? ['reads' as const] : []), ...(this.#writes.stalled ? ['writes' as const] : [])]
   }
 
+  /** Calls that have not returned. */
+  get running(): number {
+    return this.#reads.running + this.#writes.running + (this.#probing ? 1 : 0)
+  }
+
   /** As `Lane.run`, for a task that only reads. */
   read<T>(task: () => Promise<T>, late?: (value: T) => unknown): Promise<T> {
     return this.#reads.run(task, late)

@@ -66,6 +66,16 @@ export class FilesystemStorage implements Storage {
     if (this.#keeping.disk.stalled.length === 0) this.#unlock()
   }
 
+  /** What the disk does not answer. */
+  get stalled(): Usage['stalled'] {
+    return this.#keeping.disk.stalled
+  }
+
+  /** Calls to the disk that have not returned. */
+  get running(): number {
+    return this.#keeping.disk.running
+  }
+
   /** What the store may take from now on. */
   set limits(limits: Limits) {
     this.#keeping.space.limits = limits

@@ -63,6 +63,11 @@ export class Lane {
     return this.#running.size === 0 && !this.#stalled
   }
 
+  /** Calls that have not returned, whether or not somebody still waits for them. */
+  get running(): number {
+    return this.#running.size
+  }
+
   /** Whether a call could begin at once. */
   get open(): boolean {
     return this.#running.size < this.#most

@@ -19,6 +19,7 @@ export interface Given {
   server?: Record<string, unknown>
   auth?: Record<string, unknown>
   limits?: Record<string, unknown>
+  storage?: Record<string, unknown>
   root?: string
 }
 
@@ -49,6 +50,9 @@ export interface Asked {
   agent?: Agent
 }
 
+/** Tests do not depend on how full the machine's disk is. */
+export const unbounded = { reserve: 0, inodeReserve: 0 }
+
 /** A new directory that goes away with the test; its path is short enough for a Unix socket. */
 export function folder(t: Test): string {
   const made = realpathSync(mkdtempSync(join(tmpdir(), 'api-')))
@@ -57,10 +61,14 @@ export function folder(t: Test): string {
 }
 
 /** The configuration of a file with these settings. */
-export function configured(t: Test, { server, root, ...sections }: Given = {}): Config {
+export function configured(t: Test, { server, storage, root, ...sections }: Given = {}): Config {
   const place = folder(t)
   const ports = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', names: ['registry.test:5001'], drain: '1s' }
-  const settings = { server: { ...ports, ...server }, storage: { filesystem: { root: root ?? join(place, 'root') } }, ...sections }
+  const settings = {
+    server: { ...ports, ...server },
+    storage: { ...unbounded, ...storage, filesystem: { root: root ?? join(place, 'root') } },
+    ...sections
+  }
   const file = join(place, 'registry.yaml')
   writeFileSync(file, stringify(settings))
   return loadConfig({ file, env: {} })
