@@ -36,6 +36,8 @@ for (const known of ['known', 'unknown'] as const) {
 
     const small = blobBehind(upstream, 1000)
     t.equal((await pull(served.listen, small.path)).digest, small.digest, 'while nothing is stored')
+    // One that does not fit keeps no other from being stored.
+    if (known === 'known') return storedFills(served, 1)
     await served.stop()
     const later = await serveModes(t, { registry: behind('Proxy', upstream) }, mounted.directory)
     t.equal((await pull(later.listen, small.path)).digest, small.digest)
