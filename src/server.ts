@@ -184,6 +184,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     stack.defer(async () => {
       // Its file is removed in the one thread there is, which a disk that hangs would hold for ever.
       if (storage.stalled.length === 0) await drain(control, 0)
+      else control.unref()
     })
 
   const root = first.storage.filesystem.root
