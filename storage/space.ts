@@ -22,6 +22,8 @@ export interface Allowed {
   inodeReserve: number
 }
 
+// The links and marks that come with an object, which are written beyond the limits.
+const company = 4096
 // In ms. What this process writes meanwhile is known; what others do is seen a little later.
 const fresh = 1_000
 
@@ -117,7 +119,7 @@ export class Space {
   /** What is in the way of so many bytes more, in an object of its own. */
   shortage(bytes: number): Shortage | undefined {
     const { free } = this.medium
-    const over = this.#overLimit(bytes, 1)
+    const over = this.#overLimit(bytes + company, 1)
     if (over || bytes <= free) return over
     return { limit: 'disk', needed: bytes, excess: bytes - free, reason: "no space is left on the registry's disk" }
   }

@@ -21,11 +21,11 @@ export interface Mounted {
   remount(options: string): Promise<void>
 }
 
-/** Mounts a small tmpfs until the test ends; the reason to skip where this process may not mount. */
-export async function mountSmall(t: Test, bytes: number): Promise<Mounted | string> {
+/** Mounts a small tmpfs, with so many inodes or any number, until the test ends; the reason to skip where this process may not mount. */
+export async function mountSmall(t: Test, bytes: number, inodes = 0): Promise<Mounted | string> {
   const directory = await mkdtemp(join(tmpdir(), 'registry-small-'))
   try {
-    await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes},mode=0755`, 'tmpfs', directory])
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${bytes},nr_inodes=${inodes},mode=0755`, 'tmpfs', directory])
   } catch (error) {
     await rm(directory, { recursive: true })
     return `no small filesystem can be mounted here (${error instanceof Error ? error.message.trim() : error})`
