@@ -101,6 +101,7 @@ export class Account {
   }
 
   #change(amount: Amount): void {
+    if (amount.bytes === 0 && amount.inodes === 0) return
     add(this.#used, amount)
     if (this.#recount) this.#recount.changes++
   }

@@ -39,21 +39,18 @@ export class FilesystemStorage implements Storage {
    */
   static async open(root: string, options: FilesystemOptions = {}): Promise<FilesystemStorage> {
     const own = join(root, ownPrefix)
-    const keep = () => Keeping.open(root, own, options)
     try {
       const first = await makeDirectories(own)
       if (first !== undefined) await syncNames(own, first)
       await access(own, constants.W_OK)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EROFS') return new FilesystemStorage(root, await keep(), () => {})
+      if ((error as NodeJS.ErrnoException).code === 'EROFS')
+        return new FilesystemStorage(root, await Keeping.open(root, own, 'read-only', options), () => {})
       throw error
     }
     const unlock = lockDirectory(own)
     try {
-      const keeping = await keep()
-      // Temp files of a process that died; only their owner may remove them, and that is us now.
-      await keeping.clear(join(own, 'tmp'))
-      return new FilesystemStorage(root, keeping, unlock)
+      return new FilesystemStorage(root, await Keeping.open(root, own, 'ours', options), unlock)
     } catch (error) {
       unlock()
       throw error

@@ -37,8 +37,13 @@ export class Keeping {
     this.#count = signal => countBelow(disk, root, own, signal)
   }
 
-  /** Of the tree below `root`, which keeps its count below `own`. */
-  static async open(root: string, own: string, { limits = {}, disk: options, recount = usualRecount }: KeepingOptions): Promise<Keeping> {
+  /** Of the tree below `root`, which keeps its count and its temp files below `own`. */
+  static async open(
+    root: string,
+    own: string,
+    access: 'ours' | 'read-only',
+    { limits = {}, disk: options, recount = usualRecount }: KeepingOptions
+  ): Promise<Keeping> {
     const disk = new Disk(() => attempt(join(own, 'trial')), options)
     const file = new CountFile(own, disk)
     const medium = await look(root)
@@ -47,9 +52,20 @@ export class Keeping {
     const keeping = new Keeping(root, own, disk, file, known, medium, limits)
     // A disk that takes nothing can still be read; the first change tries again.
     await keeping.account.open().catch(() => {})
+    if (access === 'ours') await keeping.#clear(join(own, 'tmp'))
     // Of a tree that was never counted nothing is known but a bound that may be far off.
     keeping.#recountLater(loaded ? recount.first : 0, recount.again)
     return keeping
+  }
+
+  // Temp files of a process that died; only their owner may remove them, and that is us now.
+  async #clear(directory: string): Promise<void> {
+    const gone = { bytes: 0, inodes: 0 }
+    const found = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => undefined)
+    if (found) gone.inodes = 1 + found.length
+    for (const entry of found ?? []) gone.bytes += (await sizeOf(join(entry.parentPath, entry.name))) ?? 0
+    await rm(directory, { recursive: true, force: true })
+    this.account.removed(gone)
   }
 
   #recountLater(first: number, again: number): void {
@@ -68,16 +84,6 @@ export class Keeping {
         this.#counting = undefined
       })
     return this.#counting
-  }
-
-  /** Removes a directory of temp files. */
-  async clear(directory: string): Promise<void> {
-    const gone = { bytes: 0, inodes: 0 }
-    const found = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => undefined)
-    if (found) gone.inodes = 1 + found.length
-    for (const entry of found ?? []) gone.bytes += (await sizeOf(join(entry.parentPath, entry.name))) ?? 0
-    await rm(directory, { recursive: true, force: true })
-    this.account.removed(gone)
   }
 
   /** Looks at the medium unless that was done a moment ago, but not for long; undefined if nobody has to wait. */

@@ -216,11 +216,11 @@ export async function metric({ admin }: Served, name: string, labels = ''): Prom
   return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(' ') + 1))
 }
 
-/** Files below the root that this process holds open, without the lock. */
+/** Files below the root that this process holds open, without those that the storage itself keeps open. */
 export async function openFiles(root: string): Promise<string[]> {
   const { readlink } = await import('node:fs/promises')
   const links = await Promise.all((await readdir('/proc/self/fd')).map(fd => readlink(`/proc/self/fd/${fd}`).catch(() => '')))
-  return links.filter(link => link.startsWith(`${root}/`) && !link.includes('/.registry/lock'))
+  return links.filter(link => link.startsWith(`${root}/`) && !/\/\.registry\/(lock|account)/.test(link))
 }
 
 /** All files below a directory, as paths relative to it, in order. */
