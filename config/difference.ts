@@ -10,7 +10,7 @@ export const restartRequired: readonly string[] = [
   'server.control',
   // Which files; what is in them is read again whenever it changes.
   'server.tls',
-  'storage',
+  'storage.filesystem',
   'limits'
 ]
 

@@ -1,13 +1,13 @@
 import { type Static, type TSchema, Type } from 'typebox'
 import type { Action } from './schema.ts'
-import { addressPattern, bytesPattern, durationPattern } from './units.ts'
+import { addressPattern, bytesPattern, durationPattern, inodesPattern, spacePattern } from './units.ts'
 
 /** A key of ours beside JSON Schema's: what a fault calls a right value, how a string is read, and what may not be printed. */
 export interface Annotations {
   /** Ends the sentence "expected …". */
   expects?: string
   /** Checked by the parser of that unit; `atLeast` and `atMost` are milliseconds or bytes. */
-  unit?: 'duration' | 'bytes' | 'address' | 'host' | 'imagesRepo' | 'certificates' | 'proxy'
+  unit?: 'duration' | 'bytes' | 'space' | 'inodes' | 'address' | 'host' | 'imagesRepo' | 'certificates' | 'proxy'
   atLeast?: number
   atMost?: number
   /** Values that are known elsewhere, and why they are not taken here. */
@@ -75,6 +75,26 @@ export const rate = (description: string) =>
       description: `${description} Manifests are exempt. Default: no limit.`
     })
   )
+
+/** A size, or a part of the filesystem. */
+export const space = (annotations: Annotations) =>
+  Type.Unsafe<string | number>({
+    type: ['integer', 'string'],
+    pattern: spacePattern,
+    unit: 'space',
+    expects: 'a number of bytes such as 10737418240 or 200GiB, or a part of the filesystem such as 80%',
+    ...annotations
+  })
+
+/** A number of inodes, or a part of those of the filesystem. */
+export const inodes = (annotations: Annotations) =>
+  Type.Unsafe<string | number>({
+    type: ['integer', 'string'],
+    pattern: inodesPattern,
+    unit: 'inodes',
+    expects: 'a number of inodes such as 500000, or a part of those of the filesystem such as 5%',
+    ...annotations
+  })
 
 /** Where a port is bound. */
 export const address = (annotations: Annotations) =>

@@ -1,8 +1,8 @@
 import { join, resolve } from 'node:path'
 import { parseHost, parseProxy } from './places.ts'
 import { registryIn, registrySettingsOf } from './resolve-registry.ts'
-import type { Action, Config, Settings } from './schema.ts'
-import { formatAddress, formatDuration, parseAddress, parseBytes, parseDuration } from './units.ts'
+import type { Action, Config, Settings, Share } from './schema.ts'
+import { formatAddress, formatDuration, formatShare, parseAddress, parseBytes, parseDuration, parseInodes, parseSpace } from './units.ts'
 import { valid, withoutPrototype } from './valid.ts'
 
 const EVERYTHING: readonly Action[] = ['pull', 'push', 'delete']
@@ -23,7 +23,7 @@ export const resolveSettings = (settings: Settings, folder: string): Config => {
       forwarders: server.forwarders,
       drain: valid(parseDuration(server.drain))
     },
-    storage: { filesystem: { root, ...rateIn('writeLimit', storage.filesystem.writeLimit) } },
+    storage: storageIn(storage, root),
     auth: auth ? authIn(auth, folder) : { anonymous: EVERYTHING },
     limits: {
       manifestBytes: valid(parseBytes(limits.manifestBytes)),
@@ -61,7 +61,7 @@ export const settingsOf = ({ server, auth, limits, cache, gc, scrub, upstream, .
     admin: formatAddress(server.admin),
     drain: formatDuration(server.drain)
   },
-  storage: others.storage,
+  storage: { ...others.storage, ...shares(others.storage) },
   auth: auth.users ? { ...auth, users: { file: auth.users.file, roles: { ...auth.users.roles } } } : auth,
   limits: {
     ...limits,
@@ -85,6 +85,17 @@ export const settingsOf = ({ server, auth, limits, cache, gc, scrub, upstream, .
   },
   log: others.log
 })
+
+const storageIn = ({ filesystem, budget, inodeBudget, reserve, inodeReserve }: Settings['storage'], root: string): Config['storage'] => ({
+  filesystem: { root, ...rateIn('writeLimit', filesystem.writeLimit) },
+  ...(budget !== undefined && { budget: valid(parseSpace(budget)) }),
+  ...(inodeBudget !== undefined && { inodeBudget: valid(parseInodes(inodeBudget)) }),
+  reserve: valid(parseSpace(reserve)),
+  inodeReserve: valid(parseInodes(inodeReserve))
+})
+
+const shares = ({ filesystem: _, ...limits }: Config['storage']): Record<string, string | number> =>
+  Object.fromEntries(Object.entries<Share>(limits).map(([key, share]) => [key, formatShare(share)]))
 
 const upstreamIn = ({ proxy = {}, ...upstream }: Settings['upstream']): Config['upstream'] => {
   const [http, https] = [proxy.http && parseProxy(proxy.http), proxy.https && parseProxy(proxy.https)]

@@ -1,5 +1,21 @@
 import { Type } from 'typebox'
-import { actions, address, bytes, count, duration, HOUR, MIB, names, oneOf, optionalSection, path, rate, section } from './kinds.ts'
+import {
+  actions,
+  address,
+  bytes,
+  count,
+  duration,
+  HOUR,
+  inodes,
+  MIB,
+  names,
+  oneOf,
+  optionalSection,
+  path,
+  rate,
+  section,
+  space
+} from './kinds.ts'
 import { cacheSection, gcSection, registrySection, upstreamSection } from './registry.ts'
 
 /** What a user may be allowed to do; `pull` includes the catalog. */
@@ -17,6 +33,9 @@ export interface Address {
   readonly host: string
   readonly port: number
 }
+
+/** A number of bytes or inodes, or a part of what the filesystem has. */
+export type Share = number | { readonly percent: number }
 
 /** Another registry and how it is reached. */
 export interface UpstreamConfig {
@@ -68,6 +87,11 @@ export interface Config {
       /** Bytes per second, like `egress` and `upstream` below. Absent: no limit. */
       readonly writeLimit?: number
     }
+    /** Absent: no limit. */
+    readonly budget?: Share
+    readonly inodeBudget?: Share
+    readonly reserve: Share
+    readonly inodeReserve: Share
   }
   readonly auth: {
     /** `roles` has no prototype: a lookup of any user's name is safe. */
@@ -174,7 +198,20 @@ export const settingsSchema = Type.Object(
           description: 'The directory that holds docker/registry/v2; owned by one process at a time.'
         }),
         writeLimit: rate('Bytes per second that pushes and downloads into the cache write together, for the sake of others on this disk.')
-      })
+      }),
+      budget: Type.Optional(
+        space({
+          description:
+            'What the store may take. Beyond it pushes are refused, and a cache makes room by removing what was not asked for the longest. Default: no limit but the reserve.'
+        })
+      ),
+      reserve: space({
+        default: '10%',
+        description:
+          'What stays free on the filesystem, whoever fills it; then pushes are refused and nothing more is cached. At 10% the kubelet begins to evict Pods.'
+      }),
+      inodeBudget: Type.Optional(inodes({ description: 'Like budget, in files and directories.' })),
+      inodeReserve: inodes({ default: '5%', description: 'Like reserve, in inodes; at 5% the kubelet begins to evict Pods.' })
     }),
     auth: optionalSection(
       'Who may do what. Without this section everything is allowed to everybody, which only a loopback address permits.',

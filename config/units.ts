@@ -1,10 +1,14 @@
 import { isIP, isIPv6 } from 'node:net'
-import type { Address } from './schema.ts'
+import type { Address, Share } from './schema.ts'
 
 /** A duration: whole numbers of h, m, s and ms in this order, each at most once. */
 export const durationPattern = '^(?=.)([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$'
 /** A byte size: a whole number, bare or in binary (KiB) or decimal (kB) multiples. */
 export const bytesPattern = '^[0-9]{1,16}([KMGT]iB|[kMGT]B|B)?$'
+/** A byte size, or a part of the whole in percent. */
+export const spacePattern = '^[0-9]{1,16}([KMGT]iB|[kMGT]B|B)?$|^[0-9]{1,3}%$'
+/** A number of inodes, or a part of them in percent. */
+export const inodesPattern = '^[0-9]{1,15}%?$'
 /** host:port, where an IPv6 host stands in brackets; the port's range is left to the parser. */
 export const addressPattern = '^(\\[[0-9A-Za-z:.%]+\\]|[A-Za-z0-9.-]+):[0-9]{1,5}$'
 
@@ -44,6 +48,21 @@ export const parseBytes = (value: string | number): number | undefined => {
   const total = Number.parseInt(match[0], 10) * byteUnits[unit]
   return Number.isSafeInteger(total) ? total : undefined
 }
+
+/** Bytes or a part in percent, or undefined when the value is neither. */
+export const parseSpace = (value: string | number): Share | undefined => parsePercent(value) ?? parseBytes(value)
+
+/** Inodes or a part of them in percent, or undefined when the value is neither. */
+export const parseInodes = (value: string | number): Share | undefined =>
+  parsePercent(value) ?? (/^[0-9]{1,15}$/.test(String(value)) ? Number(value) : undefined)
+
+const parsePercent = (value: string | number): Share | undefined => {
+  const percent = /^([0-9]{1,3})%$/.exec(String(value))?.[1]
+  return percent !== undefined && Number(percent) <= 100 ? { percent: Number(percent) } : undefined
+}
+
+/** What `parseSpace` and `parseInodes` read as this. */
+export const formatShare = (share: Share): string | number => (typeof share === 'number' ? share : `${share.percent}%`)
 
 /** The two parts of host:port, or undefined; IPv6 in brackets, which `host` is without. */
 export const parseAddress = (text: string): Address | undefined => {

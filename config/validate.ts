@@ -5,7 +5,7 @@ import { type Finding, formatValue, type Path } from './fault.ts'
 import type { Annotations } from './kinds.ts'
 import { expectedInstead, nearest } from './near.ts'
 import { parseHost, parseImagesRepo, parseProxy } from './places.ts'
-import { parseAddress, parseBytes, parseDuration } from './units.ts'
+import { parseAddress, parseBytes, parseDuration, parseInodes, parseSpace } from './units.ts'
 import { holdsSecret, isMapping, type SettingSchema, schemaInside } from './walk.ts'
 
 // The schema is ours and a test checks it; that and shorter code for a validator that runs once would take 40 ms of every start.
@@ -37,6 +37,8 @@ export const validate = <T extends TSchema>(schema: T, value: unknown, findings:
 const parsers: Readonly<Record<NonNullable<Annotations['unit']>, (text: string) => unknown>> = {
   duration: parseDuration,
   bytes: parseBytes,
+  space: parseSpace,
+  inodes: parseInodes,
   address: parseAddress,
   host: parseHost,
   imagesRepo: parseImagesRepo,

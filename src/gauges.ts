@@ -1,4 +1,4 @@
-import type { Storage } from '../storage/storage.ts'
+import type { Storage, Usage } from '../storage/storage.ts'
 import type { Gateway } from './api/gateway.ts'
 import type { Content } from './content/content.ts'
 import type { Fills } from './content/fills.ts'
@@ -19,6 +19,20 @@ export function watchState(
     this.set({ state: 'free' }, inodesFree)
     this.set({ state: 'total' }, inodesTotal)
   })
+  const amount = (name: string, help: string, of: (usage: Usage) => number | undefined) =>
+    metrics.gauge(name, help, [], async function () {
+      const value = of(await storage.usage())
+      // No limit is no number.
+      if (value === undefined) this.reset()
+      else this.set(value)
+    })
+  amount('registry_storage_used_bytes', 'Bytes of what is stored; after a crash too many for a while.', usage => usage.used)
+  amount('registry_storage_used_inodes', 'Files and directories of what is stored.', usage => usage.usedInodes)
+  amount('registry_storage_budget_bytes', 'What storage.budget allows.', usage => usage.budget)
+  amount('registry_storage_budget_inodes', 'What storage.inodeBudget allows.', usage => usage.inodeBudget)
+  amount('registry_storage_reserve_bytes', 'What storage.reserve keeps free.', usage => usage.reserve)
+  amount('registry_storage_reserve_inodes', 'What storage.inodeReserve keeps free.', usage => usage.inodeReserve)
+  amount('registry_disk_stalled', '1 while the disk does not answer.', ({ stalled }) => (stalled.length > 0 ? 1 : 0))
   metrics.gauge('registry_requests_running', 'Requests that are being answered.', [], function () {
     this.set(gateway.running)
   })

@@ -56,7 +56,7 @@ program
         if (stopping) process.exit(failed)
         stopping = true
         registry.stop().then(
-          () => process.exit(0),
+          () => (registry.hanging ? die() : process.exit(0)),
           error => fail(error)
         )
       })
@@ -203,6 +203,12 @@ async function status(file: string | undefined): Promise<object> {
     await using tree = await openOffline(config)
     return await tree.status()
   }
+}
+
+// An orderly exit waits for all threads, and one hangs in a call to the disk.
+function die(): void {
+  process.emit('exit', failed)
+  process.kill(process.pid, 'SIGKILL')
 }
 
 function print(text: string): void {

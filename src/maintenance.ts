@@ -42,6 +42,25 @@ export class CollectionRunning extends Error {
   }
 }
 
+// Of the budget; what is made free at once, so that not every fill has to wait.
+const margin = 0.05
+const mostMargin = 1024 ** 3
+// What an inode too many is worth in bytes, for who counts bytes only.
+const perInode = 4096
+
+/** How full a store is, for those who make room in it. */
+export async function roomIn(storage: Storage): Promise<Space> {
+  const { budget, total } = await storage.usage()
+  return {
+    margin: Math.min(mostMargin, (budget ?? total) * margin),
+    lacking: async bytes => {
+      const shortage = await storage.shortage(bytes)
+      if (!shortage) return 0
+      return /inode/i.test(shortage.limit) ? shortage.excess * perInode : shortage.excess
+    }
+  }
+}
+
 /** Removes what nothing needs and what expired, from time to time and when it is asked to. */
 export class Maintenance {
   readonly #parts: MaintenanceParts

@@ -16,7 +16,7 @@ import { openContent } from './content/content.ts'
 import { Fills } from './content/fills.ts'
 import { watchState } from './gauges.ts'
 import { checkReadable, checkWritable } from './health.ts'
-import { type CollectOptions, Maintenance } from './maintenance.ts'
+import { type CollectOptions, Maintenance, roomIn } from './maintenance.ts'
 import { type Health, registerAdmin } from './ports/admin.ts'
 import { addressText, createApp, listen } from './ports/app.ts'
 import { type Controls, registerControl } from './ports/control.ts'
@@ -43,6 +43,8 @@ export interface Registry {
   reload(): Promise<LastReload>
   /** Removes what nothing needs, and tells what that is. */
   collect(options?: CollectOptions): AsyncIterable<CollectEvent>
+  /** After `stop`: a call to the disk hangs, and would keep the process from an orderly end. */
+  readonly hanging: boolean
   /** Lets running transfers end for at most `server.drain`, then ends; resolves to whether all of them could. */
   stop(): Promise<boolean>
 }
@@ -75,13 +77,20 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   tellConfig(metrics, first)
 
   const rates = createRates(first, metrics)
-  const storage = await openRoot(first.storage.filesystem.root, log, rates)
+  const bounds = { limits: first.storage, disk: { changed: logDisk(log) } }
+  const storage = await openRoot(first.storage.filesystem.root, log, { ...bounds, ...rates })
   stack.defer(() => storage.close())
   const content = openContent(storage, (key, reason) => {
     metrics.damaged.inc()
     log.error({ key, reason }, 'stored content is damaged')
   })
-  const fills = new Fills(storage, content.commit, event => logFill(event, metrics, log))
+  const fills = new Fills(
+    storage,
+    content.commit,
+    event => logFill(event, metrics, log),
+    Date.now,
+    bytes => room.makeRoom(bytes)
+  )
   stack.defer(() => fills.close())
   const parts = { content, fills, observe: observeUpstream(metrics, log), ingress: rates.ingress }
 
@@ -118,6 +127,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       modes.replace(backends)
       if (authChanged) access.close()
       access = nextAccess
+      storage.limits = next.storage
       if (changed.includes('log.level')) log.level = next.log.level
       config = next
       tellConfig(metrics, config)
@@ -144,7 +154,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     },
     addressOf: request => clientAddress(request, config.server.forwarders),
     limits: first.limits,
-    free: async () => (await storage.usage()).free,
+    shortage: bytes => storage.shortage(bytes),
     sessions: new LocalSink(content),
     progress,
     egress: rates.egress,
@@ -179,6 +189,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   const maintenance = new Maintenance({ storage, content, config: () => config, upstreams: () => upstreams, busy, metrics, log })
   stack.defer(() => maintenance.stop())
   await maintenance.start()
+  const room = maintenance.room(await roomIn(storage))
 
   const port = await openPort(first, tls, metrics, log, gateway)
   stack.defer(async () => void (await drain(port, 0)))
@@ -195,13 +206,21 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     },
     upkeep: { ...longWork.tasks, gc: ({ dryRun, signal }) => maintenance.collect({ signal, ...(dryRun ? { dryRun } : {}) }) }
   })
-  if (control) stack.defer(async () => void (await drain(control, 0)))
+  if (control)
+    stack.defer(async () => {
+      // Its file is removed in the one thread there is, which a disk that hangs would hold for ever.
+      if (storage.stalled.length === 0) await drain(control, 0)
+      else control.unref()
+    })
 
   const root = first.storage.filesystem.root
   const ports = { listen: addressText(port), admin: addressText(admin) }
   log.info({ version: pkg.version, mode: modes.mode, ...ports, tls: tls !== undefined, root }, 'the registry is ready')
   return {
     ...ports,
+    get hanging() {
+      return storage.running > 0
+    },
     reload: () => reload.check(),
     collect: options => maintenance.collect(options),
     stop: async () => {
@@ -212,6 +231,13 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       log.info({ clean }, 'the registry has stopped')
       return clean
     }
+  }
+}
+
+function logDisk(log: Logger): (stalled: readonly string[]) => void {
+  return stalled => {
+    if (stalled.length > 0) log.error({ stalled }, 'the disk does not answer: what needs it is refused until it does')
+    else log.info('the disk answers again')
   }
 }
 

@@ -1,21 +1,35 @@
 import type { FileHandle } from 'node:fs/promises'
-import { rename, unlink } from 'node:fs/promises'
+import { unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Directories } from './directories.ts'
+import type { Amount } from './account.ts'
+import type { Directories, Ledger } from './directories.ts'
+import type { Files } from './files.ts'
+import { StalledError } from './lane.ts'
 import { Paced, type Pacing } from './pacing.ts'
 import type { Share } from './rate.ts'
 import type { Key, Writer } from './storage.ts'
 
 /** How a writer finds its way in the directory that it belongs to. */
-export interface Place {
+export interface Place extends Ledger {
+  files: Files
   directories: Directories
   pacing: Pacing
   /** Where this file has to wait for its turn. */
   share?: Share | undefined
+  /** What large objects have to stay within. */
+  bounds?: Bounds | undefined
   path(key: Key): string
 }
 
-// Marks and other small objects: they weigh nothing, and requests wait for them.
+/** Limits of what may be written. */
+export interface Bounds {
+  /** Learns how things stand; undefined if nobody has to wait for it. */
+  look(): Promise<void> | undefined
+  /** Throws if so many bytes more are too many. */
+  demand(bytes: number): void
+}
+
+// Links and marks are written beyond the limits: what has begun can end, what is there can be deleted, and requests wait for them.
 const small = 4096
 
 /** A file that grows. */
@@ -25,6 +39,8 @@ export class FilesystemWriter implements Writer {
   readonly #handle: FileHandle
   readonly #paced: Paced
   #offset: number
+  /** A call hangs; the handle is closed when it has returned. */
+  #stuck = false
 
   constructor(place: Place, key: Key, handle: FileHandle, offset: number) {
     this.#place = place
@@ -40,65 +56,112 @@ export class FilesystemWriter implements Writer {
 
   async write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
     let rest = chunks.filter(chunk => chunk.length > 0)
-    if (this.#place.share) await this.#turn(this.#place.share, rest, signal)
+    const bytes = lengthOf(rest)
+    const { bounds, share } = this.#place
+    if (share) await this.#turn(share, bytes, signal)
+    if (bounds && this.#offset + bytes > small) {
+      const looking = bounds.look()
+      if (looking) await looking
+      // No pause between this and the count: writers together do not go beyond a limit.
+      bounds.demand(bytes)
+    }
     while (rest.length > 0) {
-      const { bytesWritten } = await this.#handle.writev(rest, this.#offset)
-      this.#offset += bytesWritten
-      rest = after(rest, bytesWritten)
-      await this.#paced.wrote(bytesWritten)
+      const before = this.#offset
+      rest = await this.#writeSome(rest, lengthOf(rest))
+      await this.#paced.wrote(this.#offset - before)
     }
   }
 
-  async #turn(share: Share, chunks: readonly Uint8Array[], signal: AbortSignal | undefined): Promise<void> {
-    const bytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+  async #turn(share: Share, bytes: number, signal: AbortSignal | undefined): Promise<void> {
     if (this.#offset + bytes <= small) return share.spend(bytes)
     // Whoever leaves keeps nobody waiting, and what he sent is kept.
     await share.take(bytes, signal).catch(() => share.spend(bytes))
   }
 
+  async #writeSome(chunks: Uint8Array[], bytes: number): Promise<Uint8Array[]> {
+    const { account } = this.#place
+    const write = () => this.#call(async () => (await this.#handle.writev(chunks, this.#offset)).bytesWritten)
+    const written = await account.adding({ bytes, inodes: 0 }, write)
+    this.#offset += written
+    if (written === bytes) return []
+    account.removed({ bytes: bytes - written, inodes: 0 })
+    return after(chunks, written)
+  }
+
+  async #call<T>(task: () => Promise<T>, run = (each: () => Promise<T>) => this.#place.disk.write(each)): Promise<T> {
+    try {
+      return await run(task)
+    } catch (error) {
+      if (error instanceof StalledError && error.underway) this.#stuck = true
+      throw error
+    }
+  }
+
   async truncate(offset: number): Promise<void> {
-    await this.#handle.truncate(offset)
+    await this.#call(() => this.#handle.truncate(offset))
+    this.#place.account.removed({ bytes: this.#offset - offset, inodes: 0 })
     this.#offset = offset
   }
 
-  async read(into: Buffer, position: number): Promise<number> {
-    return (await this.#handle.read(into, 0, into.length, position)).bytesRead
+  read(into: Buffer, position: number): Promise<number> {
+    return this.#call(async () => (await this.#handle.read(into, 0, into.length, position)).bytesRead)
   }
 
   async publish(to: Key): Promise<void> {
-    const { directories } = this.#place
-    const target = this.#place.path(to)
     try {
       await this.#paced.settled()
       // The last write may be long ago, and the age of an object counts from here. A file of another owner can be written, but not be dated.
       const now = new Date()
-      await this.#handle.utimes(now, now).catch(() => {})
+      await this.#call(() => this.#handle.utimes(now, now)).catch(() => {})
       await this.#datasync()
     } finally {
-      await this.#handle.close()
+      await this.close()
     }
-    await renameDurably(directories, this.#place.path(this.key), target)
+    await renameDurably(this.#place, this.#place.path(this.key), this.#place.path(to), { bytes: this.#offset, inodes: 1 })
+  }
+
+  #datasync(): Promise<void> {
+    return this.#call(
+      () => this.#handle.datasync(),
+      sync => this.#place.directories.limited(sync)
+    )
   }
 
   async discard(): Promise<void> {
-    await this.close().catch(() => {})
-    await unlink(this.#place.path(this.key)).catch(ignoreAbsent)
+    await this.#paced.settled().catch(() => {})
+    await this.#end(async () => {
+      await unlink(this.#place.path(this.key))
+      this.#place.account.removed({ bytes: this.#offset, inodes: 1 })
+    })
   }
 
   async close(): Promise<void> {
     try {
       await this.#paced.settled()
     } finally {
+      await this.#end(async () => {})
+    }
+  }
+
+  #end(last: () => Promise<void>): Promise<void> {
+    const end = async () => {
       // Closed twice is closed.
       await this.#handle.close().catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'EBADF') throw error
       })
+      await last().catch(ignoreAbsent)
     }
+    if (!this.#stuck) return this.#place.disk.finish('writes', end)
+    // Node closes a file when the calls that use it have returned.
+    void end().catch(() => {})
+    return Promise.resolve()
   }
+}
 
-  #datasync(): Promise<void> {
-    return this.#place.directories.limited(() => this.#handle.datasync())
-  }
+function lengthOf(chunks: readonly Uint8Array[]): number {
+  let bytes = 0
+  for (const chunk of chunks) bytes += chunk.length
+  return bytes
 }
 
 // What is left of the chunks after `written` bytes: the kernel may take fewer than were offered.
@@ -112,13 +175,18 @@ function after(chunks: Uint8Array[], written: number): Uint8Array[] {
   return rest
 }
 
-/** Renames a synced file, and makes its new name durable. */
-export async function renameDurably(directories: Directories, from: string, to: string): Promise<void> {
+/** Renames a synced file of `amount`, and makes its new name durable. */
+export async function renameDurably(
+  { directories, files }: Pick<Place, 'directories' | 'files'>,
+  from: string,
+  to: string,
+  amount: Amount
+): Promise<void> {
   const directory = dirname(to)
   for (let attempt = 0; ; attempt++) {
     try {
       await directories.ensure(directory)
-      await rename(from, to)
+      await files.rename(from, to, amount)
       break
     } catch (error) {
       // Somebody may have removed an empty directory, this one or one above it, after it was found to be there.

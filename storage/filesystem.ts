@@ -1,19 +1,23 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, open, readdir, rm, rmdir, stat, statfs, unlink, utimes } from 'node:fs/promises'
+import { access, type FileHandle, readdir, stat, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Directories, makeDirectories, syncDirectory } from './directories.ts'
+import { Files } from './files.ts'
 import { FilesystemWriter, ignoreAbsent, renameDurably } from './filesystem-writer.ts'
+import { Keeping, type KeepingOptions } from './keeping.ts'
 import { lockDirectory } from './lock.ts'
+import { OpenFile } from './open-file.ts'
 import { Pacing } from './pacing.ts'
 import type { Rate } from './rate.ts'
-import type { Entry, Key, ObjectStat, OpenObject, Storage, Usage, Writer } from './storage.ts'
+import type { Limits } from './space.ts'
+import type { Entry, Key, ObjectStat, OpenObject, Shortage, Storage, Usage, Writer } from './storage.ts'
 
 /** What is only ours, beside the tree that other registries know. */
 export const ownPrefix = '.registry'
 
 /** What a directory may be asked to do. */
-export interface FilesystemOptions {
+export interface FilesystemOptions extends KeepingOptions {
   /** For the bytes of objects that are created; what is `put` is exempt. */
   writing?: Rate | undefined
 }
@@ -21,15 +25,19 @@ export interface FilesystemOptions {
 /** Objects as files below one directory, which belongs to this process as long as it is open. */
 export class FilesystemStorage implements Storage {
   readonly root: string
+  readonly #keeping: Keeping
   readonly #directories: Directories
+  readonly #files: Files
   readonly #pacing = new Pacing()
   readonly #writing: Rate | undefined
   readonly #unlock: () => void
 
-  private constructor(root: string, { writing }: FilesystemOptions, unlock: () => void) {
+  private constructor(root: string, keeping: Keeping, { writing }: FilesystemOptions, unlock: () => void) {
     this.root = root
     this.#writing = writing
-    this.#directories = new Directories(root)
+    this.#keeping = keeping
+    this.#directories = new Directories(root, keeping)
+    this.#files = new Files(keeping, this.#directories)
     this.#unlock = unlock
   }
 
@@ -44,40 +52,47 @@ export class FilesystemStorage implements Storage {
       if (first !== undefined) await syncNames(own, first)
       await access(own, constants.W_OK)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'EROFS') return new FilesystemStorage(root, options, () => {})
+      if ((error as NodeJS.ErrnoException).code === 'EROFS')
+        return new FilesystemStorage(root, await Keeping.open(root, own, 'read-only', options), options, () => {})
       throw error
     }
     const unlock = lockDirectory(own)
     try {
-      // Temp files of a process that died; only their owner may remove them, and that is us now.
-      await rm(join(own, 'tmp'), { recursive: true, force: true })
+      return new FilesystemStorage(root, await Keeping.open(root, own, 'ours', options), options, unlock)
     } catch (error) {
       unlock()
       throw error
     }
-    return new FilesystemStorage(root, options, unlock)
   }
 
   async close(): Promise<void> {
-    this.#unlock()
+    await this.#keeping.close()
+    // Letting go waits for the disk in the one thread that answers. The kernel lets go when the process ends.
+    if (this.#keeping.disk.stalled.length === 0) this.#unlock()
+  }
+
+  /** What the disk does not answer. */
+  get stalled(): Usage['stalled'] {
+    return this.#keeping.disk.stalled
+  }
+
+  /** Calls to the disk that have not returned. */
+  get running(): number {
+    return this.#keeping.disk.running
+  }
+
+  /** What the store may take from now on. */
+  set limits(limits: Limits) {
+    this.#keeping.space.limits = limits
   }
 
   async open(key: Key): Promise<OpenObject | undefined> {
-    const handle = await open(this.path(key), 'r').catch(ignoreAbsent)
-    if (!handle) return undefined
-    try {
-      const found = await handle.stat()
-      if (found.isFile()) return new OpenFile(handle, found.size, found.mtimeMs)
-    } catch (error) {
-      await handle.close()
-      throw error
-    }
-    await handle.close()
-    return undefined
+    return OpenFile.open(this.#keeping.disk, this.path(key))
   }
 
   async stat(key: Key): Promise<ObjectStat | undefined> {
-    const found = await stat(this.path(key)).catch(ignoreAbsent)
+    const path = this.path(key)
+    const found = await this.#keeping.disk.read(() => stat(path)).catch(ignoreAbsent)
     return found?.isFile() ? { key, size: found.size, modified: found.mtimeMs } : undefined
   }
 
@@ -97,7 +112,8 @@ export class FilesystemStorage implements Storage {
   }
 
   async put(key: Key, bytes: Uint8Array): Promise<void> {
-    const writer = await this.#create(`${ownPrefix}/tmp/${randomUUID()}`)
+    const temporary = `${ownPrefix}/tmp/${randomUUID()}`
+    const writer = this.#writer(temporary, await this.#files.create(this.path(temporary)), 0, 'exempt')
     try {
       await writer.write([bytes])
       await writer.publish(key)
@@ -111,38 +127,23 @@ export class FilesystemStorage implements Storage {
     await this.#directories.ensure(this.path(prefix))
   }
 
-  create(key: Key): Promise<Writer> {
-    return this.#create(key, this.#writing)
-  }
-
-  async #create(key: Key, writing?: Rate): Promise<Writer> {
-    const path = this.path(key)
-    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC
-    const handle = await open(path, flags, 0o644).catch(async (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'ENOENT') throw error
-      await makeDirectories(dirname(path))
-      return open(path, flags, 0o644)
-    })
-    return this.#writer(key, handle, 0, writing)
+  async create(key: Key): Promise<Writer> {
+    return this.#writer(key, await this.#files.create(this.path(key)), 0, 'limited')
   }
 
   async resume(key: Key): Promise<Writer | undefined> {
-    const handle = await open(this.path(key), 'r+').catch(ignoreAbsent)
-    if (!handle) return undefined
-    try {
-      return this.#writer(key, handle, (await handle.stat()).size, this.#writing)
-    } catch (error) {
-      await handle.close()
-      throw error
-    }
+    const found = await this.#files.resume(this.path(key)).catch(ignoreAbsent)
+    return found && this.#writer(key, found.handle, found.size, 'limited')
   }
 
   async move(from: Key, to: Key): Promise<boolean> {
     const [source, target] = [this.path(from), this.path(to)]
     // Renaming a directory would move objects that nobody named.
-    if (!(await this.stat(from))) return false
+    const found = await this.stat(from)
+    if (!found) return false
+    const place = { directories: this.#directories, files: this.#files }
     try {
-      await renameDurably(this.#directories, source, target)
+      await renameDurably(place, source, target, { bytes: found.size, inodes: 1 })
     } catch (error) {
       if ((await this.stat(from)) || (error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
       return false
@@ -151,13 +152,23 @@ export class FilesystemStorage implements Storage {
     return true
   }
 
-  #writer(key: Key, handle: FileHandle, offset: number, writing: Rate | undefined): Writer {
-    const place = { directories: this.#directories, pacing: this.#pacing, share: writing?.share(), path: (each: Key) => this.path(each) }
+  #writer(key: Key, handle: FileHandle, offset: number, limits: 'limited' | 'exempt'): Writer {
+    const { disk, account } = this.#keeping
+    const place = {
+      disk,
+      account,
+      files: this.#files,
+      directories: this.#directories,
+      pacing: this.#pacing,
+      ...(limits === 'limited' ? { bounds: this.#keeping, share: this.#writing?.share() } : {}),
+      path: (each: Key) => this.path(each)
+    }
     return new FilesystemWriter(place, key, handle, offset)
   }
 
   async *walk(prefix: Key, after = ''): AsyncIterable<Entry> {
-    const found = (await readdir(this.path(prefix), { withFileTypes: true }).catch(ignoreAbsent)) ?? []
+    const path = this.path(prefix)
+    const found = (await this.#keeping.disk.read(() => readdir(path, { withFileTypes: true })).catch(ignoreAbsent)) ?? []
     const entries = found.filter(entry => entry.name > after && (entry.isFile() || entry.isDirectory()))
     entries.sort((a, b) => (a.name < b.name ? -1 : 1))
     for (const entry of entries) {
@@ -167,14 +178,16 @@ export class FilesystemStorage implements Storage {
 
   async touch(keys: readonly Key[]): Promise<void> {
     const now = new Date()
-    await Promise.all(keys.map(key => utimes(this.path(key), now, now).catch(ignoreAbsent)))
+    const { disk } = this.#keeping
+    const paths = keys.map(key => this.path(key))
+    await Promise.all(paths.map(path => disk.write(() => utimes(path, now, now)).catch(ignoreAbsent)))
   }
 
   async remove(keys: readonly Key[], under?: Key): Promise<void> {
     const stop = under === undefined ? undefined : this.path(under)
     const left = new Set<string>()
     for (const path of keys.map(key => this.path(key))) {
-      await unlink(path).catch(ignoreAbsent)
+      await this.#files.remove(path).catch(ignoreAbsent)
       left.add(await this.#prune(dirname(path), stop))
     }
     for (const directory of left) await this.#directories.sync(directory).catch(ignoreAbsent)
@@ -185,19 +198,22 @@ export class FilesystemStorage implements Storage {
     if (stop === undefined) return from
     let each = from
     for (; each.startsWith(`${stop}/`); each = dirname(each)) {
-      const kept = await rmdir(each).then(
-        () => false,
-        (error: NodeJS.ErrnoException) => error.code !== 'ENOENT'
-      )
-      if (kept) break
+      if (await this.#files.removeDirectory(each)) break
       this.#directories.forget(each)
     }
     return each
   }
 
-  async usage(): Promise<Usage> {
-    const { bavail, blocks, bsize, ffree, files } = await statfs(this.root)
-    return { free: bavail * bsize, total: blocks * bsize, inodesFree: ffree, inodesTotal: files }
+  usage(): Promise<Usage> {
+    return this.#keeping.usage()
+  }
+
+  shortage(bytes: number): Promise<Shortage | undefined> {
+    return this.#keeping.shortage(bytes)
+  }
+
+  recount(signal: AbortSignal): Promise<void> {
+    return this.#keeping.recount(signal)
   }
 
   /** The file of a key. Keys are built from parsed names only; one that leads elsewhere is a fault of ours, and stops here. */
@@ -211,24 +227,4 @@ export class FilesystemStorage implements Storage {
 // Makes the names of new directories durable, from `last` up to `first`.
 async function syncNames(last: string, first: string): Promise<void> {
   for (let each = last; each.length >= first.length && each !== dirname(each); each = dirname(each)) await syncDirectory(dirname(each))
-}
-
-class OpenFile implements OpenObject {
-  readonly #handle: FileHandle
-  readonly size: number
-  readonly modified: number
-
-  constructor(handle: FileHandle, size: number, modified: number) {
-    this.#handle = handle
-    this.size = size
-    this.modified = modified
-  }
-
-  async readInto(into: Buffer, position: number): Promise<number> {
-    return (await this.#handle.read(into, 0, into.length, position)).bytesRead
-  }
-
-  close(): Promise<void> {
-    return this.#handle.close()
-  }
 }

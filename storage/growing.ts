@@ -62,7 +62,9 @@ export class Growing {
   /** Readers get the error as soon as they have read what was released. */
   fail(error: Error): void {
     if (this.#state !== 'growing') return
-    this.#state = error
+    // To readers a call that hangs would mean that the disk holds their memory.
+    const hangs = (error as NodeJS.ErrnoException).code === 'ESTALLED'
+    this.#state = hangs ? Object.assign(new Error(error.message, { cause: error }), { code: 'EIO' }) : error
     this.#notify()
   }
 

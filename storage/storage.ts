@@ -10,7 +10,10 @@ export interface OpenObject {
   readonly size: number
   /** When it was published or last touched, in ms since the epoch. */
   readonly modified: number
-  /** Reads at most `into.length` bytes at `position`; 0 is the end. */
+  /**
+   * Reads at most `into.length` bytes at `position`; 0 is the end. After a rejection with the code `ESTALLED` and `underway`, `into` may be written to at any time and must
+   * never be used again.
+   */
   readInto(into: Buffer, position: number): Promise<number>
   close(): Promise<void>
 }
@@ -31,11 +34,39 @@ export interface Entry {
 }
 
 /** Space of the medium in bytes, and in inodes where it has them. */
-export interface Usage {
+export interface Medium {
   free: number
   total: number
   inodesFree: number
   inodesTotal: number
+}
+
+/** Space of the medium, what the objects take of it, and what they may take. A medium that does not answer is as it was when it last did. */
+export interface Usage extends Medium {
+  /** Bytes of objects; never less than the truth. */
+  used: number
+  usedInodes: number
+  /** Whether these are the truth: after a crash they are too high for a while. */
+  exact: boolean
+  /** Absent: no limit. */
+  budget?: number
+  inodeBudget?: number
+  /** What is to stay free on the medium. */
+  reserve: number
+  inodeReserve: number
+  /** What the medium does not answer. */
+  stalled: readonly ('reads' | 'writes')[]
+}
+
+/** Why something does not fit. */
+export interface Shortage {
+  limit: 'storage.budget' | 'storage.reserve' | 'storage.inodeBudget' | 'storage.inodeReserve' | 'disk'
+  /** Bytes or inodes. */
+  needed: number
+  /** How many of them are too many. */
+  excess: number
+  /** For people, with the figures. */
+  reason: string
 }
 
 /**
@@ -61,7 +92,8 @@ export interface Writer {
 }
 
 /**
- * Bytes by key. Errors of the medium carry the `code` of the system call that failed (`ENOSPC`, `EROFS`, `EIO`, …); what is not there is undefined.
+ * Bytes by key. Errors of the medium carry the `code` of the system call that failed (`ENOSPC`, `EROFS`, `EIO`, …), a limit that is reached is `EDQUOT`, a medium that
+ * does not answer in time is `ESTALLED`; what is not there is undefined.
  * The suite in `test/storage/contract.ts` is what a driver has to pass.
  */
 export interface Storage {
@@ -86,5 +118,9 @@ export interface Storage {
   /** Removes objects, durably, and the prefixes below `under` that became empty. Removing what is not there succeeds. */
   remove(keys: readonly Key[], under?: Key): Promise<void>
   usage(): Promise<Usage>
+  /** What is in the way of an object of so many bytes; undefined if it fits. Small objects are taken beyond the limits, so that what has begun can end. */
+  shortage(bytes: number): Promise<Shortage | undefined>
+  /** Counts anew what the objects take. */
+  recount(signal: AbortSignal): Promise<void>
   close(): Promise<void>
 }

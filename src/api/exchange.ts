@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Shortage } from '../../storage/storage.ts'
 import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Sink } from '../oci/sink.ts'
@@ -48,8 +49,8 @@ export interface Exchange {
   record: RequestRecord
   place: SendPlace
   limits: { manifestBytes: number }
-  /** Bytes that the medium has room for. */
-  free(): Promise<number>
+  /** What is in the way of so many bytes more; undefined if they fit. */
+  shortage(bytes: number): Promise<Shortage | undefined>
   audit(event: AuditEvent): void
 }
 
@@ -60,11 +61,10 @@ export function sinkOf({ backend }: Exchange): NonNullable<Backend['sink']> {
 }
 
 /** INSUFFICIENT_STORAGE (507) unless the body of the request has room; called before the client is asked for it. */
-export async function demandSpace({ request, free }: Exchange): Promise<void> {
-  // A body of unknown length needs at least one byte.
-  const needed = Number(request.headers['content-length'] ?? 1)
-  if ((await free()) >= needed) return
-  throw new OciError('INSUFFICIENT_STORAGE', { detail: { reason: "no space is left on the registry's disk" } })
+export async function demandSpace({ request, shortage }: Exchange): Promise<void> {
+  // Of a body of unknown length, or one that is still to come, at least a byte.
+  const short = await shortage(Math.max(1, Number(request.headers['content-length'] ?? 1)))
+  if (short) throw new OciError('INSUFFICIENT_STORAGE', { detail: short })
 }
 
 /** Answers without a body. */

@@ -6,14 +6,15 @@ import { contentRangeOfUpload } from './headers.ts'
 import { awaitingContinue, hasBody } from './receive.ts'
 
 // What the system says when the disk does not take more, and what the client is told. No path: it is the operator's.
-const mediumFaults: Record<string, { code: ErrorCode; status?: number; reason: string }> = {
+const mediumFaults: Record<string, { code: ErrorCode; reason: string; headers?: Record<string, string> }> = {
   ENOSPC: { code: 'INSUFFICIENT_STORAGE', reason: "no space is left on the registry's disk" },
   EDQUOT: { code: 'INSUFFICIENT_STORAGE', reason: "the quota of the registry's disk is used up" },
   EFBIG: { code: 'INSUFFICIENT_STORAGE', reason: "larger than the registry's filesystem takes" },
   EROFS: { code: 'UNKNOWN', reason: "the registry's disk is mounted read-only" },
   EIO: { code: 'UNKNOWN', reason: "the registry's disk reports an input/output error" },
   EMFILE: { code: 'UNAVAILABLE', reason: 'the registry has too many files open' },
-  ENFILE: { code: 'UNAVAILABLE', reason: 'the node has too many files open' }
+  ENFILE: { code: 'UNAVAILABLE', reason: 'the node has too many files open' },
+  ESTALLED: { code: 'UNAVAILABLE', reason: "the registry's disk does not answer", headers: { 'retry-after': '10' } }
 }
 
 /** What a client is told of any error. An error that is no client's matter becomes UNKNOWN, without its text. */
@@ -27,9 +28,15 @@ export function toOciError(error: unknown): OciError {
       cause: error
     })
   }
-  const { code, statusCode } = error as { code?: unknown; statusCode?: unknown }
+  const { code, statusCode, shortage } = error as { code?: unknown; statusCode?: unknown; shortage?: unknown }
   const fault = typeof code === 'string' ? mediumFaults[code] : undefined
-  if (fault) return new OciError(fault.code, { detail: { reason: fault.reason }, cause: error })
+  // A limit of ours says which one it is, and by how much.
+  if (fault)
+    return new OciError(fault.code, {
+      detail: shortage ?? { reason: fault.reason },
+      cause: error,
+      ...(fault.headers && { headers: fault.headers })
+    })
   if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500) {
     return new OciError('UNSUPPORTED', { status: statusCode, detail: { reason: (error as Error).message }, cause: error })
   }

@@ -28,8 +28,7 @@ export interface GatewayOptions {
   /** The client's address, which may stand in `X-Forwarded-For`. */
   addressOf(request: IncomingMessage): string
   limits: { manifestBytes: number; uploads: number }
-  /** Bytes that the medium has room for. */
-  free(): Promise<number>
+  shortage: Exchange['shortage']
   sessions: Exchange['sessions']
   progress: Progress
   /** Where blobs that are sent are limited. */
@@ -97,7 +96,7 @@ export class Gateway {
   }
 
   async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
-    const { backendFor, identify, limits, free, sessions } = this.#options
+    const { backendFor, identify, limits, shortage, sessions } = this.#options
     if (request.headers.host === undefined && request.httpVersion === '1.1') {
       throw new OciError('UNSUPPORTED', { status: 400, detail: { reason: 'a request of HTTP/1.1 has to name its host (RFC 9112 §3.2)' } })
     }
@@ -120,7 +119,7 @@ export class Gateway {
       backend,
       record,
       limits,
-      free,
+      shortage,
       sessions,
       signal: clientSignal(request, response),
       place: this.#place,

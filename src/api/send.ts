@@ -121,7 +121,9 @@ class Transfer {
         this.#ahead = undefined
         if (this.#share) await this.#share.take(read, this.#left?.signal)
       } catch (error) {
-        this.#buffers.give(buffer)
+        // A disk that hangs may still write into it.
+        if ((error as NodeJS.ErrnoException).code === 'ESTALLED') this.#buffers.drop(buffer)
+        else this.#buffers.give(buffer)
         throw error
       }
       if (read === 0) {

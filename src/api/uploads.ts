@@ -16,7 +16,10 @@ export async function startUpload(exchange: Exchange, name: Name): Promise<void>
     if (await mounted(exchange, name, digest)) return blobCreated(exchange, name, digest)
   }
   const digest = mount === null ? optional(query.get('digest'), parseDigest) : undefined
-  const session = await sinkOf(exchange).startUpload(name, algorithm(exchange, digest))
+  const sink = sinkOf(exchange)
+  // Whoever begins without a body sends one next.
+  if (digest === undefined) await demandSpace(exchange)
+  const session = await sink.startUpload(name, algorithm(exchange, digest))
   exchange.record.session = session.id
   if (digest === undefined) return uploadAccepted(exchange, name, session)
   // Nobody was told where this session is, so that nobody could resume it.

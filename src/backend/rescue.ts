@@ -13,6 +13,11 @@ export function isMediumError(error: unknown): boolean {
   return error instanceof Error && error.name === 'Error' && 'code' in error && typeof error.code === 'string'
 }
 
+// A call that hangs may still write into what it was given.
+function holdsMemory(error: unknown): boolean {
+  return (error as { underway?: boolean }).underway === true
+}
+
 class RescuedBody implements Body {
   readonly #open: () => Promise<Body>
   #body: Body
@@ -29,7 +34,7 @@ class RescuedBody implements Body {
       try {
         return await this.#body.readInto(into, position)
       } catch (error) {
-        if (!isMediumError(error)) throw error
+        if (!isMediumError(error) || holdsMemory(error)) throw error
         await this.#replace()
       }
     }

@@ -15,13 +15,15 @@ export interface FillSource {
   cancel(): void
 }
 
-/** How a fill ended: `stored`, wrong bytes, a source that broke, or a medium that did not take them. */
-export type FillResult = 'stored' | 'wrong' | 'broken' | 'medium'
+/** How a fill ended: `stored`, wrong bytes, a source that broke, a medium that did not take them, or a store in which they had no room. */
+export type FillResult = 'stored' | 'wrong' | 'broken' | 'medium' | 'full'
 
 /** What the fills of one process share. */
 export interface FillPlace {
   storage: Storage
   commit: Commit
+  /** Resolves when there is room for a fill of this size, which is kept until it ends; rejects with the code `EDQUOT` if there is none. */
+  admit(fill: Fill, size: number): Promise<void>
   ended(fill: Fill, result: FillResult, error?: Error): void
 }
 
@@ -114,6 +116,7 @@ export class Fill {
     } catch (error) {
       failure = error instanceof SourceError ? (error.cause as Error) : (error as Error)
       if (failure instanceof WrongBytesError) result = 'wrong'
+      else if ((failure as NodeJS.ErrnoException).code === 'EDQUOT') result = 'full'
       else if (error instanceof SourceError || this.#stop.signal.aborted) result = 'broken'
     }
     // Out of the map first: whoever comes now finds the stored blob, or starts anew.
@@ -130,11 +133,8 @@ export class Fill {
 
   // Asked beforehand: what fits nowhere would fill the disk and fail in the middle of everybody's answer.
   async #create(size: number | undefined): Promise<Growing> {
-    const { storage } = this.#place
-    const { free } = await storage.usage()
-    if (size !== undefined && size > free) {
-      throw Object.assign(new Error(`${size} bytes do not fit into the ${free} that are free`), { code: 'ENOSPC' })
-    }
+    const { storage, admit } = this.#place
+    if (size !== undefined) await admit(this, size)
     return Growing.create(storage, `.registry/tmp/${randomUUID()}`)
   }
 

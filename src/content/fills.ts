@@ -14,6 +14,9 @@ export interface FillEvent {
   error?: Error
 }
 
+/** Makes room for so many bytes more; resolves to whether there is. */
+export type MakeRoom = (bytes: number) => Promise<boolean>
+
 // After the medium refused bytes, how long nothing is tried to be stored.
 const pause = 10_000
 
@@ -26,13 +29,24 @@ export class Fills {
   readonly #unfinished = new Set<Fill>()
   readonly #onEnd: (event: FillEvent) => void
   readonly #now: () => number
+  readonly #makeRoom: MakeRoom
+  /** Those that were told that there is room for them, and their sizes. */
+  readonly #admitted = new Map<Fill, number>()
+  #admission: Promise<unknown> = Promise.resolve()
   #pausedUntil = 0
 
-  constructor(storage: Storage, commit: Commit, onEnd: (event: FillEvent) => void, now: () => number = Date.now) {
+  constructor(
+    storage: Storage,
+    commit: Commit,
+    onEnd: (event: FillEvent) => void,
+    now: () => number = Date.now,
+    makeRoom: MakeRoom = async bytes => (await storage.shortage(bytes)) === undefined
+  ) {
     this.#storage = storage
     this.#commit = commit
     this.#onEnd = onEnd
     this.#now = now
+    this.#makeRoom = makeRoom
   }
 
   /** How many are running. */
@@ -52,7 +66,7 @@ export class Fills {
   ): Fill | undefined {
     const now = this.#now()
     if (this.#running.size >= wanted.most || now < this.#pausedUntil) return undefined
-    const place = { storage: this.#storage, commit: this.#commit, ended: this.#ended.bind(this) }
+    const place = { storage: this.#storage, commit: this.#commit, admit: this.#admit.bind(this), ended: this.#ended.bind(this) }
     const fill = new Fill(place, { ...wanted, now }, open)
     this.#running.set(wanted.digest, fill)
     this.#unfinished.add(fill)
@@ -60,9 +74,22 @@ export class Fills {
     return fill
   }
 
+  // One after another: what was promised to one is not there for the next.
+  #admit(fill: Fill, size: number): Promise<void> {
+    const admission = this.#admission.then(async () => {
+      let needed = size
+      for (const [each, whole] of this.#admitted) needed += Math.max(0, whole - each.offset)
+      if (!(await this.#makeRoom(needed))) throw await noRoom(this.#storage, needed)
+      this.#admitted.set(fill, size)
+    })
+    this.#admission = admission.catch(() => {})
+    return admission
+  }
+
   #ended(fill: Fill, result: FillResult, error?: Error): void {
     const now = this.#now()
     this.#running.delete(fill.digest)
+    this.#admitted.delete(fill)
     if (result === 'medium') this.#pausedUntil = now + pause
     const { digest, upstream, offset: bytes } = fill
     this.#onEnd({ digest, upstream, result, bytes, ms: now - fill.began, ...(error ? { error } : {}) })
@@ -74,4 +101,9 @@ export class Fills {
     for (const fill of all) fill.cancel(new Error('the registry stops'))
     await Promise.all(all.map(fill => fill.done))
   }
+}
+
+async function noRoom(storage: Storage, bytes: number): Promise<Error> {
+  const shortage = await storage.shortage(bytes)
+  return Object.assign(new Error(shortage?.reason ?? `there is no room for ${bytes} bytes more`), { code: 'EDQUOT' })
 }

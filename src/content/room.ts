@@ -8,7 +8,7 @@ import type { Pace } from './pace.ts'
 /** How full the store is. */
 export interface Space {
   /** How many bytes have to go for `bytes` more to fit; 0 or less if they do. */
-  lacking(bytes: number): number
+  lacking(bytes: number): number | Promise<number>
   /** What is freed beyond that, so that the next one who comes need not wait again. */
   readonly margin: number
 }
@@ -48,7 +48,7 @@ export class Room {
 
   async #make(bytes: number): Promise<boolean> {
     const { space } = this.#parts
-    let goal = space.lacking(bytes)
+    let goal = await space.lacking(bytes)
     if (goal <= 0) return true
     if (this.#now() < this.#hopelessUntil) return false
     // Content that others need too frees nothing, which is seen only afterwards: a second look first, then further and further.
@@ -56,7 +56,7 @@ export class Room {
       const reach = 2 ** Math.max(0, look - 1)
       const before = await this.#before((goal + space.margin) * reach)
       await this.#evict(before)
-      goal = space.lacking(bytes)
+      goal = await space.lacking(bytes)
       if (goal <= 0) return true
       if (before === Number.POSITIVE_INFINITY) break
     }

@@ -5,7 +5,7 @@ import type { Metrics } from './metrics.ts'
 interface FillEvent {
   digest: string
   upstream: string
-  result: 'stored' | 'wrong' | 'broken' | 'medium'
+  result: 'stored' | 'wrong' | 'broken' | 'medium' | 'full'
   bytes: number
   ms: number
   error?: Error
@@ -15,7 +15,8 @@ const phrases = {
   stored: 'a blob was cached',
   wrong: 'upstream sent wrong bytes for a blob; nothing was stored',
   broken: 'a blob could not be downloaded; nothing was stored',
-  medium: 'a blob could not be stored; clients get it from upstream'
+  medium: 'a blob could not be stored; clients get it from upstream',
+  full: 'there is no room for a blob; clients get it from upstream'
 }
 
 /** One line and the counters for a download that ended. */
@@ -24,6 +25,7 @@ export function logFill({ digest, upstream, result, bytes, ms, error }: FillEven
   metrics.fillBytes.inc({ result }, bytes)
   const line = { digest, upstream, bytes, ms, ...(error ? { reason: error.message } : {}) }
   if (result === 'stored') log.info(line, phrases.stored)
+  else if (result === 'full') log.warn(line, phrases.full)
   else log.error(line, phrases[result])
 }
 

@@ -16,7 +16,7 @@ test('without a file the defaults are a Local registry on loopback that is open 
       forwarders: [],
       drain: 25_000
     },
-    storage: { filesystem: { root: '/opt/deckhouse/registry' } },
+    storage: { filesystem: { root: '/opt/deckhouse/registry' }, reserve: { percent: 10 }, inodeReserve: { percent: 5 } },
     auth: { anonymous: ['pull', 'push', 'delete'] },
     limits: {
       manifestBytes: 4_194_304,

@@ -1,5 +1,14 @@
 import { test } from 'tap'
-import { formatAddress, formatDuration, parseAddress, parseBytes, parseDuration } from '../../config/units.ts'
+import {
+  formatAddress,
+  formatDuration,
+  formatShare,
+  parseAddress,
+  parseBytes,
+  parseDuration,
+  parseInodes,
+  parseSpace
+} from '../../config/units.ts'
 
 test('a duration is the sum of its hours, minutes, seconds and milliseconds', async t => {
   const cases = { '24h': 86_400_000, '1h30m': 5_400_000, '30s': 30_000, '500ms': 500, '1h2m3s4ms': 3_723_004, '90m': 5_400_000, '0s': 0 }
@@ -86,4 +95,20 @@ test('a formatted address is read back as the same address', async t => {
     const address = parseAddress(text)
     t.equal(address && formatAddress(address), text)
   }
+})
+
+test('space is bytes or a part of the filesystem, inodes are a number or a part of them, and both are written back as they are read', async t => {
+  for (const [text, read] of [
+    ['10%', { percent: 10 }],
+    ['100%', { percent: 100 }],
+    ['0%', { percent: 0 }],
+    [4096, 4096]
+  ] as const) {
+    t.same(parseSpace(text), read, String(text))
+    t.same(parseInodes(text), read, String(text))
+    t.equal(formatShare(read), text)
+  }
+  t.equal(parseSpace('20GiB'), 20 * 2 ** 30)
+  for (const text of ['101%', '-1%', '1.5%', '%', '10 %', '', '-5']) t.equal(parseSpace(text), undefined, text)
+  for (const text of ['101%', '20GiB', '', '-5', '1.5']) t.equal(parseInodes(text), undefined, text)
 })

@@ -134,6 +134,14 @@ export class MortalStorage implements Storage {
     return this.#below.usage()
   }
 
+  shortage(bytes: number) {
+    return this.#below.shortage(bytes)
+  }
+
+  recount(signal: AbortSignal) {
+    return this.#below.recount(signal)
+  }
+
   close() {
     return this.#below.close()
   }

@@ -96,7 +96,7 @@ export async function launchProduct({ folder, root, pki, users, settings = {} }:
   const write = async (changed: Settings) => {
     const all = {
       registry: { mode: 'Local' },
-      storage: { filesystem: { root } },
+      storage: { filesystem: { root }, reserve: 0, inodeReserve: 0 },
       auth,
       ...changed,
       server: { ...server, ...changed.server }

@@ -94,7 +94,7 @@ function settings(root: string, server: Record<string, unknown> = {}): string {
   return stringify({
     registry: { mode: 'Local' },
     server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0', ...server },
-    storage: { filesystem: { root } },
+    storage: { filesystem: { root }, reserve: 0, inodeReserve: 0 },
     auth: { anonymous: ['pull', 'push', 'delete'] }
   })
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
-import { folder, until } from '../src/support.ts'
+import { folder, unbounded, until } from '../src/support.ts'
 import { prefix } from './scene.ts'
 
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
@@ -16,7 +16,7 @@ export async function launch(t: Test, registry: Record<string, unknown>) {
   const file = join(place, 'registry.yaml')
   const write = (given: Record<string, unknown>) => {
     const server = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', path: prefix.here, drain: '1s' }
-    writeFileSync(file, stringify({ registry: given, server, storage: { filesystem: { root: join(place, 'root') } } }))
+    writeFileSync(file, stringify({ registry: given, server, storage: { ...unbounded, filesystem: { root: join(place, 'root') } } }))
   }
   write(registry)
   const child = spawn(process.execPath, [main, 'serve', '--config', file], {

@@ -9,7 +9,7 @@ import { loadConfig } from '../../config/load.ts'
 import type { Config } from '../../config/schema.ts'
 import type { LastReload } from '../../src/reload.ts'
 import { startRegistry } from '../../src/server.ts'
-import { type Line, metric, type Served, until } from '../src/support.ts'
+import { type Line, metric, type Served, unbounded, until } from '../src/support.ts'
 import type { TestUpstream } from '../support/upstream.ts'
 
 /** Sections of the configuration file, as they stand there. */
@@ -41,9 +41,10 @@ export async function serveModes(t: Test, sections: Sections, root?: string): Pr
   t.teardown(() => rmSync(place, { recursive: true, force: true, maxRetries: 5 }))
   const file = join(place, 'registry.yaml')
   const textOf = (given: Sections) => {
-    const { server, ...rest } = given
+    const { server, storage, ...rest } = given
     const ports = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', names: ['registry.test:5001'], drain: '1s', path: prefix.here }
-    return stringify({ server: { ...ports, ...server }, storage: { filesystem: { root: root ?? join(place, 'root') } }, ...rest })
+    const bounded = { ...unbounded, filesystem: { root: root ?? join(place, 'root') }, ...storage }
+    return stringify({ server: { ...ports, ...server }, storage: bounded, ...rest })
   }
   writeFileSync(file, textOf(sections))
   const load = (): Config => loadConfig({ file, env: {} })

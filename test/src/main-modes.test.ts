@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
 import { verify } from '../../src/commands/verify.ts'
-import { filesBelow, folder, pushImage, type Served } from './support.ts'
+import { filesBelow, folder, pushImage, type Served, unbounded } from './support.ts'
 import { inFront, own, path, serveWith } from './why/scene.ts'
 
 const program = join(import.meta.dirname, '../../src/main.ts')
@@ -62,7 +62,7 @@ test('why --json: everything that was found', async t => {
 })
 
 test('why: where no registry is running, exit code 1 and a sentence that names the socket', async t => {
-  const file = written(t, { storage: { filesystem: { root: join(folder(t), 'root') } } })
+  const file = written(t, { storage: { ...unbounded, filesystem: { root: join(folder(t), 'root') } } })
   const { code, out } = await run(t, 'why', `${own}:v1`, '--config', file)
   t.equal(code, 1)
   t.match(out, /No registry is running behind .*control\.sock: start it/)

@@ -6,7 +6,7 @@ import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
 import pkg from '../../package.json' with { type: 'json' }
 import { Wire } from './api/wire.ts'
-import { ask, bytesOf, digestOf, folder } from './support.ts'
+import { ask, bytesOf, digestOf, folder, unbounded } from './support.ts'
 
 const program = join(import.meta.dirname, '../../src/main.ts')
 const MIB = 1024 * 1024
@@ -70,7 +70,10 @@ function configFile(t: Test, more: { root?: string; listen?: string; [setting: s
   const place = folder(t)
   const { root = join(place, 'root'), listen = '127.0.0.1:0', ...sections } = more
   const file = join(place, 'registry.yaml')
-  writeFileSync(file, stringify({ server: { listen, admin: '127.0.0.1:0', drain: '20s' }, storage: { filesystem: { root } }, ...sections }))
+  writeFileSync(
+    file,
+    stringify({ server: { listen, admin: '127.0.0.1:0', drain: '20s' }, storage: { ...unbounded, filesystem: { root } }, ...sections })
+  )
   return { file, root }
 }
 
@@ -256,7 +259,10 @@ test('serve: a root that cannot be written names the uid, the owner and the comm
   const root = join(place, 'root')
   mkdirSync(root, { mode: 0o755 })
   const file = join(place, 'registry.yaml')
-  writeFileSync(file, stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { filesystem: { root } } }))
+  writeFileSync(
+    file,
+    stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { ...unbounded, filesystem: { root } } })
+  )
   const { code, err } = await new Program(t, ['serve', '--config', file], { uid: stranger, cwd: '/' }).end()
   t.equal(code, 1)
   t.match(err, `this process runs as uid ${stranger}`)

@@ -19,6 +19,7 @@ export interface Given {
   server?: Record<string, unknown>
   auth?: Record<string, unknown>
   limits?: Record<string, unknown>
+  storage?: Record<string, unknown>
   root?: string
   writeLimit?: string
 }
@@ -50,6 +51,9 @@ export interface Asked {
   agent?: Agent
 }
 
+/** Tests do not depend on how full the machine's disk is. */
+export const unbounded = { reserve: 0, inodeReserve: 0 }
+
 /** A new directory that goes away with the test; its path is short enough for a Unix socket. */
 export function folder(t: Test): string {
   const made = realpathSync(mkdtempSync(join(tmpdir(), 'api-')))
@@ -58,11 +62,11 @@ export function folder(t: Test): string {
 }
 
 /** The configuration of a file with these settings. */
-export function configured(t: Test, { server, root, writeLimit, ...sections }: Given = {}): Config {
+export function configured(t: Test, { server, storage, root, writeLimit, ...sections }: Given = {}): Config {
   const place = folder(t)
   const ports = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', names: ['registry.test:5001'], drain: '1s' }
   const filesystem = { root: root ?? join(place, 'root'), ...(writeLimit === undefined ? {} : { writeLimit }) }
-  const settings = { server: { ...ports, ...server }, storage: { filesystem }, ...sections }
+  const settings = { server: { ...ports, ...server }, storage: { ...unbounded, ...storage, filesystem }, ...sections }
   const file = join(place, 'registry.yaml')
   writeFileSync(file, stringify(settings))
   return loadConfig({ file, env: {} })
@@ -210,11 +214,11 @@ export async function metric({ admin }: Served, name: string, labels = ''): Prom
   return line === undefined ? undefined : Number(line.slice(line.lastIndexOf(' ') + 1))
 }
 
-/** Files below the root that this process holds open, without the lock. */
+/** Files below the root that this process holds open, without those that the storage itself keeps open. */
 export async function openFiles(root: string): Promise<string[]> {
   const { readlink } = await import('node:fs/promises')
   const links = await Promise.all((await readdir('/proc/self/fd')).map(fd => readlink(`/proc/self/fd/${fd}`).catch(() => '')))
-  return links.filter(link => link.startsWith(`${root}/`) && !link.includes('/.registry/lock'))
+  return links.filter(link => link.startsWith(`${root}/`) && !/\/\.registry\/(lock|account)/.test(link))
 }
 
 /** All files below a directory, as paths relative to it, in order. */

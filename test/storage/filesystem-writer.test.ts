@@ -1,7 +1,10 @@
 import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
+import { Account } from '../../storage/account.ts'
 import { Directories } from '../../storage/directories.ts'
+import { Disk } from '../../storage/disk.ts'
+import { Files } from '../../storage/files.ts'
 import { FilesystemWriter } from '../../storage/filesystem-writer.ts'
 import { Pacing } from '../../storage/pacing.ts'
 import { temporaryDirectory } from '../support/place.ts'
@@ -28,7 +31,12 @@ async function setUp(t: Test, fails: number) {
       }
     })
   const handle = failing(await open(join(root, 'tmp/a'), 'w+'))
-  const place = { directories: new Directories(root), pacing: new Pacing(), path: (key: string) => join(root, key) }
+  const disk = new Disk(async () => {})
+  t.teardown(() => disk.close())
+  const ledger = { disk, account: new Account({ used: { bytes: 0, inodes: 1 }, exact: true }, async () => {}) }
+  const directories = new Directories(root, ledger)
+  const files = new Files(ledger, directories)
+  const place = { ...ledger, directories, files, pacing: new Pacing(), path: (key: string) => join(root, key) }
   return { root, writer: new FilesystemWriter(place, 'tmp/a', handle, 0), syncs: () => syncs }
 }
 

@@ -1,11 +1,11 @@
 import type { Test } from 'tap'
-import { FilesystemStorage } from '../../storage/filesystem.ts'
+import { type FilesystemOptions, FilesystemStorage } from '../../storage/filesystem.ts'
 import type { Entry, Key, Storage, Writer } from '../../storage/storage.ts'
 import { temporaryDirectory } from './place.ts'
 
 /** Storage in `directory`, else in a new one, closed when the test ends. */
-export async function openStorage(t: Test, directory?: string): Promise<FilesystemStorage> {
-  const storage = await FilesystemStorage.open(directory ?? (await temporaryDirectory(t)))
+export async function openStorage(t: Test, directory?: string, options?: FilesystemOptions): Promise<FilesystemStorage> {
+  const storage = await FilesystemStorage.open(directory ?? (await temporaryDirectory(t)), options)
   t.teardown(() => storage.close())
   return storage
 }
@@ -53,6 +53,8 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
     touch: keys => each('touch', keys).then(() => storage.touch(keys)),
     remove: (keys, under) => each('remove', keys).then(() => storage.remove(keys, under)),
     usage: () => storage.usage(),
+    shortage: bytes => storage.shortage(bytes),
+    recount: signal => storage.recount(signal),
     close: () => storage.close()
   }
 }

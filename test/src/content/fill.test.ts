@@ -128,9 +128,9 @@ test('what is larger than the free space is not begun', async t => {
   const { ended, start } = await place(t)
   const { seen, open } = sourceOf([long], { size: Number.MAX_SAFE_INTEGER })
   const fill = start(long, open)
-  await t.rejects(async () => void (await fill?.opened), { code: 'ENOSPC' })
-  t.equal(await fill?.done, 'medium')
-  t.match(ended, [{ result: 'medium', bytes: 0 }])
+  await t.rejects(async () => void (await fill?.opened), { code: 'EDQUOT' })
+  t.equal(await fill?.done, 'full')
+  t.match(ended, [{ result: 'full', bytes: 0 }])
   t.equal(seen.cancelled, 1)
 })
 

@@ -1,0 +1,191 @@
+/**
+ * The disk does not answer: not now, or not in time. `underway` tells that the call was made and may still take effect: memory that was lent to it must never be used
+ * again.
+ */
+export class StalledError extends Error {
+  readonly code = 'ESTALLED'
+  readonly underway: boolean
+
+  constructor(state: 'refused' | 'underway') {
+    super("the registry's disk does not answer")
+    this.underway = state === 'underway'
+  }
+}
+
+/** In looks at the lane: after how many a call is suspected, the lane counts as stalled, and a caller waits no longer. */
+export interface Patience {
+  suspect: number
+  stalled: number
+  caller: number
+}
+
+interface Call {
+  /** Since when its caller waits. */
+  readonly since: number
+  /** Since when it is with the kernel. */
+  began: number
+  state: 'waiting' | 'underway' | 'abandoned'
+  /** It hangs, but the disk was seen to work: one bad file is not the disk. */
+  lost: boolean
+  begin(): void
+  reject(error: Error): void
+}
+
+/**
+ * System calls of one kind: a bounded number is with the kernel, the others wait in order. There is no timer a call: somebody looks at all of them from time to time.
+ * Looks are counted and not the clock, so that a process that was stopped for a while does not take its own sleep for the disk's.
+ */
+export class Lane {
+  readonly #most: number
+  readonly #patience: Patience
+  readonly #busy: () => void
+  readonly #running = new Set<Call>()
+  #waiting: Call[] = []
+  #later: (() => Promise<unknown>)[] = []
+  #looks = 0
+  #returned = 0
+  #stalled = false
+
+  /** `busy` is called when there may be something to look at. */
+  constructor(most: number, patience: Patience, busy: () => void) {
+    this.#most = most
+    this.#patience = patience
+    this.#busy = busy
+  }
+
+  /** Nothing comes back; calls are refused. */
+  get stalled(): boolean {
+    return this.#stalled
+  }
+
+  /** Nothing is to be looked at. */
+  get idle(): boolean {
+    return this.#running.size === 0 && !this.#stalled
+  }
+
+  /** Calls that have not returned, whether or not somebody still waits for them. */
+  get running(): number {
+    return this.#running.size
+  }
+
+  /** Whether a call could begin at once. */
+  get open(): boolean {
+    return this.#running.size < this.#most
+  }
+
+  /**
+   * Runs `task`, which makes one system call after another and none through a lane. Rejects with a StalledError if it cannot begin or does not end in time; what it gives
+   * after that goes to `late`.
+   */
+  run<T>(task: () => Promise<T>, late?: (value: T) => unknown): Promise<T> {
+    if (this.#stalled) return Promise.reject(new StalledError('refused'))
+    return new Promise<T>((resolve, reject) => {
+      const call: Call = {
+        since: this.#looks,
+        began: this.#looks,
+        state: 'waiting',
+        lost: false,
+        reject,
+        begin: () => {
+          started(task).then(
+            value => {
+              const wanted = call.state === 'underway'
+              this.#end(call)
+              if (wanted) resolve(value)
+              else late?.(value)
+            },
+            error => {
+              this.#end(call)
+              reject(error)
+            }
+          )
+        }
+      }
+      if (this.#running.size < this.#most) this.#start(call)
+      else this.#waiting.push(call)
+      this.#busy()
+    })
+  }
+
+  /** Runs `task`, for which nobody has to wait: if the lane is stalled, then later. */
+  async finish(task: () => Promise<unknown>): Promise<void> {
+    try {
+      if (this.#stalled) this.#later.push(task)
+      else await this.run(task)
+    } catch (error) {
+      if (!(error instanceof StalledError)) throw error
+      if (!error.underway) this.#later.push(task)
+    }
+  }
+
+  #start(call: Call): void {
+    call.state = 'underway'
+    call.began = this.#looks
+    this.#running.add(call)
+    call.begin()
+  }
+
+  #end(call: Call): void {
+    this.#running.delete(call)
+    this.#returned = this.#looks
+    if (this.#stalled) this.#recover()
+    const next = this.#waiting.shift()
+    if (next) this.#start(next)
+  }
+
+  /** One look: callers that have waited too long are told; gives whether something hangs of which it is not known whether it is the disk. */
+  look(): 'fine' | 'suspect' | 'stalled' {
+    this.#looks++
+    for (const call of [...this.#running, ...this.#waiting]) if (this.#looks - call.since >= this.#patience.caller) this.#abandon(call)
+    this.#waiting = this.#waiting.filter(call => call.state === 'waiting')
+    if (this.#stalled) return 'stalled'
+    return this.#silence() >= this.#patience.suspect ? 'suspect' : 'fine'
+  }
+
+  /** For how many looks nothing has come back although something should have. */
+  #silence(): number {
+    let longest = 0
+    // With every place taken by what is lost, those who wait are what should go on.
+    const full = !this.open && this.#waiting.length > 0
+    for (const call of this.#running) if (full || !call.lost) longest = Math.max(longest, this.#looks - call.began)
+    return Math.min(longest, this.#looks - this.#returned)
+  }
+
+  /** The disk does not do what was tried elsewhere, or there is no place to try: the lane is given up if it has been silent for long enough. */
+  giveUp(): boolean {
+    if (this.#stalled || this.#silence() < this.#patience.stalled) return false
+    this.#stalled = true
+    for (const call of [...this.#running, ...this.#waiting]) this.#abandon(call)
+    this.#waiting = []
+    return true
+  }
+
+  /** The disk was seen to work: what hangs is not its fault. */
+  alive(): void {
+    if (!this.open) return
+    for (const call of this.#running) if (this.#looks - call.began >= this.#patience.suspect) call.lost = true
+    if (this.#stalled) this.#recover()
+  }
+
+  #recover(): void {
+    this.#stalled = false
+    const later = this.#later
+    this.#later = []
+    for (const task of later) void this.finish(task).catch(() => {})
+  }
+
+  #abandon(call: Call): void {
+    if (call.state === 'abandoned') return
+    call.reject(new StalledError(call.state === 'underway' ? 'underway' : 'refused'))
+    call.state = 'abandoned'
+  }
+}
+
+// A task that throws has begun all the same.
+function started<T>(task: () => Promise<T>): Promise<T> {
+  try {
+    return task()
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}

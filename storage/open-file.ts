@@ -1,0 +1,59 @@
+import { type FileHandle, open } from 'node:fs/promises'
+import type { Disk } from './disk.ts'
+import { ignoreAbsent } from './filesystem-writer.ts'
+import { StalledError } from './lane.ts'
+import type { OpenObject } from './storage.ts'
+
+/** A file that is read. */
+export class OpenFile implements OpenObject {
+  readonly #disk: Disk
+  readonly #handle: FileHandle
+  readonly size: number
+  readonly modified: number
+  #stuck = false
+
+  private constructor(disk: Disk, handle: FileHandle, size: number, modified: number) {
+    this.#disk = disk
+    this.#handle = handle
+    this.size = size
+    this.modified = modified
+  }
+
+  /** The file at `path`; undefined if there is none. */
+  static open(disk: Disk, path: string): Promise<OpenFile | undefined> {
+    return disk.read(
+      () => OpenFile.#open(disk, path),
+      late => late?.close()
+    )
+  }
+
+  static async #open(disk: Disk, path: string): Promise<OpenFile | undefined> {
+    const handle = await open(path, 'r').catch(ignoreAbsent)
+    if (!handle) return undefined
+    try {
+      const found = await handle.stat()
+      if (found.isFile()) return new OpenFile(disk, handle, found.size, found.mtimeMs)
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+    await handle.close()
+    return undefined
+  }
+
+  async readInto(into: Buffer, position: number): Promise<number> {
+    try {
+      return (await this.#disk.read(() => this.#handle.read(into, 0, into.length, position))).bytesRead
+    } catch (error) {
+      if (error instanceof StalledError && error.underway) this.#stuck = true
+      throw error
+    }
+  }
+
+  close(): Promise<void> {
+    if (!this.#stuck) return this.#disk.finish('reads', () => this.#handle.close())
+    // Node closes a file when the calls that use it have returned.
+    void this.#handle.close().catch(() => {})
+    return Promise.resolve()
+  }
+}

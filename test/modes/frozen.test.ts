@@ -1,0 +1,108 @@
+import { execFileSync } from 'node:child_process'
+import { lookup } from 'node:dns/promises'
+import { open, rename } from 'node:fs/promises'
+import { test } from 'tap'
+import { ask, bytesOf, dataPath, digestOf, metric, pushBlob, pushImage, reasonOf, startSession, until } from '../src/support.ts'
+import { mountFreezable } from '../support/place.ts'
+import { startUpstream } from '../support/upstream.ts'
+import { pull } from './client.ts'
+import { behind, blobBehind, serveModes } from './scene.ts'
+
+const silent = "the registry's disk does not answer"
+// What the node's users are promised: a push is told within so many ms.
+const promised = 10_000
+
+test('a disk that is frozen: pushes are told so in time, pulls and probes go on, and after it everything does', async t => {
+  const disk = await mountFreezable(t)
+  if (typeof disk === 'string') return void t.pass('ext4', { skip: disk })
+  const served = await serveModes(t, { registry: { mode: 'Local' } }, disk.directory)
+  const { manifest } = await pushImage(served, 'a', 'v1')
+  const bytes = bytesOf(100_000)
+  const digest = await pushBlob(served, 'a', bytes)
+  const session = await startSession(served, 'a')
+
+  disk.freeze()
+  const began = Date.now()
+  const pushes = [
+    ...Array.from({ length: 60 }, () => ask(served.listen, 'POST', '/v2/a/blobs/uploads/')),
+    ...Array.from({ length: 40 }, () => ask(served.listen, 'POST', `/v2/a/blobs/uploads/?digest=${digestOf('x')}`, { body: 'x' })),
+    ask(served.listen, 'PATCH', session, { body: bytes }),
+    ask(served.listen, 'PUT', '/v2/a/manifests/v2', { body: `${manifest} `, headers: { 'content-type': 'application/json' } })
+  ]
+  const all = Promise.all(pushes)
+  let told = false
+  void all.finally(() => {
+    told = true
+  })
+  while (!told) {
+    await lookup('localhost')
+    t.equal((await ask(served.listen, 'GET', '/v2/a/manifests/v1')).body.toString(), manifest)
+    t.ok((await ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)).body.equals(bytes))
+    for (const path of ['/livez', '/readyz', '/status', '/metrics']) t.equal((await ask(served.admin, 'GET', path)).status, 200, path)
+    await new Promise(resolve => setTimeout(resolve, 200))
+  }
+  t.ok(Date.now() - began < promised, `${Date.now() - began} ms`)
+  for (const answer of await all) {
+    t.strictSame([answer.status, reasonOf(answer), answer.headers['retry-after']], [503, silent, '10'])
+  }
+  t.equal(served.logged('the disk does not answer: what needs it is refused until it does').length, 1)
+  t.equal(await metric(served, 'registry_disk_stalled'), 1)
+  t.match(await served.status(), { storage: { stalled: ['writes'] } })
+  t.match(await ask(served.admin, 'GET', '/readyz/write'), { status: 503 })
+
+  disk.thaw()
+  await until(async () => (await ask(served.listen, 'POST', '/v2/a/blobs/uploads/')).status === 202)
+  await pushImage(served, 'a', 'v3')
+  await until(() => served.logged('the disk answers again').length === 1)
+  t.equal(await metric(served, 'registry_disk_stalled'), 0)
+  t.equal((await ask(served.listen, 'GET', '/v2/a/manifests/v1')).body.toString(), manifest)
+  t.equal((await ask(served.admin, 'GET', '/readyz/write')).status, 200)
+})
+
+test('a disk that is frozen: a cache gives what upstream has, and Direct does not notice', async t => {
+  const disk = await mountFreezable(t)
+  if (typeof disk === 'string') return void t.pass('ext4', { skip: disk })
+  const upstream = await startUpstream(t)
+  const served = await serveModes(t, { registry: behind('Proxy', upstream) }, disk.directory)
+  const [one, two, three] = [blobBehind(upstream, 100_000), blobBehind(upstream, 100_000), blobBehind(upstream, 100_000)]
+  disk.freeze()
+  t.equal((await pull(served.listen, one.path)).digest, one.digest)
+  t.equal((await pull(served.listen, two.path)).digest, two.digest)
+  t.equal((await served.change({ registry: behind('Direct', upstream) })).result, 'applied')
+  t.equal((await pull(served.listen, three.path)).digest, three.digest)
+  disk.thaw()
+})
+
+test('a disk that hangs: reads are told so in time, and what needs no disk goes on', async t => {
+  const served = await serveModes(t, { registry: { mode: 'Local' } })
+  const { manifest } = await pushImage(served, 'a', 'v1')
+  const digest = await pushBlob(served, 'a', bytesOf(1000))
+  const path = dataPath(served.root, digest)
+  await rename(path, `${path}.away`)
+  // Whoever opens it waits in the kernel until somebody writes.
+  execFileSync('mkfifo', [path])
+  const began = Date.now()
+  const pulls = Promise.all(Array.from({ length: 100 }, () => ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)))
+  t.equal((await ask(served.listen, 'GET', '/v2/a/manifests/v1')).body.toString(), manifest)
+  await lookup('localhost')
+  for (const answer of await pulls) t.strictSame([answer.status, reasonOf(answer)], [503, silent])
+  t.ok(Date.now() - began < promised, `${Date.now() - began} ms`)
+  t.equal((await ask(served.listen, 'GET', '/v2/a/manifests/v1')).body.toString(), manifest)
+  t.strictSame([(await ask(served.admin, 'GET', '/livez')).status, (await ask(served.admin, 'GET', '/readyz')).status], [200, 503])
+  const writer = await open(path, 'r+')
+  await rename(`${path}.away`, path)
+  await until(async () => (await ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)).status === 200)
+  await writer.close()
+  await until(async () => (await ask(served.admin, 'GET', '/readyz')).status === 200)
+})
+
+test('a disk that hangs: the registry stops all the same', async t => {
+  const disk = await mountFreezable(t)
+  if (typeof disk === 'string') return void t.pass('ext4', { skip: disk })
+  const served = await serveModes(t, { registry: { mode: 'Local' } }, disk.directory)
+  await pushImage(served, 'a', 'v1')
+  disk.freeze()
+  t.equal((await ask(served.listen, 'POST', '/v2/a/blobs/uploads/')).status, 503)
+  await served.stop()
+  disk.thaw()
+})
