@@ -8,6 +8,8 @@ export interface Scale {
   collectRounds: number
   /** Blobs that nothing needs, while clients pull and push, and in a store of its own. */
   litter: number
+  /** How long clients pull and push before it is collected, in ms. */
+  quiet: number
   largeStore: number
   /** What is cached through a budget, in bytes. */
   churn: { budget: number; bytes: number; blob: number }
@@ -25,6 +27,7 @@ const scales: Readonly<Record<string, Scale>> = {
     fuzzFactor: 1,
     collectRounds: 200,
     litter: 500,
+    quiet: 500,
     largeStore: 50_000,
     churn: { budget: 16 * mib, bytes: 160 * mib, blob: 128 * 1024 },
     pulls: { count: 64, bytes: 128 * mib },
@@ -35,6 +38,7 @@ const scales: Readonly<Record<string, Scale>> = {
     fuzzFactor: 10,
     collectRounds: 5000,
     litter: 20_000,
+    quiet: 10_000,
     largeStore: 1_000_000,
     churn: { budget: 1024 * mib, bytes: 10 * 1024 * mib, blob: 4 * mib },
     pulls: { count: 64, bytes: 1024 * mib },

@@ -1,6 +1,7 @@
 import { readdir, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
+import { streamControl } from '../../src/ports/control.ts'
 import { Client, digestOf } from '../long/client.ts'
 import { makeManifest, manifestType } from '../long/manifest.ts'
 import { expect, pushBlob } from '../long/push.ts'
@@ -63,7 +64,20 @@ async function pullImage(client: Client, name: string, { tag, parts }: { tag: st
   }
 }
 
-test(`Local: fifty clients pull and five push without a pause while ${scale.litter} blobs are collected, and none fails`, {
+/** Asks for the head of a blob now and then until `signal` says so; resolves to the 99th percentile in ms. */
+async function headTimes(client: Client, name: string, digest: string, signal: AbortSignal): Promise<number> {
+  const times: number[] = []
+  while (!signal.aborted) {
+    const began = performance.now()
+    expect(200, 'a HEAD', await client.ask('HEAD', `/v2/${name}/blobs/${digest}`))
+    times.push(performance.now() - began)
+    await new Promise(resolve => setTimeout(resolve, 10))
+  }
+  times.sort((a, b) => a - b)
+  return times[Math.floor(times.length * 0.99)] ?? 0
+}
+
+test(`Local: fifty clients pull and five push without a pause while ${scale.litter} blobs are collected and all is scrubbed, and none fails`, {
   timeout: 0
 }, async t => {
   const served = await serveModes(t, { registry: { mode: 'Local' }, gc: { grace: '1h' } })
@@ -82,15 +96,35 @@ test(`Local: fifty clients pull and five push without a pause while ${scale.litt
     for (const mine = new Random(at + 2); running; pushes++) images.push(await pushImage(client, 'app', mine))
   })
   const all = Promise.all([...pulling, ...pushing])
+  const head = images[0]?.parts[0] ?? ''
+  const quiet = await headTimes(client, 'app', head, AbortSignal.timeout(scale.quiet))
+  const done = new AbortController()
+  const busy = headTimes(client, 'app', head, done.signal)
+  const scrub = { method: 'POST', path: '/upkeep/scrub', body: {}, patience: 0 } as const
+  const told: unknown[] = []
+  const scrubbing = (async () => {
+    // It gives way to clients that never rest, and is broken off with them.
+    while (running) for await (const event of streamControl(served.config.server.control, scrub)) if (told.push(event) && !running) break
+  })()
   const events = await Promise.race([Array.fromAsync(served.collect()), all.then(() => [])])
   running = false
+  done.abort()
   await all
+  // Clients and registry share one process and its thread here, so that all wait for all.
+  t.comment(`99 of 100 HEADs took at most ${quiet.toFixed(1)} ms before, ${(await busy).toFixed(1)} ms meanwhile`)
   t.match(events.at(-1), { type: 'done', removed: { blob: scale.litter } })
   for (const image of images) await pullImage(client, 'app', image)
   const { ms } = events.at(-1) as { ms: number }
   t.comment(`${pulls} pulls and ${pushes} pushes in the ${ms} ms of the collection`)
   t.equal(await metric(served, 'registry_removed_objects_total', '{kind="blob",reason="unreferenced"}'), scale.litter)
   t.equal(await metric(served, 'registry_damaged_objects_total'), 0)
+  await served.stop()
+  await scrubbing.catch(() => {})
+  t.strictSame(
+    told.filter(each => (each as { type: string }).type === 'damaged'),
+    []
+  )
+  t.ok(told.length > 0, 'something was scrubbed')
 })
 
 test('Local: it is collected on a schedule, and a restart does not begin anew', async t => {
