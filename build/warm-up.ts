@@ -4,13 +4,17 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import pkg from '../package.json' with { type: 'json' }
+
+// V8 takes the cache only where flags like these are the same.
+const startFlags = /\bnode ((?:--\S+ )*)src\/main\.ts/.exec(pkg.scripts.start)?.[1]?.trim().split(' ').filter(Boolean) ?? []
 
 /** Serves with the script until one request is answered, which leaves the cache of it behind. */
 export async function warmUp(script: string): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'registry-build-'))
   const config = join(folder, 'registry.yaml')
   await writeFile(config, settings(folder))
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'warm.ts'), script, 'serve', '--config', config], {
+  const child = spawn(process.execPath, [...startFlags, join(import.meta.dirname, 'warm.ts'), script, 'serve', '--config', config], {
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const ended = once(child, 'close')

@@ -4,8 +4,7 @@ import type { Storage } from '../storage/storage.ts'
 
 /** Rejects unless the medium answers; what can be asked of it without its content. */
 export async function checkReadable(storage: Storage): Promise<void> {
-  const { stalled } = await storage.usage()
-  if (stalled.includes('reads')) throw new Error('the disk does not answer')
+  await storage.check()
 }
 
 // A block: a full disk still takes an empty file.

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, readdir, stat, utimes } from 'node:fs/promises'
+import { access, type FileHandle, readdir, stat, statfs, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Directories, makeDirectories, syncDirectory } from './directories.ts'
 import { Files } from './files.ts'
@@ -202,6 +202,10 @@ export class FilesystemStorage implements Storage {
       this.#directories.forget(each)
     }
     return each
+  }
+
+  async check(): Promise<void> {
+    await this.#keeping.disk.read(() => statfs(this.root))
   }
 
   usage(): Promise<Usage> {

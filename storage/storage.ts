@@ -113,6 +113,8 @@ export interface Storage {
   move(from: Key, to: Key): Promise<boolean>
   /** Names directly under `prefix` in byte order, those after `after` only. */
   walk(prefix: Key, after?: string): AsyncIterable<Entry>
+  /** Rejects unless the medium answers. */
+  check(): Promise<void>
   /** Renews the time of objects; those that are not there are passed over. */
   touch(keys: readonly Key[]): Promise<void>
   /** Removes objects, durably, and the prefixes below `under` that became empty. Removing what is not there succeeds. */

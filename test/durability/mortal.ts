@@ -130,6 +130,10 @@ export class MortalStorage implements Storage {
     }
   }
 
+  check() {
+    return this.#below.check()
+  }
+
   usage() {
     return this.#below.usage()
   }

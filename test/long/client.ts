@@ -38,9 +38,12 @@ export class Client {
 
 /** An answer that the test did not provide for. */
 export class UnexpectedReply extends Error {
+  readonly status: number
+
   constructor(what: string, { status, body }: Reply) {
     super(`${what} was answered with ${status} ${body.subarray(0, 500)}`)
     this.name = 'UnexpectedReply'
+    this.status = status
   }
 }
 

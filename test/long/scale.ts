@@ -16,9 +16,30 @@ export interface Scale {
   /** Clients at once and bytes of each while memory is watched. */
   pulls: { count: number; bytes: number }
   pushes: { count: number; bytes: number }
+  soak: Soak
+}
+
+/** A churn in seconds: how long it lasts, around when the first look is taken, how long each look and each mode is. */
+export interface Soak {
+  seconds: number
+  first: number
+  look: number
+  mode: number
+  /** How much more there may be at the last look, as a multiple of the first. */
+  growth: { resident: number; descriptors: number }
+  /** Which descriptors are counted: all, or all but connections to the upstream. */
+  counted: 'all' | 'own'
 }
 
 const mib = 1024 * 1024
+
+// A look is as long as some rounds of the three modes, so that both looks see the same mixture.
+const soaks: Record<'ci' | 'full', Soak> = {
+  // Memory is given more room: after ten seconds V8 still compiles, and its heap has not met its limits. Connections to an upstream are kept for a minute after a
+  // switch, so that their number cannot stand still in less.
+  ci: { seconds: 30, first: 10, look: 6, mode: 2, growth: { resident: 1.2, descriptors: 1.1 }, counted: 'own' },
+  full: { seconds: 1800, first: 300, look: 60, mode: 5, growth: { resident: 1.1, descriptors: 1.1 }, counted: 'all' }
+}
 
 // The number of clients stays: it is what memory grows with. Their bytes only make them overlap for longer.
 const scales: Readonly<Record<string, Scale>> = {
@@ -31,7 +52,8 @@ const scales: Readonly<Record<string, Scale>> = {
     largeStore: 50_000,
     churn: { budget: 16 * mib, bytes: 160 * mib, blob: 128 * 1024 },
     pulls: { count: 64, bytes: 128 * mib },
-    pushes: { count: 16, bytes: 32 * mib }
+    pushes: { count: 16, bytes: 32 * mib },
+    soak: soaks.ci
   },
   full: {
     crashRounds: 200,
@@ -42,7 +64,8 @@ const scales: Readonly<Record<string, Scale>> = {
     largeStore: 1_000_000,
     churn: { budget: 1024 * mib, bytes: 10 * 1024 * mib, blob: 4 * mib },
     pulls: { count: 64, bytes: 1024 * mib },
-    pushes: { count: 16, bytes: 256 * mib }
+    pushes: { count: 16, bytes: 256 * mib },
+    soak: soaks.full
   }
 }
 

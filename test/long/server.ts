@@ -17,11 +17,16 @@ export interface Server {
   readonly root: string
   /** The end of what it wrote. */
   log(): string
+  /** Writes its file anew with these sections in place of those it has, and sends SIGHUP. */
+  change(sections: Sections): Promise<void>
   /** kill -9; resolves when it is gone. */
   kill(): Promise<void>
   /** SIGTERM; resolves to its exit code. */
   stop(): Promise<number>
 }
+
+/** Sections of the configuration file, as they stand there. */
+export type Sections = Readonly<Record<string, Readonly<Record<string, unknown>>>>
 
 /** How a registry is started. */
 export interface ServerOptions {
@@ -35,6 +40,8 @@ export interface ServerOptions {
   script?: string
   /** Further settings of the section `server`. */
   server?: Record<string, unknown>
+  /** Further sections; the mode is Local where there is no `registry`. */
+  sections?: Sections
   env?: Readonly<Record<string, string>>
 }
 
@@ -62,7 +69,8 @@ export async function startServer(t: Test, options: ServerOptions): Promise<Serv
   const { folder, through = [], node = startFlags, script = process.env['REGISTRY_TEST_SCRIPT'] || 'src/main.ts', env = {} } = options
   const root = join(folder, 'root')
   const file = join(folder, 'registry.yaml')
-  await writeFile(file, settings(root, options.server))
+  const write = (sections: Sections) => writeFile(file, settings(root, options.server, { ...options.sections, ...sections }))
+  await write({})
   const [command = '', ...args] = [...through, process.execPath, ...node, script, 'serve', '--config', file]
   const child = spawn(command, args, {
     env: { ...process.env, NODE_OPTIONS: '', ...startEnvironment, ...env },
@@ -86,16 +94,21 @@ export async function startServer(t: Test, options: ServerOptions): Promise<Serv
     return await ended
   }
   const kill = async () => void (await signal('SIGKILL'))
+  const change = async (sections: Sections) => {
+    await write(sections)
+    process.kill(pid, 'SIGHUP')
+  }
   t.teardown(kill)
-  return { pid, address: listen, admin, root, log: written.text, kill, stop: () => signal('SIGTERM') }
+  return { pid, address: listen, admin, root, log: written.text, change, kill, stop: () => signal('SIGTERM') }
 }
 
-function settings(root: string, server: Record<string, unknown> = {}): string {
+function settings(root: string, server: Record<string, unknown> | undefined, sections: Sections): string {
   return stringify({
     registry: { mode: 'Local' },
     server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0', ...server },
     storage: { filesystem: { root }, reserve: 0, inodeReserve: 0 },
-    auth: { anonymous: ['pull', 'push', 'delete'] }
+    auth: { anonymous: ['pull', 'push', 'delete'] },
+    ...sections
   })
 }
 

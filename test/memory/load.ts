@@ -39,10 +39,19 @@ function all(transfers: Promise<number>[]): Promise<(number | string)[]> {
   return Promise.all(transfers.map(transfer => transfer.catch((error: Error) => error.message)))
 }
 
-/** The most memory that a process ever had resident (VmHWM), in bytes. */
-export async function peakOf(pid: number): Promise<number> {
+/** The most memory that a process ever had resident, in bytes. */
+export function peakOf(pid: number): Promise<number> {
+  return memoryOf(pid, 'VmHWM')
+}
+
+/** What a process has resident now, in bytes. */
+export function residentOf(pid: number): Promise<number> {
+  return memoryOf(pid, 'VmRSS')
+}
+
+async function memoryOf(pid: number, field: 'VmHWM' | 'VmRSS'): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8')
-  const kib = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1]
-  if (kib === undefined) throw new Error(`/proc/${pid}/status tells no VmHWM`)
+  const kib = new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]
+  if (kib === undefined) throw new Error(`/proc/${pid}/status tells no ${field}`)
   return Number(kib) * 1024
 }

@@ -52,6 +52,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
     walk: (prefix, after) => storage.walk(prefix, after),
     touch: keys => each('touch', keys).then(() => storage.touch(keys)),
     remove: (keys, under) => each('remove', keys).then(() => storage.remove(keys, under)),
+    check: () => storage.check(),
     usage: () => storage.usage(),
     shortage: bytes => storage.shortage(bytes),
     recount: signal => storage.recount(signal),
