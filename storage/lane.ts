@@ -19,28 +19,55 @@ export interface Patience {
   caller: number
 }
 
-interface Call {
+// Who waits for a call, and where the call is.
+class Call<T> {
   /** Since when its caller waits. */
   readonly since: number
+  readonly task: () => Promise<T>
+  readonly late: ((value: T) => unknown) | undefined
+  readonly resolve: (value: T) => void
+  readonly reject: (error: unknown) => void
   /** Since when it is with the kernel. */
   began: number
-  state: 'waiting' | 'underway' | 'abandoned'
+  state: 'waiting' | 'underway' | 'abandoned' = 'waiting'
   /** It hangs, but the disk was seen to work: one bad file is not the disk. */
-  lost: boolean
-  begin(): void
-  reject(error: Error): void
+  lost = false
+
+  constructor(
+    since: number,
+    task: () => Promise<T>,
+    late: ((value: T) => unknown) | undefined,
+    resolve: (value: T) => void,
+    reject: (error: unknown) => void
+  ) {
+    this.since = since
+    this.began = since
+    this.task = task
+    this.late = late
+    this.resolve = resolve
+    this.reject = reject
+  }
+
+  returned(value: T): void {
+    if (this.state === 'underway') this.resolve(value)
+    else this.late?.(value)
+  }
 }
+
+// Which values they give is their callers' affair.
+type AnyCall = Pick<Call<never>, 'since' | 'began' | 'state' | 'lost' | 'reject'>
 
 /**
  * System calls of one kind: a bounded number is with the kernel, the others wait in order. There is no timer a call: somebody looks at all of them from time to time.
  * Looks are counted and not the clock, so that a process that was stopped for a while does not take its own sleep for the disk's.
  */
 export class Lane {
-  readonly #most: number
   readonly #patience: Patience
   readonly #busy: () => void
-  readonly #running = new Set<Call>()
-  #waiting: Call[] = []
+  // Not a set: one that is old and always changes costs the collector of garbage more than all the rest here.
+  readonly #running: (AnyCall | undefined)[]
+  #count = 0
+  #waiting: { call: AnyCall; start: () => void }[] = []
   #later: (() => Promise<unknown>)[] = []
   #looks = 0
   #returned = 0
@@ -48,7 +75,7 @@ export class Lane {
 
   /** `busy` is called when there may be something to look at. */
   constructor(most: number, patience: Patience, busy: () => void) {
-    this.#most = most
+    this.#running = new Array(most).fill(undefined)
     this.#patience = patience
     this.#busy = busy
   }
@@ -60,17 +87,17 @@ export class Lane {
 
   /** Nothing is to be looked at. */
   get idle(): boolean {
-    return this.#running.size === 0 && !this.#stalled
+    return this.#count === 0 && !this.#stalled
   }
 
   /** Calls that have not returned, whether or not somebody still waits for them. */
   get running(): number {
-    return this.#running.size
+    return this.#count
   }
 
   /** Whether a call could begin at once. */
   get open(): boolean {
-    return this.#running.size < this.#most
+    return this.#count < this.#running.length
   }
 
   /**
@@ -80,29 +107,9 @@ export class Lane {
   run<T>(task: () => Promise<T>, late?: (value: T) => unknown): Promise<T> {
     if (this.#stalled) return Promise.reject(new StalledError('refused'))
     return new Promise<T>((resolve, reject) => {
-      const call: Call = {
-        since: this.#looks,
-        began: this.#looks,
-        state: 'waiting',
-        lost: false,
-        reject,
-        begin: () => {
-          started(task).then(
-            value => {
-              const wanted = call.state === 'underway'
-              this.#end(call)
-              if (wanted) resolve(value)
-              else late?.(value)
-            },
-            error => {
-              this.#end(call)
-              reject(error)
-            }
-          )
-        }
-      }
-      if (this.#running.size < this.#most) this.#start(call)
-      else this.#waiting.push(call)
+      const call = new Call(this.#looks, task, late, resolve, reject)
+      if (this.open) this.#start(call)
+      else this.#waiting.push({ call, start: () => this.#start(call) })
       this.#busy()
     })
   }
@@ -118,36 +125,50 @@ export class Lane {
     }
   }
 
-  #start(call: Call): void {
+  #start<T>(call: Call<T>): void {
     call.state = 'underway'
     call.began = this.#looks
-    this.#running.add(call)
-    call.begin()
+    this.#running[this.#running.indexOf(undefined)] = call
+    this.#count++
+    started(call.task).then(
+      value => {
+        this.#end(call)
+        call.returned(value)
+      },
+      error => {
+        this.#end(call)
+        call.reject(error)
+      }
+    )
   }
 
-  #end(call: Call): void {
-    this.#running.delete(call)
+  #end(call: AnyCall): void {
+    this.#running[this.#running.indexOf(call)] = undefined
+    this.#count--
     this.#returned = this.#looks
     if (this.#stalled) this.#recover()
-    const next = this.#waiting.shift()
-    if (next) this.#start(next)
+    this.#waiting.shift()?.start()
   }
 
   /** One look: callers that have waited too long are told; gives whether something hangs of which it is not known whether it is the disk. */
   look(): 'fine' | 'suspect' | 'stalled' {
     this.#looks++
-    for (const call of [...this.#running, ...this.#waiting]) if (this.#looks - call.since >= this.#patience.caller) this.#abandon(call)
-    this.#waiting = this.#waiting.filter(call => call.state === 'waiting')
+    for (const call of this.#all()) if (this.#looks - call.since >= this.#patience.caller) this.#abandon(call)
+    this.#waiting = this.#waiting.filter(({ call }) => call.state === 'waiting')
     if (this.#stalled) return 'stalled'
     return this.#silence() >= this.#patience.suspect ? 'suspect' : 'fine'
   }
 
-  /** For how many looks nothing has come back although something should have. */
+  #all(): AnyCall[] {
+    return [...this.#running.filter(call => call !== undefined), ...this.#waiting.map(({ call }) => call)]
+  }
+
+  // For how many looks nothing has come back although something should have.
   #silence(): number {
     let longest = 0
     // With every place taken by what is lost, those who wait are what should go on.
     const full = !this.open && this.#waiting.length > 0
-    for (const call of this.#running) if (full || !call.lost) longest = Math.max(longest, this.#looks - call.began)
+    for (const call of this.#running) if (call && (full || !call.lost)) longest = Math.max(longest, this.#looks - call.began)
     return Math.min(longest, this.#looks - this.#returned)
   }
 
@@ -155,7 +176,7 @@ export class Lane {
   giveUp(): boolean {
     if (this.#stalled || this.#silence() < this.#patience.stalled) return false
     this.#stalled = true
-    for (const call of [...this.#running, ...this.#waiting]) this.#abandon(call)
+    for (const call of this.#all()) this.#abandon(call)
     this.#waiting = []
     return true
   }
@@ -163,7 +184,7 @@ export class Lane {
   /** The disk was seen to work: what hangs is not its fault. */
   alive(): void {
     if (!this.open) return
-    for (const call of this.#running) if (this.#looks - call.began >= this.#patience.suspect) call.lost = true
+    for (const call of this.#running) if (call && this.#looks - call.began >= this.#patience.suspect) call.lost = true
     if (this.#stalled) this.#recover()
   }
 
@@ -174,7 +195,7 @@ export class Lane {
     for (const task of later) void this.finish(task).catch(() => {})
   }
 
-  #abandon(call: Call): void {
+  #abandon(call: AnyCall): void {
     if (call.state === 'abandoned') return
     call.reject(new StalledError(call.state === 'underway' ? 'underway' : 'refused'))
     call.state = 'abandoned'

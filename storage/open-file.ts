@@ -51,9 +51,10 @@ export class OpenFile implements OpenObject {
   }
 
   close(): Promise<void> {
-    if (!this.#stuck) return this.#disk.finish('reads', () => this.#handle.close())
-    // Node closes a file when the calls that use it have returned.
-    void this.#handle.close().catch(() => {})
+    const closed = this.#handle.close()
+    if (!this.#stuck) return closed
+    // Node closes a file when the calls that use it have returned; nobody waits for that.
+    closed.catch(() => {})
     return Promise.resolve()
   }
 }

@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process'
 import { lookup } from 'node:dns/promises'
-import { open, rename } from 'node:fs/promises'
+import { open, rename, rm } from 'node:fs/promises'
 import { test } from 'tap'
 import { ask, bytesOf, dataPath, digestOf, metric, pushBlob, pushImage, reasonOf, startSession, until } from '../src/support.ts'
 import { mountFreezable } from '../support/place.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { pull } from './client.ts'
+import { launch } from './program.ts'
 import { behind, blobBehind, serveModes } from './scene.ts'
 
 const silent = "the registry's disk does not answer"
@@ -94,6 +95,20 @@ test('a disk that hangs: reads are told so in time, and what needs no disk goes 
   await until(async () => (await ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)).status === 200)
   await writer.close()
   await until(async () => (await ask(served.admin, 'GET', '/readyz')).status === 200)
+})
+
+test('a disk that hangs: the program ends on SIGTERM although a thread of it never returns', async t => {
+  const program = await launch(t, { mode: 'Local' })
+  const bytes = bytesOf(1000)
+  const { listen, root } = program
+  const digest = digestOf(bytes)
+  t.equal((await ask(listen, 'POST', `/v2/a/blobs/uploads/?digest=${digest}`, { body: bytes })).status, 201)
+  await rm(dataPath(root, digest))
+  execFileSync('mkfifo', [dataPath(root, digest)])
+  t.equal((await ask(listen, 'GET', `/v2/a/blobs/${digest}`)).status, 503)
+  program.child.kill('SIGTERM')
+  await program.ended
+  t.ok(program.logged('the registry has stopped'), 'in good order but for that')
 })
 
 test('a disk that hangs: the registry stops all the same', async t => {

@@ -40,5 +40,5 @@ export async function launch(t: Test, registry: Record<string, unknown>) {
   const logged = (msg: string) => lines().find(each => each['msg'] === msg)
   await until(() => logged('the registry is ready'))
   const ready = logged('the registry is ready')
-  return { child, ended, write, logged, listen: ready?.['listen'] ?? '', admin: ready?.['admin'] ?? '' }
+  return { child, root: join(place, 'root'), ended, write, logged, listen: ready?.['listen'] ?? '', admin: ready?.['admin'] ?? '' }
 }
