@@ -86,7 +86,6 @@ for (const mode of ['Proxy', 'Direct'] as const) {
   }, async t => {
     let answer = { status: 200, fields: {} as Record<string, string>, body: Buffer.alloc(0) }
     const server = createServer((_request, response) => {
-      response.socket?.on('error', () => {})
       try {
         response.writeHead(answer.status, answer.fields)
         response.end(answer.body)
@@ -94,6 +93,7 @@ for (const mode of ['Proxy', 'Direct'] as const) {
         response.destroy()
       }
     })
+    server.on('connection', socket => socket.on('error', () => {}))
     const upstream = await listening(t, server)
     const served = await serveModes(t, {
       registry: behind(mode, upstream),
