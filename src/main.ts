@@ -4,6 +4,7 @@ import pkg from '../package.json' with { type: 'json' }
 import type { HostsOptions } from './commands/containerd.ts'
 import type { WhyOptions } from './commands/why.ts'
 import { addUpkeep } from './main-upkeep.ts'
+import type { Registry } from './server.ts'
 
 /** Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong. */
 const failed = 1
@@ -56,7 +57,7 @@ program
         if (stopping) process.exit(failed)
         stopping = true
         registry.stop().then(
-          () => (registry.hanging ? die() : process.exit(0)),
+          async () => ((await returned(registry)) ? process.exit(0) : die()),
           error => fail(error)
         )
       })
@@ -204,6 +205,15 @@ async function status(file: string | undefined): Promise<object> {
     return await tree.status()
   }
 }
+
+// Files that nobody waits for may still be about to be closed.
+async function returned(registry: Registry): Promise<boolean> {
+  const { setTimeout: delay } = await import('node:timers/promises')
+  for (let looks = 0; registry.hanging && looks < mostLooks; looks++) await delay(100)
+  return !registry.hanging
+}
+
+const mostLooks = 30
 
 // An orderly exit waits for all threads, and one hangs in a call to the disk.
 function die(): void {

@@ -11,7 +11,9 @@ export async function temporaryFolder(t: Test): Promise<string> {
   return folder
 }
 
-/** A TCP port of 127.0.0.1 that nobody listened on a moment ago. */
+const given = new Set<number>()
+
+/** A TCP port of 127.0.0.1 that nobody listened on a moment ago, and that was not given before. */
 export async function freePort(): Promise<number> {
   const server = createServer()
   await new Promise<void>((resolve, reject) => {
@@ -21,5 +23,7 @@ export async function freePort(): Promise<number> {
   const address = server.address()
   await new Promise(resolve => server.close(resolve))
   if (address === null || typeof address === 'string') throw new Error('a TCP server has no port')
+  if (given.has(address.port)) return freePort()
+  given.add(address.port)
   return address.port
 }
