@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { setTimeout as delay } from 'node:timers/promises'
 import { Command, Option } from 'commander'
 import pkg from '../package.json' with { type: 'json' }
 import type { HostsOptions } from './commands/containerd.ts'
@@ -208,7 +209,6 @@ async function status(file: string | undefined): Promise<object> {
 
 // Files that nobody waits for may still be about to be closed.
 async function returned(registry: Registry): Promise<boolean> {
-  const { setTimeout: delay } = await import('node:timers/promises')
   for (let looks = 0; registry.hanging && looks < mostLooks; looks++) await delay(100)
   return !registry.hanging
 }
