@@ -79,7 +79,7 @@ export class Manifests {
 
   /** Keeps verified bytes in memory. */
   remember(digest: Digest, bytes: Uint8Array): Manifest {
-    const manifest = { descriptor: { mediaType: mediaTypeOf(bytes), digest, size: bytes.length }, bytes }
+    const manifest = { descriptor: { mediaType: mediaTypeOf(bytes), digest, size: bytes.length }, bytes: alone(bytes) }
     this.#cache.set(digest, manifest)
     return manifest
   }
@@ -88,6 +88,14 @@ export class Manifests {
   async *list(name: Name): AsyncIterable<Digest> {
     yield* listDigests(this.#storage, keys.revisions(name))
   }
+}
+
+// Node cuts small buffers out of blocks of 64 KiB: kept as they come, each manifest would keep a block.
+function alone(bytes: Uint8Array): Uint8Array {
+  if (bytes.buffer.byteLength === bytes.length) return bytes
+  const own = Buffer.allocUnsafeSlow(bytes.length)
+  own.set(bytes)
+  return own
 }
 
 /** The digests that are spelled by the prefixes `<algorithm>/<encoded>` below `prefix`, ordered. */

@@ -24,6 +24,15 @@ test('manifests: what was stored is given back byte by byte, with its media type
   }
 })
 
+test('manifests: one that is kept in memory keeps no more of it than it has bytes', async t => {
+  const storage = await openStorage(t)
+  const { content } = await openFor(t, storage)
+  await storeManifest(content, name, bytes)
+  const restarted = await openFor(t, storage)
+  for (const { manifests } of [content, restarted.content])
+    t.equal((await manifests.get(name, digest))?.bytes.buffer.byteLength, bytes.length)
+})
+
 test('manifests: one repository does not give what only another has', async t => {
   const { content, damages } = await openFor(t)
   await storeManifest(content, name, bytes)
