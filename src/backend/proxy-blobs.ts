@@ -9,7 +9,7 @@ import type { OpenBlob, Outcome, Served } from '../oci/source.ts'
 import { within } from '../upstream/within.ts'
 import { openThrough, unknownName, unknownSize } from './direct.ts'
 import { unknownBlob } from './find.ts'
-import { isMediumError, rescuedBody } from './rescue.ts'
+import { isMediumError, orElsewhere, rescuedBody } from './rescue.ts'
 import type { UpstreamRoute } from './route.ts'
 import { isTimeout, timedOut, translate } from './upstream-error.ts'
 
@@ -49,17 +49,36 @@ export class ProxyBlobs {
   async stat(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     this.#upstreamName(name)
     const own = this.#route.contentName(name)
+    return orElsewhere(
+      () => this.#stat(name, own, digest, signal),
+      () => this.#statThere(name, digest, signal)
+    )
+  }
+
+  async #stat(name: Name, own: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     const stored = await this.#content.blobs.stat(own, digest)
     if (stored !== undefined) return { value: { mediaType: mediaTypes.blob, digest, size: stored }, outcome: 'hit' }
     const fill = this.#fills.find(digest)
     if (fill?.allows(own) && fill.size !== undefined)
       return { value: { mediaType: mediaTypes.blob, digest, size: fill.size }, outcome: 'join' }
+    return this.#statThere(name, digest, signal)
+  }
+
+  async #statThere(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     const size = await this.#permitted(name, digest, signal)
     if (size === undefined) throw unknownSize()
     return { value: { mediaType: mediaTypes.blob, digest, size }, outcome: 'bypass' }
   }
 
-  async open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+  /** A disk that takes or gives nothing is no reason not to serve what upstream has. */
+  open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+    return orElsewhere(
+      () => this.#open(name, digest, want),
+      () => this.#bypass(name, digest, want)
+    )
+  }
+
+  async #open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
     const own = this.#route.contentName(name)
     const there = this.#upstreamName(name)
     for (let granted = false; ; ) {

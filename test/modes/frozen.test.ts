@@ -7,7 +7,7 @@ import { mountFreezable } from '../support/place.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { pull } from './client.ts'
 import { launch } from './program.ts'
-import { behind, blobBehind, serveModes } from './scene.ts'
+import { behind, blobBehind, prefix, serveModes, storedFills } from './scene.ts'
 
 const silent = "the registry's disk does not answer"
 // What the node's users are promised: a push is told within so many ms.
@@ -95,6 +95,41 @@ test('a disk that hangs: reads are told so in time, and what needs no disk goes 
   await until(async () => (await ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)).status === 200)
   await writer.close()
   await until(async () => (await ask(served.admin, 'GET', '/readyz')).status === 200)
+})
+
+test('a disk that hangs: a cache gives what upstream has in place of what it cannot read, and says so where upstream cannot be asked', async t => {
+  const upstream = await startUpstream(t)
+  const image = upstream.addImage(`${prefix.there}/app`, 'v1', { layer: bytesOf(50_000) })
+  const first = await serveModes(t, { registry: behind('Proxy', upstream) })
+  const manifests = ['v1', image.digest].map(each => `/v2/${prefix.here}/app/manifests/${each}`)
+  const blob = `/v2/${prefix.here}/app/blobs/${image.layer}`
+  for (const path of [...manifests, blob]) await ask(first.listen, 'GET', path)
+  await storedFills(first, 1)
+  await first.stop()
+  const hanging = [image.digest, image.layer].map(each => dataPath(first.root, each))
+  for (const path of hanging) {
+    await rename(path, `${path}.away`)
+    execFileSync('mkfifo', [path])
+  }
+  // Nothing is in its memory.
+  const served = await serveModes(t, { registry: behind('Proxy', upstream) }, first.root)
+  const answers = await Promise.all([...manifests, blob].map(path => ask(served.listen, 'GET', path)))
+  t.strictSame(
+    answers.map(({ status, body }) => [status, digestOf(body)]),
+    [image.digest, image.digest, image.layer].map(digest => [200, digest])
+  )
+  t.equal((await ask(served.listen, 'HEAD', blob)).headers['content-length'], '50000')
+  const part = await ask(served.listen, 'GET', blob, { headers: { range: 'bytes=10-19' } })
+  t.strictSame([part.status, part.body.length], [206, 10])
+  await upstream.stop()
+  for (const path of [manifests[1] ?? '', blob]) {
+    const answer = await ask(served.listen, 'GET', path)
+    t.strictSame([answer.status, reasonOf(answer)], [503, silent], path)
+  }
+  const writers = await Promise.all(hanging.map(path => open(path, 'r+')))
+  for (const path of hanging) await rename(`${path}.away`, path)
+  await until(async () => (await ask(served.listen, 'GET', blob)).status === 200)
+  for (const writer of writers) await writer.close()
 })
 
 test('a disk that hangs: the program ends on SIGTERM although a thread of it never returns', async t => {
