@@ -1,4 +1,4 @@
-import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { streamControl } from '../../src/ports/control.ts'
@@ -169,6 +169,19 @@ test('Proxy: what was asked for since does not expire, and what is pinned never 
   const served = await serveModes(t, ttl, root)
   await ask(served.listen, 'GET', `/v2/${prefix.here}/app/manifests/${image.digest}`)
   t.equal(await removals(served), 0)
+})
+
+test('Proxy: while the file of pins is gone, what it named is kept, and a warning says so', async t => {
+  const { root, ttl } = await cacheWithOld(t)
+  const pins = join(root, 'pins')
+  await writeFile(pins, `${prefix.here}/app:v1\n`)
+  const served = await serveModes(t, { ...ttl, cache: { pinFile: pins } }, root)
+  t.equal(await removals(served), 0)
+  await rm(pins)
+  t.equal(await removals(served), 0)
+  t.equal(served.logged('the pins cannot be read: what they were last stays pinned').length, 1)
+  await writeFile(pins, '')
+  t.ok((await removals(served)) > 0, 'what is no longer named goes')
 })
 
 test('Local and Direct: nothing that was cached expires, so that a switch back finds it', async t => {
