@@ -1,12 +1,28 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { lookup } from 'node:dns/promises'
-import { open, rename, rm } from 'node:fs/promises'
+import { once } from 'node:events'
+import { open, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'tap'
-import { ask, bytesOf, dataPath, digestOf, metric, pushBlob, pushImage, reasonOf, startSession, until } from '../src/support.ts'
+import { stringify } from 'yaml'
+import {
+  ask,
+  bytesOf,
+  dataPath,
+  digestOf,
+  folder,
+  metric,
+  pushBlob,
+  pushImage,
+  reasonOf,
+  startSession,
+  unbounded,
+  until
+} from '../src/support.ts'
 import { mountFreezable } from '../support/place.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { pull } from './client.ts'
-import { launch } from './program.ts'
+import { launch, main } from './program.ts'
 import { behind, blobBehind, prefix, serveModes, storedFills } from './scene.ts'
 
 const silent = "the registry's disk does not answer"
@@ -144,6 +160,29 @@ test('a disk that hangs: the program ends on SIGTERM although a thread of it nev
   program.child.kill('SIGTERM')
   await program.ended
   t.ok(program.logged('the registry has stopped'), 'in good order but for that')
+})
+
+test('a disk that is frozen before the start: the program ends with a line that says so, and starts when it is back', async t => {
+  const disk = await mountFreezable(t)
+  if (typeof disk === 'string') return void t.pass('ext4', { skip: disk })
+  const root = join(disk.directory, 'root')
+  await (await serveModes(t, { registry: { mode: 'Local' } }, root)).stop()
+  const file = join(folder(t), 'registry.yaml')
+  await writeFile(
+    file,
+    stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { ...unbounded, filesystem: { root } } })
+  )
+  disk.freeze()
+  const child = spawn(process.execPath, [main, 'serve', '--config', file], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const ended = once(child, 'close')
+  const [line] = await once(child.stderr.setEncoding('utf8'), 'data')
+  t.equal(line, `the disk of ${root} has not answered for 10 s: the registry cannot start before it does\n`)
+  // The kernel keeps a process that waits for such a disk.
+  disk.thaw()
+  const [code] = await ended
+  t.not(code, 0)
+  const served = await serveModes(t, { registry: { mode: 'Local' } }, root)
+  await pushImage(served, 'a', 'v1')
 })
 
 test('a disk that hangs: the registry stops all the same', async t => {
