@@ -16,6 +16,13 @@ const inTurn = 8
 /** Asked for each digest when nobody can come to need it any more: whether it may go. */
 export type May = (digest: Digest) => Promise<boolean> | boolean
 
+/** Those that may go, for a dry run. */
+export async function allowed(digests: readonly Digest[], may: May): Promise<Digest[]> {
+  const found: Digest[] = []
+  for (const digest of digests) if (await may(digest)) found.push(digest)
+  return found
+}
+
 /** A manifest that is to go, and what goes with it. */
 export interface Leaving {
   digest: Digest

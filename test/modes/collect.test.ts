@@ -159,6 +159,23 @@ test('Proxy: what nobody asked for expires, but not while upstream cannot be ask
   t.equal((await ask(served.listen, 'GET', `/v2/${prefix.here}/app/manifests/v1`)).status, 200, 'and is fetched again')
 })
 
+test('Proxy: a dry run tells what would expire and why, and changes nothing', async t => {
+  const { root, ttl, image } = await cacheWithOld(t)
+  const served = await serveModes(t, ttl, root)
+  const told = (await Array.fromAsync(served.collect({ dryRun: true }))).filter(each => each.type === 'remove')
+  t.equal(await storedBlobs(root), 3)
+  t.equal(await metric(served, 'registry_cache_evictions_total', '{reason="expired",kind="blob"}'), undefined)
+  t.match(
+    told.find(each => each.kind === 'tag'),
+    { tag: 'v1', digest: image.digest, reason: 'expired' }
+  )
+  const done = (await Array.fromAsync(served.collect())).filter(each => each.type === 'remove' && each.reason === 'expired')
+  t.strictSame(
+    told.filter(each => each.reason === 'expired'),
+    done
+  )
+})
+
 test('Proxy: what was asked for since does not expire, and what is pinned never does', async t => {
   const { root, ttl, image } = await cacheWithOld(t)
   const pins = join(root, 'pins')
