@@ -1,6 +1,7 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isTag, type Name, type Tag } from '../oci/name.ts'
+import type { CommitParts } from './commit.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Links } from './links.ts'
@@ -31,6 +32,9 @@ export interface Leaving {
   tags: readonly Tag[]
 }
 
+/** What removals go through. */
+export type WithdrawParts = Pick<CommitParts, 'storage' | 'links' | 'manifests' | 'tags' | 'origins' | 'holds' | 'locked'>
+
 /**
  * What collections take away, each only while nobody holds it. Links go before the bytes that they lead to, durably, so that nobody is led to what is gone. Resolves to
  * what went.
@@ -44,8 +48,8 @@ export class Withdraw {
   readonly #holds: Holds
   readonly #locked: Locks
 
-  constructor(storage: Storage, parts: { links: Links; manifests: Manifests; tags: Tags; origins: Origins; holds: Holds; locked: Locks }) {
-    this.#storage = storage
+  constructor(parts: WithdrawParts) {
+    this.#storage = parts.storage
     this.#links = parts.links
     this.#manifests = parts.manifests
     this.#tags = parts.tags
