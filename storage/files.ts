@@ -44,8 +44,9 @@ export class Files {
     }
   }
 
+  // In its turn: two who find the same bytes would both count them as gone.
   #empty(path: string): Promise<FileHandle> {
-    return this.#disk.write(async () => {
+    const task = async () => {
       const handle = await open(path, 'r+')
       try {
         const { size } = await handle.stat()
@@ -56,7 +57,8 @@ export class Files {
         await handle.close()
         throw error
       }
-    }, closeLate)
+    }
+    return this.#turns.run(path, () => this.#disk.write(task, closeLate))
   }
 
   /** A file that is there, for writing, and its size. */

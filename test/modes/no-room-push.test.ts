@@ -1,6 +1,6 @@
 import { test } from 'tap'
-import { ask, bytesOf, digestOf, filesBelow, imageOf, openFiles, pushBlob, putManifest, startSession, until } from '../src/support.ts'
-import { allThere, enough, isDone, isInOrder, onNarrow, type Promised, withEachRoom } from './no-room.ts'
+import { ask, bytesOf, digestOf, imageOf, openFiles, pushBlob, putManifest, startSession, until } from '../src/support.ts'
+import { allThere, enough, isDone, isInOrder, noSession, onNarrow, type Promised, withEachRoom } from './no-room.ts'
 import { type Changeable, serveModes } from './scene.ts'
 
 const local = { registry: { mode: 'Local' } }
@@ -116,7 +116,7 @@ for (const [way, { done, begin }] of Object.entries(ways)) {
       await first.stop()
       const second = await serveModes(t, { ...local, limits: { uploadIdle: '1s' } }, disk.root)
       await allThere(t, second, promised)
-      await until(async () => !(await filesBelow(disk.root)).some(each => each.includes('/_uploads/')))
+      await until(() => noSession(disk.root))
     })
   })
 }

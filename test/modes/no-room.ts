@@ -1,7 +1,7 @@
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { type Answer, ask, metric } from '../src/support.ts'
+import { type Answer, ask, filesBelow, metric } from '../src/support.ts'
 import { media, type Narrow } from '../support/narrow.ts'
 import type { Changeable } from './scene.ts'
 
@@ -69,6 +69,13 @@ export async function isInOrder(t: Test, served: Changeable): Promise<void> {
 
 // The keeping of the store itself.
 const uncounted = new Set(['lock', 'owner', 'account', 'trial'])
+
+/** Whether nothing is left of any upload session. */
+export async function noSession(root: string): Promise<boolean> {
+  // What goes while it is looked at is not gone yet.
+  const files = await filesBelow(root).catch(() => undefined)
+  return files !== undefined && !files.some(each => each.includes('/_uploads/'))
+}
 
 /** `done` where there was room, else 507. */
 export function isDone(t: Test, { status, body }: Answer, done: number): boolean {
