@@ -1,12 +1,10 @@
 import { test } from 'tap'
 import { type Answer, ask, bytesOf, digestOf, metric, openFiles, until } from '../src/support.ts'
 import { startUpstream, type TestUpstream } from '../support/upstream.ts'
-import { enough, isInOrder, onNarrow, withEachRoom } from './no-room.ts'
+import { enough, isInOrder, onNarrow, onTmpfs, withEachRoom } from './no-room.ts'
 import { behind, type Changeable, prefix, serveModes } from './scene.ts'
 
 const layer = 20_000
-// Each step has a registry of its own here, which is slow on a disk.
-const onTmpfs = (medium: string) => medium.endsWith('tmpfs')
 
 /** One way in which a cache comes to write: what is asked for before the disk runs full, and what while it does. */
 interface Way {

@@ -28,6 +28,9 @@ export function onNarrow(
   }
 }
 
+/** On an ext4 each fsync takes its time. */
+export const onTmpfs = (medium: string): boolean => medium.endsWith('tmpfs')
+
 /** Runs `attempt` with room for nothing, then for one block or inode more each time, until it resolves to true. */
 export async function withEachRoom(t: Test, disk: Narrow, attempt: (rooms: number) => Promise<boolean>): Promise<void> {
   for (let rooms = 0; rooms < most; rooms++) {
