@@ -5,7 +5,7 @@ import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { type RangeRequest, select } from '../oci/range.ts'
-import type { OpenBlob, Outcome, Served } from '../oci/source.ts'
+import type { Body, OpenBlob, Outcome, Served } from '../oci/source.ts'
 import { within } from '../upstream/within.ts'
 import { openThrough, unknownName, unknownSize } from './direct.ts'
 import { unknownBlob } from './find.ts'
@@ -85,7 +85,7 @@ export class ProxyBlobs {
       const stored = await this.#content.blobs.open(own, digest, want.range)
       if (stored) {
         this.#content.access.seen(own, digest)
-        return { value: stored, outcome: 'hit' }
+        return { value: { ...stored, body: rescuedBody(stored.body, this.#again(name, digest, want.signal)) }, outcome: 'hit' }
       }
       const running = this.#fills.find(digest)
       // Bytes that another name brought, or brings: upstream says first whether this one may read them.
@@ -150,8 +150,12 @@ export class ProxyBlobs {
     }
     const part = size === undefined ? endless : range ? select(range, size) : { offset: 0, length: size }
     if (part && this.#tooFar(fill, part.offset)) return this.#bypass(name, digest, want)
-    const again = async () => (await openThrough(this.#route.upstream, this.#upstreamName(name), digest, { signal })).body
-    return { value: { size, part, body: rescuedBody(fill.reader(signal), again) }, outcome }
+    return { value: { size, part, body: rescuedBody(fill.reader(signal), this.#again(name, digest, signal)) }, outcome }
+  }
+
+  // All of the blob once more, for who has read a part of it from a disk that then failed.
+  #again(name: Name, digest: Digest, signal: AbortSignal): () => Promise<Body> {
+    return async () => (await openThrough(this.#route.upstream, this.#upstreamName(name), digest, { signal })).body
   }
 
   #tooFar(fill: Fill, offset: number): boolean {
