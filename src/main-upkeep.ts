@@ -47,6 +47,7 @@ export function addUpkeep(program: Command, load: Load): void {
     .argument('<references...>', 'references, or files of them, one a line; - is the standard input')
     .option('--platform <os/architecture...>', 'of indexes only these; without it all')
     .option('--at-once <n>', 'downloads at once', '4')
+    .option('--pin', 'also keep them: the references are added to the file that cache.pinFile names')
     .action(async (given: string[], options: Common & PrefetchOptions) => {
       const { prefetch } = await import('./commands/prefetch.ts')
       if (!(await prefetch(given, options, await around(options, load)))) process.exitCode = failed

@@ -225,10 +225,11 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
-function fail(error: unknown): never {
-  const { name, message } = error as Error
+function fail(error: unknown): void {
+  const { name, message, code } = error as NodeJS.ErrnoException
   process.stderr.write(`${message}\n`)
-  process.exit(name === 'ConfigError' || name === 'WrongUse' ? wrongUse : failed)
+  if (code === 'ESTALLED') die()
+  else process.exit(name === 'ConfigError' || name === 'WrongUse' ? wrongUse : failed)
 }
 
 program.parseAsync().catch(fail)

@@ -120,18 +120,18 @@ export class Maintenance {
     const { storage, content, config, busy } = this.#parts
     const pace = createPace(signal, busy)
     const { gc, registry } = config()
-    if (!dryRun) yield* this.#expire(signal)
+    yield* this.#expire(signal, dryRun)
     const loose = registry.mode === 'Proxy' ? 'keep' : 'sweep'
     yield* collect(storage, content, { ...gc, loose, pace, ...(dryRun ? { dryRun } : {}) })
   }
 
-  async *#expire(signal: AbortSignal): AsyncGenerator<Removal> {
+  async *#expire(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<Removal> {
     const { storage, content, config, upstreams, busy } = this.#parts
     const { grace } = config().gc
     const view = { config: config(), upstreams: upstreams(), content }
     const before = await expiryOf(view, Date.now(), signal)
     const policy = { reason: 'expired', before, pinned: await this.#pins(), grace } as const
-    yield* evict(storage, content, policy, { pace: createPace(signal, busy) })
+    yield* evict(storage, content, policy, { pace: createPace(signal, busy), ...(dryRun ? { dryRun } : {}) })
   }
 
   // What went wrong stands in the log.

@@ -23,21 +23,43 @@ export interface ScheduleParts {
   run: () => Promise<boolean>
   /** Called whenever the time is looked at. */
   look: () => void
+  time?: Time
+}
+
+/** The clock, and how something is done after so many ms; the function that it gives calls that off. */
+export interface Time {
+  now(): number
+  after(ms: number, task: () => void): () => void
+  /** From 0 up to but without 1. */
+  random(): number
+}
+
+const usualTime: Time = {
+  now: Date.now,
+  after: (ms, task) => {
+    const timer = setTimeout(task, ms).unref()
+    return () => clearTimeout(timer)
+  },
+  random: Math.random
 }
 
 /** Runs something from time to time, where restarts neither begin the time anew nor make all nodes run at once. */
 export class Schedule {
   readonly #parts: ScheduleParts
-  readonly #started = Date.now()
+  readonly #time: Time
+  readonly #started: number
   #state: State | undefined
-  #spread = spread()
+  #spread: number
   #failed: number | undefined
-  #timer: NodeJS.Timeout | undefined
+  #callOff = () => {}
   #running: Promise<void> = Promise.resolve()
   #stopped = false
 
   constructor(parts: ScheduleParts) {
     this.#parts = parts
+    this.#time = parts.time ?? usualTime
+    this.#started = this.#time.now()
+    this.#spread = spread(this.#time)
   }
 
   /** When a run last succeeded, in ms since the epoch. */
@@ -47,9 +69,9 @@ export class Schedule {
 
   /** A run succeeded that was not begun here. */
   async record(): Promise<void> {
-    this.#state = { began: this.#started, ...this.#state, succeeded: Date.now() }
+    this.#state = { began: this.#started, ...this.#state, succeeded: this.#time.now() }
     this.#failed = undefined
-    this.#spread = spread()
+    this.#spread = spread(this.#time)
     await this.#write()
   }
 
@@ -67,14 +89,10 @@ export class Schedule {
   #sleep(): void {
     if (this.#stopped) return
     this.#parts.look()
-    const left = Math.max(0, this.#due() - Date.now())
-    this.#timer = setTimeout(
-      () => {
-        this.#running = left > longestSleep ? Promise.resolve(this.#sleep()) : this.#run()
-      },
-      Math.min(left, longestSleep)
-    )
-    this.#timer.unref()
+    const left = Math.max(0, this.#due() - this.#time.now())
+    this.#callOff = this.#time.after(Math.min(left, longestSleep), () => {
+      this.#running = left > longestSleep ? Promise.resolve(this.#sleep()) : this.#run()
+    })
   }
 
   #due(): number {
@@ -87,7 +105,7 @@ export class Schedule {
   async #run(): Promise<void> {
     if (this.#stopped) return
     if (await this.#parts.run()) await this.record()
-    else this.#failed = Date.now()
+    else this.#failed = this.#time.now()
     this.#sleep()
   }
 
@@ -99,13 +117,13 @@ export class Schedule {
   /** Resolves when nothing runs any more; what runs is ended by its own signal. */
   async stop(): Promise<void> {
     this.#stopped = true
-    clearTimeout(this.#timer)
+    this.#callOff()
     await this.#running
   }
 }
 
-function spread(): number {
-  return 1 - jitter + 2 * jitter * Math.random()
+function spread({ random }: Time): number {
+  return 1 - jitter + 2 * jitter * random()
 }
 
 function parse(text: string): State | undefined {

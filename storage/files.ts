@@ -25,20 +25,28 @@ export class Files {
 
   /** An empty file for writing; the directories above it are made if need be. */
   async create(path: string): Promise<FileHandle> {
-    const make = () => this.#account.adding({ bytes: 0, inodes: 1 }, () => this.#disk.write(() => open(path, created, 0o644), closeLate))
     try {
-      return await make()
+      return await this.#make(path)
     } catch (error) {
-      const { code } = error as NodeJS.ErrnoException
-      if (code === 'EEXIST') return this.#empty(path)
-      if (code !== 'ENOENT') throw error
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
       await this.#directories.make(dirname(path))
-      return make()
+      return this.#make(path)
     }
   }
 
+  async #make(path: string): Promise<FileHandle> {
+    const make = () => this.#disk.write(() => open(path, created, 0o644), closeLate)
+    try {
+      return await this.#account.adding({ bytes: 0, inodes: 1 }, make)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EEXIST') return this.#empty(path)
+      throw error
+    }
+  }
+
+  // In its turn: two who find the same bytes would both count them as gone.
   #empty(path: string): Promise<FileHandle> {
-    return this.#disk.write(async () => {
+    const task = async () => {
       const handle = await open(path, 'r+')
       try {
         const { size } = await handle.stat()
@@ -49,7 +57,8 @@ export class Files {
         await handle.close()
         throw error
       }
-    }, closeLate)
+    }
+    return this.#turns.run(path, () => this.#disk.write(task, closeLate))
   }
 
   /** A file that is there, for writing, and its size. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
-import { access, type FileHandle, readdir, stat, statfs, utimes } from 'node:fs/promises'
+import { access, type FileHandle, open, readdir, stat, statfs, unlink, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Directories, makeDirectories, syncDirectory } from './directories.ts'
 import { Files } from './files.ts'
@@ -20,7 +20,11 @@ export const ownPrefix = '.registry'
 export interface FilesystemOptions extends KeepingOptions {
   /** For the bytes of objects that are created; what is `put` is exempt. */
   writing?: Rate | undefined
+  /** How long it is waited for a disk that does not answer at first, in ms. */
+  patience?: number | undefined
 }
+
+const usualPatience = 10_000
 
 /** Objects as files below one directory, which belongs to this process as long as it is open. */
 export class FilesystemStorage implements Storage {
@@ -42,15 +46,13 @@ export class FilesystemStorage implements Storage {
   }
 
   /**
-   * Takes `root` into possession, creating it if need be. Rejects with a LockedError if another process owns it, and with the system call's error if it cannot
-   * be written; a filesystem that is mounted read-only is opened all the same, since what is there can still be served.
+   * Takes `root` into possession, creating it if need be. Rejects with a LockedError if another process owns it, with the code `ESTALLED` if its disk does not answer,
+   * and with the system call's error if it cannot be written; a filesystem that is mounted read-only is opened all the same, since what is there can still be served.
    */
   static async open(root: string, options: FilesystemOptions = {}): Promise<FilesystemStorage> {
     const own = join(root, ownPrefix)
     try {
-      const first = await makeDirectories(own)
-      if (first !== undefined) await syncNames(own, first)
-      await access(own, constants.W_OK)
+      await inTime(root, prepare(own), options.patience)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EROFS')
         return new FilesystemStorage(root, await Keeping.open(root, own, 'read-only', options), options, () => {})
@@ -225,6 +227,33 @@ export class FilesystemStorage implements Storage {
     if (key.includes('\0') || key.split('/').some(part => part === '' || part === '.' || part === '..'))
       throw new Error(`not a key: ${JSON.stringify(key)}`)
     return `${this.root}/${key}`
+  }
+}
+
+async function prepare(own: string): Promise<void> {
+  const first = await makeDirectories(own)
+  if (first !== undefined) await syncNames(own, first)
+  await access(own, constants.W_OK)
+  // The lock is taken in the one thread there is, which a disk that is frozen would hold for ever. What else is wrong is told where it matters.
+  await touchTrial(join(own, 'trial')).catch(() => {})
+}
+
+async function touchTrial(path: string): Promise<void> {
+  await (await open(path, 'w')).close()
+  await unlink(path)
+}
+
+async function inTime(root: string, task: Promise<void>, patience = usualPatience): Promise<void> {
+  const late = Promise.withResolvers<never>()
+  const timer = setTimeout(() => {
+    const text = `the disk of ${root} has not answered for ${patience / 1000} s: the registry cannot start before it does`
+    late.reject(Object.assign(new Error(text), { code: 'ESTALLED' }))
+  }, patience)
+  try {
+    await Promise.race([task, late.promise])
+  } finally {
+    clearTimeout(timer)
+    task.catch(() => {})
   }
 }
 

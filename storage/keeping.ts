@@ -17,6 +17,8 @@ export interface KeepingOptions {
 const usualRecount = { first: 30_000, again: 10 * 60_000 }
 // A question about space waits for a medium that hangs no longer than this; then the last answer counts.
 const longestLook = 1_000
+// Limits that do not depend on who else fills the disk.
+const ofTheStore: ReadonlySet<Shortage['limit']> = new Set(['storage.budget', 'storage.inodeBudget'])
 
 /** What a store takes of its disk, what it may take, and whether the disk answers. */
 export class Keeping {
@@ -105,6 +107,10 @@ export class Keeping {
 
   async shortage(bytes: number): Promise<Shortage | undefined> {
     await this.look()
+    const shortage = this.space.shortage(bytes)
+    if (!shortage || ofTheStore.has(shortage.limit) || this.disk.stalled.includes('reads')) return shortage
+    // Nobody is refused for what others have made free meanwhile.
+    await within(this.space.lookAgain())
     return this.space.shortage(bytes)
   }
 

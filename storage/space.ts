@@ -102,6 +102,11 @@ export class Space {
   /** Looks at the filesystem unless that was done a moment ago and nothing was removed since; undefined if nobody has to wait for it. */
   look(): Promise<void> | undefined {
     if (this.#now() - this.#seen.at < fresh && this.#account.removals === this.#seen.removals) return undefined
+    return this.lookAgain()
+  }
+
+  /** Looks at the filesystem, however short a time ago that was done. */
+  lookAgain(): Promise<void> {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined
     })

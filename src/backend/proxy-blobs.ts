@@ -5,11 +5,11 @@ import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { type RangeRequest, select } from '../oci/range.ts'
-import type { OpenBlob, Outcome, Served } from '../oci/source.ts'
+import type { Body, OpenBlob, Outcome, Served } from '../oci/source.ts'
 import { within } from '../upstream/within.ts'
 import { openThrough, unknownName, unknownSize } from './direct.ts'
 import { unknownBlob } from './find.ts'
-import { isMediumError, rescuedBody } from './rescue.ts'
+import { isMediumError, orElsewhere, rescuedBody } from './rescue.ts'
 import type { UpstreamRoute } from './route.ts'
 import { isTimeout, timedOut, translate } from './upstream-error.ts'
 
@@ -49,24 +49,43 @@ export class ProxyBlobs {
   async stat(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     this.#upstreamName(name)
     const own = this.#route.contentName(name)
+    return orElsewhere(
+      () => this.#stat(name, own, digest, signal),
+      () => this.#statThere(name, digest, signal)
+    )
+  }
+
+  async #stat(name: Name, own: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     const stored = await this.#content.blobs.stat(own, digest)
     if (stored !== undefined) return { value: { mediaType: mediaTypes.blob, digest, size: stored }, outcome: 'hit' }
     const fill = this.#fills.find(digest)
     if (fill?.allows(own) && fill.size !== undefined)
       return { value: { mediaType: mediaTypes.blob, digest, size: fill.size }, outcome: 'join' }
+    return this.#statThere(name, digest, signal)
+  }
+
+  async #statThere(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     const size = await this.#permitted(name, digest, signal)
     if (size === undefined) throw unknownSize()
     return { value: { mediaType: mediaTypes.blob, digest, size }, outcome: 'bypass' }
   }
 
-  async open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+  /** A disk that takes or gives nothing is no reason not to serve what upstream has. */
+  open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+    return orElsewhere(
+      () => this.#open(name, digest, want),
+      () => this.#bypass(name, digest, want)
+    )
+  }
+
+  async #open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
     const own = this.#route.contentName(name)
     const there = this.#upstreamName(name)
     for (let granted = false; ; ) {
       const stored = await this.#content.blobs.open(own, digest, want.range)
       if (stored) {
         this.#content.access.seen(own, digest)
-        return { value: stored, outcome: 'hit' }
+        return { value: { ...stored, body: rescuedBody(stored.body, this.#again(name, digest, want.signal)) }, outcome: 'hit' }
       }
       const running = this.#fills.find(digest)
       // Bytes that another name brought, or brings: upstream says first whether this one may read them.
@@ -131,8 +150,12 @@ export class ProxyBlobs {
     }
     const part = size === undefined ? endless : range ? select(range, size) : { offset: 0, length: size }
     if (part && this.#tooFar(fill, part.offset)) return this.#bypass(name, digest, want)
-    const again = async () => (await openThrough(this.#route.upstream, this.#upstreamName(name), digest, { signal })).body
-    return { value: { size, part, body: rescuedBody(fill.reader(signal), again) }, outcome }
+    return { value: { size, part, body: rescuedBody(fill.reader(signal), this.#again(name, digest, signal)) }, outcome }
+  }
+
+  // All of the blob once more, for who has read a part of it from a disk that then failed.
+  #again(name: Name, digest: Digest, signal: AbortSignal): () => Promise<Body> {
+    return async () => (await openThrough(this.#route.upstream, this.#upstreamName(name), digest, { signal })).body
   }
 
   #tooFar(fill: Fill, offset: number): boolean {

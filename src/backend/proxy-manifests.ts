@@ -10,7 +10,7 @@ import { UpstreamError } from '../upstream/error.ts'
 import { unknownManifest, unknownName } from './direct.ts'
 import { Flights } from './flights.ts'
 import { type ProxyTimes, usualTimes } from './proxy-blobs.ts'
-import { isMediumError } from './rescue.ts'
+import { isMediumError, orElsewhere } from './rescue.ts'
 import type { UpstreamRoute } from './route.ts'
 import { isPassing, isTimeout, timedOut, translate } from './upstream-error.ts'
 
@@ -59,7 +59,10 @@ export class ProxyManifests {
   }
 
   async get(name: Name, reference: Reference): Promise<Served<Manifest>> {
-    const served = await this.#get(name, reference)
+    const served = await orElsewhere(
+      () => this.#get(name, reference),
+      () => this.#past(name, reference)
+    )
     this.#content.access.seen(this.#route.contentName(name), served.value.descriptor.digest)
     return served
   }
@@ -74,6 +77,16 @@ export class ProxyManifests {
       reference.tag === undefined ? this.#fetch(name, reference) : this.#revalidate(name, reference.tag)
     )
     return joined && value.outcome === 'miss' ? { ...value, outcome: 'join' } : value
+  }
+
+  // What lies here cannot be read, and so nothing is stored either.
+  async #past(name: Name, reference: Reference): Promise<Served<Manifest>> {
+    const { value } = await this.#flights.run(`past ${name} ${referenceText(reference)}`, async () => {
+      const answer = await this.#ask(name, reference)
+      if (answer === 'not-modified') throw unasked()
+      return { value: { descriptor: answer.descriptor, bytes: answer.bytes }, outcome: 'bypass', age: 0 }
+    })
+    return value
   }
 
   async #stored(name: Name, digest: Digest): Promise<Served<Manifest> | undefined> {
@@ -139,17 +152,19 @@ export class ProxyManifests {
 
   // A fetch for several clients belongs to none of them, so that it has a time limit of its own.
   async #fetch(name: Name, reference: Reference, { known, seen }: Before = {}): Promise<Served<Manifest>> {
+    const answer = await this.#ask(name, reference, known && (known.etag ?? `"${known.manifest.descriptor.digest}"`))
+    if (answer !== 'not-modified') return await this.#keep(name, reference, answer, seen)
+    if (!known) throw unasked()
+    await this.#mark(name, reference, known.manifest.descriptor.digest, known.etag)
+    return { value: known.manifest, outcome: 'hit', age: 0 }
+  }
+
+  async #ask(name: Name, reference: Reference, ifNoneMatch?: string): Promise<(Manifest & { etag?: string }) | 'not-modified'> {
     const there = this.#route.upstreamName(name)
     if (there === undefined) throw unknownName(name)
-    const ifNoneMatch = known && (known.etag ?? `"${known.manifest.descriptor.digest}"`)
     const want = { signal: AbortSignal.timeout(this.#times.patience), ...(ifNoneMatch ? { ifNoneMatch } : {}) }
     try {
-      const answer = await this.#route.upstream.getManifest(there, referenceText(reference), want)
-      if (answer !== 'not-modified') return await this.#keep(name, reference, answer, seen)
-      if (!known)
-        throw new OciError('UNAVAILABLE', { status: 502, detail: { reason: 'upstream answered 304 to a request without a condition' } })
-      await this.#mark(name, reference, known.manifest.descriptor.digest, known.etag)
-      return { value: known.manifest, outcome: 'hit', age: 0 }
+      return await this.#route.upstream.getManifest(there, referenceText(reference), want)
     } catch (error) {
       if (error instanceof UpstreamError && error.kind === 'not-found' && this.#policy.negativeTTL > 0) {
         this.#absent.set(`${name} ${referenceText(reference)}`, true)
@@ -190,6 +205,10 @@ export class ProxyManifests {
   #origin(digest: Digest, etag: string | undefined) {
     return { upstream: this.#route.origin, digest, checked: this.#now(), ...(etag === undefined ? {} : { etag }) }
   }
+}
+
+function unasked(): OciError {
+  return new OciError('UNAVAILABLE', { status: 502, detail: { reason: 'upstream answered 304 to a request without a condition' } })
 }
 
 // A number from 0 to 1 that is the same for the same tag.

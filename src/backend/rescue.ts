@@ -1,4 +1,6 @@
+import { OciError } from '../oci/errors.ts'
 import type { Body } from '../oci/source.ts'
+import { isPassing } from './upstream-error.ts'
 
 /**
  * A body whose medium may fail in the middle: then the rest is read from `open`, a body of the same bytes from the first on that can only be read forward. Errors other
@@ -6,6 +8,18 @@ import type { Body } from '../oci/source.ts'
  */
 export function rescuedBody(first: Body, open: () => Promise<Body>): Body {
   return new RescuedBody(first, open)
+}
+
+/** What `here` gives, or `there` where the medium fails before that; where upstream cannot be asked either, the medium's error says what is wrong. */
+export async function orElsewhere<T>(here: () => Promise<T>, there: () => Promise<T>): Promise<T> {
+  try {
+    return await here()
+  } catch (fault) {
+    if (!isMediumError(fault)) throw fault
+    return await there().catch(error => {
+      throw isPassing(error instanceof OciError ? error.cause : error) ? fault : error
+    })
+  }
 }
 
 /** Whether an error is the medium's: those of system calls have a code, those of upstreams have a name. */

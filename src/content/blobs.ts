@@ -9,6 +9,16 @@ import type { Damage, Links } from './links.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { Sizes } from './sizes.ts'
 
+/** What blobs are read through; damaged ones are reported to `damaged`. */
+export interface BlobsParts {
+  storage: Storage
+  links: Links
+  sizes: Sizes
+  holds: Holds
+  quarantine: Quarantine
+  damaged: Damage
+}
+
 /** Blobs that a repository may read: link, then one open. */
 export class Blobs {
   readonly #storage: Storage
@@ -18,19 +28,13 @@ export class Blobs {
   readonly #quarantine: Quarantine
   readonly #damaged: Damage
 
-  constructor(
-    storage: Storage,
-    links: Links,
-    sizes: Sizes,
-    { holds, quarantine }: { holds: Holds; quarantine: Quarantine },
-    damaged: Damage
-  ) {
-    this.#storage = storage
-    this.#links = links
-    this.#sizes = sizes
-    this.#holds = holds
-    this.#quarantine = quarantine
-    this.#damaged = damaged
+  constructor(parts: BlobsParts) {
+    this.#storage = parts.storage
+    this.#links = parts.links
+    this.#sizes = parts.sizes
+    this.#holds = parts.holds
+    this.#quarantine = parts.quarantine
+    this.#damaged = parts.damaged
   }
 
   /** Open for reading, and held until whoever asks closes `body`. Undefined if `name` has no such blob, or if what is stored cannot be it. */

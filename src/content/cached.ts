@@ -37,7 +37,7 @@ export async function readCached(content: Content, name: Name, pace: Pace): Prom
   for await (const digest of content.manifests.list(name)) {
     await pace.step()
     const target = await content.manifests.linked(name, digest)
-    const bytes = target && (await content.manifests.peek(target))
+    const bytes = target && (await content.manifests.peek(target, { name, digest }))
     const parsed = bytes && readManifest(bytes)
     if (!parsed && !marks.has(digest)) return undefined
     const blobs = new Set(parsed?.blobs.map(each => each.digest))

@@ -26,6 +26,19 @@ export interface ManifestChange {
   seen?: SeenTag
 }
 
+/** What changes go through. */
+export interface CommitParts {
+  storage: Storage
+  links: Links
+  manifests: Manifests
+  tags: Tags
+  sizes: Sizes
+  origins: Origins
+  holds: Holds
+  quarantine: Quarantine
+  locked: Locks
+}
+
 /**
  * Every change of meaning that somebody asked for: what a name may read, what a tag names. Nothing else writes links. Each method's change is durable when it resolves.
  * What is stored is held first and the lock of the name is taken after that: who removes does not wait for holds.
@@ -41,24 +54,16 @@ export class Commit {
   readonly #quarantine: Quarantine
   readonly #locked: Locks
 
-  constructor(
-    storage: Storage,
-    links: Links,
-    manifests: Manifests,
-    tags: Tags,
-    sizes: Sizes,
-    origins: Origins,
-    { holds, locked, quarantine }: { holds: Holds; locked: Locks; quarantine: Quarantine }
-  ) {
-    this.holds = holds
-    this.#locked = locked
-    this.#storage = storage
-    this.#links = links
-    this.#manifests = manifests
-    this.#tags = tags
-    this.#sizes = sizes
-    this.#origins = origins
-    this.#quarantine = quarantine
+  constructor(parts: CommitParts) {
+    this.holds = parts.holds
+    this.#storage = parts.storage
+    this.#links = parts.links
+    this.#manifests = parts.manifests
+    this.#tags = parts.tags
+    this.#sizes = parts.sizes
+    this.#origins = parts.origins
+    this.#quarantine = parts.quarantine
+    this.#locked = parts.locked
   }
 
   /**

@@ -43,9 +43,9 @@ export function openContent(storage: Storage, damaged: Damage, now: () => number
   const names = new Names(storage)
   const origins = new Origins(storage)
   const locked = createLocks()
-  const commit = new Commit(storage, links, manifests, tags, sizes, origins, { holds, locked, quarantine })
+  const commit = new Commit({ storage, links, manifests, tags, sizes, origins, holds, quarantine, locked })
   return {
-    blobs: new Blobs(storage, links, sizes, { holds, quarantine }, damaged),
+    blobs: new Blobs({ storage, links, sizes, holds, quarantine, damaged }),
     manifests,
     tags,
     names,
@@ -57,6 +57,6 @@ export function openContent(storage: Storage, damaged: Damage, now: () => number
     quarantine,
     access: new Access(storage, now),
     commit,
-    withdraw: new Withdraw(storage, { links, manifests, tags, origins, holds, locked })
+    withdraw: new Withdraw({ storage, links, manifests, tags, origins, holds, locked })
   }
 }

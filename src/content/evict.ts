@@ -9,7 +9,7 @@ import { createKeep } from './keep.ts'
 import * as keys from './keys.ts'
 import { listDigests } from './manifests.ts'
 import type { Pace } from './pace.ts'
-import type { Leaving } from './withdraw.ts'
+import { allowed, type Leaving } from './withdraw.ts'
 
 /** What an eviction goes by; times in ms. */
 export interface EvictPolicy {
@@ -27,6 +27,7 @@ interface EvictRun extends EvictPolicy {
   content: Content
   pace: Pace
   now: () => number
+  mode: 'remove' | 'tell'
   /** What somebody held since the run began. */
   held: DigestSet
 }
@@ -35,24 +36,25 @@ const together = 64
 
 /**
  * Removes what was cached and not asked for: manifests with their tags, then blobs that no other manifest needs. What has no mark of origin was pushed and is not even
- * looked at. Rejects on an error of the medium.
+ * looked at. A dry run tells what would go and changes nothing. Rejects on an error of the medium.
  */
 export async function* evict(
   storage: Storage,
   content: Content,
   policy: EvictPolicy,
-  { pace, now = Date.now }: { pace: Pace; now?: () => number }
+  { pace, now = Date.now, dryRun }: { pace: Pace; now?: () => number; dryRun?: true }
 ): AsyncGenerator<Removal> {
   const held = new DigestSet()
   const end = content.holds.watch(digest => held.add(digest))
-  const run: EvictRun = { ...policy, storage, content, pace, now, held }
+  const run: EvictRun = { ...policy, storage, content, pace, now, mode: dryRun ? 'tell' : 'remove', held }
   try {
-    const unlinked = new Set<Digest>()
+    const unlinked = new Map<Digest, Set<Name>>()
     for await (const name of content.origins.names()) {
       const before = policy.pinned(name) ? undefined : policy.before(name)
       if (before === undefined) continue
       for await (const removal of evictFrom(run, name, before)) {
-        if (removal.digest && removal.kind !== 'tag') unlinked.add(removal.digest)
+        const { kind, digest } = removal
+        if (digest && kind !== 'tag') unlinked.set(digest, (unlinked.get(digest) ?? new Set()).add(name))
         yield removal
       }
     }
@@ -70,7 +72,8 @@ async function* evictFrom(run: EvictRun, name: Name, before: number): AsyncGener
   const gone = new Set<Digest>()
   const may = (digest: Digest) => mayGo(run, name, digest, before)
   for (const batch of batches(leavingManifests(run, name, repository, before))) {
-    for (const digest of await withdraw.manifests(name, batch, may)) {
+    const digests = batch.map(each => each.digest)
+    for (const digest of run.mode === 'tell' ? await allowed(digests, may) : await withdraw.manifests(name, batch, may)) {
       gone.add(digest)
       for (const tag of batch.find(each => each.digest === digest)?.tags ?? [])
         yield { type: 'remove', kind: 'tag', name, tag, digest, reason }
@@ -85,7 +88,8 @@ async function* evictFrom(run: EvictRun, name: Name, before: number): AsyncGener
   )
   for (const batch of batches(loose)) {
     const digests = batch.map(([digest]) => digest)
-    for (const digest of await withdraw.blobs(name, digests, may)) yield { type: 'remove', kind: 'link', name, digest, reason }
+    const went = run.mode === 'tell' ? await allowed(digests, may) : await withdraw.blobs(name, digests, may)
+    for (const digest of went) yield { type: 'remove', kind: 'link', name, digest, reason }
     await run.pace.step()
   }
 }
@@ -109,25 +113,29 @@ async function mayGo({ content, held, now, grace }: EvictRun, name: Name, digest
 }
 
 // Bytes that another repository may read stay, and so do those that somebody came to need meanwhile.
-async function* removeBytes(run: EvictRun, unlinked: ReadonlySet<Digest>): AsyncGenerator<Removal> {
+async function* removeBytes(run: EvictRun, unlinked: ReadonlyMap<Digest, ReadonlySet<Name>>): AsyncGenerator<Removal> {
   if (unlinked.size === 0) return
   const { storage, content, held, now, grace, reason } = run
-  const linked = await linkedDigests(run)
+  const linked = await linkedDigests(run, unlinked)
   const sizes = new Map<Digest, number>()
   const may = async (digest: Digest) => {
     if (linked.has(digest) || held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
     sizes.set(digest, (await storage.stat(keys.blob(digest)))?.size ?? 0)
     return true
   }
-  for (const batch of batches([...unlinked].sort())) {
-    for (const digest of await content.withdraw.bytes(batch, may)) {
+  for (const batch of batches([...unlinked.keys()].sort())) {
+    for (const digest of run.mode === 'tell' ? await allowed(batch, may) : await content.withdraw.bytes(batch, may)) {
       yield { type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }
     }
     await run.pace.step()
   }
 }
 
-async function linkedDigests({ storage, content, pace }: EvictRun): Promise<DigestSet> {
+// In a dry run what was unlinked is linked still.
+async function linkedDigests(
+  { storage, content, pace, mode }: EvictRun,
+  unlinked: ReadonlyMap<Digest, ReadonlySet<Name>>
+): Promise<DigestSet> {
   const linked = new DigestSet()
   for await (const name of content.names.all()) {
     for (const { prefix, kind } of [
@@ -135,6 +143,7 @@ async function linkedDigests({ storage, content, pace }: EvictRun): Promise<Dige
       { prefix: keys.revisions(name), kind: content.manifests }
     ]) {
       for await (const digest of listDigests(storage, prefix)) {
+        if (mode === 'tell' && unlinked.get(digest)?.has(name)) continue
         linked.add(digest)
         const target = algorithmOf(digest) === canonical ? undefined : await kind.linked(name, digest)
         if (target) linked.add(target)

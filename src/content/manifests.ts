@@ -13,6 +13,12 @@ const remembered = 32 * 1024 * 1024
 // What is stored may have been pushed under a larger limit than the one in force; past this it is no manifest.
 const longest = 8 * 1024 * 1024
 
+/** That `name` has a manifest. */
+export interface Link {
+  name: Name
+  digest: Digest
+}
+
 /** Manifests by digest: read and verified once, then from memory. */
 export class Manifests {
   readonly #storage: Storage
@@ -37,7 +43,7 @@ export class Manifests {
   async get(name: Name, digest: Digest): Promise<Manifest | undefined> {
     const target = await this.linked(name, digest)
     if (!target) return undefined
-    const manifest = await this.#load(target)
+    const manifest = await this.#load(target, { name, digest })
     if (!manifest || target === digest) return manifest
     // Distribution's link from a sha512 to the sha256 under which it lies: cheap to verify, so nothing is taken on trust.
     if (digestOf(manifest.bytes, algorithmOf(digest)) === digest) return { ...manifest, descriptor: { ...manifest.descriptor, digest } }
@@ -45,31 +51,33 @@ export class Manifests {
     return undefined
   }
 
-  async #load(digest: Digest): Promise<Manifest | undefined> {
+  async #load(digest: Digest, from: Link): Promise<Manifest | undefined> {
     if (this.#quarantine.has(digest)) {
       this.#damaged(keys.blob(digest), 'its bytes are known to be damaged or gone')
       return undefined
     }
     const known = this.#cache.get(digest)
     if (known) return known
-    const bytes = await this.#read(digest)
+    const bytes = await this.#read(digest, from)
     return bytes && this.remember(digest, bytes)
   }
 
-  async #read(digest: Digest): Promise<Uint8Array | undefined> {
+  async #read(digest: Digest, from: Link | undefined): Promise<Uint8Array | undefined> {
     const key = keys.blob(digest)
     const bytes = await this.#storage.get(key, longest).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EFBIG') return Buffer.alloc(0)
       throw error
     })
     if (bytes && digestOf(bytes, algorithmOf(digest)) === digest) return bytes
+    // Links go before the bytes that they lead to: whoever read one a moment before finds nothing, and nothing is wrong.
+    if (!bytes && from && (await this.linked(from.name, from.digest)) === undefined) return undefined
     this.#damaged(key, bytes ? 'the bytes are not those of the digest' : 'a manifest has no bytes')
     return undefined
   }
 
-  /** The verified bytes that lie under `digest`, for whoever reads through all of them: what is served often stays in memory instead. */
-  async peek(digest: Digest): Promise<Uint8Array | undefined> {
-    return this.#cache.peek(digest)?.bytes ?? this.#read(digest)
+  /** The verified bytes that lie under `digest`, and to which the link `from` led, for whoever reads through all of them: what is served often stays in memory instead. */
+  async peek(digest: Digest, from?: Link): Promise<Uint8Array | undefined> {
+    return this.#cache.peek(digest)?.bytes ?? this.#read(digest, from)
   }
 
   /** The bytes of `digest` are removed. */

@@ -3,7 +3,7 @@ import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
 import { type CollectRun, targetOf } from './collect-run.ts'
 import * as keys from './keys.ts'
-import { listDigests } from './manifests.ts'
+import { type Link, listDigests } from './manifests.ts'
 
 /** What marking one repository came to. */
 export interface Marked {
@@ -22,10 +22,10 @@ export async function markRepository(run: CollectRun, name: Name, gone: Readonly
   const { storage, content, marked, pace } = run
   let count = 0
   let unclear: Digest | undefined
-  const mark = async (digest: Digest, target: Digest) => {
+  const mark = async (digest: Digest, target: Digest, from?: Link) => {
     marked.add(digest)
     marked.add(target)
-    const bytes = await content.manifests.peek(target)
+    const bytes = await content.manifests.peek(target, from)
     const parsed = bytes && readManifest(bytes)
     if (!parsed) unclear = digest
     for (const needed of parsed?.blobs ?? []) marked.add(needed.digest)
@@ -35,7 +35,7 @@ export async function markRepository(run: CollectRun, name: Name, gone: Readonly
   for await (const digest of content.manifests.list(name)) {
     if (gone.has(digest)) continue
     count++
-    await mark(digest, await targetOf(run, keys.revision(name, digest), digest))
+    await mark(digest, await targetOf(run, keys.revision(name, digest), digest), { name, digest })
   }
   // A tag without its manifest cannot be pulled, but pushing the manifest again is enough to mend it.
   for await (const { digest } of content.tags.all(name)) {

@@ -3,6 +3,7 @@ import type { Name } from '../oci/name.ts'
 import { type CollectRun, type Removal, targetOf } from './collect-run.ts'
 import * as keys from './keys.ts'
 import { listDigests } from './manifests.ts'
+import { allowed } from './withdraw.ts'
 
 // Removed in one step: whoever needs one of them waits for all, and one sync of a directory serves them all.
 const together = 64
@@ -15,7 +16,7 @@ export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void
       const target = await targetOf(run, keys.layer(name, digest), digest)
       return !marked.has(digest) && (await bytesIfOld(run, [target, digest])) !== undefined
     }
-    const gone = run.mode === 'tell' ? await filter(batch, may) : await content.withdraw.blobs(name, batch, may)
+    const gone = run.mode === 'tell' ? await allowed(batch, may) : await content.withdraw.blobs(name, batch, may)
     for (const digest of batch) if (!gone.includes(digest)) await keep(digest)
     return gone.map(digest => ({ type: 'remove', kind: 'link', name, digest, reason: 'unreferenced' }))
   }
@@ -61,7 +62,7 @@ async function takeBytes(run: CollectRun, batch: readonly Digest[], reason: Remo
     if (bytes !== undefined) sizes.set(digest, bytes)
     return bytes !== undefined
   }
-  const gone = run.mode === 'tell' ? await filter(batch, may) : await run.content.withdraw.bytes(batch, may)
+  const gone = run.mode === 'tell' ? await allowed(batch, may) : await run.content.withdraw.bytes(batch, may)
   return gone.map(digest => ({ type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }))
 }
 
@@ -73,10 +74,4 @@ async function bytesIfOld(
   const stat = await storage.stat(keys.blob(digests[0]))
   const last = Math.max(stat?.modified ?? 0, ...digests.map(each => content.holds.renewedAt(each)))
   return now() - last >= grace ? (stat?.size ?? 0) : undefined
-}
-
-async function filter(digests: readonly Digest[], may: (digest: Digest) => Promise<boolean>): Promise<Digest[]> {
-  const found: Digest[] = []
-  for (const digest of digests) if (await may(digest)) found.push(digest)
-  return found
 }

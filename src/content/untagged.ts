@@ -34,7 +34,7 @@ async function findLeaving(run: CollectRun, name: Name): Promise<Leaving[]> {
   const graph = new Map<Digest, Node>()
   for await (const digest of content.manifests.list(name)) {
     const target = await content.manifests.linked(name, digest)
-    const bytes = target && (await content.manifests.peek(target))
+    const bytes = target && (await content.manifests.peek(target, { name, digest }))
     const parsed = bytes && readManifest(bytes)
     // It may be the index that leads to the others.
     if (!parsed) return []

@@ -1,6 +1,7 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isTag, type Name, type Tag } from '../oci/name.ts'
+import type { CommitParts } from './commit.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Links } from './links.ts'
@@ -16,6 +17,13 @@ const inTurn = 8
 /** Asked for each digest when nobody can come to need it any more: whether it may go. */
 export type May = (digest: Digest) => Promise<boolean> | boolean
 
+/** Those that may go, for a dry run. */
+export async function allowed(digests: readonly Digest[], may: May): Promise<Digest[]> {
+  const found: Digest[] = []
+  for (const digest of digests) if (await may(digest)) found.push(digest)
+  return found
+}
+
 /** A manifest that is to go, and what goes with it. */
 export interface Leaving {
   digest: Digest
@@ -23,6 +31,9 @@ export interface Leaving {
   /** Cached tags that name it. */
   tags: readonly Tag[]
 }
+
+/** What removals go through. */
+export type WithdrawParts = Pick<CommitParts, 'storage' | 'links' | 'manifests' | 'tags' | 'origins' | 'holds' | 'locked'>
 
 /**
  * What collections take away, each only while nobody holds it. Links go before the bytes that they lead to, durably, so that nobody is led to what is gone. Resolves to
@@ -37,8 +48,8 @@ export class Withdraw {
   readonly #holds: Holds
   readonly #locked: Locks
 
-  constructor(storage: Storage, parts: { links: Links; manifests: Manifests; tags: Tags; origins: Origins; holds: Holds; locked: Locks }) {
-    this.#storage = storage
+  constructor(parts: WithdrawParts) {
+    this.#storage = parts.storage
     this.#links = parts.links
     this.#manifests = parts.manifests
     this.#tags = parts.tags

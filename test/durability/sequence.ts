@@ -227,8 +227,7 @@ export class Sequence {
     const from = known.manifests.get(digest)?.from ?? 'upstream'
     const { content } = this.#alive
     await content.commit.manifest(name, digest, bytes, { tags: tag ? [tag] : [], origin: { upstream, digest, checked: this.#clock } })
-    // As whoever serves it does.
-    content.access.seen(name, digest)
+    this.#seen(name, digest)
     this.#know(name, digest, bytes, from)
     if (!tag) return
     const named = (await content.origins.ofTag(name, tag)) === undefined ? 'push' : 'upstream'
@@ -236,12 +235,18 @@ export class Sequence {
   }
 
   async #read(name: Name): Promise<void> {
-    const { content } = this.#alive
     const [digest, manifest] = this.#random.pick(this.#manifests(name)) ?? []
     if (!digest || !manifest) return
-    content.access.seen(name, digest)
+    this.#seen(name, digest)
     // What was pushed goes by the time of its push.
     if (manifest.from === 'upstream') manifest.last = this.#clock
+  }
+
+  // As whoever serves it does. The process does not wait for the disk, so that it can die before the disk knows.
+  #seen(name: Name, digest: Digest): void {
+    const { storage, content } = this.#alive
+    content.access.seen(name, digest)
+    if (storage.dead) throw new Dead('nobody was served')
   }
 
   async #collect({ loose }: { loose: 'keep' | 'sweep' }): Promise<void> {

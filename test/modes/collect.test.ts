@@ -1,12 +1,14 @@
-import { readdir, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { streamControl } from '../../src/ports/control.ts'
 import { Client, digestOf } from '../long/client.ts'
-import { makeManifest, manifestType } from '../long/manifest.ts'
-import { expect, pushBlob } from '../long/push.ts'
+import { startCrowd } from '../long/crowd.ts'
+import { pullImage, pushImage } from '../long/images.ts'
+import { expect } from '../long/push.ts'
 import { Random } from '../long/random.ts'
 import { scale } from '../long/scale.ts'
+import { startServer, temporaryFolder } from '../long/server.ts'
 import { ask, metric, type Served, until } from '../src/support.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { behind, prefix, serveModes } from './scene.ts'
@@ -23,7 +25,6 @@ async function age(directory: string): Promise<void> {
 
 /** Writes blobs that nothing needs, as a crash of somebody else would have left them. */
 async function litter(root: string, count: number): Promise<void> {
-  const { mkdir } = await import('node:fs/promises')
   for (let at = 0; at < count; at++) {
     const encoded = digestOf(Buffer.from(`litter ${at}`)).slice(7)
     const directory = join(blobs(root), encoded.slice(0, 2), encoded)
@@ -37,31 +38,6 @@ async function litter(root: string, count: number): Promise<void> {
 async function storedBlobs(root: string): Promise<number> {
   const found = await readdir(blobs(root), { recursive: true }).catch(() => [])
   return found.filter(each => each.endsWith('data')).length
-}
-
-async function pushImage(client: Client, name: string, random: Random): Promise<{ tag: string; parts: string[] }> {
-  const parts: { digest: string; size: number }[] = []
-  for (let at = 0; at < 3; at++) {
-    const bytes = random.bytes(10_000)
-    await pushBlob(client, { name, bytes, way: 'monolithic', random })
-    parts.push({ digest: digestOf(bytes), size: bytes.length })
-    // As clients do that push what they may have pushed before.
-    for (const { digest } of parts) expect(200, 'a HEAD', await client.ask('HEAD', `/v2/${name}/blobs/${digest}`))
-  }
-  const [config, ...layers] = parts
-  if (!config) throw new Error('no config')
-  const tag = `t${Math.floor(random.next() * 1e9)}`
-  const body = makeManifest(config, layers, { note: tag })
-  expect(201, 'a manifest', await client.ask('PUT', `/v2/${name}/manifests/${tag}`, { headers: manifestType, body }))
-  return { tag, parts: parts.map(each => each.digest) }
-}
-
-async function pullImage(client: Client, name: string, { tag, parts }: { tag: string; parts: string[] }): Promise<void> {
-  expect(200, 'a manifest', await client.ask('GET', `/v2/${name}/manifests/${tag}`))
-  for (const digest of parts) {
-    const { body } = expect(200, 'a blob', await client.ask('GET', `/v2/${name}/blobs/${digest}`))
-    if (digestOf(body) !== digest) throw new Error(`${digest} came as ${digestOf(body)}`)
-  }
 }
 
 /** Asks for the head of a blob now and then until `signal` says so; resolves to the 99th percentile in ms. */
@@ -80,46 +56,48 @@ async function headTimes(client: Client, name: string, digest: string, signal: A
 test(`Local: fifty clients pull and five push without a pause while ${scale.litter} blobs are collected and all is scrubbed, and none fails`, {
   timeout: 0
 }, async t => {
-  const served = await serveModes(t, { registry: { mode: 'Local' }, gc: { grace: '1h' } })
-  const client = new Client(served.listen, 60)
+  const server = await startServer(t, { folder: await temporaryFolder(t), sections: { gc: { grace: '1h' } } })
+  const client = new Client(server.address, 1)
   t.teardown(() => client.close())
   const random = new Random(1)
   const images = [await pushImage(client, 'app', random), await pushImage(client, 'app', random)]
-  await litter(served.root, scale.litter)
-  await age(join(served.root, 'docker'))
-  let running = true
-  let [pulls, pushes] = [0, 0]
-  const pulling = Array.from({ length: 50 }, async () => {
-    for (; running; pulls++) await pullImage(client, 'app', images[pulls % images.length] ?? { tag: '', parts: [] })
-  })
-  const pushing = Array.from({ length: 5 }, async (_, at) => {
-    for (const mine = new Random(at + 2); running; pushes++) images.push(await pushImage(client, 'app', mine))
-  })
-  const all = Promise.all([...pulling, ...pushing])
+  await litter(server.root, scale.litter)
+  await age(join(server.root, 'docker'))
+  const crowd = await startCrowd(t, { address: server.address, name: 'app', images, pulling: 50, pushing: 5 })
   const head = images[0]?.parts[0] ?? ''
   const quiet = await headTimes(client, 'app', head, AbortSignal.timeout(scale.quiet))
-  const done = new AbortController()
-  const busy = headTimes(client, 'app', head, done.signal)
-  const scrub = { method: 'POST', path: '/upkeep/scrub', body: {}, patience: 0 } as const
+  const ended = new AbortController()
+  const { signal } = ended
+  const busy = headTimes(client, 'app', head, signal)
+  const control = join(server.root, '.registry/control.sock')
+  const call = (path: string, body: object) => ({ method: 'POST', path, body, patience: 0, signal }) as const
   const told: unknown[] = []
   const scrubbing = (async () => {
     // It gives way to clients that never rest, and is broken off with them.
-    while (running) for await (const event of streamControl(served.config.server.control, scrub)) if (told.push(event) && !running) break
-  })()
-  const events = await Promise.race([Array.fromAsync(served.collect()), all.then(() => [])])
-  running = false
-  done.abort()
-  await all
-  // Clients and registry share one process and its thread here, so that all wait for all.
-  t.comment(`99 of 100 HEADs took at most ${quiet.toFixed(1)} ms before, ${(await busy).toFixed(1)} ms meanwhile`)
+    while (!signal.aborted) for await (const event of streamControl(control, call('/upkeep/scrub', {}))) told.push(event)
+  })().catch(error => {
+    if (!signal.aborted) throw error
+  })
+  const events = await Array.fromAsync(streamControl(control, call('/upkeep/gc', { dryRun: false })))
+  ended.abort()
+  await scrubbing
+  const done = await crowd.stop()
+  t.equal(done.failure, undefined)
   t.match(events.at(-1), { type: 'done', removed: { blob: scale.litter } })
-  for (const image of images) await pullImage(client, 'app', image)
+  for (const image of done.images) await pullImage(client, 'app', image)
   const { ms } = events.at(-1) as { ms: number }
-  t.comment(`${pulls} pulls and ${pushes} pushes in the ${ms} ms of the collection`)
-  t.equal(await metric(served, 'registry_removed_objects_total', '{kind="blob",reason="unreferenced"}'), scale.litter)
-  t.equal(await metric(served, 'registry_damaged_objects_total'), 0)
-  await served.stop()
-  await scrubbing.catch(() => {})
+  const [before, meanwhile] = [quiet, await busy]
+  t.comment(
+    `99 of 100 HEADs took at most ${before.toFixed(1)} ms before, ${meanwhile.toFixed(1)} ms meanwhile (promised: the larger of 50 ms and twice as long)`
+  )
+  t.comment(
+    `${done.pulls} pulls and ${done.pushes} pushes before and in the ${ms} ms of the collection, ${told.length} events of the scrub`
+  )
+  const admin = new Client(server.admin, 1)
+  t.teardown(() => admin.close())
+  const metrics = (await admin.ask('GET', '/metrics')).body.toString()
+  t.match(metrics, new RegExp(`^registry_removed_objects_total\\{kind="blob",reason="unreferenced"\\} ${scale.litter}$`, 'm'))
+  t.notMatch(metrics, /^registry_damaged_objects_total [^0]/m)
   t.strictSame(
     told.filter(each => (each as { type: string }).type === 'damaged'),
     []
@@ -181,6 +159,23 @@ test('Proxy: what nobody asked for expires, but not while upstream cannot be ask
   t.equal((await ask(served.listen, 'GET', `/v2/${prefix.here}/app/manifests/v1`)).status, 200, 'and is fetched again')
 })
 
+test('Proxy: a dry run tells what would expire and why, and changes nothing', async t => {
+  const { root, ttl, image } = await cacheWithOld(t)
+  const served = await serveModes(t, ttl, root)
+  const told = (await Array.fromAsync(served.collect({ dryRun: true }))).filter(each => each.type === 'remove')
+  t.equal(await storedBlobs(root), 3)
+  t.equal(await metric(served, 'registry_cache_evictions_total', '{reason="expired",kind="blob"}'), undefined)
+  t.match(
+    told.find(each => each.kind === 'tag'),
+    { tag: 'v1', digest: image.digest, reason: 'expired' }
+  )
+  const done = (await Array.fromAsync(served.collect())).filter(each => each.type === 'remove' && each.reason === 'expired')
+  t.strictSame(
+    told.filter(each => each.reason === 'expired'),
+    done
+  )
+})
+
 test('Proxy: what was asked for since does not expire, and what is pinned never does', async t => {
   const { root, ttl, image } = await cacheWithOld(t)
   const pins = join(root, 'pins')
@@ -191,6 +186,19 @@ test('Proxy: what was asked for since does not expire, and what is pinned never 
   const served = await serveModes(t, ttl, root)
   await ask(served.listen, 'GET', `/v2/${prefix.here}/app/manifests/${image.digest}`)
   t.equal(await removals(served), 0)
+})
+
+test('Proxy: while the file of pins is gone, what it named is kept, and a warning says so', async t => {
+  const { root, ttl } = await cacheWithOld(t)
+  const pins = join(root, 'pins')
+  await writeFile(pins, `${prefix.here}/app:v1\n`)
+  const served = await serveModes(t, { ...ttl, cache: { pinFile: pins } }, root)
+  t.equal(await removals(served), 0)
+  await rm(pins)
+  t.equal(await removals(served), 0)
+  t.equal(served.logged('the pins cannot be read: what they were last stays pinned').length, 1)
+  await writeFile(pins, '')
+  t.ok((await removals(served)) > 0, 'what is no longer named goes')
 })
 
 test('Local and Direct: nothing that was cached expires, so that a switch back finds it', async t => {

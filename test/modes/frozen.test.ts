@@ -1,13 +1,29 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { lookup } from 'node:dns/promises'
-import { open, rename, rm } from 'node:fs/promises'
+import { once } from 'node:events'
+import { open, rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'tap'
-import { ask, bytesOf, dataPath, digestOf, metric, pushBlob, pushImage, reasonOf, startSession, until } from '../src/support.ts'
+import { stringify } from 'yaml'
+import {
+  ask,
+  bytesOf,
+  dataPath,
+  digestOf,
+  folder,
+  metric,
+  pushBlob,
+  pushImage,
+  reasonOf,
+  startSession,
+  unbounded,
+  until
+} from '../src/support.ts'
 import { mountFreezable } from '../support/place.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { pull } from './client.ts'
-import { launch } from './program.ts'
-import { behind, blobBehind, serveModes } from './scene.ts'
+import { launch, main } from './program.ts'
+import { behind, blobBehind, prefix, serveModes, storedFills } from './scene.ts'
 
 const silent = "the registry's disk does not answer"
 // What the node's users are promised: a push is told within so many ms.
@@ -97,6 +113,41 @@ test('a disk that hangs: reads are told so in time, and what needs no disk goes 
   await until(async () => (await ask(served.admin, 'GET', '/readyz')).status === 200)
 })
 
+test('a disk that hangs: a cache gives what upstream has in place of what it cannot read, and says so where upstream cannot be asked', async t => {
+  const upstream = await startUpstream(t)
+  const image = upstream.addImage(`${prefix.there}/app`, 'v1', { layer: bytesOf(50_000) })
+  const first = await serveModes(t, { registry: behind('Proxy', upstream) })
+  const manifests = ['v1', image.digest].map(each => `/v2/${prefix.here}/app/manifests/${each}`)
+  const blob = `/v2/${prefix.here}/app/blobs/${image.layer}`
+  for (const path of [...manifests, blob]) await ask(first.listen, 'GET', path)
+  await storedFills(first, 1)
+  await first.stop()
+  const hanging = [image.digest, image.layer].map(each => dataPath(first.root, each))
+  for (const path of hanging) {
+    await rename(path, `${path}.away`)
+    execFileSync('mkfifo', [path])
+  }
+  // Nothing is in its memory.
+  const served = await serveModes(t, { registry: behind('Proxy', upstream) }, first.root)
+  const answers = await Promise.all([...manifests, blob].map(path => ask(served.listen, 'GET', path)))
+  t.strictSame(
+    answers.map(({ status, body }) => [status, digestOf(body)]),
+    [image.digest, image.digest, image.layer].map(digest => [200, digest])
+  )
+  t.equal((await ask(served.listen, 'HEAD', blob)).headers['content-length'], '50000')
+  const part = await ask(served.listen, 'GET', blob, { headers: { range: 'bytes=10-19' } })
+  t.strictSame([part.status, part.body.length], [206, 10])
+  await upstream.stop()
+  for (const path of [manifests[1] ?? '', blob]) {
+    const answer = await ask(served.listen, 'GET', path)
+    t.strictSame([answer.status, reasonOf(answer)], [503, silent], path)
+  }
+  const writers = await Promise.all(hanging.map(path => open(path, 'r+')))
+  for (const path of hanging) await rename(`${path}.away`, path)
+  await until(async () => (await ask(served.listen, 'GET', blob)).status === 200)
+  for (const writer of writers) await writer.close()
+})
+
 test('a disk that hangs: the program ends on SIGTERM although a thread of it never returns', async t => {
   const program = await launch(t, { mode: 'Local' })
   const bytes = bytesOf(1000)
@@ -109,6 +160,29 @@ test('a disk that hangs: the program ends on SIGTERM although a thread of it nev
   program.child.kill('SIGTERM')
   await program.ended
   t.ok(program.logged('the registry has stopped'), 'in good order but for that')
+})
+
+test('a disk that is frozen before the start: the program ends with a line that says so, and starts when it is back', async t => {
+  const disk = await mountFreezable(t)
+  if (typeof disk === 'string') return void t.pass('ext4', { skip: disk })
+  const root = join(disk.directory, 'root')
+  await (await serveModes(t, { registry: { mode: 'Local' } }, root)).stop()
+  const file = join(folder(t), 'registry.yaml')
+  await writeFile(
+    file,
+    stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { ...unbounded, filesystem: { root } } })
+  )
+  disk.freeze()
+  const child = spawn(process.execPath, [main, 'serve', '--config', file], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const ended = once(child, 'close')
+  const [line] = await once(child.stderr.setEncoding('utf8'), 'data')
+  t.equal(line, `the disk of ${root} has not answered for 10 s: the registry cannot start before it does\n`)
+  // The kernel keeps a process that waits for such a disk.
+  disk.thaw()
+  const [code] = await ended
+  t.not(code, 0)
+  const served = await serveModes(t, { registry: { mode: 'Local' } }, root)
+  await pushImage(served, 'a', 'v1')
 })
 
 test('a disk that hangs: the registry stops all the same', async t => {

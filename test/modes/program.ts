@@ -8,7 +8,8 @@ import { stringify } from 'yaml'
 import { folder, unbounded, until } from '../src/support.ts'
 import { prefix } from './scene.ts'
 
-const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
+/** The script of the program. */
+export const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 
 /** The program as it is started in earnest, ended with the test; `write` changes its file. */
 export async function launch(t: Test, registry: Record<string, unknown>) {

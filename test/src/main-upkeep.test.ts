@@ -44,9 +44,9 @@ function begin(t: Test, args: readonly string[], input = ''): { child: ChildProc
 const run = (t: Test, ...args: string[]): Promise<Ended> => begin(t, args).ended
 
 /** A file by which commands find the registry, and after its end its directory. */
-function fileOf(t: Test, { config, root }: Served): string {
+function fileOf(t: Test, { config, root }: Served, more: Record<string, unknown> = {}): string {
   const file = join(folder(t), 'registry.yaml')
-  writeFileSync(file, stringify({ server: { control: config.server.control }, storage: { filesystem: { root } } }))
+  writeFileSync(file, stringify({ server: { control: config.server.control }, storage: { filesystem: { root } }, ...more }))
   return file
 }
 
@@ -194,6 +194,18 @@ test('prefetch: a file of references, a line for each, exit code 1 if one failed
   t.match(await run(t, 'prefetch', set, '--config', file), { code: 0, events: [{ result: 'fetched' }, { failed: 0 }] })
   const piped = begin(t, ['prefetch', '-', '--config', file], `${own}:v1\n${own}:none\n`)
   t.match(await piped.ended, { code: 1, events: [{}, {}, { references: 2, failed: 1 }] })
+})
+
+test('prefetch: --pin adds what is fetched to the file of pins, and is wrong use where there is none', async t => {
+  const { registry, upstream } = await inFront(t)
+  upstream.addImage(path, 'v1')
+  const pins = join(folder(t), 'pins')
+  const file = fileOf(t, registry, { cache: { pinFile: pins } })
+  const { code, events } = await run(t, 'prefetch', '--pin', `${own}:v1`, '--config', file)
+  t.match({ code, events }, { code: 0, events: [{ type: 'pinned', file: pins, added: 1 }, { result: 'fetched' }, { failed: 0 }] })
+  t.equal(readFileSync(pins, 'utf8'), `${own}:v1\n`)
+  const without = await run(t, 'prefetch', '--pin', `${own}:v1`, '--config', fileOf(t, registry))
+  t.match(without, { code: 2, out: '', err: /cache\.pinFile/ })
 })
 
 test('purge: in Proxy what was cached goes unasked, and is fetched anew by the next pull', async t => {

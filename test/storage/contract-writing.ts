@@ -67,6 +67,12 @@ export const writing: Record<string, Promised> = {
     await writer.close()
     t.equal(await textOf(storage, 'a'), '')
   },
+  'create of one key by several at once, where nothing was, gives each a writer': async (t, storage) => {
+    const writers = await Promise.all([1, 2, 3, 4].map(() => storage.create('new/prefix/a')))
+    await Promise.all(writers.map(writer => writer.write([bytes('same')])))
+    for (const writer of writers) await writer.close()
+    t.equal(await textOf(storage, 'new/prefix/a'), 'same')
+  },
   'thousands of chunks in one write, empty ones among them, arrive in order': async (t, storage) => {
     const chunks = Array.from({ length: 5000 }, (_, at) => bytes(at % 3 === 0 ? '' : `${at},`))
     const whole = Buffer.concat(chunks)

@@ -102,3 +102,12 @@ test('filesystem: nothing is written outside of the keys and .registry', async t
   await writer.publish('docker/c')
   t.strictSame((await readdir(storage.root)).sort(), ['.registry', 'docker'])
 })
+
+test('filesystem: an object that several empty at once is counted as gone once', async t => {
+  const storage = await openStorage(t)
+  await storage.put('a', Buffer.alloc(5000))
+  const { used } = await storage.usage()
+  const writers = await Promise.all(Array.from({ length: 20 }, () => storage.create('a')))
+  t.equal((await storage.usage()).used, used - 5000)
+  for (const writer of writers) await writer.close()
+})

@@ -25,10 +25,14 @@ export async function collected(given: Given, more: Parameters<typeof collecting
   return summaries(await Array.fromAsync(collecting(given, more)))
 }
 
-/** What an eviction removes of what was last asked for before `before`, in short; the grace is over. */
-export async function evicted({ storage, content }: Given, before: number, more: Partial<EvictPolicy> = {}): Promise<string[]> {
+/** What an eviction removes of what was last asked for before `before`, or in a dry run would remove, in short; the grace is over. */
+export async function evicted(
+  { storage, content }: Given,
+  before: number,
+  { dryRun, ...more }: Partial<EvictPolicy> & { dryRun?: true } = {}
+): Promise<string[]> {
   const policy: EvictPolicy = { reason: 'expired', before: () => before, pinned: () => false, grace: 0, ...more }
-  return summaries(await Array.fromAsync(evict(storage, content, policy, { pace: noPace })))
+  return summaries(await Array.fromAsync(evict(storage, content, policy, { pace: noPace, ...(dryRun ? { dryRun } : {}) })))
 }
 
 /** Each removal as `<kind> <what>`, in order. */

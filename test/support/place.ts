@@ -37,6 +37,26 @@ export async function mountSmall(t: Test, bytes: number, inodes = 0): Promise<Mo
   return { directory, remount: async options => void (await run('mount', ['-o', `remount,${options}`, directory])) }
 }
 
+/** Mounts an ext4 from a file until the test ends; the reason to skip where this process may not do that. */
+export async function mountLoop(t: Test, bytes: number): Promise<Pick<Mounted, 'directory'> | string> {
+  const place = await mkdtemp(join(tmpdir(), 'registry-loop-'))
+  const [image, directory] = [join(place, 'image'), join(place, 'mounted')]
+  try {
+    await mkdir(directory)
+    await run('truncate', ['-s', `${bytes}`, image])
+    await run('mkfs.ext4', ['-q', '-m', '0', '-b', '4096', image])
+    await run('mount', ['-o', 'loop', image, directory])
+  } catch (error) {
+    await rm(place, { recursive: true })
+    return `no ext4 can be mounted here (${error instanceof Error ? error.message.trim() : error})`
+  }
+  t.teardown(async () => {
+    await run('umount', ['-l', directory])
+    await rm(place, { recursive: true })
+  })
+  return { directory }
+}
+
 /** A filesystem that can be frozen: whoever writes to it waits in the kernel until it is thawed. */
 export interface Freezable {
   directory: string

@@ -3,6 +3,8 @@ import { type Test, test } from 'tap'
 import { ProxyBlobs } from '../../../src/backend/proxy-blobs.ts'
 import { blob } from '../../../src/content/keys.ts'
 import { OciError } from '../../../src/oci/errors.ts'
+import { StalledError } from '../../../storage/lane.ts'
+import type { Storage } from '../../../storage/storage.ts'
 import { blobText, bodyOf, named, patient, pushBlob } from '../../support/content.ts'
 import { keysBelow, openStorage, watchStorage } from '../../support/storage.ts'
 import { blobIn } from '../upstream/ask.ts'
@@ -45,6 +47,39 @@ test('a medium that fails in the middle: the client gets all its bytes, verified
   t.strictSame(await keysBelow(storage, '.registry/tmp'), [])
   t.strictSame(await keysBelow(storage, 'docker'), [])
 })
+
+for (const [when, from] of Object.entries({ 'from its first byte on': 0, 'in its middle': 100_000 })) {
+  test(`a stored blob whose reading fails ${when}: the client gets all its bytes, also of a range`, async t => {
+    const below = await openStorage(t)
+    let failing = false
+    const storage: Storage = {
+      ...watchStorage(below, () => {}),
+      open: async key => {
+        const object = await below.open(key)
+        const readInto = async (into: Buffer, position: number) => {
+          if (failing && position >= from) throw new StalledError('refused')
+          return object?.readInto(into, position) ?? 0
+        }
+        return object && { size: object.size, modified: object.modified, readInto, close: () => object.close() }
+      }
+    }
+    const made = await scene(t, storage)
+    const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8)
+    const { bytes, digest } = blobIn(made.server, 'there/app', 300_000)
+    await readAll((await blobs.open(name, digest, { signal: patient })).value)
+    await made.fills.find(digest)?.done
+    failing = true
+    for (const range of [undefined, { first: 50_000, last: 249_999 }]) {
+      const served = await blobs.open(name, digest, { signal: patient, ...(range ? { range } : {}) })
+      t.equal(served.outcome, 'hit')
+      t.ok((await readAll(served.value)).equals(range ? bytes.subarray(range.first, range.last + 1) : bytes))
+    }
+    await made.server.stop()
+    const served = await blobs.open(name, digest, { signal: patient })
+    await t.rejects(readAll(served.value))
+    t.ok(await made.content.holds.remove(digest, async () => true), 'and nobody holds it any more')
+  })
+}
 
 test('a medium that fails in the middle, and wrong bytes from then on: the answer ends short', async t => {
   const { server, blobs } = await failing(t, (call, key) => {

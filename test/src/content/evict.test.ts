@@ -63,6 +63,24 @@ test('evict: an image that nobody asked for goes with its tag and with the blobs
   t.strictSame(all.damages, [])
 })
 
+test('evict: a dry run tells what would go, also of what other repositories have, and changes nothing', async t => {
+  const all = await opened(t)
+  const other = named('other')
+  for (const [bytes, at] of [
+    ['old', 1_000],
+    ['config', 5_000],
+    ['shared', 1_000]
+  ] as const)
+    await cacheBlob(all, bytes, at, other)
+  const everything = async () => [...(await keysBelow(all.storage, 'docker')), ...(await keysBelow(all.storage, keys.origins))]
+  const before = await everything()
+  const told = await evicted(all, 3_000, { dryRun: true })
+  t.ok(told.includes(`blob ${digestOf(Buffer.from('old'))}`), 'the bytes that both would lose')
+  t.notOk(told.includes(`blob ${digestOf(Buffer.from('config'))}`), 'those that one would keep')
+  t.strictSame(await everything(), before)
+  t.strictSame(await evicted(all, 3_000), told)
+})
+
 test('evict: what is asked for stays, also if memory alone knows of it', async t => {
   const all = await opened(t)
   const oldest = digestOf(Buffer.from('old'))

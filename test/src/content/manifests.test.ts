@@ -69,6 +69,25 @@ test('manifests: one whose bytes are gone is not found, and reported with its ke
   t.match(damages, [{ key: keys.blob(digest) }])
 })
 
+for (const way of ['get', 'peek'] as const) {
+  test(`manifests: one that is removed between a look at its link and ${way} of its bytes is not found, and nothing is reported`, async t => {
+    const storage = await openStorage(t)
+    await storeManifest((await openFor(t, storage)).content, name, bytes)
+    let removed = false
+    const watched = watchStorage(storage, async (call, key) => {
+      if (call !== 'get' || key !== keys.blob(digest) || removed) return
+      removed = true
+      t.strictSame(await content.withdraw.manifests(name, [{ digest, tags: [] }], () => true), [digest])
+      t.strictSame(await content.withdraw.bytes([digest], () => true), [digest])
+    })
+    const { content, damages } = await openFor(t, watched)
+    const found = way === 'get' ? content.manifests.get(name, digest) : content.manifests.peek(digest, { name, digest })
+    t.equal(await found, undefined)
+    t.ok(removed)
+    t.strictSame(damages, [])
+  })
+}
+
 test('manifests: a sha512 whose link leads to the sha256, as Distribution writes it, is found under both', async t => {
   const storage = await openStorage(t)
   const long = digestOf(bytes, 'sha512')
