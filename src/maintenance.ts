@@ -52,7 +52,7 @@ const perInode = 4096
 export async function roomIn(storage: Storage): Promise<Space> {
   const { budget, total } = await storage.usage()
   return {
-    margin: Math.min(mostMargin, (budget ?? total) * margin),
+    margin: Math.min(mostMargin, (budget ?? total ?? Number.POSITIVE_INFINITY) * margin),
     lacking: async bytes => {
       const shortage = await storage.shortage(bytes)
       if (!shortage) return 0

@@ -15,7 +15,6 @@ import type { CollectEvent } from './content/collect.ts'
 import { openContent } from './content/content.ts'
 import { Fills } from './content/fills.ts'
 import { watchState } from './gauges.ts'
-import { checkReadable, checkWritable } from './health.ts'
 import { type CollectOptions, Maintenance, roomIn } from './maintenance.ts'
 import { type Health, registerAdmin } from './ports/admin.ts'
 import { addressText, createApp, listen } from './ports/app.ts'
@@ -167,8 +166,8 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   stack.defer(() => longWork.stop())
 
   const health: Health = {
-    readable: () => checkReadable(storage),
-    writable: () => checkWritable(storage),
+    readable: () => storage.check(),
+    writable: () => storage.checkWritable(),
     status: async () => ({
       mode: modes.mode,
       version: pkg.version,

@@ -1,7 +1,6 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isName, type Name, type Tag } from '../oci/name.ts'
-import { createAgain } from './create.ts'
 import * as keys from './keys.ts'
 import { createRecent } from './recent.ts'
 
@@ -104,13 +103,8 @@ export class Origins {
     for (const each of children) yield* this.#namesBelow(prefix === '' ? each : `${prefix}/${each}`)
   }
 
-  async #write(key: Key, text: string): Promise<void> {
-    const writer = await createAgain(this.#storage, key)
-    try {
-      await writer.write([Buffer.from(text)])
-    } finally {
-      await writer.close()
-    }
+  #write(key: Key, text: string): Promise<void> {
+    return this.#storage.put(key, Buffer.from(text), 'soon')
   }
 
   async #remove(key: Key): Promise<void> {
