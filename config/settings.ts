@@ -33,8 +33,9 @@ export const readSettings = <T extends TSchema>(schema: T, source: Source, rules
   if (settings === null) throw refusal([{ path: [], line: 0, expected: 'at least one setting; the file is empty' }])
   const secrets = readSecretFiles(schema, settings, source.folder, findings)
   const invalid: Finding[] = []
-  const fits = validate(schema, settings, invalid)
+  // Before the defaults are filled in: what counts is what somebody wrote.
   const broken = rules(settings)
+  const fits = validate(schema, settings, invalid)
   if (!fits || broken.length > 0 || findings.length > 0) {
     const moved = [...broken, ...invalid].map(finding => ({ ...finding, path: secrets.from(finding.path) }))
     throw refusal(oneEach([...findings, ...moved]))

@@ -7,7 +7,7 @@ import type { WhyOptions } from './commands/why.ts'
 import { addUpkeep } from './main-upkeep.ts'
 import type { Registry } from './server.ts'
 
-/** Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong. */
+/** Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong, or what it names cannot be used before somebody does something. */
 const failed = 1
 const wrongUse = 2
 
@@ -225,10 +225,12 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
+const wrongUses = new Set(['ConfigError', 'WrongUse', 'UnusableError'])
+
 function fail(error: unknown): never {
   const { name, message } = error as Error
   process.stderr.write(`${message}\n`)
-  process.exit(name === 'ConfigError' || name === 'WrongUse' ? wrongUse : failed)
+  process.exit(wrongUses.has(name) ? wrongUse : failed)
 }
 
 program.parseAsync().catch(fail)

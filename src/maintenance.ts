@@ -77,7 +77,10 @@ export class Maintenance {
       storage: parts.storage,
       every: () => parts.config().gc.every,
       run: () => this.#runAlone(),
-      look: () => parts.content.access.expiresAfter(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
+      look: () => {
+        parts.content.holds.graceIs(parts.config().gc.grace)
+        parts.content.access.expiresAfter(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
+      }
     })
     const schedule = this.#schedule
     parts.metrics.gauge('registry_gc_last_success_timestamp_seconds', 'When a collection last succeeded.', [], function () {

@@ -22,12 +22,14 @@ const remembered = 20_000
  */
 export class Origins {
   readonly #storage: Storage
-  readonly #tags = createRecent<string, TagOrigin>(remembered)
+  readonly #tags: ReturnType<typeof createRecent<string, TagOrigin>>
   // Counts changes, so that a read that began before one is not remembered after it.
   #changes = 0
 
-  constructor(storage: Storage) {
+  /** What was read is remembered for `ttl` ms; without it for as long as there is room. */
+  constructor(storage: Storage, ttl?: number) {
     this.#storage = storage
+    this.#tags = createRecent(remembered, ttl)
   }
 
   /** Marks content of `name` as cached from `upstream`; called before the content becomes visible. */

@@ -1,9 +1,10 @@
 import type { View } from './place.ts'
 import type { Disk } from './report.ts'
+import { placeOf } from './where.ts'
 
 /** The disk below the store; a block is written to a temp file and removed, since nothing else tells whether bytes are taken. */
 export async function lookAtDisk({ config, storage, writable }: Pick<View, 'config' | 'storage' | 'writable'>): Promise<Disk> {
-  const { root } = config.storage.filesystem
+  const root = placeOf(config)
   const { free, total } = (await storage.usage().catch(() => undefined)) ?? {}
   const space = { ...(free === undefined ? {} : { free }), ...(total === undefined ? {} : { total }) }
   try {
