@@ -141,7 +141,9 @@ export class Bucket {
 
   /** An error of the client as those who ask see it. */
   error(operation: string, key: Key | undefined, error: unknown): unknown {
-    return error instanceof S3Error ? error : new S3Error({ bucket: this.name, operation, key }, error)
+    // A fault of ours is none of the service's.
+    if (error instanceof S3Error || error instanceof TypeError) return error
+    return new S3Error({ bucket: this.name, operation, key }, error)
   }
 
   close(): void {
@@ -165,7 +167,7 @@ function clientConfig({ region, endpoint, forcePathStyle, credentials }: BucketO
     // The newer defaults are unknown to some services. The digest of everything is checked anyhow.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
-    ...(credentials === undefined ? {} : { credentials: 'file' in credentials ? credentialsIn(credentials.file) : credentials })
+    ...(credentials === undefined ? {} : { credentials: 'file' in credentials ? credentialsIn(credentials.file) : { ...credentials } })
   }
 }
 
