@@ -82,13 +82,14 @@ export class S3Storage implements Storage {
     const spool = await Spool.open(options.spool, options.spoolBytes)
     const storage = new S3Storage(new Bucket(options), spool, options)
     try {
-      await storage.check()
+      await storage.#probe()
       await storage.checkWritable()
     } catch (error) {
       if ((error as { permanent?: boolean }).permanent !== false) {
         await storage.close()
         throw error
       }
+      storage.#tell(true)
     }
     storage.#again(sweepEvery, () => storage.#abortOrphans())
     if (options.budget !== undefined) storage.#again(recountEvery, () => storage.recount(storage.#stopped.signal))
@@ -239,16 +240,21 @@ export class S3Storage implements Storage {
   }
 
   async check(): Promise<void> {
-    const timeout = Promise.withResolvers<never>()
-    const late = () =>
-      timeout.reject(this.#bucket.error('ListObjectsV2', undefined, Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })))
-    const timer = setTimeout(late, longestCheck)
     try {
-      await Promise.race([exists(this.#bucket, '.registry'), timeout.promise])
+      await this.#probe()
       this.#tell(false)
     } catch (error) {
       this.#tell(true)
       throw error
+    }
+  }
+
+  async #probe(): Promise<void> {
+    const timeout = Promise.withResolvers<never>()
+    const late = Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })
+    const timer = setTimeout(() => timeout.reject(this.#bucket.error('ListObjectsV2', undefined, late)), longestCheck)
+    try {
+      await Promise.race([exists(this.#bucket, '.registry'), timeout.promise])
     } finally {
       clearTimeout(timer)
     }
