@@ -27,7 +27,7 @@ export const loadConfig = ({ file, env = process.env, cwd = process.cwd() }: Loa
   // An empty variable is how many launchers say that it is unset.
   const named = file ?? (env['REGISTRY_CONFIG'] || undefined)
   const source = named === undefined ? { file: 'defaults', folder: cwd } : readSource(named, cwd)
-  const { settings, refuse } = readSettings(compiledSettings, source, value => [...moduleRules(value), ...s3Rules(value)])
+  const { settings, refuse } = readSettings(compiledSettings, source, moduleRules, s3Rules)
   const findings: Finding[] = []
   const config = resolveSettings(withProxies(settings, env, findings), source.folder)
   refuse([...findings, ...crossChecks(settings, config)])
