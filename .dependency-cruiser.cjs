@@ -26,7 +26,8 @@ module.exports = {
       to: { dependencyTypes: ['npm-dev'], pathNot: 'node_modules/@types/' }
     },
     ...rule('config', '^config/', ['^config/'], ['typebox', 'ajv', 'yaml']),
-    ...rule('storage', '^storage/', ['^storage/'], []),
+    ...rule('storage', '^storage/(?!s3)', ['^storage/'], []),
+    ...rule('s3', '^storage/s3', ['^storage/'], ['@aws-sdk', '@smithy']),
     ...rule('oci', '^src/oci/', ['^src/oci/'], []),
     ...rule('telemetry', '^src/telemetry/', ['^src/telemetry/'], ['pino', 'prom-client']),
     ...rule('content', '^src/content/', ['^src/(content|oci|telemetry)/', '^storage/'], ['lru-cache']),

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { build } from 'esbuild'
+import { type BuildOptions, build, type Plugin } from 'esbuild'
 import { wrapper } from './program.ts'
 import { warmUp } from './warm-up.ts'
 
@@ -28,11 +28,15 @@ export async function writeProgram(dist: string): Promise<string> {
   await mkdir(folder, { recursive: true })
   await writeFile(join(dist, 'package.json'), '{ "type": "commonjs" }\n')
 
+  // What is loaded only where it is configured is a script of its own, so that no other start has it in memory.
+  const s3 = await bundle('storage/s3.ts', { supported: { 'dynamic-import': false } })
+  const s3Name = `s3-${digestOf(s3)}.js`
+  await writeFile(join(folder, s3Name), s3)
   // Native code cannot be bundled.
-  const bundled = await bundle('src/main.ts', { external: ['@node-rs/bcrypt'] })
+  const bundled = await bundle('src/main.ts', { external: ['@node-rs/bcrypt'], ...apart('/storage/s3.ts', `./${s3Name}`) })
   const program = wrapper.before + bundled.replace(/^#!.*/, '') + wrapper.after
   // A name of its own for each content: of the script that a cache belongs to V8 compares no more than the length.
-  const name = `program-${createHash('sha256').update(program).digest('hex').slice(0, 12)}.js`
+  const name = `program-${digestOf(program)}.js`
   const script = join(folder, name)
   await writeFile(script, program)
   const main = await bundle('build/main.ts', { define: { PROGRAM: JSON.stringify(name) } })
@@ -41,7 +45,25 @@ export async function writeProgram(dist: string): Promise<string> {
   return script
 }
 
-async function bundle(entry: string, more: { external?: string[]; define?: Record<string, string> }): Promise<string> {
+type More = Pick<BuildOptions, 'external' | 'define' | 'plugins' | 'supported'>
+
+// What ends with `source` is not bundled but loaded from `script`, by `require`: where the program runs there is no import.
+function apart(source: string, script: string): More {
+  const plugin: Plugin = {
+    name: 'apart',
+    setup: build =>
+      build.onResolve({ filter: /\/s3\.ts$/ }, ({ path, kind }) =>
+        kind === 'dynamic-import' && path.endsWith(source) ? { path: script, external: true } : undefined
+      )
+  }
+  return { plugins: [plugin], supported: { 'dynamic-import': false } }
+}
+
+function digestOf(script: string): string {
+  return createHash('sha256').update(script).digest('hex').slice(0, 12)
+}
+
+async function bundle(entry: string, more: More): Promise<string> {
   const { outputFiles } = await build({ ...options, entryPoints: [entry], ...more })
   return outputFiles.map(each => each.text).join('')
 }

@@ -1,6 +1,7 @@
 import { BlockList, isIP } from 'node:net'
 import type { Finding } from './fault.ts'
 import { formatValue } from './fault.ts'
+import { s3Checks } from './resolve-s3.ts'
 import type { Config, Settings } from './schema.ts'
 import { formatAddress } from './units.ts'
 import { upstreamChecks } from './upstream-checks.ts'
@@ -15,7 +16,8 @@ loopback.addAddress('::1', 'ipv6')
 /** What no single setting shows: settings that are wrong only together. */
 export const crossChecks = (settings: Settings, config: Config): Finding[] => [
   ...[openToAll(settings, config), ports(config), unbelieved(config), socketPath(config)].filter(finding => finding !== undefined),
-  ...upstreamChecks(settings, config)
+  ...upstreamChecks(settings, config),
+  ...s3Checks(settings, config)
 ]
 
 /** Whether only this machine reaches the host. */

@@ -11,7 +11,9 @@ export const restartRequired: readonly string[] = [
   // Which files; what is in them is read again whenever it changes.
   'server.tls',
   'storage.filesystem',
-  'limits'
+  'storage.s3',
+  'limits',
+  'cache.metadataTTL'
 ]
 
 /** The effective settings that differ, e.g. `registry.proxy.password`; values are compared, secrets too, and never shown. */

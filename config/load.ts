@@ -4,6 +4,7 @@ import { compiledSettings } from './compiled.ts'
 import { type Environment, withProxies } from './environment.ts'
 import { ConfigError, type Finding } from './fault.ts'
 import { resolveSettings } from './resolve.ts'
+import { s3Rules } from './resolve-s3.ts'
 import { moduleRules } from './rules.ts'
 import type { Config } from './schema.ts'
 import { readSettings, type Source } from './settings.ts'
@@ -26,7 +27,7 @@ export const loadConfig = ({ file, env = process.env, cwd = process.cwd() }: Loa
   // An empty variable is how many launchers say that it is unset.
   const named = file ?? (env['REGISTRY_CONFIG'] || undefined)
   const source = named === undefined ? { file: 'defaults', folder: cwd } : readSource(named, cwd)
-  const { settings, refuse } = readSettings(compiledSettings, source, moduleRules)
+  const { settings, refuse } = readSettings(compiledSettings, source, moduleRules, s3Rules)
   const findings: Finding[] = []
   const config = resolveSettings(withProxies(settings, env, findings), source.folder)
   refuse([...findings, ...crossChecks(settings, config)])

@@ -122,6 +122,12 @@ export const cacheSection = section('How long answers of an upstream hold. Conte
     atMost: HOUR,
     description: 'For so long it is remembered that the upstream does not have something.'
   }),
+  metadataTTL: duration({
+    default: '5s',
+    atMost: HOUR,
+    description:
+      'For so long what another registry changed in a bucket that both use may go unseen. A directory has one registry, which sees everything at once.'
+  }),
   pin: names(
     { pattern: '^[A-Za-z0-9._:@/*-]{1,512}$', expects: 'a pattern such as docker.io/library/*, system/deckhouse:v1.* or **@sha256:0123*' },
     {

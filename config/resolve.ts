@@ -1,6 +1,7 @@
 import { join, resolve } from 'node:path'
 import { parseHost, parseProxy } from './places.ts'
 import { registryIn, registrySettingsOf } from './resolve-registry.ts'
+import { s3In, s3SettingsOf } from './resolve-s3.ts'
 import type { Action, Config, Settings, Share } from './schema.ts'
 import { formatAddress, formatDuration, formatShare, parseAddress, parseBytes, parseDuration, parseInodes, parseSpace } from './units.ts'
 import { valid, withoutPrototype } from './valid.ts'
@@ -11,6 +12,7 @@ const EVERYTHING: readonly Action[] = ['pull', 'push', 'delete']
 export const resolveSettings = (settings: Settings, folder: string): Config => {
   const { registry, server, storage, auth, limits, cache, gc, scrub, upstream, log } = settings
   const root = resolve(folder, storage.filesystem.root)
+  const own = storage.s3 ? resolve(folder, storage.s3.spool) : join(root, '.registry')
   return freeze({
     registry: registryIn(registry),
     server: {
@@ -19,11 +21,11 @@ export const resolveSettings = (settings: Settings, folder: string): Config => {
       path: server.path,
       ...(server.tls && { tls: tlsIn(server.tls, folder) }),
       admin: valid(parseAddress(server.admin)),
-      control: server.control === undefined ? join(root, '.registry', 'control.sock') : resolve(folder, server.control),
+      control: server.control === undefined ? join(own, 'control.sock') : resolve(folder, server.control),
       forwarders: server.forwarders,
       drain: valid(parseDuration(server.drain))
     },
-    storage: storageIn(storage, root),
+    storage: storageIn(storage, root, folder),
     auth: auth ? authIn(auth, folder) : { anonymous: EVERYTHING },
     limits: {
       manifestBytes: valid(parseBytes(limits.manifestBytes)),
@@ -38,6 +40,7 @@ export const resolveSettings = (settings: Settings, folder: string): Config => {
       tagTTL: valid(parseDuration(cache.tagTTL)),
       onUpstreamNotFound: cache.onUpstreamNotFound,
       negativeTTL: valid(parseDuration(cache.negativeTTL)),
+      metadataTTL: valid(parseDuration(cache.metadataTTL)),
       pin: cache.pin,
       ...(cache.pinFile !== undefined && { pinFile: resolve(folder, cache.pinFile) })
     },
@@ -61,14 +64,19 @@ export const settingsOf = ({ server, auth, limits, cache, gc, scrub, upstream, .
     admin: formatAddress(server.admin),
     drain: formatDuration(server.drain)
   },
-  storage: { ...others.storage, ...shares(others.storage) },
+  storage: storageSettingsOf(others.storage),
   auth: auth.users ? { ...auth, users: { file: auth.users.file, roles: { ...auth.users.roles } } } : auth,
   limits: {
     ...limits,
     uploadIdle: formatDuration(limits.uploadIdle),
     minimumRate: { bytes: limits.minimumRate.bytes, per: formatDuration(limits.minimumRate.per) }
   },
-  cache: { ...cache, tagTTL: formatDuration(cache.tagTTL), negativeTTL: formatDuration(cache.negativeTTL) },
+  cache: {
+    ...cache,
+    tagTTL: formatDuration(cache.tagTTL),
+    negativeTTL: formatDuration(cache.negativeTTL),
+    metadataTTL: formatDuration(cache.metadataTTL)
+  },
   gc: {
     untagged: gc.untagged === undefined ? 'keep' : formatDuration(gc.untagged),
     grace: formatDuration(gc.grace),
@@ -86,7 +94,12 @@ export const settingsOf = ({ server, auth, limits, cache, gc, scrub, upstream, .
   log: others.log
 })
 
-const storageIn = ({ filesystem, budget, inodeBudget, reserve, inodeReserve }: Settings['storage'], root: string): Config['storage'] => ({
+const storageIn = (
+  { filesystem, s3, budget, inodeBudget, reserve, inodeReserve }: Settings['storage'],
+  root: string,
+  folder: string
+): Config['storage'] => ({
+  ...(s3 && { s3: s3In(s3, folder) }),
   filesystem: { root, ...rateIn('writeLimit', filesystem.writeLimit) },
   ...(budget !== undefined && { budget: valid(parseSpace(budget)) }),
   ...(inodeBudget !== undefined && { inodeBudget: valid(parseInodes(inodeBudget)) }),
@@ -94,7 +107,12 @@ const storageIn = ({ filesystem, budget, inodeBudget, reserve, inodeReserve }: S
   inodeReserve: valid(parseInodes(inodeReserve))
 })
 
-const shares = ({ filesystem: _, ...limits }: Config['storage']): Record<string, string | number> =>
+const storageSettingsOf = ({ filesystem, s3, ...limits }: Config['storage']): Record<string, unknown> => ({
+  ...(s3 ? { s3: s3SettingsOf(s3) } : { filesystem }),
+  ...shares(limits)
+})
+
+const shares = (limits: Omit<Config['storage'], 'filesystem' | 's3'>): Record<string, string | number> =>
   Object.fromEntries(Object.entries<Share>(limits).map(([key, share]) => [key, formatShare(share)]))
 
 const upstreamIn = ({ proxy = {}, ...upstream }: Settings['upstream']): Config['upstream'] => {

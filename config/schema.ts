@@ -17,6 +17,7 @@ import {
   space
 } from './kinds.ts'
 import { cacheSection, gcSection, registrySection, upstreamSection } from './registry.ts'
+import { s3Section } from './s3.ts'
 
 /** What a user may be allowed to do; `pull` includes the catalog. */
 export type Action = 'pull' | 'push' | 'delete'
@@ -62,6 +63,24 @@ export interface NamespaceConfig extends UpstreamConfig {
   readonly policy: Policy
 }
 
+/** A bucket and how it is used. */
+export interface S3Config {
+  readonly bucket: string
+  readonly region: string
+  /** A URL without a slash at its end. Absent: AWS's own. */
+  readonly endpoint?: string
+  readonly forcePathStyle: boolean
+  readonly prefix?: string
+  /** Absent: as the tools of AWS find them. */
+  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string } | { readonly file: string }
+  readonly ca?: string
+  /** Blobs of more bytes are fetched from the service itself. Absent: none. */
+  readonly redirect?: { readonly over: number }
+  readonly partBytes: number
+  readonly spool: string
+  readonly spoolBytes: number
+}
+
 /** The effective configuration: frozen, every default filled in, durations in milliseconds, sizes in bytes, paths absolute. */
 export interface Config {
   readonly registry: {
@@ -87,6 +106,8 @@ export interface Config {
       /** Bytes per second, like `egress` and `upstream` below. Absent: no limit. */
       readonly writeLimit?: number
     }
+    /** In force in place of `filesystem`, if it is there. */
+    readonly s3?: S3Config
     /** Absent: no limit. */
     readonly budget?: Share
     readonly inodeBudget?: Share
@@ -111,6 +132,7 @@ export interface Config {
     readonly tagTTL: number
     readonly onUpstreamNotFound: 'serve' | 'forget'
     readonly negativeTTL: number
+    readonly metadataTTL: number
     readonly pin: readonly string[]
     readonly pinFile?: string
   }
@@ -199,6 +221,7 @@ export const settingsSchema = Type.Object(
         }),
         writeLimit: rate('Bytes per second that pushes and downloads into the cache write together, for the sake of others on this disk.')
       }),
+      s3: s3Section,
       budget: Type.Optional(
         space({
           description:

@@ -23,8 +23,13 @@ export interface ReadSettings<T> {
 /** What else must hold between settings, of which each may be wrong in itself. */
 export type Rules = (settings: unknown) => readonly Finding[]
 
-/** Reads settings of any schema; throws a `ConfigError` with everything that is wrong. */
-export const readSettings = <T extends TSchema>(schema: T, source: Source, rules: Rules = () => []): ReadSettings<Static<T>> => {
+/** Reads settings of any schema; throws a `ConfigError` with everything that is wrong. `written` is about what stands in the file, without the defaults. */
+export const readSettings = <T extends TSchema>(
+  schema: T,
+  source: Source,
+  rules: Rules = () => [],
+  written: Rules = () => []
+): ReadSettings<Static<T>> => {
   const findings: Finding[] = []
   const document = source.text === undefined ? noDocument() : readDocument(source.text, findings)
   const refusal = (found: readonly Finding[]): ConfigError => new ConfigError(inFile(source.file, found, document?.lineOf))
@@ -33,8 +38,10 @@ export const readSettings = <T extends TSchema>(schema: T, source: Source, rules
   if (settings === null) throw refusal([{ path: [], line: 0, expected: 'at least one setting; the file is empty' }])
   const secrets = readSecretFiles(schema, settings, source.folder, findings)
   const invalid: Finding[] = []
+  // Before the defaults are filled in.
+  const wrong = written(settings)
   const fits = validate(schema, settings, invalid)
-  const broken = rules(settings)
+  const broken = [...wrong, ...rules(settings)]
   if (!fits || broken.length > 0 || findings.length > 0) {
     const moved = [...broken, ...invalid].map(finding => ({ ...finding, path: secrets.from(finding.path) }))
     throw refusal(oneEach([...findings, ...moved]))

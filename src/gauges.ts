@@ -11,13 +11,13 @@ export function watchState(
 ): void {
   metrics.gauge('registry_storage_bytes', 'Bytes of the filesystem that holds the storage.', ['state'], async function () {
     const { free, total } = await storage.usage()
-    this.set({ state: 'free' }, free)
-    this.set({ state: 'total' }, total)
+    if (free !== undefined) this.set({ state: 'free' }, free)
+    if (total !== undefined) this.set({ state: 'total' }, total)
   })
   metrics.gauge('registry_storage_inodes', 'Inodes of the filesystem that holds the storage.', ['state'], async function () {
     const { inodesFree, inodesTotal } = await storage.usage()
-    this.set({ state: 'free' }, inodesFree)
-    this.set({ state: 'total' }, inodesTotal)
+    if (inodesFree !== undefined) this.set({ state: 'free' }, inodesFree)
+    if (inodesTotal !== undefined) this.set({ state: 'total' }, inodesTotal)
   })
   const amount = (name: string, help: string, of: (usage: Usage) => number | undefined) =>
     metrics.gauge(name, help, [], async function () {

@@ -7,7 +7,7 @@ import type { WhyOptions } from './commands/why.ts'
 import { addUpkeep } from './main-upkeep.ts'
 import type { Registry } from './server.ts'
 
-/** Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong. */
+/** Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong, or what it names cannot be used before somebody does something. */
 const failed = 1
 const wrongUse = 2
 
@@ -225,11 +225,13 @@ function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }
 
+const wrongUses = new Set(['ConfigError', 'WrongUse', 'UnusableError'])
+
 function fail(error: unknown): void {
   const { name, message, code } = error as NodeJS.ErrnoException
   process.stderr.write(`${message}\n`)
-  if (code === 'ESTALLED') die()
-  else process.exit(name === 'ConfigError' || name === 'WrongUse' ? wrongUse : failed)
+  if (code === 'ESTALLED' && name !== 'S3Error') die()
+  else process.exit(wrongUses.has(name) ? wrongUse : failed)
 }
 
 program.parseAsync().catch(fail)

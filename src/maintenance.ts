@@ -52,7 +52,7 @@ const perInode = 4096
 export async function roomIn(storage: Storage): Promise<Space> {
   const { budget, total } = await storage.usage()
   return {
-    margin: Math.min(mostMargin, (budget ?? total) * margin),
+    margin: Math.min(mostMargin, (budget ?? total ?? Number.POSITIVE_INFINITY) * margin),
     lacking: async bytes => {
       const shortage = await storage.shortage(bytes)
       if (!shortage) return 0
@@ -77,7 +77,10 @@ export class Maintenance {
       storage: parts.storage,
       every: () => parts.config().gc.every,
       run: () => this.#runAlone(),
-      look: () => parts.content.access.expiresAfter(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
+      look: () => {
+        parts.content.holds.graceIs(parts.config().gc.grace)
+        parts.content.access.expiresAfter(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
+      }
     })
     const schedule = this.#schedule
     parts.metrics.gauge('registry_gc_last_success_timestamp_seconds', 'When a collection last succeeded.', [], function () {

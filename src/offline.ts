@@ -5,7 +5,7 @@ import { collect } from './content/collect.ts'
 import { openContent } from './content/content.ts'
 import { createPace } from './content/pace.ts'
 import type { UpkeepTasks } from './ports/upkeep.ts'
-import { openRoot } from './root.ts'
+import { openStore } from './store.ts'
 import { loadPosition, savePosition } from './upkeep/position.ts'
 import { createTasks } from './upkeep/tasks.ts'
 
@@ -17,16 +17,12 @@ export interface Offline {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** Takes the root of a configuration into possession; an error says what to do. Nothing is created that was not there. */
+/** Takes the storage of a configuration into possession, as far as it has an owner; an error says what to do. Nothing is created that was not there. */
 export async function openOffline(config: Config): Promise<Offline> {
-  const { root } = config.storage.filesystem
   const without = `no registry is running behind ${config.server.control}`
-  const found = await stat(root).catch(() => undefined)
-  if (!found?.isDirectory()) throw new Error(`${without}, and there is no directory ${root}`)
-  // What root leaves behind the owner could not write any more.
-  if (process.getuid?.() === 0 && found.uid !== 0)
-    throw new Error(`${without}; to work on ${root} without one, run this as its owner, uid ${found.uid}`)
-  const storage = await openRoot(root, { warn: (_fields, text) => void process.stderr.write(`${text}\n`) }).catch(error => {
+  if (!config.storage.s3) await checkOwner(config.storage.filesystem.root, without)
+  const say = (_fields: object | string, text?: string) => void process.stderr.write(`${text ?? ''}\n`)
+  const { storage, place } = await openStore(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
     throw error instanceof LockedError ? new Error(`${error.message}, but ${without}: is server.control the same there?`) : error
   })
   const content = openContent(storage, () => {})
@@ -52,11 +48,19 @@ export async function openOffline(config: Config): Promise<Offline> {
       const damages = content.quarantine.list()
       return {
         running: false,
-        storage: { root, ...(await storage.usage()) },
+        storage: { ...place, ...(await storage.usage()) },
         scrub: { ...(await loadPosition(storage)), damaged: damages.length, quarantinedBytes: content.quarantine.bytes, damages }
       }
     },
     close: () => storage.close(),
     [Symbol.asyncDispose]: () => storage.close()
   }
+}
+
+async function checkOwner(root: string, without: string): Promise<void> {
+  const found = await stat(root).catch(() => undefined)
+  if (!found?.isDirectory()) throw new Error(`${without}, and there is no directory ${root}`)
+  // What root leaves behind the owner could not write any more.
+  if (process.getuid?.() === 0 && found.uid !== 0)
+    throw new Error(`${without}; to work on ${root} without one, run this as its owner, uid ${found.uid}`)
 }

@@ -15,7 +15,6 @@ import type { CollectEvent } from './content/collect.ts'
 import { openContent } from './content/content.ts'
 import { Fills } from './content/fills.ts'
 import { watchState } from './gauges.ts'
-import { checkReadable, checkWritable } from './health.ts'
 import { type CollectOptions, Maintenance, roomIn } from './maintenance.ts'
 import { type Health, registerAdmin } from './ports/admin.ts'
 import { addressText, createApp, listen } from './ports/app.ts'
@@ -25,7 +24,7 @@ import { createPort, drain } from './ports/listen.ts'
 import type { Tls } from './ports/tls.ts'
 import { createRates } from './rates.ts'
 import { type LastReload, Reload } from './reload.ts'
-import { openRoot } from './root.ts'
+import { openStore } from './store.ts'
 import { sweepUploads } from './sweep.ts'
 import { startLongWork } from './tasks.ts'
 import { logFill, observeUpstream } from './telemetry/cache.ts'
@@ -77,13 +76,14 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   tellConfig(metrics, first)
 
   const rates = createRates(first, metrics)
-  const bounds = { limits: first.storage, disk: { changed: logDisk(log) } }
-  const storage = await openRoot(first.storage.filesystem.root, log, { ...bounds, ...rates })
+  const store = await openStore(first, log, rates)
+  const { storage } = store
   stack.defer(() => storage.close())
-  const content = openContent(storage, (key, reason) => {
+  const damaged = (key: string, reason: string) => {
     metrics.damaged.inc()
     log.error({ key, reason }, 'stored content is damaged')
-  })
+  }
+  const content = openContent(storage, damaged, Date.now, first.cache.metadataTTL)
   const fills = new Fills(
     storage,
     content.commit,
@@ -127,7 +127,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       modes.replace(backends)
       if (authChanged) access.close()
       access = nextAccess
-      storage.limits = next.storage
+      store.limit(next.storage)
       if (changed.includes('log.level')) log.level = next.log.level
       config = next
       tellConfig(metrics, config)
@@ -167,14 +167,14 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   stack.defer(() => longWork.stop())
 
   const health: Health = {
-    readable: () => checkReadable(storage),
-    writable: () => checkWritable(storage),
+    readable: () => storage.check(),
+    writable: () => storage.checkWritable(),
     status: async () => ({
       mode: modes.mode,
       version: pkg.version,
       uptimeSeconds: Math.floor((Date.now() - began) / 1000),
       listen: addressText(port),
-      storage: { root: config.storage.filesystem.root, ...(await storage.usage()) },
+      storage: { ...store.place, ...(await storage.usage()) },
       requests: { running: gateway.running, uploading: gateway.uploading },
       fills: { running: fills.running },
       scrub: longWork.scrub(),
@@ -209,17 +209,16 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   if (control)
     stack.defer(async () => {
       // Its file is removed in the one thread there is, which a disk that hangs would hold for ever.
-      if (storage.stalled.length === 0) await drain(control, 0)
+      if (!store.stalled()) await drain(control, 0)
       else control.unref()
     })
 
-  const root = first.storage.filesystem.root
   const ports = { listen: addressText(port), admin: addressText(admin) }
-  log.info({ version: pkg.version, mode: modes.mode, ...ports, tls: tls !== undefined, root }, 'the registry is ready')
+  log.info({ version: pkg.version, mode: modes.mode, ...ports, tls: tls !== undefined, ...store.place }, 'the registry is ready')
   return {
     ...ports,
     get hanging() {
-      return storage.running > 0
+      return store.hanging()
     },
     reload: () => reload.check(),
     collect: options => maintenance.collect(options),
@@ -231,13 +230,6 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       log.info({ clean }, 'the registry has stopped')
       return clean
     }
-  }
-}
-
-function logDisk(log: Logger): (stalled: readonly string[]) => void {
-  return stalled => {
-    if (stalled.length > 0) log.error({ stalled }, 'the disk does not answer: what needs it is refused until it does')
-    else log.info('the disk answers again')
   }
 }
 

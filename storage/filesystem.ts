@@ -5,16 +5,21 @@ import { dirname, join } from 'node:path'
 import { Directories, makeDirectories, syncDirectory } from './directories.ts'
 import { Files } from './files.ts'
 import { FilesystemWriter, ignoreAbsent, renameDurably } from './filesystem-writer.ts'
-import { Keeping, type KeepingOptions } from './keeping.ts'
+import { type DiskUsage, Keeping, type KeepingOptions } from './keeping.ts'
 import { lockDirectory } from './lock.ts'
 import { OpenFile } from './open-file.ts'
 import { Pacing } from './pacing.ts'
 import type { Rate } from './rate.ts'
 import type { Limits } from './space.ts'
-import type { Entry, Key, ObjectStat, OpenObject, Shortage, Storage, Usage, Writer } from './storage.ts'
+import { StagedFile } from './staged-file.ts'
+import type { Entry, Key, ObjectStat, OpenObject, PutPromise, Shortage, Staged, Storage, Usage, Writer } from './storage.ts'
 
 /** What is only ours, beside the tree that other registries know. */
 export const ownPrefix = '.registry'
+
+// A block: a full disk still takes an empty file.
+const probe = Buffer.alloc(4096)
+const attempts = 10
 
 /** What a directory may be asked to do. */
 export interface FilesystemOptions extends KeepingOptions {
@@ -28,6 +33,7 @@ const usualPatience = 10_000
 
 /** Objects as files below one directory, which belongs to this process as long as it is open. */
 export class FilesystemStorage implements Storage {
+  readonly sharing = 'alone'
   readonly root: string
   readonly #keeping: Keeping
   readonly #directories: Directories
@@ -113,7 +119,8 @@ export class FilesystemStorage implements Storage {
     }
   }
 
-  async put(key: Key, bytes: Uint8Array): Promise<void> {
+  async put(key: Key, bytes: Uint8Array, promise: PutPromise = 'durable'): Promise<void> {
+    if (promise === 'soon') return this.#putSoon(key, bytes)
     const temporary = `${ownPrefix}/tmp/${randomUUID()}`
     const writer = this.#writer(temporary, await this.#files.create(this.path(temporary)), 0, 'exempt')
     try {
@@ -122,6 +129,27 @@ export class FilesystemStorage implements Storage {
     } catch (error) {
       await writer.discard().catch(() => {})
       throw error
+    }
+  }
+
+  // In its place and without a sync, which is much cheaper.
+  async #putSoon(key: Key, bytes: Uint8Array): Promise<void> {
+    const writer = await this.#createAgain(key)
+    try {
+      await writer.write([bytes])
+    } finally {
+      await writer.close()
+    }
+  }
+
+  // Somebody may remove the empty directory in which the file was to lie.
+  async #createAgain(key: Key): Promise<Writer> {
+    for (let attempt = 0; ; attempt++) {
+      try {
+        return await this.create(key)
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === attempts) throw error
+      }
     }
   }
 
@@ -136,6 +164,24 @@ export class FilesystemStorage implements Storage {
   async resume(key: Key): Promise<Writer | undefined> {
     const found = await this.#files.resume(this.path(key)).catch(ignoreAbsent)
     return found && this.#writer(key, found.handle, found.size, 'limited')
+  }
+
+  written(key: Key): Promise<ObjectStat | undefined> {
+    return this.stat(key)
+  }
+
+  async stage(to: Key): Promise<Staged> {
+    this.path(to)
+    const key = `${ownPrefix}/tmp/${randomUUID()}`
+    const writer = await this.create(key)
+    try {
+      const written = await this.open(key)
+      if (written) return new StagedFile(writer, written)
+      throw new Error(`${key} vanished while it was created`)
+    } catch (error) {
+      await writer.discard()
+      throw error
+    }
   }
 
   async move(from: Key, to: Key): Promise<boolean> {
@@ -210,7 +256,19 @@ export class FilesystemStorage implements Storage {
     await this.#keeping.disk.read(() => statfs(this.root))
   }
 
-  usage(): Promise<Usage> {
+  async checkWritable(): Promise<void> {
+    const shortage = await this.shortage(probe.length)
+    // What the disk has left it says itself.
+    if (shortage && shortage.limit !== 'disk') throw Object.assign(new Error(shortage.reason), { code: 'EDQUOT' })
+    const writer = await this.create(`${ownPrefix}/tmp/${randomUUID()}`)
+    try {
+      await writer.write([probe])
+    } finally {
+      await writer.discard()
+    }
+  }
+
+  usage(): Promise<DiskUsage> {
     return this.#keeping.usage()
   }
 

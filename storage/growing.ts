@@ -1,36 +1,27 @@
-import type { Key, OpenObject, Storage, Writer } from './storage.ts'
+import type { Key, Staged, Storage, Writer } from './storage.ts'
 
 /**
  * An object that is read while it is written. Readers follow the file behind the writer and are woken by its offset, so a slow one costs the writer nothing and takes no
  * memory. They see no more than was released: what is written may still turn out to be wrong.
  */
 export class Growing {
-  readonly #writer: Writer
-  readonly #file: OpenObject
+  readonly #writer: Staged
   #released = 0
   #state: 'growing' | 'complete' | Error = 'growing'
   #wake = Promise.withResolvers<void>()
   #readers = 0
   #written = false
 
-  private constructor(writer: Writer, file: OpenObject) {
+  private constructor(writer: Staged) {
     this.#writer = writer
-    this.#file = file
   }
 
-  /** A new object under `key`, which is not its final name. */
-  static async create(storage: Storage, key: Key): Promise<Growing> {
-    const writer = await storage.create(key)
-    const file = await storage.open(key).catch(async error => {
-      await writer.discard()
-      throw error
-    })
-    if (file) return new Growing(writer, file)
-    await writer.discard()
-    throw new Error(`${key} vanished while it was created`)
+  /** A new object that is going to be published under `to`; `size` is how large it will be, if that is known. */
+  static async create(storage: Storage, to: Key, size?: number): Promise<Growing> {
+    return new Growing(await storage.stage(to, size))
   }
 
-  /** For publishing under its final name, or discarding; nothing is written through it any more. */
+  /** For publishing under that name, or discarding; nothing is written through it any more. */
   get writer(): Writer {
     return this.#writer
   }
@@ -77,7 +68,7 @@ export class Growing {
   /** The writer's side is over; the file is closed when the last reader has left. */
   async end(): Promise<void> {
     this.#written = true
-    if (this.#readers === 0) await this.#file.close()
+    if (this.#readers === 0) await this.#writer.written.close()
   }
 
   /** A reader of its own, which waits for bytes that are not there yet. Whoever asks closes it. */
@@ -91,14 +82,14 @@ export class Growing {
       readInto: async (into, position) => {
         await this.#until(position, signal)
         const length = Math.min(into.length, this.#released - position)
-        return length > 0 ? await this.#file.readInto(into.subarray(0, length), position) : 0
+        return length > 0 ? await this.#writer.written.readInto(into.subarray(0, length), position) : 0
       },
       close: async () => {
         if (!open) return
         open = false
         signal.removeEventListener('abort', onAbort)
         this.#readers--
-        if (this.#written && this.#readers === 0) await this.#file.close()
+        if (this.#written && this.#readers === 0) await this.#writer.written.close()
       }
     }
   }

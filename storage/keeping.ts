@@ -6,6 +6,9 @@ import { Disk, type DiskOptions } from './disk.ts'
 import { type Limits, Space } from './space.ts'
 import type { Medium, Shortage, Usage } from './storage.ts'
 
+/** Of a disk everything is known. */
+export type DiskUsage = Usage & Medium & { used: number; usedInodes: number }
+
 /** How a store is kept in bounds; what is left out is unlimited, or as in production. */
 export interface KeepingOptions {
   limits?: Limits | undefined
@@ -99,7 +102,7 @@ export class Keeping {
     this.space.demand(bytes)
   }
 
-  async usage(): Promise<Usage> {
+  async usage(): Promise<DiskUsage> {
     await this.look()
     const { bytes: used, inodes: usedInodes } = this.account.used
     return { ...this.space.medium, used, usedInodes, exact: this.account.exact, ...this.space.allowed, stalled: this.disk.stalled }

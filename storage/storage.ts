@@ -41,12 +41,16 @@ export interface Medium {
   inodesTotal: number
 }
 
-/** Space of the medium, what the objects take of it, and what they may take. A medium that does not answer is as it was when it last did. */
-export interface Usage extends Medium {
-  /** Bytes of objects; never less than the truth. */
-  used: number
-  usedInodes: number
-  /** Whether these are the truth: after a crash they are too high for a while. */
+/**
+ * Space of the medium, what the objects take of it, and what they may take. A medium that does not answer is as it was when it last did. A medium without an end has no
+ * space to tell of.
+ */
+export interface Usage extends Partial<Medium> {
+  /** Bytes of objects; absent where nobody has counted them yet. */
+  used?: number
+  /** Files and directories, or objects where there are no others. */
+  usedInodes?: number
+  /** Whether these are the truth: after a crash they are too high for a while, and where others write too they are as of the last count. */
   exact: boolean
   /** Absent: no limit. */
   budget?: number
@@ -74,6 +78,7 @@ export interface Shortage {
  * after a failed fsync the kernel may have dropped the pages, so trying again would report success for bytes that are lost.
  */
 export interface Writer {
+  /** What it is resumed by; no object can be read under it. */
   readonly key: Key
   /** Bytes written so far. */
   readonly offset: number
@@ -83,6 +88,11 @@ export interface Writer {
   truncate(offset: number): Promise<void>
   /** Reads what was written, from the start. */
   read(into: Buffer, position: number): Promise<number>
+  /**
+   * Names the bytes before `offset` as they are stored: a later writer that gives the same name, in whatever process, has the same bytes there, and is going to publish
+   * them. Undefined where that cannot be told.
+   */
+  seal(offset: number): string | undefined
   /** Durable under `to` when it resolves: the bytes, the rename, and every directory that is new. What is there is replaced. */
   publish(to: Key): Promise<void>
   /** Ends the writer and removes what it wrote. */
@@ -91,30 +101,49 @@ export interface Writer {
   close(): Promise<void>
 }
 
+/** A writer whose bytes can be read while they are written, and which is not resumed. */
+export interface Staged extends Writer {
+  /** What was written so far. It goes on giving the bytes when the writer has ended, until it is closed. */
+  readonly written: Pick<OpenObject, 'readInto' | 'close'>
+}
+
+/** How an object is put: durable when that resolves, or as soon as the medium likes. */
+export type PutPromise = 'durable' | 'soon'
+
 /**
  * Bytes by key. Errors of the medium carry the `code` of the system call that failed (`ENOSPC`, `EROFS`, `EIO`, …), a limit that is reached is `EDQUOT`, a medium that
  * does not answer in time is `ESTALLED`; what is not there is undefined.
  * The suite in `test/storage/contract.ts` is what a driver has to pass.
  */
 export interface Storage {
+  /** Whether objects change only through this, or other processes may change them too. */
+  readonly sharing: 'alone' | 'shared'
   open(key: Key, range?: ByteRange): Promise<OpenObject | undefined>
   stat(key: Key): Promise<ObjectStat | undefined>
   /** A small object, whole. An object of more than `limit` bytes is an error with the code `EFBIG`. */
   get(key: Key, limit?: number): Promise<Buffer | undefined>
-  /** Whole, atomic and durable when it resolves. What is there is replaced. */
-  put(key: Key, bytes: Uint8Array): Promise<void>
+  /** Replaces what is there, whole and at once. With `soon` a crash may leave anything of it. */
+  put(key: Key, bytes: Uint8Array, promise?: PutPromise): Promise<void>
   /** Makes `prefix` visible to those who look for it, where the medium has such a thing. */
   ensurePrefix(prefix: Key): Promise<void>
-  /** A new object that is visible under `key` while it is written; an existing one is emptied. */
+  /** A new object that can be resumed by `key`; what an earlier writer of it left is dropped. Nothing is put under such a key. */
   create(key: Key): Promise<Writer>
-  /** Goes on where a writer of `key` was closed or its process died. */
+  /** Goes on where a writer of `key` was closed or its process died. One to which nothing was written may be forgotten. */
   resume(key: Key): Promise<Writer | undefined>
-  /** Durably gives the object under `from` the key `to`, replacing what is there; false if there is none. */
+  /** What `resume` would go on with. */
+  written(key: Key): Promise<ObjectStat | undefined>
+  /** A new object that is going to be published under `to`, and under nothing else; `size` is how large it will be, if that is known. */
+  stage(to: Key, size?: number): Promise<Staged>
+  /** Durably gives the object under `from` the key `to`, replacing what is there; false if there is none. It may count as new. */
   move(from: Key, to: Key): Promise<boolean>
   /** Names directly under `prefix` in byte order, those after `after` only. */
   walk(prefix: Key, after?: string): AsyncIterable<Entry>
   /** Rejects unless the medium answers. */
   check(): Promise<void>
+  /** Rejects unless the medium takes bytes: tried for real, since free space is no promise. */
+  checkWritable(): Promise<void>
+  /** Where whoever has no other right may read the object for `seconds`; absent where there is no such place. */
+  locate?(key: Key, seconds: number): Promise<string>
   /** Renews the time of objects; those that are not there are passed over. */
   touch(keys: readonly Key[]): Promise<void>
   /** Removes objects, durably, and the prefixes below `under` that became empty. Removing what is not there succeeds. */

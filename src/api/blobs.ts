@@ -21,6 +21,12 @@ export async function headBlob(exchange: Exchange, name: Name, digest: Digest): 
 export async function getBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
   const { request, response, record, place } = exchange
   const { headers } = request
+  const elsewhere = noneMatch(headers['if-none-match'], digest) ? undefined : await exchange.backend.locateBlob?.(name, digest)
+  if (elsewhere !== undefined) {
+    record.outcome = 'hit'
+    // The place is for this client, and for a while.
+    return answerEmpty(exchange, 307, { location: elsewhere, 'docker-content-digest': digest, 'cache-control': 'no-store' })
+  }
   const range = rangeAllowed(headers['if-range']?.toString(), digest) ? parseRange(headers.range) : undefined
   const served = await exchange.backend.openBlob(name, digest, { signal: exchange.signal, ...(range ? { range } : {}) })
   record.outcome = served.outcome

@@ -2,7 +2,7 @@ import { type Algorithm, canonical, type Digest, isAlgorithm, parseDigest } from
 import { OciError } from '../oci/errors.ts'
 import { isName, type Name } from '../oci/name.ts'
 import { parseChunkRange } from '../oci/range.ts'
-import type { SessionId, UploadSession } from '../oci/sink.ts'
+import type { Chunk, SessionId, UploadSession } from '../oci/sink.ts'
 import { answerEmpty, demandSpace, type Exchange, sinkOf } from './exchange.ts'
 import { contentRangeOfUpload } from './headers.ts'
 import { hasBody, receiveBody } from './receive.ts'
@@ -23,8 +23,8 @@ export async function startUpload(exchange: Exchange, name: Name): Promise<void>
   exchange.record.session = session.id
   if (digest === undefined) return uploadAccepted(exchange, name, session)
   // Nobody was told where this session is, so that nobody could resume it.
-  await appendBody(exchange, session).catch(error => cancelAfter(session, error))
-  await finish(exchange, name, session, digest)
+  const last = await nextChunk(exchange, session)
+  await finish(exchange, name, session, digest, last).catch(error => cancelAfter(session, error))
 }
 
 async function cancelAfter(session: UploadSession, error: unknown): Promise<never> {
@@ -50,13 +50,15 @@ function algorithm({ query }: Exchange, digest: Digest | undefined): Algorithm {
 /** end-13: where a session stands. */
 export async function getUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
   const session = await sessionOf(exchange, name, id)
+  await session.refresh()
   answerEmpty(exchange, 204, sessionHeaders(name, session))
 }
 
 /** end-5: a chunk, in order, or a stream. */
 export async function patchUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
   const session = await sessionOf(exchange, name, id)
-  await appendBody(exchange, session)
+  const chunk = await nextChunk(exchange, session)
+  if (chunk) await session.append(chunk.body, chunk, exchange.signal)
   uploadAccepted(exchange, name, session)
 }
 
@@ -66,8 +68,7 @@ export async function putUpload(exchange: Exchange, name: Name, id: SessionId): 
   if (given === null) throw new OciError('DIGEST_INVALID', { detail: { reason: 'the query has no digest' } })
   const digest = parseDigest(given)
   const session = await sessionOf(exchange, name, id)
-  await appendBody(exchange, session)
-  await finish(exchange, name, session, digest)
+  await finish(exchange, name, session, digest, await nextChunk(exchange, session))
 }
 
 /** end-14. */
@@ -84,15 +85,15 @@ async function sessionOf(exchange: Exchange, name: Name, id: SessionId): Promise
   return session ?? sinkOf(exchange).resumeUpload(name, id)
 }
 
-async function appendBody(exchange: Exchange, session: UploadSession): Promise<void> {
+async function nextChunk(exchange: Exchange, session: UploadSession): Promise<Chunk | undefined> {
   const { request, response, record, place, signal } = exchange
   const expect = expectation(request.headers)
-  if (!hasBody(request) && expect.offset === undefined) return
+  if (!hasBody(request) && expect.offset === undefined) return undefined
   await demandSpace(exchange).catch(error => cancelAfter(session, error))
   const body = receiveBody(request, response, place.progress, bytes => {
     record.received += bytes
   })
-  await session.append(body, expect, signal)
+  return { body, ...expect, signal }
 }
 
 function expectation(headers: Exchange['request']['headers']): { offset?: number; length?: number } {
@@ -112,8 +113,8 @@ function expectation(headers: Exchange['request']['headers']): { offset?: number
   return range
 }
 
-async function finish(exchange: Exchange, name: Name, session: UploadSession, digest: Digest): Promise<void> {
-  await session.finish(digest)
+async function finish(exchange: Exchange, name: Name, session: UploadSession, digest: Digest, last?: Chunk): Promise<void> {
+  await session.finish(digest, last)
   blobCreated(exchange, name, digest)
 }
 

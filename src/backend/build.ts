@@ -20,6 +20,9 @@ export interface BackendParts {
   ingress?: Rate | undefined
 }
 
+// A client may wait before it follows, and go on after a while. Collections leave alone for longer what was just asked for.
+const validFor = 600
+
 /** The backends of a configuration, and the upstreams that they ask. Nothing is dialled here: a registry starts with its upstream down. */
 export async function buildBackends(
   config: Config,
@@ -43,8 +46,10 @@ export async function buildBackends(
     upstreams.set(key, made)
     return made
   }
+  const { redirect: wanted } = config.storage.s3 ?? {}
+  const redirect = wanted && { ...wanted, seconds: validFor }
   const cached = (route: UpstreamRoute) =>
-    new ProxyBackend(parts.content, parts.fills, route, { cache: config.cache, mostFills: config.upstream.fills })
+    new ProxyBackend(parts.content, parts.fills, route, { cache: config.cache, mostFills: config.upstream.fills, redirect })
 
   const { mode, upstream: own, upstreams: others } = config.registry
   const byHost = new Map<string, Backend>()
@@ -53,7 +58,7 @@ export async function buildBackends(
     byHost.set(host, each.policy === 'cache' ? cached(route) : new Direct(route))
   }
   const names = new Set(config.server.names.map(each => each.toLowerCase()))
-  if (!own || mode === 'Local') return { backends: { own: new Local(parts.content), names, byHost }, upstreams }
+  if (!own || mode === 'Local') return { backends: { own: new Local(parts.content, redirect), names, byHost }, upstreams }
   const route = ownRoute(config.server.path, own, await upstream(keyOfOwn(own), own))
   return { backends: { own: mode === 'Proxy' ? cached(route) : new Direct(route), names, byHost }, upstreams }
 }

@@ -1,3 +1,4 @@
+import type { Redirect } from '../content/blobs.ts'
 import type { Content } from '../content/content.ts'
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -14,9 +15,11 @@ export class Local implements Backend {
   readonly mode = 'Local'
   readonly sink: LocalSink
   readonly #content: Content
+  readonly #redirect: Redirect | undefined
 
-  constructor(content: Content) {
+  constructor(content: Content, redirect?: Redirect) {
     this.#content = content
+    this.#redirect = redirect
     this.sink = new LocalSink(content)
   }
 
@@ -25,6 +28,12 @@ export class Local implements Backend {
     const size = await this.#content.blobs.statRenewed(name, digest)
     if (size === undefined) throw unknownBlob(name, digest)
     return hit({ mediaType: mediaTypes.blob, digest, size })
+  }
+
+  async locateBlob(name: Name, digest: Digest): Promise<string | undefined> {
+    const place = this.#redirect && (await this.#content.blobs.locate(name, digest, this.#redirect))
+    if (place !== undefined) this.#content.access.seen(name, digest)
+    return place
   }
 
   async openBlob(name: Name, digest: Digest, { range }: { range?: RangeRequest }): Promise<Served<OpenBlob>> {

@@ -1,3 +1,4 @@
+import type { Redirect } from '../content/blobs.ts'
 import type { Content } from '../content/content.ts'
 import type { Fills } from '../content/fills.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
@@ -20,8 +21,15 @@ export class ProxyBackend implements Backend {
   readonly #blobs: ProxyBlobs
   readonly #manifests: ProxyManifests
   readonly #lists: Direct
+  readonly #redirect: Redirect | undefined
 
-  constructor(content: Content, fills: Fills, route: UpstreamRoute, { cache, mostFills }: { cache: CachePolicy; mostFills: number }) {
+  constructor(
+    content: Content,
+    fills: Fills,
+    route: UpstreamRoute,
+    { cache, mostFills, redirect }: { cache: CachePolicy; mostFills: number; redirect?: Redirect | undefined }
+  ) {
+    this.#redirect = redirect
     this.#content = content
     this.#route = route
     this.#blobs = new ProxyBlobs(content, fills, route, mostFills)
@@ -31,6 +39,15 @@ export class ProxyBackend implements Backend {
 
   statBlob(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     return this.#blobs.stat(name, digest, signal)
+  }
+
+  // What is not stored yet is fetched for this client, and comes from here.
+  async locateBlob(name: Name, digest: Digest): Promise<string | undefined> {
+    if (!this.#redirect || this.#route.upstreamName(name) === undefined) return undefined
+    const own = this.#route.contentName(name)
+    const place = await this.#content.blobs.locate(own, digest, this.#redirect)
+    if (place !== undefined) this.#content.access.seen(own, digest)
+    return place
   }
 
   openBlob(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {

@@ -19,6 +19,12 @@ export interface BlobsParts {
   damaged: Damage
 }
 
+/** Which blobs clients fetch elsewhere, and for how long a place is valid. */
+export interface Redirect {
+  over: number
+  seconds: number
+}
+
 /** Blobs that a repository may read: link, then one open. */
 export class Blobs {
   readonly #storage: Storage
@@ -56,19 +62,33 @@ export class Blobs {
 
   /** Its size in bytes. What is answered here can be opened as well. */
   stat(name: Name, digest: Digest): Promise<number | undefined> {
-    return this.#holds.during(digest, async () => {
-      const object = await this.#object(name, digest)
-      await object?.close()
-      return object?.size
-    })
+    return this.#holds.during(digest, async () => (await this.#look(name, digest))?.size)
+  }
+
+  /** Where a client may fetch it for `seconds` itself, if it is larger than `over` bytes and the storage has such places; its bytes are not looked at. */
+  async locate(name: Name, digest: Digest, { over, seconds }: Redirect): Promise<string | undefined> {
+    const target = await this.linked(name, digest)
+    if (!this.#storage.locate || !target || this.#quarantine.has(target)) return undefined
+    // Of an empty one there is nothing to fetch.
+    if (over > 0 && (this.#sizes.of(target) ?? (await this.stat(name, digest)) ?? 0) <= over) return undefined
+    return this.#storage.locate(keys.blob(target), seconds)
   }
 
   /** `stat` for somebody who may rely on the answer: the bytes are as new as if they had just been pushed. */
   async statRenewed(name: Name, digest: Digest): Promise<number | undefined> {
+    if (this.#storage.sharing === 'shared') return this.#holds.during(digest, () => this.#statShared(name, digest))
     await this.#holds.renew(digest)
     const target = await this.linked(name, digest)
     if (target !== undefined && target !== digest) await this.#holds.renew(target)
     return target && this.stat(name, digest)
+  }
+
+  // The time comes with the size, and is rarely so old that it has to be renewed.
+  async #statShared(name: Name, digest: Digest): Promise<number | undefined> {
+    const target = await this.linked(name, digest)
+    const found = target && (await this.#look(name, digest))
+    if (found) await this.#holds.renew(target, found.modified)
+    return found ? found.size : undefined
   }
 
   /** The digest under which a blob of `name` lies, whether or not its bytes are sound. */
@@ -79,6 +99,18 @@ export class Blobs {
   /** Whether the bytes are stored, for whatever repository. */
   async stored(digest: Digest): Promise<boolean> {
     return (await this.#storage.stat(keys.blob(digest))) !== undefined
+  }
+
+  async #look(name: Name, digest: Digest): Promise<{ size: number; modified: number } | undefined> {
+    const target = this.#storage.sharing === 'shared' ? await this.linked(name, digest) : undefined
+    if (target && !this.#quarantine.has(target)) {
+      const found = await this.#storage.stat(keys.blob(target))
+      if (!found) return this.#missing(keys.blob(target), 'a link leads to it, but there are no bytes')
+      if (this.#sizes.agrees(target, found.size)) return found
+    }
+    const object = await this.#object(name, digest)
+    await object?.close()
+    return object
   }
 
   async #object(name: Name, digest: Digest, range?: RangeRequest): Promise<OpenObject | undefined> {

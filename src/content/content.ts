@@ -32,16 +32,19 @@ export interface Content {
   withdraw: Withdraw
 }
 
-/** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. */
-export function openContent(storage: Storage, damaged: Damage, now: () => number = Date.now): Content {
-  const links = new Links(storage, damaged)
+const usualTTL = 5_000
+
+/** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. `metadataTTL` is how long, in ms, what another process changed may go unseen. */
+export function openContent(storage: Storage, damaged: Damage, now: () => number = Date.now, metadataTTL = usualTTL): Content {
+  const ttl = storage.sharing === 'shared' ? metadataTTL : undefined
+  const links = new Links(storage, damaged, ttl)
   const holds = new Holds(storage, now)
   const quarantine = new Quarantine(storage, holds)
   const manifests = new Manifests(storage, links, quarantine, damaged)
-  const sizes = new Sizes(manifests)
+  const sizes = new Sizes(manifests, storage.sharing)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
-  const origins = new Origins(storage)
+  const origins = new Origins(storage, ttl)
   const locked = createLocks()
   const commit = new Commit({ storage, links, manifests, tags, sizes, origins, holds, quarantine, locked })
   return {

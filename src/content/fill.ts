@@ -1,10 +1,10 @@
-import { randomUUID } from 'node:crypto'
 import { Growing } from '../../storage/growing.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import type { Body } from '../oci/source.ts'
 import type { Commit } from './commit.ts'
+import { blob as blobKey } from './keys.ts'
 
 /** A blob on its way from somewhere else. */
 export interface FillSource {
@@ -135,7 +135,7 @@ export class Fill {
   async #create(size: number | undefined): Promise<Growing> {
     const { storage, admit } = this.#place
     if (size !== undefined) await admit(this, size)
-    return Growing.create(storage, `.registry/tmp/${randomUUID()}`)
+    return Growing.create(storage, blobKey(this.digest), size)
   }
 
   async #fill(growing: Growing, source: FillSource): Promise<FillResult> {

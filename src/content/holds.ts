@@ -5,6 +5,9 @@ import * as keys from './keys.ts'
 
 // Collections look at the time on disk, in steps of a grace that is much longer than this.
 const renewedAgainAfter = 60_000
+// Where a new time is a copy of the bytes it has to be worth it: a part of the grace of collections.
+const partOfGrace = 4
+const usualGrace = 3_600_000
 const remembered = 50_000
 
 /**
@@ -18,10 +21,13 @@ export class Holds {
   readonly #watchers = new Set<(digest: Digest) => void>()
   readonly #renewed = new LRUCache<Digest, { at: number; touched: number }>({ max: remembered })
   readonly #now: () => number
+  #again: number
 
   constructor(storage: Storage, now: () => number = Date.now) {
     this.#storage = storage
     this.#now = now
+    this.#again = renewedAgainAfter
+    this.graceIs(usualGrace)
   }
 
   /** Nobody removes the bytes of `digest` until the function is called that it resolves to. Whether there are any is found out after it. */
@@ -58,13 +64,21 @@ export class Holds {
     }
   }
 
-  /** Somebody was told of the bytes and may be about to rely on them: they are as new as if they had just been pushed. */
-  renew(digest: Digest): Promise<void> {
+  /** Collections leave alone what is younger than this, in ms. */
+  graceIs(grace: number): void {
+    if (this.#storage.sharing === 'shared') this.#again = grace / partOfGrace
+  }
+
+  /**
+   * Somebody was told of the bytes and may be about to rely on them: they are as new as if they had just been pushed, or nearly so where other processes share them.
+   * `modified` is their time, if it is known.
+   */
+  renew(digest: Digest, modified = 0): Promise<void> {
     return this.during(digest, async () => {
       const now = this.#now()
       const known = this.#renewed.get(digest)
       if (known) known.at = now
-      if (known && now - known.touched < renewedAgainAfter) return
+      if (now - Math.max(modified, known?.touched ?? 0) < this.#again) return
       this.#renewed.set(digest, { at: now, touched: now })
       // A medium that takes no new time can still be read; the watchers know.
       await this.#storage.touch([keys.blob(digest)]).catch(() => {})

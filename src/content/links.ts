@@ -9,18 +9,20 @@ const remembered = 50_000
 export type Damage = (key: Key, reason: string) => void
 
 /**
- * The small files that hold a digest. Read once and remembered: this process owns the storage and every change goes through here, so that memory never says
- * "exists" of what was removed.
+ * The small files that hold a digest. Read once and remembered: where this process owns the storage every change goes through here, so that memory never says
+ * "exists" of what was removed; where it does not, memory does not last.
  */
 export class Links {
   readonly #storage: Storage
   readonly #damaged: Damage
-  readonly #cache = createRecent<Key, Digest>(remembered)
+  readonly #cache: ReturnType<typeof createRecent<Key, Digest>>
   // Counts changes, so that a read that began before one is not remembered after it.
   #changes = 0
 
-  constructor(storage: Storage, damaged: Damage) {
+  /** What was read is remembered for `ttl` ms; without it for as long as there is room. */
+  constructor(storage: Storage, damaged: Damage, ttl?: number) {
     this.#storage = storage
+    this.#cache = createRecent(remembered, ttl)
     this.#damaged = damaged
   }
 

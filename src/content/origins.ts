@@ -1,7 +1,6 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isName, type Name, type Tag } from '../oci/name.ts'
-import { createAgain } from './create.ts'
 import * as keys from './keys.ts'
 import { createRecent } from './recent.ts'
 
@@ -23,12 +22,14 @@ const remembered = 20_000
  */
 export class Origins {
   readonly #storage: Storage
-  readonly #tags = createRecent<string, TagOrigin>(remembered)
+  readonly #tags: ReturnType<typeof createRecent<string, TagOrigin>>
   // Counts changes, so that a read that began before one is not remembered after it.
   #changes = 0
 
-  constructor(storage: Storage) {
+  /** What was read is remembered for `ttl` ms; without it for as long as there is room. */
+  constructor(storage: Storage, ttl?: number) {
     this.#storage = storage
+    this.#tags = createRecent(remembered, ttl)
   }
 
   /** Marks content of `name` as cached from `upstream`; called before the content becomes visible. */
@@ -104,13 +105,8 @@ export class Origins {
     for (const each of children) yield* this.#namesBelow(prefix === '' ? each : `${prefix}/${each}`)
   }
 
-  async #write(key: Key, text: string): Promise<void> {
-    const writer = await createAgain(this.#storage, key)
-    try {
-      await writer.write([Buffer.from(text)])
-    } finally {
-      await writer.close()
-    }
+  #write(key: Key, text: string): Promise<void> {
+    return this.#storage.put(key, Buffer.from(text), 'soon')
   }
 
   async #remove(key: Key): Promise<void> {

@@ -62,7 +62,8 @@ export class Quarantine {
 
   /** Whether the bytes of `digest` are known to be wrong or gone: they are not to be given to anybody. */
   has(digest: Digest): boolean {
-    return this.#known.has(digest)
+    // Where another process may have healed them, only what could not be moved out of the way is worth knowing.
+    return this.#storage.sharing === 'alone' ? this.#known.has(digest) : this.#known.get(digest)?.kept === 'in place'
   }
 
   /** What is known of it. */
@@ -108,7 +109,14 @@ export class Quarantine {
   // Known before the look: bytes that are published after the look tell us so, those that were published before it are seen by it.
   async #condemn(digest: Digest, seen: SeenObject | undefined, reason: string, bytes: 'move' | 'leave'): Promise<KnownDamage | undefined> {
     const before = this.#known.get(digest)
-    const damage: KnownDamage = { since: this.#now(), ...before, digest, reason, size: seen?.size ?? before?.size ?? 0, kept: 'nowhere' }
+    const damage: KnownDamage = {
+      since: this.#now(),
+      ...before,
+      digest,
+      reason,
+      size: seen?.size ?? before?.size ?? 0,
+      kept: seen ? 'in place' : 'nowhere'
+    }
     this.#known.set(digest, damage)
     const now = await this.#storage.stat(keys.blob(digest)).catch(() => seen ?? unreadable)
     if (now?.size !== seen?.size || now?.modified !== seen?.modified) {

@@ -1,4 +1,4 @@
-import type { OpenObject } from '../../storage/storage.ts'
+import type { OpenObject, Storage } from '../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest, emptyDigest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
@@ -15,13 +15,15 @@ const manifestsRead = 2_000
  */
 export class Sizes {
   readonly #manifests: Manifests
+  readonly #sharing: Storage['sharing']
   readonly #known = createRecent<Digest, number>(remembered)
   readonly #read = createRecent<Digest, true>(10_000)
   readonly #condemned = createRecent<Digest, string>(1_000)
   readonly #learned = createRecent<Name, Promise<void>>(1_000)
 
-  constructor(manifests: Manifests) {
+  constructor(manifests: Manifests, sharing: Storage['sharing'] = 'alone') {
     this.#manifests = manifests
+    this.#sharing = sharing
   }
 
   /** `size` is known for certain: the bytes were verified. */
@@ -53,12 +55,23 @@ export class Sizes {
     return false
   }
 
+  /** Whether an object of `size` can be what `digest` says, as far as is known without looking further. */
+  agrees(digest: Digest, size: number): boolean {
+    return size === (size === 0 ? this.#sizeIfEmpty(digest) : (this.#known.get(digest) ?? size))
+  }
+
+  /** The size of `digest`, if it is known. */
+  of(digest: Digest): number | undefined {
+    return this.#known.get(digest)
+  }
+
   #sizeIfEmpty(digest: Digest): number {
     return emptyDigest[algorithmOf(digest)] === digest ? 0 : -1
   }
 
   async #expected(name: Name, digest: Digest): Promise<number | undefined> {
-    if (!this.#known.has(digest)) await this.#learnFrom(name)
+    // An object of a bucket is there as a whole or not at all: that is not worth reading all manifests through it.
+    if (!this.#known.has(digest) && this.#sharing === 'alone') await this.#learnFrom(name)
     return this.#known.get(digest)
   }
 

@@ -4,7 +4,7 @@ import { mediaTypes } from '../oci/descriptor.ts'
 import { algorithmOf, createDigester, type Digest, type Digester } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
-import { type SessionId, UploadOffsetError, type UploadSession } from '../oci/sink.ts'
+import { type Chunk, type SessionId, UploadOffsetError, type UploadSession } from '../oci/sink.ts'
 import { BodyBrokenError } from './broken.ts'
 import type { Commit } from './commit.ts'
 import type { Gatherer } from './gather.ts'
@@ -20,13 +20,22 @@ export interface UploadPlace {
   ended(id: SessionId): void
 }
 
-/** An upload session as a file that grows. Requests to one session run one after another. */
+// The running digest of the first `offset` bytes, as long as they are those that were stored then.
+interface Digested {
+  digester: Digester
+  offset: number
+  /** What the store calls them; undefined while they are only with `writer`. */
+  seal: string | undefined
+  writer?: Writer
+}
+
+/** An upload session as an object that grows. Requests to one session run one after another, in this process; another one may go on with it in between. */
 export class Upload implements UploadSession {
   readonly id: SessionId
   readonly name: Name
   readonly #place: UploadPlace
-  /** The running digest; undefined after a restart, when the file is read once again at the end. */
-  #digester: Digester | undefined
+  /** Undefined after a restart, when everything is read once again at the end. */
+  #digested: Digested | undefined
   #offset: number
   #tail: Promise<unknown> = Promise.resolve()
   #requests = 0
@@ -37,39 +46,58 @@ export class Upload implements UploadSession {
     this.name = name
     this.id = id
     this.#offset = from.offset
-    this.#digester = from.digester
+    this.#digested = from.digester && { digester: from.digester, offset: 0, seal: undefined }
   }
 
   get offset(): number {
     return this.#offset
   }
 
+  async refresh(): Promise<void> {
+    // A request that runs here knows better.
+    if (this.#place.storage.sharing === 'alone' || this.#requests > 0) return
+    await this.#alone(async () => {
+      const { storage } = this.#place
+      const written = await storage.written(keys.upload(this.name, this.id))
+      if (!written) await this.#mustHaveBegun()
+      this.#offset = written?.size ?? 0
+    })
+  }
+
   append(body: AsyncIterable<Uint8Array>, expect: { offset?: number; length?: number }, signal: AbortSignal): Promise<number> {
     return this.#alone(async () => {
-      if (this.#over) throw unknownUpload(this.id)
-      if (expect.offset !== undefined && expect.offset !== this.#offset) throw new UploadOffsetError(this.#offset)
       const writer = await this.#writer()
-      const before = { offset: this.#offset, digester: this.#digester?.copy() }
-      try {
-        await this.#receive(writer, body, expect.length, signal)
-        await writer.close()
-      } catch (error) {
-        if (error instanceof BodyBrokenError) await this.#keep(writer)
-        else if (error instanceof OciError) await this.#rollBack(writer, before)
-        else await this.#discard(writer)
-        throw error
-      }
+      await this.#take(writer, { body, ...expect, signal })
+      await this.#keep(writer)
       return this.#offset
     })
   }
 
-  async #receive(writer: Writer, body: AsyncIterable<Uint8Array>, length: number | undefined, signal: AbortSignal): Promise<void> {
+  // The writer goes on after it; if it fails, the writer has ended.
+  async #take(writer: Writer, chunk: Chunk): Promise<void> {
+    if (chunk.offset !== undefined && chunk.offset !== this.#offset) {
+      await writer.close()
+      throw new UploadOffsetError(this.#offset)
+    }
+    const running = this.#runningIn(writer)
+    const before = { offset: this.#offset, digester: running?.copy() }
+    try {
+      await this.#receive(writer, chunk, running)
+    } catch (error) {
+      if (error instanceof BodyBrokenError) await this.#keep(writer)
+      else if (error instanceof OciError) await this.#rollBack(writer, before)
+      else await this.#discard(writer)
+      throw error
+    }
+  }
+
+  async #receive(writer: Writer, { body, length, signal }: Chunk, running: Digester | undefined): Promise<void> {
     const end = length === undefined ? Number.POSITIVE_INFINITY : this.#offset + length
     try {
       await this.#place.gatherer(
         body,
         chunk => {
-          this.#digester?.update(chunk)
+          running?.update(chunk)
           this.#offset += chunk.length
           if (this.#offset > end)
             throw new OciError('SIZE_INVALID', { detail: { reason: 'the body goes on past the declared range', length } })
@@ -79,7 +107,10 @@ export class Upload implements UploadSession {
       )
     } finally {
       // A write that failed leaves less than arrived.
-      if (this.#offset !== writer.offset) this.#digester = undefined
+      if (running) {
+        const whole = this.#offset === writer.offset
+        this.#digested = whole ? { digester: running, offset: writer.offset, seal: undefined, writer } : undefined
+      }
       this.#offset = writer.offset
     }
     if (length !== undefined && this.#offset !== end) {
@@ -87,7 +118,19 @@ export class Upload implements UploadSession {
     }
   }
 
-  // A file that the disk did not take whole is not gone on with.
+  // The running digest, if it is that of all that the writer has.
+  #runningIn(writer: Writer): Digester | undefined {
+    return this.#digested?.offset === writer.offset && this.#knows(writer) ? this.#digested.digester : undefined
+  }
+
+  // Whether the writer begins with the bytes of the running digest; another process may have written others there.
+  #knows(writer: Writer): boolean {
+    if (!this.#digested) return false
+    const { offset, seal, writer: own } = this.#digested
+    return offset === 0 || own === writer || (seal !== undefined && writer.seal(offset) === seal)
+  }
+
+  // What the medium did not take whole is not gone on with.
   async #keep(writer: Writer): Promise<void> {
     try {
       await writer.close()
@@ -95,19 +138,23 @@ export class Upload implements UploadSession {
       await this.#discard(writer)
       throw error
     }
+    if (this.#digested?.writer !== writer) return
+    const { digester, offset } = this.#digested
+    this.#digested = { digester, offset, seal: writer.seal(offset) }
   }
 
   // The client broke its own word: the session stands where it stood.
-  async #rollBack(writer: Writer, before: { offset: number; digester: Digester | undefined }): Promise<void> {
-    await writer.truncate(before.offset)
+  async #rollBack(writer: Writer, { offset, digester }: { offset: number; digester: Digester | undefined }): Promise<void> {
+    await writer.truncate(offset)
+    this.#offset = offset
+    if (digester) this.#digested = { digester, offset, seal: undefined, writer }
     await this.#keep(writer)
-    this.#offset = before.offset
-    this.#digester = before.digester
   }
 
-  finish(digest: Digest): Promise<Descriptor> {
+  finish(digest: Digest, last?: Chunk): Promise<Descriptor> {
     return this.#alone(async () => {
       const writer = await this.#writer()
+      if (last) await this.#take(writer, last)
       try {
         const actual = await this.#digest(writer, digest)
         if (actual !== digest) {
@@ -125,12 +172,14 @@ export class Upload implements UploadSession {
     })
   }
 
+  // What the running digest has not seen is read.
   async #digest(writer: Writer, digest: Digest): Promise<Digest> {
     const algorithm = algorithmOf(digest)
-    if (this.#digester?.algorithm === algorithm && writer.offset === this.#offset) return this.#digester.digest()
-    const digester = createDigester(algorithm)
+    const known = this.#digested?.digester.algorithm === algorithm && this.#knows(writer) ? this.#digested : undefined
+    const digester = known?.digester ?? createDigester(algorithm)
+    let position = known?.offset ?? 0
+    if (position === writer.offset) return digester.digest()
     const buffer = Buffer.allocUnsafe(256 * 1024)
-    let position = 0
     for (let read = -1; read !== 0; position += read) {
       read = await writer.read(buffer, position)
       digester.update(buffer.subarray(0, read))
@@ -148,9 +197,10 @@ export class Upload implements UploadSession {
     if (this.#requests > 0) return false
     return this.#alone(async () => {
       const { storage } = this.#place
-      const found = await Promise.all(
-        [keys.upload(this.name, this.id), keys.uploadStarted(this.name, this.id)].map(key => storage.stat(key))
-      )
+      const found = await Promise.all([
+        storage.written(keys.upload(this.name, this.id)),
+        storage.stat(keys.uploadStarted(this.name, this.id))
+      ])
       if (this.#over || found.some(each => each !== undefined && each.modified >= before)) return false
       await this.#discard(await this.#writer())
       return true
@@ -175,12 +225,24 @@ export class Upload implements UploadSession {
 
   async #writer(): Promise<Writer> {
     if (this.#over) throw unknownUpload(this.id)
+    const { storage } = this.#place
     const key = keys.upload(this.name, this.id)
-    const writer = (await this.#place.storage.resume(key)) ?? (this.#offset === 0 ? await this.#place.storage.create(key) : undefined)
-    if (!writer) throw unknownUpload(this.id)
-    if (writer.offset !== this.#offset) this.#digester = undefined
+    let writer = await storage.resume(key)
+    if (!writer) {
+      if (storage.sharing === 'shared') await this.#mustHaveBegun()
+      else if (this.#offset !== 0) throw unknownUpload(this.id)
+      writer = await storage.create(key)
+    }
     this.#offset = writer.offset
     return writer
+  }
+
+  // Another process may have ended it.
+  async #mustHaveBegun(): Promise<void> {
+    if (await this.#place.storage.stat(keys.uploadStarted(this.name, this.id))) return
+    this.#over = true
+    this.#place.ended(this.id)
+    throw unknownUpload(this.id)
   }
 
   // A client that lost its connection comes back before the old request has noticed; so the new one waits.

@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import type { Key, Storage } from '../../storage/storage.ts'
+import type { Storage } from '../../storage/storage.ts'
 import { type Algorithm, canonical, createDigester } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { parseSessionId, type SessionId } from '../oci/sink.ts'
 import type { Commit } from './commit.ts'
-import { createAgain } from './create.ts'
 import { createGatherer } from './gather.ts'
 import * as keys from './keys.ts'
 import type { Names } from './names.ts'
@@ -34,7 +33,7 @@ export class Uploads {
   async start(name: Name, algorithm: Algorithm = canonical): Promise<Upload> {
     const id = randomUUID() as string as SessionId
     try {
-      await this.#mark(keys.uploadStarted(name, id))
+      await this.#place.storage.put(keys.uploadStarted(name, id), Buffer.from(new Date().toISOString()), 'soon')
     } catch (error) {
       // On a full disk the directory may be all that could be made.
       await this.#place.storage.remove([keys.uploadStarted(name, id)], keys.uploads(name)).catch(() => {})
@@ -45,15 +44,6 @@ export class Uploads {
     return session
   }
 
-  async #mark(started: Key): Promise<void> {
-    const writer = await createAgain(this.#place.storage, started)
-    try {
-      await writer.write([Buffer.from(new Date().toISOString())])
-    } finally {
-      await writer.close()
-    }
-  }
-
   /** BLOB_UPLOAD_UNKNOWN unless `name` has such a session. */
   async resume(name: Name, id: SessionId): Promise<Upload> {
     const known = this.#sessions.get(id)
@@ -62,7 +52,7 @@ export class Uploads {
       throw unknownUpload(id)
     }
     const { storage } = this.#place
-    const written = await storage.stat(keys.upload(name, id))
+    const written = await storage.written(keys.upload(name, id))
     if (!written && !(await storage.stat(keys.uploadStarted(name, id)))) throw unknownUpload(id)
     // Another request may have asked for it meanwhile: there is one object a session, since it is what keeps requests apart.
     const meanwhile = this.#sessions.get(id)

@@ -13,17 +13,24 @@ export function parseSessionId(text: string): SessionId | undefined {
   return sessions.test(text) ? (text as SessionId) : undefined
 }
 
+/** A body for an upload session: one that does not begin at `offset` is an UploadOffsetError, one that is not `length` long is SIZE_INVALID and leaves the session as it was. */
+export interface Chunk {
+  body: AsyncIterable<Uint8Array>
+  offset?: number
+  length?: number
+  signal: AbortSignal
+}
+
 /** One blob on its way in (distribution-spec, "Pushing blobs"). `offset` is how many bytes have arrived. */
 export interface UploadSession {
   readonly id: SessionId
   readonly offset: number
-  /**
-   * Appends a body and resolves to the new offset. `expect.offset` that is not the session's is an UploadOffsetError; a body that is not `expect.length` long is
-   * SIZE_INVALID and leaves the session as it was. If the body breaks off, what arrived stays and the session can be resumed.
-   */
+  /** Brings `offset` up to date where another process may have gone on; BLOB_UPLOAD_UNKNOWN if one has ended the session. */
+  refresh(): Promise<void>
+  /** Appends a body and resolves to the new offset. If the body breaks off, what arrived stays and the session can be resumed. */
   append(body: AsyncIterable<Uint8Array>, expect: { offset?: number; length?: number }, signal: AbortSignal): Promise<number>
-  /** Verifies and publishes. Another digest than the bytes' is DIGEST_INVALID, and nothing is left behind. */
-  finish(digest: Digest): Promise<Descriptor>
+  /** Appends the last body, if there is one, verifies and publishes. Another digest than the bytes' is DIGEST_INVALID, and nothing is left behind. */
+  finish(digest: Digest, last?: Chunk): Promise<Descriptor>
   /** Ends the session and frees its bytes. */
   cancel(): Promise<void>
 }

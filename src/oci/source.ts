@@ -54,6 +54,8 @@ export interface PageRequest {
 export interface Source {
   statBlob(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>>
   openBlob(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>>
+  /** Where a client may fetch the blob itself, if it is to. */
+  locateBlob?(name: Name, digest: Digest): Promise<string | undefined>
   statManifest(name: Name, reference: Reference, signal: AbortSignal): Promise<Served<Descriptor>>
   getManifest(name: Name, reference: Reference, want: { signal: AbortSignal }): Promise<Served<Manifest>>
   /** Tags in byte order (distribution-spec, "Listing Tags"). */

@@ -1,11 +1,12 @@
 import type { View } from './place.ts'
 import type { Disk } from './report.ts'
+import { placeOf } from './where.ts'
 
 /** The disk below the store; a block is written to a temp file and removed, since nothing else tells whether bytes are taken. */
 export async function lookAtDisk({ config, storage, writable }: Pick<View, 'config' | 'storage' | 'writable'>): Promise<Disk> {
-  const { root } = config.storage.filesystem
-  const usage = await storage.usage().catch(() => undefined)
-  const space = usage ? { free: usage.free, total: usage.total } : {}
+  const root = placeOf(config)
+  const { free, total } = (await storage.usage().catch(() => undefined)) ?? {}
+  const space = { ...(free === undefined ? {} : { free }), ...(total === undefined ? {} : { total }) }
   try {
     await writable()
     return { root, ...space, writable: 'yes' }

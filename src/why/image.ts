@@ -9,6 +9,7 @@ import { platformsOf } from './platforms.ts'
 import { attempt } from './question.ts'
 import type { BlobLine, ManifestLine, State } from './report.ts'
 import { type Depth, type Look, lookAtBlob, lookAtManifest } from './stored.ts'
+import { placeOf } from './where.ts'
 
 // An index of ten platforms takes about a hundred; what is beyond is said to be unknown and not asked for.
 const mostQuestions = 200
@@ -85,7 +86,7 @@ export class ImageLook {
     if (look.state === 'here')
       return look.checked === 'size' && this.#depth !== 'size' ? { state: 'here', note: 'bytes not checked' } : { state: 'here' }
     if (look.state === 'damaged' && look.damage === 'unnoticed')
-      return { state: 'damaged', note: `${config.storage.filesystem.root}/${blobKey(wanted.digest)}` }
+      return { state: 'damaged', note: `${placeOf(config)}/${blobKey(wanted.digest)}` }
     const asked = await this.#ask((upstream, there) => upstream.statBlob(there, wanted.digest, this.#signal))
     return merge(look, typeof asked === 'object' ? 'upstream' : asked)
   }

@@ -32,7 +32,10 @@ test('a build', async t => {
 
   await t.test('holds the script, its cache and what runs them, and nothing else', async t => {
     const found = (await readdir(join(folder, 'dist'), { recursive: true })).map(each => join(folder, 'dist', each))
-    t.strictSame(found.sort(), [join(folder, 'dist/package.json'), dirname(script), main, script, cacheOf(script)].sort())
+    const [s3 = '', ...more] = found.filter(each => /\/s3-[0-9a-f]{12}\.js$/.test(each))
+    t.strictSame(more, [])
+    t.strictSame(found.sort(), [join(folder, 'dist/package.json'), dirname(script), main, s3, script, cacheOf(script)].sort())
+    t.notMatch(await readFile(script, 'latin1'), /node_modules\/@(aws-sdk|smithy)\//, 'the client of buckets is not loaded by others')
   })
 
   await t.test('has a cache that V8 takes with the flags of the start', async t => {

@@ -8,7 +8,7 @@ const load = (name: string) => loadConfig({ file: join(examples, name), env: {} 
 
 test('every example loads and names its schema for editors', async t => {
   const names = readdirSync(examples)
-  t.same(names.toSorted(), ['direct.yaml', 'local.yaml', 'proxy.yaml', 'quickstart.yaml'])
+  t.same(names.toSorted(), ['direct.yaml', 'local.yaml', 'proxy.yaml', 'quickstart.yaml', 's3.yaml'])
   for (const name of names) {
     t.doesNotThrow(() => load(name), name)
     t.ok(readFileSync(join(examples, name), 'utf8').startsWith('# yaml-language-server: $schema=../registry.schema.json\n'), name)
@@ -37,6 +37,15 @@ test('the local example serves TLS to users with roles and nothing to anonymous'
   t.ok(server.tls?.clientCA)
   t.same(auth.users?.roles['ro'], ['pull'])
   t.same(auth.anonymous, [])
+})
+
+test('the s3 example has a bucket, and what it calls a default is the default', async t => {
+  const { storage, cache, server } = load('s3.yaml')
+  t.match(storage.s3, { bucket: 'registry', prefix: 'clusters/one', credentials: { file: '/etc/registry/s3-credentials' } })
+  t.match(storage.s3, { region: 'us-east-1', partBytes: 16 * 2 ** 20, spool: '/var/tmp/deckhouse-registry', spoolBytes: 4 * 2 ** 30 })
+  t.equal(storage.s3?.redirect, undefined)
+  t.equal(server.control, '/var/tmp/deckhouse-registry/control.sock')
+  t.equal(cache.metadataTTL, loadConfig({ env: {} }).cache.metadataTTL)
 })
 
 test('the direct example has one upstream, with a license, behind a proxy', async t => {

@@ -26,7 +26,9 @@ test('an unknown setting that is known elsewhere is refused with its place', asy
 })
 
 test('an unknown setting that resembles none is refused with those there are', async t => {
-  t.same(refused(t, 'storage: { quux: x }'), ['1 storage.quux: one of the settings filesystem, budget, reserve, inodeBudget, inodeReserve'])
+  t.same(refused(t, 'storage: { quux: x }'), [
+    '1 storage.quux: one of the settings filesystem, s3, budget, reserve, inodeBudget, inodeReserve'
+  ])
   t.same(refused(t, '__proto__: { a: 1 }'), [
     '1 __proto__: one of the settings registry, server, storage, auth, limits, cache, gc, scrub, upstream, log'
   ])

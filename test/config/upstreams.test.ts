@@ -94,7 +94,7 @@ cache: { tagTTL: 0s, onUpstreamNotFound: forget, negativeTTL: 1m }
 upstream: { connections: 8, connectTimeout: 500ms, headerTimeout: 10s, bodyTimeout: 2m, fills: 4, tokenHosts: [Auth.example.org, "t:8443"] }
 `
   const { cache, upstream } = loaded(t, yaml)
-  t.same(cache, { tagTTL: 0, onUpstreamNotFound: 'forget', negativeTTL: 60_000, pin: [] })
+  t.same(cache, { tagTTL: 0, onUpstreamNotFound: 'forget', negativeTTL: 60_000, metadataTTL: 5_000, pin: [] })
   t.same(upstream, {
     connections: 8,
     connectTimeout: 500,

@@ -1,5 +1,5 @@
 import type { FilesystemStorage } from '../../storage/filesystem.ts'
-import type { Key, Storage, Writer } from '../../storage/storage.ts'
+import type { Key, PutPromise, Storage, Writer } from '../../storage/storage.ts'
 
 /** What every call is answered with after the end. */
 export class Dead extends Error {
@@ -8,6 +8,7 @@ export class Dead extends Error {
 
 /** Storage whose process can die between any two steps, and whose times are those of a clock that the test sets. */
 export class MortalStorage implements Storage {
+  readonly sharing = 'alone'
   readonly #below: FilesystemStorage
   readonly #times: Map<Key, number>
   readonly #now: () => number
@@ -53,9 +54,9 @@ export class MortalStorage implements Storage {
     return this.#below.get(key, limit)
   }
 
-  async put(key: Key, bytes: Uint8Array) {
+  async put(key: Key, bytes: Uint8Array, promise?: PutPromise) {
     this.#step()
-    await this.#below.put(key, bytes)
+    await this.#below.put(key, bytes, promise)
     this.#timed(key)
     this.#step()
   }
@@ -75,6 +76,16 @@ export class MortalStorage implements Storage {
     this.#step()
     const writer = await this.#below.resume(key)
     return writer && this.#writer(writer)
+  }
+
+  async written(key: Key) {
+    return this.stat(key)
+  }
+
+  async stage(to: Key) {
+    this.#step()
+    const staged = await this.#below.stage(to)
+    return Object.assign(this.#writer(staged), { written: staged.written })
   }
 
   async move(from: Key, to: Key) {
@@ -97,6 +108,7 @@ export class MortalStorage implements Storage {
       },
       truncate: offset => below.truncate(offset),
       read: (into, at) => below.read(into, at),
+      seal: offset => below.seal(offset),
       publish: async to => {
         this.#step()
         await below.publish(to)
@@ -132,6 +144,10 @@ export class MortalStorage implements Storage {
 
   check() {
     return this.#below.check()
+  }
+
+  checkWritable() {
+    return this.#below.checkWritable()
   }
 
   usage() {

@@ -22,6 +22,7 @@ export interface Given {
   storage?: Record<string, unknown>
   root?: string
   writeLimit?: string
+  cache?: Record<string, unknown>
 }
 
 /** One line of the log. */
@@ -66,7 +67,11 @@ export function configured(t: Test, { server, storage, root, writeLimit, ...sect
   const place = folder(t)
   const ports = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', names: ['registry.test:5001'], drain: '1s' }
   const filesystem = { root: root ?? join(place, 'root'), ...(writeLimit === undefined ? {} : { writeLimit }) }
-  const settings = { server: { ...ports, ...server }, storage: { ...unbounded, ...storage, filesystem }, ...sections }
+  const settings = {
+    server: { ...ports, ...server },
+    storage: { ...unbounded, ...(storage?.['s3'] ? {} : { filesystem }), ...storage },
+    ...sections
+  }
   const file = join(place, 'registry.yaml')
   writeFileSync(file, stringify(settings))
   return loadConfig({ file, env: {} })

@@ -25,7 +25,7 @@ async function truth(root: string): Promise<{ used: number; usedInodes: number }
   return found
 }
 
-async function counted(storage: Storage): Promise<{ used: number; usedInodes: number; exact: boolean }> {
+async function counted(storage: FilesystemStorage): Promise<{ used: number; usedInodes: number; exact: boolean }> {
   const { used, usedInodes, exact } = await storage.usage()
   return { used, usedInodes, exact }
 }

@@ -10,6 +10,7 @@ export const reading: Record<string, Promised> = {
       t.equal(await storage.stat(key), undefined, `stat ${key}`)
       t.equal(await storage.get(key), undefined, `get ${key}`)
       t.equal(await storage.resume(key), undefined, `resume ${key}`)
+      t.equal(await storage.written(key), undefined, `written ${key}`)
     }
   },
   'an open object tells its size, its time, and its bytes at any position': async (t, storage) => {
@@ -46,10 +47,61 @@ export const reading: Record<string, Promised> = {
     t.equal((await storage.get('a/empty', 0))?.length, 0)
     t.strictSame(await keysBelow(storage, 'a'), ['a/empty'])
   },
-  'usage tells space in bytes and inodes': async (t, storage) => {
-    const { free, total, inodesFree, inodesTotal } = await storage.usage()
-    t.ok(free > 0 && free <= total, `${free} of ${total}`)
+  'an object larger than any buffer reads the same from the start, from the middle, and in jumps': async (t, storage) => {
+    const whole = Buffer.from(Array.from({ length: 700_000 }, (_, at) => (at * 7 + (at >> 9)) & 255))
+    await storage.put('a', whole)
+    const object = await storage.open('a')
+    const read = async (position: number, length: number) => {
+      const into = Buffer.alloc(length)
+      let filled = 0
+      for (let some = -1; some !== 0 && filled < length; filled += some)
+        some = (await object?.readInto(into.subarray(filled), position + filled)) ?? 0
+      return into.subarray(0, filled)
+    }
+    for (const [position, length] of [
+      [0, 700_000],
+      [300_001, 250_000],
+      [5, 10],
+      [699_999, 10],
+      [15, 300_000]
+    ] as const)
+      t.ok((await read(position, length)).equals(whole.subarray(position, position + length)), `${length} bytes at ${position}`)
+    await object?.close()
+  },
+  'an object that nobody reads, or not to its end, can be closed, and closed twice': async (t, storage) => {
+    await storage.put('a', Buffer.alloc(3_000_000, 1))
+    const [unread, begun] = [await storage.open('a'), await storage.open('a', { first: 1_000_000 })]
+    await unread?.close()
+    t.ok(((await begun?.readInto(Buffer.alloc(10), 1_000_000)) ?? 0) > 0)
+    await begun?.close()
+    t.equal((await storage.get('a', 3_000_000))?.length, 3_000_000)
+  },
+  'a range that lies beyond the end tells the size all the same': async (t, storage) => {
+    await storage.put('a', bytes('0123456789'))
+    await storage.put('empty', bytes(''))
+    for (const [key, range, size] of [
+      ['a', { first: 10 }, 10],
+      ['a', { first: 50, last: 60 }, 10],
+      ['a', { suffix: 3 }, 10],
+      ['a', { suffix: 50 }, 10],
+      ['empty', { first: 0 }, 0],
+      ['empty', { suffix: 5 }, 0]
+    ] as const) {
+      const object = await storage.open(key, range)
+      t.equal(object?.size, size, `${key} ${JSON.stringify(range)}`)
+      t.equal(await object?.readInto(Buffer.alloc(3), size), 0)
+      await object?.close()
+    }
+  },
+  'usage tells space, where there is an end of it': async (t, storage) => {
+    const { free = 0, total = 0, inodesFree = 0, inodesTotal = 0 } = await storage.usage()
+    t.ok(free >= 0 && free <= total, `${free} of ${total}`)
     t.ok(inodesFree >= 0 && inodesFree <= inodesTotal)
+  },
+  'what can be read and written says so when it is asked': async (t, storage) => {
+    await storage.check()
+    await storage.checkWritable()
+    t.strictSame(await keysBelow(storage, 'docker'), [])
   }
 }
 
@@ -70,6 +122,25 @@ export const walking: Record<string, Promised> = {
       { key: 'top/a', name: 'a', kind: 'object' },
       { key: 'top/b', name: 'b', kind: 'prefix' }
     ])
+  },
+  'walk orders objects and prefixes by their bare names, whatever follows them': async (t, storage) => {
+    const objects = ['v1-a', 'v1.0', 'v1', 'v1.0.0-x', 'v1.1', 'v10', 'w', 'w-', 'w.', 'a b', 'a!', 'a#x', 'a+b', 'a,b', 'v1-']
+    const prefixes = ['v1.0.0', 'v1.0-a', 'v1.0.0-a', 'a', 'w-1', 'w-.', 'v', 'u-v.w-x', 'u']
+    for (const name of objects) await storage.put(`top/${name}`, bytes('x'))
+    for (const name of prefixes) await storage.put(`top/${name}/below/deep`, bytes('x'))
+    const names = [...objects, ...prefixes].sort()
+    const found = await walked(storage, 'top')
+    t.strictSame(
+      found.map(each => each.name),
+      names
+    )
+    for (const { name, kind } of found) t.equal(kind, prefixes.includes(name) ? 'prefix' : 'object', name)
+    for (const after of [...names, 'v1.', 'v1/', 'u-', 'a"', 'zzz'])
+      t.strictSame(
+        (await walked(storage, 'top', after)).map(each => each.name),
+        names.filter(name => name > after),
+        `after ${after}`
+      )
   },
   'walk after a name gives the later ones, whether or not the name is there': async (t, storage) => {
     for (const name of ['a', 'c', 'e']) await storage.put(`top/${name}`, bytes('x'))

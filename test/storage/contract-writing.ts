@@ -51,21 +51,66 @@ export const putting: Record<string, Promised> = {
 
 /** What writers promise. */
 export const writing: Record<string, Promised> = {
-  'an object that is written is visible as far as it goes': async (t, storage) => {
+  'what was written and closed is known to whoever asks': async (t, storage) => {
     const writer = await storage.create('a/growing')
-    t.match(await storage.stat('a/growing'), { size: 0 })
     await writer.write([bytes('01234')])
     t.equal(writer.offset, 5)
     t.equal(writer.key, 'a/growing')
-    t.equal(await textOf(storage, 'a/growing'), '01234')
     await writer.close()
+    t.match(await storage.written('a/growing'), { key: 'a/growing', size: 5 })
   },
-  'create empties what is there': async (t, storage) => {
-    await storage.put('a', bytes('old'))
-    const writer = await storage.create('a')
+  'create drops what an earlier writer left': async (t, storage) => {
+    const earlier = await storage.create('a/b')
+    await earlier.write([bytes('old and long')])
+    await earlier.close()
+    const writer = await storage.create('a/b')
     t.equal(writer.offset, 0)
+    await writer.write([bytes('new')])
     await writer.close()
-    t.equal(await textOf(storage, 'a'), '')
+    t.match(await storage.written('a/b'), { size: 3 })
+    const resumed = await storage.resume('a/b')
+    await resumed?.publish('c')
+    t.equal(await textOf(storage, 'c'), 'new')
+  },
+  'what is put soon is there, and replaces what was there': async (t, storage) => {
+    await storage.put('a/b', bytes('long and old'), 'soon')
+    await storage.put('a/b', bytes('new'), 'soon')
+    t.equal(await textOf(storage, 'a/b'), 'new')
+  },
+  'what is staged can be read while it is written, and after it was published or discarded': async (t, storage) => {
+    for (const end of ['publish', 'discard'] as const) {
+      const staged = await storage.stage('to/final', 10)
+      const read = async (position: number) => {
+        const into = Buffer.alloc(20)
+        return into.toString('utf8', 0, await staged.written.readInto(into, position))
+      }
+      await staged.write([bytes('01234')])
+      t.equal(await read(0), '01234')
+      t.equal(await storage.stat('to/final'), undefined, 'nothing is there before the end')
+      await staged.write([bytes('56789')])
+      t.equal(await read(3), '3456789')
+      if (end === 'publish') await staged.publish('to/final')
+      else await staged.discard()
+      t.equal(await read(8), '89')
+      t.equal(await read(10), '')
+      await staged.written.close()
+      t.equal(await textOf(storage, 'to/final'), end === 'publish' ? '0123456789' : undefined)
+      await storage.remove(['to/final'])
+    }
+    t.strictSame(await keysBelow(storage, 'to'), [])
+  },
+  'a seal names the bytes: the same for who goes on with them, another one for others': async (t, storage) => {
+    const first = await storage.create('a/b')
+    await first.write([bytes('one ')])
+    await first.close()
+    const seal = first.seal(4)
+    t.ok(seal)
+    const second = await storage.resume('a/b')
+    t.equal(second?.seal(4), seal)
+    t.equal(second?.seal(5), undefined, 'of bytes that are not there nothing can be told')
+    await second?.write([bytes('two')])
+    await second?.publish('c')
+    t.equal(await textOf(storage, 'c'), 'one two')
   },
   'create of one key by several at once, where nothing was, gives each a writer': async (t, storage) => {
     const writers = await Promise.all([1, 2, 3, 4].map(() => storage.create('new/prefix/a')))
@@ -76,18 +121,40 @@ export const writing: Record<string, Promised> = {
   'thousands of chunks in one write, empty ones among them, arrive in order': async (t, storage) => {
     const chunks = Array.from({ length: 5000 }, (_, at) => bytes(at % 3 === 0 ? '' : `${at},`))
     const whole = Buffer.concat(chunks)
-    const writer = await storage.create('a')
+    const writer = await storage.create('new/a')
     await writer.write([])
     await writer.write([new Uint8Array(), new Uint8Array()])
     t.equal(writer.offset, 0)
     await writer.write(chunks)
     await writer.write([new Uint8Array(), bytes('end')])
     t.equal(writer.offset, whole.length + 3)
-    await writer.close()
+    await writer.publish('a')
     t.equal(await textOf(storage, 'a'), `${whole}end`)
   },
+  'truncate cuts back what was closed as well, to its start too': async (t, storage) => {
+    const first = await storage.create('new/a')
+    await first.write([bytes('0123456789')])
+    await first.close()
+    const second = await storage.resume('new/a')
+    await second?.truncate(3)
+    t.equal(second?.offset, 3)
+    await second?.close()
+    t.match(await storage.written('new/a'), { size: 3 })
+    const third = await storage.resume('new/a')
+    await third?.write([bytes('xy')])
+    await third?.truncate(0)
+    await third?.write([bytes('z')])
+    await third?.publish('b')
+    t.equal(await textOf(storage, 'b'), 'z')
+    t.strictSame(await keysBelow(storage, 'new'), [])
+  },
+  'an object of no bytes can be published': async (t, storage) => {
+    const writer = await storage.create('new/a')
+    await writer.publish('b')
+    t.equal(await textOf(storage, 'b'), '')
+  },
   'truncate cuts back, and the next write goes on from there': async (t, storage) => {
-    const writer = await storage.create('a')
+    const writer = await storage.create('new/a')
     await writer.write([bytes('0123456789')])
     await writer.truncate(4)
     t.equal(writer.offset, 4)
@@ -96,7 +163,7 @@ export const writing: Record<string, Promised> = {
     t.equal(await textOf(storage, 'b'), '0123xy')
   },
   'a writer reads what was written, from the start': async (t, storage) => {
-    const writer = await storage.create('a')
+    const writer = await storage.create('new/a')
     await writer.write([bytes('0123456789')])
     const into = Buffer.alloc(20)
     t.equal(await writer.read(into, 0), 10)
@@ -120,15 +187,16 @@ export const writing: Record<string, Promised> = {
     await writer.write([bytes('new')])
     await writer.publish('to/object')
     t.equal(await textOf(storage, 'to/object'), 'new')
-    t.equal(await storage.stat('from/object'), undefined)
+    t.strictSame(await keysBelow(storage, 'from'), [])
+    t.equal(await storage.written('from/object'), undefined)
   },
-  'publish renews the time, however long ago the last byte was written': async (t, storage) => {
-    const writer = await storage.create('a')
+  'publish renews the time, however long ago the last byte was written': async (t, storage, { step }) => {
+    const writer = await storage.create('new/a')
     await writer.write([bytes('x')])
-    await sleep(60)
+    await sleep(step)
     const marker = await storage.create('marker')
     await marker.publish('marker-published')
-    await sleep(60)
+    await sleep(step)
     await writer.publish('b')
     const [published, between] = [await storage.stat('b'), await storage.stat('marker-published')]
     t.ok(published && between && published.modified > between.modified, `${published?.modified} after ${between?.modified}`)
@@ -147,6 +215,6 @@ export const writing: Record<string, Promised> = {
     await writer.write([bytes('x')])
     await writer.close()
     await writer.close()
-    t.equal(await textOf(storage, 'a/b'), 'x')
+    t.match(await storage.written('a/b'), { size: 1 })
   }
 }

@@ -8,7 +8,7 @@ import { storageContract } from './contract.ts'
 
 const bytes = (text: string): Buffer => Buffer.from(text)
 
-test('the filesystem keeps the contract of storage', t => storageContract(t, { name: 'filesystem', open: openStorage }))
+test('the filesystem keeps the contract of storage', t => storageContract(t, { name: 'filesystem', open: openStorage, step: 60 }))
 
 test('filesystem: objects are there after the storage was closed and opened again', async t => {
   const root = await temporaryDirectory(t)
@@ -23,6 +23,14 @@ test('filesystem: objects are there after the storage was closed and opened agai
   const resumed = await second.resume('a/growing')
   t.equal(resumed?.offset, 4)
   await resumed?.close()
+})
+
+test('filesystem: an object that is moved is as old as it was', async t => {
+  const storage = await openStorage(t)
+  await storage.put('a/from', bytes('x'))
+  const before = await storage.stat('a/from')
+  await storage.move('a/from', 'b/to')
+  t.equal((await storage.stat('b/to'))?.modified, before?.modified)
 })
 
 test('filesystem: a root that does not exist is made, also deep, with a slash at its end, and relative', async t => {

@@ -23,6 +23,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
     },
     truncate: offset => writer.truncate(offset),
     read: (into, position) => writer.read(into, position),
+    seal: offset => writer.seal(offset),
     publish: async to => {
       await watch('publish', to)
       return writer.publish(to)
@@ -34,16 +35,23 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
     for (const key of keys) await watch(call, key)
   }
   return {
+    sharing: storage.sharing,
     open: (key, range) => each('open', [key]).then(() => storage.open(key, range)),
     stat: key => each('stat', [key]).then(() => storage.stat(key)),
     get: (key, limit) => each('get', [key]).then(() => storage.get(key, limit)),
-    put: (key, bytes) => each('put', [key]).then(() => storage.put(key, bytes)),
+    put: (key, bytes, promise) => each(promise === 'soon' ? 'put soon' : 'put', [key]).then(() => storage.put(key, bytes, promise)),
     ensurePrefix: prefix => each('ensurePrefix', [prefix]).then(() => storage.ensurePrefix(prefix)),
     create: key => each('create', [key]).then(async () => watched(await storage.create(key))),
     resume: async key => {
       await watch('resume', key)
       const writer = await storage.resume(key)
       return writer && watched(writer)
+    },
+    written: key => each('written', [key]).then(() => storage.written(key)),
+    stage: async (to, size) => {
+      await watch('stage', to)
+      const staged = await storage.stage(to, size)
+      return Object.assign(watched(staged), { written: staged.written })
     },
     move: async (from, to) => {
       await watch('move', from)
@@ -53,6 +61,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
     touch: keys => each('touch', keys).then(() => storage.touch(keys)),
     remove: (keys, under) => each('remove', keys).then(() => storage.remove(keys, under)),
     check: () => storage.check(),
+    checkWritable: () => storage.checkWritable(),
     usage: () => storage.usage(),
     shortage: bytes => storage.shortage(bytes),
     recount: signal => storage.recount(signal),

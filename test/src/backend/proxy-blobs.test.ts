@@ -21,7 +21,7 @@ async function failing(t: Test, fail: (call: string, key: string) => void) {
 
 test('a medium that takes nothing: the client gets its bytes from upstream, and nothing is left behind', async t => {
   const { server, blobs, storage, ended } = await failing(t, call => {
-    if (call === 'create') throw full()
+    if (call === 'stage') throw full()
   })
   const { bytes, digest } = blobIn(server, 'there/app', 100_000)
   const served = await blobs.open(name, digest, { signal: patient })
@@ -97,7 +97,7 @@ test('a medium that fails in the middle, and wrong bytes from then on: the answe
 test('after the medium failed nothing is tried to be stored for a while, then again', async t => {
   let broken = true
   const { server, blobs, content, clock, fills } = await failing(t, call => {
-    if (broken && call === 'create') throw full()
+    if (broken && call === 'stage') throw full()
   })
   const { bytes, digest } = blobIn(server, 'there/app', 1000)
   await readAll((await blobs.open(name, digest, { signal: patient })).value)

@@ -53,6 +53,7 @@ test('uploads: a session whose file the disk did not take whole is over, though 
     write: chunks => writer.write(chunks),
     truncate: offset => writer.truncate(offset),
     read: (into, position) => writer.read(into, position),
+    seal: offset => writer.seal(offset),
     publish: to => writer.publish(to),
     discard: () => writer.discard(),
     close: async () => {
@@ -273,7 +274,7 @@ test('uploads: what cannot be started leaves nothing behind', async t => {
   const { content } = await openFor(
     t,
     watchStorage(below, call => {
-      if (call === 'write') throw Object.assign(new Error('full'), { code: 'ENOSPC' })
+      if (call === 'put soon') throw Object.assign(new Error('full'), { code: 'ENOSPC' })
     })
   )
   await t.rejects(content.uploads.start(name), { code: 'ENOSPC' })

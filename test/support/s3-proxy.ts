@@ -1,0 +1,75 @@
+import { once } from 'node:events'
+import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { pipeline } from 'node:stream/promises'
+import type { Test } from 'tap'
+import type { S3Server } from './s3-server.ts'
+
+/** What becomes of a request: it passes, it is answered with an error, or its answer is cut after so many bytes of its body. */
+export type Fate = 'pass' | { status: number; code: string } | { cutAfter: number }
+
+/** A service that stands before another one, counts what it is asked for, and breaks it. */
+export interface S3Proxy extends S3Server {
+  /** Method and path with query of each request, as they came. */
+  readonly requests: string[]
+  /** Asked for each request. */
+  fate: (method: string, path: string) => Fate
+}
+
+/** Such a proxy on loopback before `server`, until the test ends. */
+export async function proxyS3(t: Test, server: S3Server): Promise<S3Proxy> {
+  const requests: string[] = []
+  const listener = createServer((incoming, response) => {
+    const { method = '', url = '' } = incoming
+    requests.push(`${method} ${url}`)
+    const fate = proxy.fate(method, url)
+    if (typeof fate === 'object' && 'status' in fate) return void refuse(incoming, response, fate)
+    void forward(server, incoming, response, fate === 'pass' ? undefined : fate.cutAfter)
+  })
+  listener.listen(0, '127.0.0.1')
+  await once(listener, 'listening')
+  t.teardown(() => {
+    listener.closeAllConnections()
+    listener.close()
+  })
+  const endpoint = `http://127.0.0.1:${(listener.address() as AddressInfo).port}`
+  const proxy: S3Proxy = { ...server, endpoint, requests, fate: () => 'pass' }
+  return proxy
+}
+
+async function refuse(
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  { status, code }: { status: number; code: string }
+): Promise<void> {
+  incoming.resume()
+  await once(incoming, 'end').catch(() => {})
+  const body = incoming.method === 'HEAD' ? '' : `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`
+  response.writeHead(status, { 'content-type': 'application/xml' }).end(body)
+}
+
+// The host stays as the client named it: it is signed.
+async function forward(server: S3Server, incoming: IncomingMessage, response: ServerResponse, cutAfter: number | undefined): Promise<void> {
+  const { hostname, port } = new URL(server.endpoint)
+  const { method, url, headers } = incoming
+  const outgoing = request({ hostname, port, method, path: url, headers, agent: false })
+  outgoing.on('error', () => response.destroy())
+  response.on('close', () => outgoing.destroy())
+  outgoing.on('response', answer => {
+    response.writeHead(answer.statusCode ?? 502, answer.headers)
+    if (cutAfter !== undefined) return void cut(answer, response, cutAfter)
+    pipeline(answer, response).catch(() => response.destroy())
+  })
+  await pipeline(incoming, outgoing).catch(() => response.destroy())
+}
+
+async function cut(answer: IncomingMessage, response: ServerResponse, after: number): Promise<void> {
+  let left = after
+  for await (const chunk of answer as AsyncIterable<Buffer>) {
+    response.write(chunk.subarray(0, left))
+    left -= chunk.length
+    if (left <= 0) break
+  }
+  // What was written is on its way before the connection goes.
+  response.write('', () => response.destroy())
+}

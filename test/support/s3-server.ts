@@ -1,0 +1,129 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { accessSync, constants, mkdirSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { homedir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
+import { type S3Options, S3Storage } from '../../storage/s3.ts'
+import { temporaryDirectory } from './place.ts'
+
+/** A running S3 service with nothing in it. */
+export interface S3Server {
+  endpoint: string
+  /** In which each bucket is a directory. */
+  root: string
+  credentials: { accessKeyId: string; secretAccessKey: string }
+  /** Ends it, as if it had crashed. */
+  kill(): Promise<void>
+  /** Starts it again at the same address with what it had. */
+  start(): Promise<void>
+}
+
+// As `test/tools/build versitygw` makes it.
+const version = 'v1.8.0'
+const credentials = { accessKeyId: 'registry', secretAccessKey: 'registry-secret' }
+
+/** A versitygw on loopback; undefined, with the test skipped and the reason given, where it is absent. */
+export async function startS3(t: Test): Promise<S3Server | undefined> {
+  const program = await find()
+  if (program === undefined) {
+    t.pass('S3', { skip: 'versitygw is absent (test/tools/build versitygw makes it where Go is present)' })
+    return undefined
+  }
+  const [root, about] = [await temporaryDirectory(t), await temporaryDirectory(t)]
+  const port = await freePort()
+  const endpoint = `http://127.0.0.1:${port}`
+  let stop = async () => {}
+  const start = async () => {
+    const child = spawn(program, ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', 'posix', '--sidecar', about, root], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ROOT_ACCESS_KEY_ID: credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: credentials.secretAccessKey }
+    })
+    const ended = once(child, 'close')
+    const said: string[] = []
+    for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => void said.push(line))
+    stop = async () => {
+      child.kill('SIGKILL')
+      await ended
+    }
+    while (!(await answers(endpoint))) {
+      if (child.exitCode !== null) throw new Error(`versitygw ended with ${child.exitCode}: ${said.join('\n')}`)
+      await delay(20)
+    }
+  }
+  t.teardown(() => stop())
+  await start()
+  return { endpoint, root, credentials, kill: () => stop(), start }
+}
+
+async function find(): Promise<string | undefined> {
+  const cache = join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'registry-test-tools', `versitygw-${version}`)
+  for (const folder of [cache, ...(process.env['PATH'] ?? '').split(delimiter)]) {
+    const path = join(folder, 'versitygw')
+    if (isExecutable(path)) return path
+  }
+  return undefined
+}
+
+async function answers(endpoint: string): Promise<boolean> {
+  return fetch(endpoint).then(
+    async response => {
+      await response.arrayBuffer()
+      return true
+    },
+    () => false
+  )
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}
+
+let buckets = 0
+
+/** The name of a new, empty bucket. */
+export function makeBucket({ root }: S3Server): string {
+  const name = `bucket-${process.pid}-${++buckets}`
+  mkdirSync(join(root, name))
+  return name
+}
+
+/** Settings with which a storage finds a bucket of the server. */
+export async function s3Options(t: Test, server: S3Server, more: Partial<S3Options> = {}): Promise<S3Options> {
+  return {
+    bucket: more.bucket ?? makeBucket(server),
+    region: 'us-east-1',
+    endpoint: server.endpoint,
+    forcePathStyle: true,
+    credentials: server.credentials,
+    spool: await temporaryDirectory(t),
+    spoolBytes: 256 * 1024 * 1024,
+    partBytes: 5 * 1024 * 1024,
+    ...more
+  }
+}
+
+/** Storage in a bucket of the server, closed when the test ends; without `bucket` in a new one. */
+export async function openS3(t: Test, server: S3Server, more: Partial<S3Options> = {}): Promise<S3Storage> {
+  const storage = await S3Storage.open(await s3Options(t, server, more))
+  t.teardown(() => storage.close())
+  return storage
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}
