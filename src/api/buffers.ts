@@ -49,6 +49,11 @@ export class Buffers {
     this.#allocated += parked
   }
 
+  /** How much of `wanted` bytes one transfer may have on its way, with so many others. */
+  share(wanted: number): number {
+    return Math.min(wanted, Math.max(sizes[0], this.#total / 2 / Math.max(1, this.#running)))
+  }
+
   /** A buffer of about `wanted` bytes, less if many share the pool. */
   take(wanted: number): Buffer {
     const share = this.#total / 2 / Math.max(1, this.#running)

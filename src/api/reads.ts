@@ -72,7 +72,10 @@ export class Reads {
       }
       block.hold()
       if (block.loading) await block.loading
-      if (block.sound && position < block.end) return block.lend(position, amount.most)
+      if (block.sound && position < block.end) {
+        // A write over TLS holds as much again in memory.
+        return block.lend(position, Math.min(amount.most, this.buffers.share(amount.size)))
+      }
       block.letGo()
       if (block.sound) return this.#own(body, position, amount, crowd)
     }
