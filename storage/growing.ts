@@ -1,5 +1,15 @@
 import type { Key, Staged, Storage, Writer } from './storage.ts'
 
+/** Reads an object that grows, at any position. */
+export interface GrowingReader {
+  /** All readers of the object have the same one. */
+  readonly identity: object
+  /** Resolves when there is something to read at `position`, or nothing more will come; undefined if there is now. Rejects as `readInto`. */
+  ready(position: number): Promise<void> | undefined
+  readInto(into: Buffer, position: number): Promise<number>
+  close(): Promise<void>
+}
+
 /**
  * An object that is read while it is written. Readers follow the file behind the writer and are woken by its offset, so a slow one costs the writer nothing and takes no
  * memory. They see no more than was released: what is written may still turn out to be wrong.
@@ -72,13 +82,15 @@ export class Growing {
   }
 
   /** A reader of its own, which waits for bytes that are not there yet. Whoever asks closes it. */
-  reader(signal: AbortSignal): { readInto(into: Buffer, position: number): Promise<number>; close(): Promise<void> } {
+  reader(signal: AbortSignal): GrowingReader {
     this.#readers++
     // One listener for all that it waits for: a signal in each wait would cost more than the read.
     const onAbort = () => this.#notify()
     signal.addEventListener('abort', onAbort, { once: true })
     let open = true
     return {
+      identity: this,
+      ready: position => (this.#released > position ? undefined : this.#until(position, signal)),
       readInto: async (into, position) => {
         await this.#until(position, signal)
         const length = Math.min(into.length, this.#released - position)

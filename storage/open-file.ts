@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { Disk } from './disk.ts'
 import { ignoreAbsent } from './filesystem-writer.ts'
@@ -10,13 +11,16 @@ export class OpenFile implements OpenObject {
   readonly #handle: FileHandle
   readonly size: number
   readonly modified: number
+  /** The file itself: as long as it is open no other one gets its number. */
+  readonly identity: string
   #stuck = false
 
-  private constructor(disk: Disk, handle: FileHandle, size: number, modified: number) {
+  private constructor(disk: Disk, handle: FileHandle, { size, mtimeMs, dev, ino }: Stats) {
     this.#disk = disk
     this.#handle = handle
     this.size = size
-    this.modified = modified
+    this.modified = mtimeMs
+    this.identity = `${dev}:${ino}`
   }
 
   /** The file at `path`; undefined if there is none. */
@@ -32,7 +36,7 @@ export class OpenFile implements OpenObject {
     if (!handle) return undefined
     try {
       const found = await handle.stat()
-      if (found.isFile()) return new OpenFile(disk, handle, found.size, found.mtimeMs)
+      if (found.isFile()) return new OpenFile(disk, handle, found)
     } catch (error) {
       await handle.close()
       throw error

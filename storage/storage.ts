@@ -10,6 +10,8 @@ export interface OpenObject {
   readonly size: number
   /** When it was published or last touched, in ms since the epoch. */
   readonly modified: number
+  /** Open objects with the same one have the same bytes; absent where nothing is known of that. */
+  readonly identity?: string
   /**
    * Reads at most `into.length` bytes at `position`; 0 is the end. After a rejection with the code `ESTALLED` and `underway`, `into` may be written to at any time and must
    * never be used again.

@@ -1,4 +1,3 @@
-/** A buffer on loan; `pooled` ones go back with `give`. */
 const kib = 1024
 const sizes = [64 * kib, 128 * kib, 256 * kib, 512 * kib, 1024 * kib] as const
 /** What a transfer gets when the pool is dry. */
@@ -50,6 +49,11 @@ export class Buffers {
     this.#allocated += parked
   }
 
+  /** How much of `wanted` bytes one transfer may have on its way, with so many others. */
+  share(wanted: number): number {
+    return Math.min(wanted, Math.max(sizes[0], this.#total / 2 / Math.max(1, this.#running)))
+  }
+
   /** A buffer of about `wanted` bytes, less if many share the pool. */
   take(wanted: number): Buffer {
     const share = this.#total / 2 / Math.max(1, this.#running)
@@ -61,6 +65,11 @@ export class Buffers {
     return Buffer.allocUnsafeSlow(privateSize)
   }
 
+  /** Whether a buffer counts among the bytes that are bounded. */
+  owns(buffer: Buffer): boolean {
+    return buffer.length >= sizes[0]
+  }
+
   /** Gives a buffer back; nobody may use it any more. */
   give(buffer: Buffer): void {
     this.#free.get(buffer.length)?.push(buffer)
@@ -68,10 +77,11 @@ export class Buffers {
 
   /** A buffer that the kernel may still read is lost to the pool. */
   drop(buffer: Buffer): void {
-    if (buffer.length >= sizes[0]) this.#allocated -= buffer.length
+    if (this.owns(buffer)) this.#allocated -= buffer.length
   }
 
   #allocate(size: number): Buffer | undefined {
+    if (this.#allocated + size > this.#total) this.#trim()
     if (this.#allocated + size > this.#total) return undefined
     this.#allocated += size
     return Buffer.allocUnsafeSlow(size)

@@ -9,6 +9,7 @@ import { Buffers } from './buffers.ts'
 import type { AuditEvent, Exchange, RequestRecord } from './exchange.ts'
 import { toOciError, writeError } from './fail.ts'
 import type { Progress } from './progress.ts'
+import { Reads } from './reads.ts'
 import { awaitingContinue, hasBody, SlowClientError } from './receive.ts'
 import { clientSignal, describe, type Need, resolve } from './registry.ts'
 import { type Endpoint, parseRoute, type Route } from './routes.ts'
@@ -50,7 +51,7 @@ export class Gateway {
   constructor(options: GatewayOptions) {
     this.#options = options
     const { progress, egress } = options
-    this.#place = { buffers: new Buffers(sendBuffers), progress, egress }
+    this.#place = { reads: new Reads(new Buffers(sendBuffers)), progress, egress }
   }
 
   /** Takes every path and method of `app`; Fastify's own parsing of bodies is out of the way. */

@@ -2,12 +2,14 @@ import type { ServerResponse } from 'node:http'
 import type { Rate, Share } from '../../storage/rate.ts'
 import type { Part } from '../oci/range.ts'
 import type { Body } from '../oci/source.ts'
+import type { Loan } from './block.ts'
 import type { Buffers } from './buffers.ts'
 import type { Progress, Watched } from './progress.ts'
+import type { Reader, Reads } from './reads.ts'
 
 /** What all bodies that are sent share. */
 export interface SendPlace {
-  buffers: Buffers
+  reads: Reads
   progress: Progress
   /** Where all of them together are limited. */
   egress?: Rate | undefined
@@ -60,6 +62,7 @@ export async function sendBody(place: SendPlace, response: ServerResponse, body:
 
 class Transfer {
   readonly #buffers: Buffers
+  readonly #reads: Reads
   readonly #response: ServerResponse
   readonly #watched: Watched
   readonly #share: Share | undefined
@@ -69,18 +72,19 @@ class Transfer {
   #gone: boolean
   #stalled = false
   /** Read, and waiting for the write before it. */
-  #ahead: Buffer | undefined
-  #writing: Buffer | undefined
+  #ahead: Loan | undefined
+  #writing: Loan | undefined
   readonly #rest: NodeJS.Timeout
   /** While it rests: what others may use meanwhile. */
   #parked: number | undefined
   #sent = 0
   #size = first
 
-  constructor({ buffers, progress, egress }: SendPlace, response: ServerResponse) {
-    this.#buffers = buffers
+  constructor({ reads, progress, egress }: SendPlace, response: ServerResponse) {
+    this.#buffers = reads.buffers
+    this.#reads = reads
     this.#response = response
-    buffers.enter()
+    this.#buffers.enter()
     this.#watched = progress.sending(() => {
       this.#stalled = true
       response.destroy()
@@ -107,55 +111,62 @@ class Transfer {
   }
 
   async run(body: Body, part: Part): Promise<void> {
+    const reader = this.#reads.open(body)
+    try {
+      await this.#send(reader, part)
+    } finally {
+      reader.end()
+    }
+  }
+
+  async #send(reader: Reader, part: Part): Promise<void> {
     let writing: Promise<void> | undefined
-    const most = this.#share?.piece ?? largest
+    const piece = this.#share?.piece ?? Number.POSITIVE_INFINITY
     for (let done = 0; done < part.length; ) {
-      const buffer = this.#buffers.take(Math.min(this.#size, most))
-      let read: number
+      const most = Math.min(piece, part.length - done)
+      // Who takes little at a time would keep a large buffer from all the others.
+      const shareable = this.#size > first ? largest : first
+      const loan = await reader.read(part.offset + done, { size: Math.min(this.#size, piece), most, largest: shareable })
+      const read = loan.bytes.length
       try {
-        read = await body.readInto(buffer.subarray(0, Math.min(buffer.length, most, part.length - done)), part.offset + done)
         if (read === 0 && part.length !== Number.POSITIVE_INFINITY)
           throw new Error(`the source ended after ${done} of ${part.length} bytes`)
-        this.#ahead = buffer
+        this.#ahead = loan
         await writing
         this.#ahead = undefined
         if (this.#share) await this.#share.take(read, this.#left?.signal)
       } catch (error) {
-        // A disk that hangs may still write into it.
-        if ((error as NodeJS.ErrnoException).code === 'ESTALLED') this.#buffers.drop(buffer)
-        else this.#buffers.give(buffer)
+        loan.giveBack()
         throw error
       }
-      if (read === 0) {
-        this.#buffers.give(buffer)
-        return
-      }
+      if (read === 0) return loan.giveBack()
       done += read
-      writing = this.#write(buffer, read)
+      writing = this.#write(loan)
       writing.catch(() => {})
     }
     await writing
   }
 
-  async #write(buffer: Buffer, length: number): Promise<void> {
+  async #write(loan: Loan): Promise<void> {
     const began = performance.now()
+    const { length } = loan.bytes
     this.#watched.go()
-    this.#writing = buffer
+    this.#writing = loan
     this.#rest.refresh()
     try {
-      await this.#flush(buffer.subarray(0, length))
+      await this.#flush(loan.bytes)
     } catch (error) {
-      this.#buffers.drop(buffer)
+      loan.spoil()
       throw error
     }
     this.#wake()
     this.#writing = undefined
-    this.#buffers.give(buffer)
+    loan.giveBack()
     this.#sent += length
     this.#watched.moved(length)
     this.#watched.hold()
     const took = performance.now() - began
-    if (took < fast && length === buffer.length) this.#size = this.#sent < proven ? first : Math.min(this.#size * 4, largest)
+    if (took < fast && length >= first) this.#size = this.#sent < proven ? first : Math.min(this.#size * 4, largest)
     else if (took > slow) this.#size = Math.max(this.#size / 4, first)
   }
 
@@ -194,8 +205,8 @@ class Transfer {
   }
 }
 
-function pooled(buffer: Buffer | undefined): number {
-  return buffer && buffer.length >= first ? buffer.length : 0
+function pooled(loan: Loan | undefined): number {
+  return loan && loan.held >= first ? loan.held : 0
 }
 
 class ClosedError extends Error {

@@ -43,6 +43,16 @@ class RescuedBody implements Body {
     this.#open = open
   }
 
+  /** That of the first; what comes from elsewhere is not known to be the same. */
+  get identity(): Body['identity'] {
+    return this.#at === undefined ? this.#body.identity : undefined
+  }
+
+  ready(position: number): Promise<void> | undefined {
+    // What is wrong shows when it is read.
+    return this.#at === undefined ? this.#body.ready?.(position)?.catch(() => {}) : undefined
+  }
+
   async readInto(into: Buffer, position: number): Promise<number> {
     if (this.#at === undefined) {
       try {

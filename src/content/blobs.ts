@@ -145,6 +145,10 @@ class HeldBody implements Body {
     this.#release = release
   }
 
+  get identity(): string | undefined {
+    return this.#object.identity
+  }
+
   readInto(into: Buffer, position: number): Promise<number> {
     return this.#object.readInto(into, position)
   }

@@ -17,6 +17,10 @@ export interface Served<T> {
 
 /** Bytes that can be read at any position. Whoever opened it closes it. */
 export interface Body {
+  /** Bodies with the same one have the same bytes at the same positions as long as they have it, so that what one reads may be given to the readers of all of them. */
+  readonly identity?: string | object | undefined
+  /** Resolves when `readInto` would not wait for bytes that are still to come; undefined if it would not now. May reject as it does. */
+  ready?(position: number): Promise<void> | undefined
   /** Reads at most `into.length` bytes at `position` (absolute); 0 is the end. */
   readInto(into: Buffer, position: number): Promise<number>
   close(): Promise<void>

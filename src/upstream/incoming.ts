@@ -3,6 +3,8 @@ import type { Dispatcher } from 'undici'
 
 // Bytes that wait for their reader; the connection is paused when there are more.
 const most = 256 * 1024
+// A chunk of so many bytes is worth its way alone: over plain HTTP they are those of one read from the socket.
+const large = 32 * 1024
 
 /** The head of an answer, and its body. */
 export interface Answered {
@@ -105,12 +107,21 @@ export class Incoming implements AsyncIterable<Buffer> {
         this.#wake = resolve
       })
     }
-    const chunks = this.#chunks
-    const bytes = this.#bytes
+    const piece = this.#next()
+    if (this.#bytes <= most / 2 && this.#controller?.paused) this.#controller.resume()
+    return piece
+  }
+
+  #next(): Buffer | undefined {
+    const first = this.#chunks[0]
+    if (first && (first.length >= large || this.#chunks.length === 1)) {
+      this.#bytes -= first.length
+      return this.#chunks.shift()
+    }
+    const piece = Buffer.concat(this.#chunks, this.#bytes)
     this.#chunks = []
     this.#bytes = 0
-    if (this.#controller?.paused) this.#controller.resume()
-    return chunks.length === 1 ? chunks[0] : Buffer.concat(chunks, bytes)
+    return piece
   }
 
   #abort(reason: unknown): void {

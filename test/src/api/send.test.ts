@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http'
 import { type Test, test } from 'tap'
 import { Buffers } from '../../../src/api/buffers.ts'
 import { Progress } from '../../../src/api/progress.ts'
+import { Reads } from '../../../src/api/reads.ts'
 import { CutShortError, sendBody } from '../../../src/api/send.ts'
 import { Rate } from '../../../storage/rate.ts'
 
@@ -51,7 +52,7 @@ function setUp(t: Test, write: ConstructorParameters<typeof FakeResponse>[0]) {
   const response = new FakeResponse(write)
   const buffers = new Buffers(4 * MIB)
   const send = (body: ReturnType<typeof bodyOf>, length: number) =>
-    sendBody({ buffers, progress }, response as unknown as ServerResponse, body, { offset: 0, length })
+    sendBody({ reads: new Reads(buffers), progress }, response as unknown as ServerResponse, body, { offset: 0, length })
   return { progress, response, buffers, send }
 }
 
@@ -132,7 +133,7 @@ test('send: a transfer that stalls is closed and told apart from a client that l
     setImmediate(() => progress.check())
   })
   const body = bodyOf(zeros)
-  const place = { buffers: new Buffers(4 * MIB), progress }
+  const place = { reads: new Reads(new Buffers(4 * MIB)), progress }
   const sending = sendBody(place, response as unknown as ServerResponse, body, { offset: 0, length: MIB })
   t.match(await cutOf(sending), { reason: 'stalled' })
   t.equal(body.closed, 1)
@@ -144,7 +145,7 @@ function setUpLimited(t: Test, progress: Progress) {
   const egress = new Rate(MIB, { now: () => 0, after: () => {} })
   const response = new FakeResponse(takes)
   const body = bodyOf(zeros)
-  const sending = sendBody({ buffers: new Buffers(4 * MIB), progress, egress }, response as unknown as ServerResponse, body, {
+  const sending = sendBody({ reads: new Reads(new Buffers(4 * MIB)), progress, egress }, response as unknown as ServerResponse, body, {
     offset: 0,
     length: 10 * MIB
   })
@@ -191,7 +192,7 @@ test('send: a client whose source is slow is not taken for a slow one', async t 
     progress.check()
     return zeros(into.subarray(0, 10))
   })
-  const place = { buffers: new Buffers(4 * MIB), progress }
+  const place = { reads: new Reads(new Buffers(4 * MIB)), progress }
   t.equal(await sendBody(place, new FakeResponse(takes) as unknown as ServerResponse, body, { offset: 0, length: 100 }), 100)
 })
 
@@ -217,7 +218,10 @@ test('send: transfers that failed leave the pool as large as it was', async t =>
   for (let round = 0; round < 50; round++) {
     const { progress } = setUp(t, takes)
     const response = new FakeResponse(() => setImmediate(() => response.destroy()))
-    const sending = sendBody({ buffers, progress }, response as unknown as ServerResponse, bodyOf(zeros), { offset: 0, length: 10 * MIB })
+    const sending = sendBody({ reads: new Reads(buffers), progress }, response as unknown as ServerResponse, bodyOf(zeros), {
+      offset: 0,
+      length: 10 * MIB
+    })
     t.equal((await cutOf(sending)).reason, 'client')
   }
   buffers.enter()
@@ -233,7 +237,10 @@ test('send: a source that breaks while a write is under way leaves the pool as l
       if (position > 0) throw new Error('broken')
       return zeros(into)
     })
-    const sending = sendBody({ buffers, progress }, response as unknown as ServerResponse, body, { offset: 0, length: 10 * MIB })
+    const sending = sendBody({ reads: new Reads(buffers), progress }, response as unknown as ServerResponse, body, {
+      offset: 0,
+      length: 10 * MIB
+    })
     t.equal((await cutOf(sending)).reason, 'source')
   }
   await new Promise(resolve => setImmediate(resolve))

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { type Test, test } from 'tap'
 import { Buffers } from '../../../src/api/buffers.ts'
 import { Progress } from '../../../src/api/progress.ts'
+import { Reads } from '../../../src/api/reads.ts'
 import { sendBody } from '../../../src/api/send.ts'
 import { rescuedBody } from '../../../src/backend/rescue.ts'
 
@@ -23,7 +24,9 @@ async function failing(t: Test, error: Error): Promise<{ given: ArrayBufferLike;
       throw error
     }
     const body = { readInto, close: async () => {} }
-    sendBody({ buffers, progress }, response, body, { offset: 0, length: 100 }).catch(() => sent.resolve(given ?? new ArrayBuffer()))
+    sendBody({ reads: new Reads(buffers), progress }, response, body, { offset: 0, length: 100 }).catch(() =>
+      sent.resolve(given ?? new ArrayBuffer())
+    )
   }).listen(0, '127.0.0.1')
   t.teardown(() => {
     server.close()

@@ -58,8 +58,26 @@ test('incoming: the connection rests while much waits for a reader, and goes on 
   t.strictSame(seen, [])
   body.push(Buffer.alloc(100_000))
   t.strictSame(seen, ['pause'])
-  t.equal((await pieces.next()).value?.length, 300_000)
+  t.equal((await pieces.next()).value?.length, 200_000)
   t.strictSame(seen, ['pause', 'resume'])
+  t.equal((await pieces.next()).value?.length, 100_000)
+})
+
+test('incoming: the connection rests on while much still waits', async t => {
+  const { body, seen, pieces } = incoming()
+  body.push(Buffer.alloc(100_000))
+  body.push(Buffer.alloc(200_000))
+  await pieces.next()
+  t.strictSame(seen, ['pause'])
+})
+
+test('incoming: a large chunk is given as it is, small ones are put together, in their order', async t => {
+  const { body, pieces } = incoming()
+  const large = Buffer.alloc(64 * 1024)
+  for (const chunk of [large, Buffer.from('a'), Buffer.from('b'), large]) body.push(chunk)
+  t.equal((await pieces.next()).value, large)
+  const rest = (await pieces.next()).value
+  t.strictSame([rest?.length, rest?.toString('latin1', 0, 2)], [2 + large.length, 'ab'])
 })
 
 test('incoming: a fault comes after the bytes that came before it', async t => {
