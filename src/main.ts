@@ -230,7 +230,8 @@ const wrongUses = new Set(['ConfigError', 'WrongUse', 'UnusableError'])
 function fail(error: unknown): void {
   const { name, message, code } = error as NodeJS.ErrnoException
   process.stderr.write(`${message}\n`)
-  if (code === 'ESTALLED' && name !== 'S3Error') die()
+  // A service that does not answer holds no thread.
+  if (code === 'ESTALLED' && !('s3Code' in (error as Error))) die()
   else process.exit(wrongUses.has(name) ? wrongUse : failed)
 }
 
