@@ -20,6 +20,8 @@ const payloads = Array.from({ length: 10 }, (_, at) => `payload ${at}`)
 const payloadOf = new Map(payloads.map(each => [digestOf(Buffer.from(each)), each]))
 const upstream = 'upstream.example'
 
+type May = (name: Name, digest: Digest) => boolean
+
 /** One random life of a store: pushes, tags, deletes, fills, switches of the mode, collections, evictions and crashes. Throws what is wrong. */
 export class Sequence {
   readonly #random: Random
@@ -33,6 +35,8 @@ export class Sequence {
   }
   #mode: 'Local' | 'Proxy' = 'Local'
   #calm = false
+  /** What the collection or eviction that runs may take. */
+  #taking: May = () => false
   #storage: MortalStorage | undefined
   #content: Content | undefined
 
@@ -77,10 +81,13 @@ export class Sequence {
       await new Promise(resolve => setImmediate(resolve))
       await this.#alive.storage.close()
       await this.#open()
+      // A tag that was taken away while a collection ran has left it a manifest.
+      this.#mayLose()
       this.#model.crashed(hour)
       await this.#check()
       await this.#adopt()
     }
+    this.#taking = () => false
     this.#footprint.clear()
   }
 
@@ -260,19 +267,19 @@ export class Sequence {
       now: () => this.#clock,
       ...(untagged === undefined ? {} : { untagged })
     })
-    const may = (name: Name, digest: Digest) => untagged !== undefined && this.#model.mayGoUntagged(name, digest, before, untagged)
-    this.#mayLose(may)
+    this.#taking = (name, digest) => untagged !== undefined && this.#model.mayGoUntagged(name, digest, before, untagged)
+    this.#mayLose()
     for await (const _ of run);
-    await this.#lose(may)
+    await this.#lose()
   }
 
   async #evict(before: number): Promise<void> {
     const { storage, content } = this.#alive
-    const may = (name: Name, digest: Digest) => this.#model.mayExpire(name, digest, before)
-    this.#mayLose(may)
+    this.#taking = (name, digest) => this.#model.mayExpire(name, digest, before)
+    this.#mayLose()
     const policy = { reason: 'expired', before: () => before, pinned: () => false, grace: hour } as const
     for await (const _ of evict(storage, content, policy, { pace: { step: () => this.#meanwhile() }, now: () => this.#clock }));
-    await this.#lose(may)
+    await this.#lose()
   }
 
   // Others go on while something is collected.
@@ -281,19 +288,20 @@ export class Sequence {
   }
 
   // What a collection or an eviction may take, with the tags of upstream that name it.
-  #mayLose(may: (name: Name, digest: Digest) => boolean): void {
+  #mayLose(): void {
     for (const [name, { manifests, tags }] of this.#model.repositories()) {
       for (const digest of manifests.keys()) {
-        if (!may(name, digest)) continue
+        if (!this.#taking(name, digest)) continue
         this.#footprint.add(`${name} ${digest}`)
         for (const [tag, each] of tags) if (each.digest === digest) this.#footprint.add(`${name} ${tag}`)
       }
     }
   }
 
-  async #lose(may: (name: Name, digest: Digest) => boolean): Promise<void> {
+  async #lose(): Promise<void> {
     // Tags may have been moved meanwhile.
-    this.#mayLose(may)
+    this.#mayLose()
+    this.#taking = () => false
     await this.#check()
     await this.#adopt()
     this.#footprint.clear()
