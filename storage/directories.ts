@@ -6,7 +6,7 @@ import { createLimit } from './limit.ts'
 
 // An entry of a directory is durable only after fsync of that directory. Those that this process made durable are remembered, so that a push into a
 // known repository costs one fsync and not one per level.
-const remembered = 20_000
+const remembered = 5_000
 // Of the writes that are under way at once: fsync may take seconds, and the others must not queue behind it.
 const concurrentSyncs = 4
 

@@ -194,6 +194,8 @@ export class Commit {
       await this.#links.remove([keys.revision(name, digest)], keys.revisions(name))
       if (subject) await this.#links.remove([keys.referrer(name, subject, digest)], keys.repository(name))
       await this.#origins.unmark(name, digest)
+      // Hardly anybody asks for it again, and another repository reads it anew.
+      this.#manifests.forget(digest)
       return tags
     })
   }

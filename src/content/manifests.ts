@@ -80,7 +80,7 @@ export class Manifests {
     return this.#cache.peek(digest)?.bytes ?? this.#read(digest, from)
   }
 
-  /** The bytes of `digest` are removed. */
+  /** Keeps the bytes of `digest` no longer: they are removed, or asked for no more. */
   forget(digest: Digest): void {
     this.#cache.delete(digest)
   }

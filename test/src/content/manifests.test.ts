@@ -132,3 +132,16 @@ test('manifests: the list is that of the repository, of both algorithms, without
   t.strictSame(await Array.fromAsync(content.manifests.list(name)), [...[digest, digestOf(other)].sort(), digestOf(bytes, 'sha512')])
   t.strictSame(await Array.fromAsync(content.manifests.list(named('other'))), [])
 })
+
+test('manifests: one that is removed from a repository leaves memory, and another repository still has it', async t => {
+  const read: string[] = []
+  const storage = watchStorage(await openStorage(t), (call, key) => void (call === 'get' && read.push(key)))
+  const { content } = await openFor(t, storage)
+  const other = named('some/other')
+  for (const each of [name, other]) await storeManifest(content, each, bytes)
+  await content.commit.removeManifest(name, digest, undefined)
+  t.equal(await content.manifests.get(name, digest), undefined)
+  t.notOk(read.includes(keys.blob(digest)))
+  t.strictSame(Buffer.from((await content.manifests.get(other, digest))?.bytes ?? []), bytes)
+  t.ok(read.includes(keys.blob(digest)), 'its bytes were read anew')
+})
