@@ -116,7 +116,10 @@ export const writing: Record<string, Promised> = {
     const writers = await Promise.all([1, 2, 3, 4].map(() => storage.create('new/prefix/a')))
     await Promise.all(writers.map(writer => writer.write([bytes('same')])))
     for (const writer of writers) await writer.close()
-    t.equal(await textOf(storage, 'new/prefix/a'), 'same')
+    const again = await storage.resume('new/prefix/a')
+    t.equal(again?.offset, 4)
+    await again?.publish('b')
+    t.equal(await textOf(storage, 'b'), 'same')
   },
   'thousands of chunks in one write, empty ones among them, arrive in order': async (t, storage) => {
     const chunks = Array.from({ length: 5000 }, (_, at) => bytes(at % 3 === 0 ? '' : `${at},`))
