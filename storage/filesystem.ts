@@ -13,6 +13,7 @@ import type { Rate } from './rate.ts'
 import type { Limits } from './space.ts'
 import { StagedFile } from './staged-file.ts'
 import type { Entry, Key, ObjectStat, OpenObject, PutPromise, Shortage, Staged, Storage, Usage, Writer } from './storage.ts'
+import { Turns } from './turns.ts'
 
 /** What is only ours, beside the tree that other registries know. */
 export const ownPrefix = '.registry'
@@ -38,6 +39,7 @@ export class FilesystemStorage implements Storage {
   readonly #keeping: Keeping
   readonly #directories: Directories
   readonly #files: Files
+  readonly #soon = new Turns()
   readonly #pacing = new Pacing()
   readonly #writing: Rate | undefined
   readonly #unlock: () => void
@@ -132,14 +134,16 @@ export class FilesystemStorage implements Storage {
     }
   }
 
-  // In its place and without a sync, which is much cheaper.
-  async #putSoon(key: Key, bytes: Uint8Array): Promise<void> {
-    const writer = await this.#createAgain(key)
-    try {
-      await writer.write([bytes])
-    } finally {
-      await writer.close()
-    }
+  // In its place and without a sync, which is much cheaper. Two at once would mix their bytes, and count them twice.
+  #putSoon(key: Key, bytes: Uint8Array): Promise<void> {
+    return this.#soon.run(key, async () => {
+      const writer = await this.#createAgain(key)
+      try {
+        await writer.write([bytes])
+      } finally {
+        await writer.close()
+      }
+    })
   }
 
   // Somebody may remove the empty directory in which the file was to lie.

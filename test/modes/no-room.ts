@@ -5,7 +5,7 @@ import { type Answer, ask, filesBelow, metric } from '../src/support.ts'
 import { media, type Narrow } from '../support/narrow.ts'
 import type { Changeable } from './scene.ts'
 
-/** Room in which a test prepares what it needs, and in which all that was refused can be done. */
+/** Room for an attempt that has all it needs, and for all that a test prepares, or that was refused and is done again. */
 export const plenty = 300
 export const enough = 900
 // No path needs so many; one that is never done is a fault.
@@ -22,7 +22,7 @@ export function onNarrow(
     t.test(`${name}: ${medium}`, async t => {
       const disk = await mount(t)
       if (typeof disk === 'string') return void t.pass('mount', { skip: disk })
-      disk.leave(plenty)
+      disk.leave(enough)
       await body(t, disk)
     })
   }

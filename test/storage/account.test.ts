@@ -184,3 +184,12 @@ test('account: what is written while it is counted anew is not missed', async t 
   t.ok(known.used >= found.used && known.usedInodes >= found.usedInodes)
   t.equal(known.exact, false)
 })
+
+test('account: notes that several put at one place at once count once', async t => {
+  const root = await temporaryDirectory(t)
+  const storage = await FilesystemStorage.open(root)
+  for (let round = 0; round < 20; round++)
+    await Promise.all([1, 2, 3].map(size => storage.put(`notes/${round % 3}`, Buffer.alloc(50 + size), 'soon')))
+  t.match(await counted(storage), await truth(root))
+  await storage.close()
+})

@@ -42,6 +42,10 @@ export const putting: Record<string, Promised> = {
     t.equal((await storage.stat('a/b'))?.size, 5000)
     t.strictSame(await keysBelow(storage, 'a'), ['a/b'])
   },
+  'puts to one key at once end in one of them, also where they are not durable': async (t, storage) => {
+    await Promise.all(['x', 'y', 'z'].map((each, at) => storage.put('a/b', Buffer.alloc(5000 + at, each), 'soon')))
+    t.match(await textOf(storage, 'a/b'), /^(x{5000}|y{5001}|z{5002})$/)
+  },
   'puts below one new prefix at once all succeed': async (t, storage) => {
     const keys = Array.from({ length: 20 }, (_, at) => `new/deep/${at % 4}/${at + 10}`)
     await Promise.all(keys.map(key => storage.put(key, bytes(key))))

@@ -50,8 +50,8 @@ export interface UpstreamFaults {
   ignoresRange?: boolean
   /** The status for a HEAD of a blob or of a manifest. */
   headStatus?: number | undefined
-  /** Before the head of each answer, in ms. */
-  headerDelay?: number | undefined
+  /** Before the head of each answer, in ms, or until this resolves. */
+  headerDelay?: number | Promise<unknown> | undefined
   /** Connections end instead of an answer, so many times. */
   hangUps: number
   /** Blobs are answered by 307 to this origin (or to this function's URL). */
@@ -148,7 +148,7 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
     return state.desk.answer(request, response)
   }
   state.requests.push(seen)
-  if (faults.headerDelay !== undefined) await sleep(faults.headerDelay)
+  await (typeof faults.headerDelay === 'number' ? sleep(faults.headerDelay) : faults.headerDelay)
   if (faults.hangUps > 0) {
     faults.hangUps--
     return void request.socket.destroy()

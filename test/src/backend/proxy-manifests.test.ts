@@ -5,6 +5,7 @@ import { digestOf } from '../../../src/oci/digest.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 import { parseReference } from '../../../src/oci/name.ts'
 import { imageOf, named, storeManifest, tagged } from '../../support/content.ts'
+import { until } from '../support.ts'
 import { clientOf } from '../upstream/ask.ts'
 import { routeTo, type Scene, scene } from './scene.ts'
 
@@ -34,6 +35,16 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
     (cause: unknown) => cause
   )
   return error instanceof OciError ? `${error.status} ${error.code}` : String(error)
+}
+
+/** What was asked for, once upstream has the question; it is answered when `answer` is called. */
+async function held({ server, asked }: Cache, ask: () => Promise<unknown>): Promise<{ asking: Promise<unknown>; answer(): void }> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  server.faults.headerDelay = promise
+  const before = asked()
+  const asking = ask()
+  await until(() => asked() > before)
+  return { asking, answer: resolve }
 }
 
 test('a tag is a miss, then a hit without a question within tagTTL, with its age', async t => {
@@ -259,39 +270,42 @@ test('a pushed tag that upstream has with the same digest stays a pushed one', a
 })
 
 test('a tag that is pushed while upstream is asked for it is not overwritten by the answer', async t => {
-  const { server, manifests, content } = await cache(t)
+  const made = await cache(t)
+  const { server, manifests, content } = made
   server.addImage('there/app', 'v1')
-  server.faults.headerDelay = 200
-  const asked = manifests.get(name, v1)
+  const { asking, answer } = await held(made, () => manifests.get(name, v1))
   const pushed = await storeManifest(content, name, imageOf('c', ['l']), { tags: [tagged('v1')] })
-  await asked
+  answer()
+  await asking
   t.equal(await content.tags.resolve(name, tagged('v1')), pushed)
   t.equal(await content.origins.ofTag(name, tagged('v1')), undefined)
 })
 
 test('forget: a tag that is pushed while upstream says 404 is not removed', async t => {
-  const { server, manifests, content, clock } = await cache(t, { onUpstreamNotFound: 'forget' })
+  const made = await cache(t, { onUpstreamNotFound: 'forget' })
+  const { server, manifests, content, clock } = made
   server.addImage('there/app', 'v1')
   await manifests.get(name, v1)
   clock.at += 61_000
   server.content.tags.get('there/app')?.delete('v1')
-  server.faults.headerDelay = 200
-  const asked = manifests.get(name, v1)
+  const { asking, answer } = await held(made, () => manifests.get(name, v1))
   const pushed = await storeManifest(content, name, imageOf('c', ['l']), { tags: [tagged('v1')] })
-  await asked
+  answer()
+  await asking
   t.equal(await content.tags.resolve(name, tagged('v1')), pushed)
 })
 
 test('a cached tag that is pushed again with the same digest while upstream says 304 is a pushed one', async t => {
-  const { server, manifests, content, clock } = await cache(t)
+  const made = await cache(t)
+  const { server, manifests, content, clock } = made
   const bytes = imageOf('c', ['l'])
   server.addManifest('there/app', bytes, { tag: 'v1' })
   await manifests.get(name, v1)
   clock.at += 61_000
-  server.faults.headerDelay = 200
-  const asked = manifests.get(name, v1)
+  const { asking, answer } = await held(made, () => manifests.get(name, v1))
   await storeManifest(content, name, bytes, { tags: [tagged('v1')] })
-  await asked
+  answer()
+  await asking
   t.equal(await content.origins.ofTag(name, tagged('v1')), undefined)
 })
 
