@@ -36,6 +36,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
   }
   return {
     sharing: storage.sharing,
+    ...(storage.agreement ? { agreement: storage.agreement } : {}),
     open: (key, range) => each('open', [key]).then(() => storage.open(key, range)),
     stat: key => each('stat', [key]).then(() => storage.stat(key)),
     get: (key, limit) => each('get', [key]).then(() => storage.get(key, limit)),
@@ -58,6 +59,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
       return storage.move(from, to)
     },
     walk: (prefix, after) => storage.walk(prefix, after),
+    list: (prefix, after) => storage.list(prefix, after),
     touch: keys => each('touch', keys).then(() => storage.touch(keys)),
     remove: (keys, under) => each('remove', keys).then(() => storage.remove(keys, under)),
     check: () => storage.check(),
