@@ -28,6 +28,8 @@ interface Content {
 const usualTimes: LeaseTimes = { lasts: 60_000, settling: 10_000 }
 // What is left of a lease that was not renewed is too little to begin anything.
 const spare = 0.25
+// Times of objects are told in seconds.
+const coarse = 1_000
 
 /** Somebody else has the lease now. */
 export class LeaseLost extends Error {
@@ -41,7 +43,7 @@ export class LeaseLost extends Error {
 export async function takeLease(agreement: Agreement, key: Key, times: LeaseTimes = usualTimes): Promise<Lease | undefined> {
   const seen = await agreement.read(key)
   const before = seen && parse(seen.bytes)
-  if (seen && before && before.lasts > 0 && (await agreement.now()) < seen.modified + before.lasts) return undefined
+  if (seen && before && before.lasts > 0 && (await agreement.now()) < seen.modified + before.lasts + coarse) return undefined
   const lease = new Lease(agreement, key, times, seen?.version)
   return (await lease.begin()) ? lease : undefined
 }
@@ -67,6 +69,7 @@ export class Lease {
   #said: readonly string[] = []
   #until = 0
   #timer: NodeJS.Timeout | undefined
+  #late: NodeJS.Timeout | undefined
   #tail: Promise<void> = Promise.resolve()
 
   /** `version` is what was seen under `key`. */
@@ -111,11 +114,11 @@ export class Lease {
   // What the service did not take is tried again until it is too late.
   async #renew(): Promise<void> {
     await this.say(this.#said).catch(() => {})
-    if (performance.now() > this.#until) this.#end('the lease could not be renewed in time')
   }
 
   #end(reason: string): void {
     clearInterval(this.#timer)
+    clearTimeout(this.#late)
     this.#lost.abort(new LeaseLost(`${reason}: ${this.#key}`))
   }
 
@@ -128,6 +131,8 @@ export class Lease {
     // A put of which the answer was lost is refused when it is repeated.
     else if (!(await this.#mine())) return false
     this.#until = began + this.#times.lasts * (1 - spare)
+    clearTimeout(this.#late)
+    this.#late = setTimeout(() => this.#end('the lease could not be renewed in time'), this.#until - performance.now()).unref()
     return true
   }
 

@@ -1,6 +1,6 @@
-import type { Digest } from '../oci/digest.ts'
 import { type CollectRun, targetOf } from './collect-run.ts'
 import * as keys from './keys.ts'
+import { listLinks } from './listing.ts'
 import { markManifest } from './mark.ts'
 
 /** In ms: when a collection began, and when it last looked for manifests that came since. */
@@ -28,19 +28,13 @@ export async function markLate(run: CollectRun): Promise<void> {
   if (storage.sharing === 'alone' || Date.now() - late.looked < grace / partOfGrace) return
   const began = Date.now()
   for await (const name of content.names.all()) {
-    for await (const { key, modified } of storage.list(keys.revisions(name))) {
+    for await (const { digest, modified = 0 } of listLinks(storage, keys.revisions(name))) {
       if (modified < late.began - margin) continue
-      const digest = digestOfLink(key)
-      if (!digest) continue
-      const read = await markManifest(run, digest, await targetOf(run, key, digest), { name, digest })
+      const target = await targetOf(run, keys.revision(name, digest), digest)
+      if (await markManifest(run, digest, target, { name, digest })) continue
       // It may need anything that the repository may read.
-      if (!read) for await (const layer of storage.list(keys.layers(name))) run.marked.add(digestOfLink(layer.key) ?? digest)
+      for await (const layer of listLinks(storage, keys.layers(name))) run.marked.add(layer.digest)
     }
   }
   late.looked = began
-}
-
-function digestOfLink(key: string): Digest | undefined {
-  const [algorithm = '', encoded = ''] = key.split('/').slice(-3)
-  return keys.digestOfPath(algorithm, encoded)
 }

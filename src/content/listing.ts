@@ -1,6 +1,7 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
+import { listDigests } from './manifests.ts'
 
 /** A digest that has a place for its bytes; size and time are there where they come with the listing. */
 export interface ListedBlob {
@@ -44,4 +45,20 @@ async function* walked(storage: Storage, after: string): AsyncGenerator<ListedBl
 
 async function* prefixes(storage: Storage, prefix: Key) {
   for await (const entry of storage.walk(prefix)) if (entry.kind === 'prefix') yield entry
+}
+
+/** The digests that have a link below `prefix`, in order; the time of the link is there where it comes with the listing. */
+export async function* listLinks(storage: Storage, prefix: Key): AsyncGenerator<Pick<ListedBlob, 'digest' | 'modified'>, void> {
+  if (storage.sharing === 'alone') for await (const digest of listDigests(storage, prefix)) yield { digest }
+  else
+    for await (const { key, modified } of storage.list(prefix)) {
+      const digest = digestOfLink(key)
+      if (digest) yield { digest, modified }
+    }
+}
+
+/** The digest that the key of a link spells. */
+export function digestOfLink(key: Key): Digest | undefined {
+  const [algorithm = '', encoded = '', last] = key.split('/').slice(-3)
+  return last === 'link' ? keys.digestOfPath(algorithm, encoded) : undefined
 }

@@ -3,8 +3,7 @@ import type { Name } from '../oci/name.ts'
 import { type CollectRun, type Removal, targetOf } from './collect-run.ts'
 import * as keys from './keys.ts'
 import { markLate } from './late.ts'
-import { listBlobs } from './listing.ts'
-import { listDigests } from './manifests.ts'
+import { listBlobs, listLinks } from './listing.ts'
 import { allowed } from './withdraw.ts'
 
 // Removed in one step: whoever needs one of them waits for all, and one sync of a directory serves them all.
@@ -14,7 +13,7 @@ const farTogether = 500
 
 /** Removes the links of `name` to blobs that are not marked; resolves, by `stays`, to how many others there are. */
 export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void): AsyncGenerator<Removal> {
-  const { storage, content, marked, pace } = run
+  const { storage, content, marked, pace, now, grace } = run
   const take = async (batch: readonly Digest[]): Promise<Removal[]> => {
     if (batch.length === 0) return []
     await markLate(run)
@@ -32,9 +31,9 @@ export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void
     marked.add(await targetOf(run, keys.layer(name, digest), digest))
   }
   const batch: Digest[] = []
-  for await (const digest of listDigests(storage, keys.layers(name))) {
+  for await (const { digest, modified = 0 } of listLinks(storage, keys.layers(name))) {
     await pace.step()
-    if (marked.has(digest)) await keep(digest)
+    if (marked.has(digest) || now() - modified < grace) await keep(digest)
     else if (batch.push(digest) === together) yield* await take(batch.splice(0))
   }
   yield* await take(batch)

@@ -15,7 +15,7 @@ export interface TurnTimes {
   lease?: LeaseTimes
 }
 
-const usualTimes: TurnTimes = { seen: 2_000, known: 7_000, look: 250 }
+const usualTimes: TurnTimes = { seen: 5_000, known: 10_000, look: 250 }
 // Without a sign of life for so long whoever said that something leaves is gone.
 const patience = 90_000
 // Enough of a digest: two that begin alike wait for each other, which harms nobody.
