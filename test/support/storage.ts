@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { type FilesystemOptions, FilesystemStorage } from '../../storage/filesystem.ts'
-import type { Entry, Key, Storage, Writer } from '../../storage/storage.ts'
+import type { Entry, Key, ObjectStat, Storage, Writer } from '../../storage/storage.ts'
 import { temporaryDirectory } from './place.ts'
 
 /** Storage in `directory`, else in a new one, closed when the test ends. */
@@ -86,4 +86,9 @@ export async function walked(storage: Storage, prefix: Key, after?: string): Pro
 /** An object whole, of whatever size. */
 export async function textOf(storage: Storage, key: Key): Promise<string | undefined> {
   return (await storage.get(key, Number.MAX_SAFE_INTEGER))?.toString()
+}
+
+/** What `list` gives. */
+export async function listed(storage: Storage, prefix: Key): Promise<ObjectStat[]> {
+  return Array.fromAsync(storage.list(prefix))
 }
