@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
-import type { Test } from 'tap'
+import type { Ending } from './place.ts'
 import type { S3Server } from './s3-server.ts'
 
 /**
@@ -20,7 +20,7 @@ export interface S3Proxy extends S3Server {
 }
 
 /** Such a proxy on loopback before `server`, until the test ends. */
-export async function proxyS3(t: Test, server: S3Server): Promise<S3Proxy> {
+export async function proxyS3(t: Ending, server: S3Server): Promise<S3Proxy> {
   const requests: string[] = []
   const listener = createServer((incoming, response) => {
     const { method = '', url = '' } = incoming
