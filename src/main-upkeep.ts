@@ -52,10 +52,34 @@ export function addUpkeep(program: Command, load: Load): void {
       const { prefetch } = await import('./commands/prefetch.ts')
       if (!(await prefetch(given, options, await around(options, load)))) process.exitCode = failed
     })
+
+  program
+    .command('copy-storage')
+    .description(
+      'copy everything that is stored to another directory or bucket, verified; what is there already is passed over, so that it can be broken off and run again'
+    )
+    .requiredOption('--from <file>', 'a configuration with the storage to copy from')
+    .requiredOption('--to <file>', 'a configuration with the storage to copy to')
+    .option('--json', 'one JSON object a line, which is also what anything but a terminal gets')
+    .action(async ({ from, to, json }: { from: string; to: string; json?: true }) => {
+      const [source, target] = [await load(from), await load(to)]
+      const [{ copyBetween }, { showCopy }] = await Promise.all([import('./copying.ts'), import('./commands/copy-storage.ts')])
+      const { screen, signal } = await surroundings(json)
+      if (!(await showCopy(copyBetween(source, target, signal), screen, signal))) process.exitCode = failed
+    })
 }
 
 async function around({ config: file, json }: Common, load: Load): Promise<Around> {
-  const [config, { progressOn }] = [await load(file), await import('./commands/screen.ts')]
+  const config = await load(file)
+  return {
+    config,
+    openOffline: async () => (await import('./offline.ts')).openOffline(config),
+    ...(await surroundings(json))
+  }
+}
+
+async function surroundings(json: true | undefined): Promise<Pick<Around, 'screen' | 'signal'>> {
+  const { progressOn } = await import('./commands/screen.ts')
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     // The second one means it.
@@ -63,8 +87,6 @@ async function around({ config: file, json }: Common, load: Load): Promise<Aroun
   }
   const form = json || !process.stdout.isTTY ? 'json' : 'text'
   return {
-    config,
-    openOffline: async () => (await import('./offline.ts')).openOffline(config),
     screen: {
       form,
       print: text => void process.stdout.write(text),

@@ -100,6 +100,7 @@ export class Maintenance {
     this.#running = running.promise
     const { metrics, log } = this.#parts
     const ended = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal
+    const release = dryRun ? async () => {} : await this.#turn(running.resolve)
     try {
       let last: CollectEvent | undefined
       for await (const event of this.#events(ended, dryRun)) {
@@ -114,8 +115,19 @@ export class Maintenance {
       if (!dryRun) logCollection(error as Error, metrics, log, ended)
       throw error
     } finally {
+      await release()
       this.#running = undefined
       running.resolve()
+    }
+  }
+
+  async #turn(ended: () => void): Promise<() => Promise<void>> {
+    try {
+      return await this.#parts.content.holds.turn.take()
+    } catch (error) {
+      this.#running = undefined
+      ended()
+      throw error
     }
   }
 

@@ -104,9 +104,20 @@ export class Schedule {
 
   async #run(): Promise<void> {
     if (this.#stopped) return
+    if (await this.#ranElsewhere()) return this.#sleep()
     if (await this.#parts.run()) await this.record()
-    else this.#failed = this.#time.now()
+    else if (!(await this.#ranElsewhere())) this.#failed = this.#time.now()
     this.#sleep()
+  }
+
+  // By another process that has the same storage.
+  async #ranElsewhere(): Promise<boolean> {
+    if (this.#parts.storage.sharing === 'alone') return false
+    const now = parse(((await this.#parts.storage.get(key).catch(() => undefined)) ?? '').toString())
+    if ((now?.succeeded ?? 0) <= (this.#state?.succeeded ?? 0)) return false
+    this.#state = now
+    this.#spread = spread(this.#time)
+    return true
   }
 
   // A medium that takes nothing makes the next run come too early, and that is all.

@@ -228,6 +228,24 @@ export class FilesystemStorage implements Storage {
     }
   }
 
+  async *list(prefix: Key, after = ''): AsyncIterable<ObjectStat> {
+    const path = this.path(prefix)
+    const found = (await this.#keeping.disk.read(() => readdir(path, { withFileTypes: true })).catch(ignoreAbsent)) ?? []
+    // In the order of whole keys what is below `a` comes after `a-b`.
+    const entries = found
+      .filter(entry => entry.isFile() || entry.isDirectory())
+      .map(entry => ({ key: `${prefix}/${entry.name}`, end: entry.isFile() ? '' : '/' }))
+      .filter(({ key, end }) => key + end > after || (end !== '' && after.startsWith(key + end)))
+      .sort((a, b) => (a.key + a.end < b.key + b.end ? -1 : 1))
+    for (const { key, end } of entries) {
+      if (end !== '') yield* this.list(key, after)
+      else {
+        const object = await this.stat(key)
+        if (object) yield object
+      }
+    }
+  }
+
   async touch(keys: readonly Key[]): Promise<void> {
     const now = new Date()
     const { disk } = this.#keeping

@@ -6,10 +6,11 @@ import type { Entry, Key, ObjectStat } from './storage.ts'
 // As many names are kept back at most before the service is asked what they wait for.
 const keptBack = 10_000
 
-/** All objects below `prefix`, at any depth, in the order of their whole keys; without it all that there are. */
-export async function* listBelow(bucket: Bucket, prefix?: Key): AsyncGenerator<ObjectStat> {
+/** All objects below `prefix`, at any depth, in the order of their whole keys, those after `after` only; without a prefix all that there are. */
+export async function* listBelow(bucket: Bucket, prefix?: Key, after = ''): AsyncGenerator<ObjectStat> {
   const Prefix = prefix === undefined ? bucket.prefix : `${bucket.key(prefix)}/`
-  for await (const { Contents = [] } of pages(bucket, { Prefix }))
+  const from = { Prefix, ...(after === '' ? {} : { StartAfter: bucket.prefix + after }) }
+  for await (const { Contents = [] } of pages(bucket, from))
     for (const { Key = '', Size = 0, LastModified } of Contents)
       yield { key: Key.slice(bucket.prefix.length), size: Size, modified: timeOf(LastModified) }
 }

@@ -9,6 +9,7 @@ import {
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { createLimit } from './limit.ts'
 import type { Rate } from './rate.ts'
+import { S3Agreement, trial } from './s3-agreement.ts'
 import { Bucket, type BucketOptions, beforeTry } from './s3-bucket.ts'
 import { isAbsence, mayPass } from './s3-error.ts'
 import { exists, listBelow, walkBelow } from './s3-list.ts'
@@ -45,11 +46,11 @@ const longestCheck = 8_000
 const orphaned = 48 * 3_600_000
 const sweepEvery = 6 * 3_600_000
 const recountEvery = 3_600_000
-const trial = '.registry/trial'
 
 /** Objects in a bucket, which other processes may use at the same time. */
 export class S3Storage implements Storage {
   readonly sharing = 'shared'
+  readonly agreement: S3Agreement
   readonly #bucket: Bucket
   readonly #usage: S3Usage
   readonly #place: WriterPlace
@@ -61,6 +62,7 @@ export class S3Storage implements Storage {
 
   private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, writing, changed }: S3Options) {
     this.#bucket = bucket
+    this.agreement = new S3Agreement(bucket)
     this.#usage = new S3Usage(budget)
     this.#writing = writing
     this.#changed = changed ?? (() => {})
@@ -212,6 +214,10 @@ export class S3Storage implements Storage {
 
   async *walk(prefix: Key, after = ''): AsyncIterable<Entry> {
     yield* walkBelow(this.#bucket, prefix, after)
+  }
+
+  async *list(prefix: Key, after?: Key): AsyncIterable<ObjectStat> {
+    yield* listBelow(this.#bucket, prefix, after)
   }
 
   async touch(keys: readonly Key[]): Promise<void> {

@@ -109,6 +109,25 @@ export interface Staged extends Writer {
   readonly written: Pick<OpenObject, 'readInto' | 'close'>
 }
 
+/** A small object, and what tells whether it is still the same. */
+export interface SeenObject {
+  bytes: Buffer
+  version: string
+  /** In ms since the epoch, by the clock of the medium. */
+  modified: number
+}
+
+/** How processes that have the same store come to agree. */
+export interface Agreement {
+  /** Whether `replace` is one step. Where the medium knows no conditions it looks and then puts: two at once may both succeed, and what the later one put is there. */
+  conditional(): Promise<boolean>
+  /** The time by the clock that tells those of objects, and never ahead of it, in ms since the epoch. */
+  now(): Promise<number>
+  read(key: Key): Promise<SeenObject | undefined>
+  /** Puts where the object still has `version`, or without one where there is none; resolves to its version from then on, undefined if it is another. */
+  replace(key: Key, bytes: Uint8Array, version?: string): Promise<string | undefined>
+}
+
 /** How an object is put: durable when that resolves, or as soon as the medium likes. */
 export type PutPromise = 'durable' | 'soon'
 
@@ -120,6 +139,8 @@ export type PutPromise = 'durable' | 'soon'
 export interface Storage {
   /** Whether objects change only through this, or other processes may change them too. */
   readonly sharing: 'alone' | 'shared'
+  /** Present where the store is shared. */
+  readonly agreement?: Agreement
   open(key: Key, range?: ByteRange): Promise<OpenObject | undefined>
   stat(key: Key): Promise<ObjectStat | undefined>
   /** A small object, whole. An object of more than `limit` bytes is an error with the code `EFBIG`. */
@@ -140,6 +161,8 @@ export interface Storage {
   move(from: Key, to: Key): Promise<boolean>
   /** Names directly under `prefix` in byte order, those after `after` only. */
   walk(prefix: Key, after?: string): AsyncIterable<Entry>
+  /** All objects below `prefix` at any depth, in byte order of their whole keys, those after `after` only. */
+  list(prefix: Key, after?: Key): AsyncIterable<ObjectStat>
   /** Rejects unless the medium answers. */
   check(): Promise<void>
   /** Rejects unless the medium takes bytes: tried for real, since free space is no promise. */

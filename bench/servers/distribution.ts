@@ -19,7 +19,7 @@ export function distribution(name: string, command: string, version: string): Ki
   }
 }
 
-async function start(name: string, command: string, { folder, task, pki }: Setup): Promise<Server> {
+async function start(name: string, command: string, { folder, task, pki, bucket }: Setup): Promise<Server> {
   if (task.mode === 'Direct') throw new Error(`${name} cannot pass through`)
   const address = `127.0.0.1:${await freePort()}`
   const tls = pki ? { tls: { certificate: pki.certificate, key: pki.key, minimumtls: 'tls1.3' } } : {}
@@ -27,7 +27,7 @@ async function start(name: string, command: string, { folder, task, pki }: Setup
     version: 0.1,
     // One line for each request, as the others write it: at level info it would be two.
     log: { level: 'warn', accesslog: { disabled: false } },
-    storage: { cache: { blobdescriptor: 'inmemory' }, filesystem: { rootdirectory: task.root }, delete: { enabled: true } },
+    storage: { cache: { blobdescriptor: 'inmemory' }, ...driverOf(task.root, bucket), delete: { enabled: true } },
     http: { addr: address, ...tls },
     ...(task.mode === 'Proxy' ? { proxy: { remoteurl: urlOf(task.upstream) } } : {})
   }
@@ -39,6 +39,13 @@ async function start(name: string, command: string, { folder, task, pki }: Setup
   const log = join(folder, `${name}.log`)
   const running = await startProcess({ command, args: ['serve', file], env, log, probe: probeOf(address, pki) })
   return { ...running, name, address, ...(pki ? { ca: pki.ca } : {}) }
+}
+
+function driverOf(root: string, bucket: Setup['bucket']): object {
+  if (!bucket) return { filesystem: { rootdirectory: root } }
+  const { accessKeyId: accesskey, secretAccessKey: secretkey } = bucket.credentials
+  const place = { regionendpoint: bucket.endpoint, bucket: bucket.bucket, region: 'us-east-1', forcepathstyle: true, secure: false }
+  return { s3: { ...place, accesskey, secretkey }, redirect: { disable: true } }
 }
 
 function urlOf({ address, ca }: Upstream): string {

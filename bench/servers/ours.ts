@@ -25,14 +25,16 @@ export const ours: Kind = {
   plant: plantRegistry
 }
 
-async function startOurs({ folder, task, pki }: Setup): Promise<Server> {
+async function startOurs({ folder, task, pki, bucket }: Setup): Promise<Server> {
   const address = `127.0.0.1:${await freePort()}`
   const file = join(folder, 'registry.yaml')
   const tls = pki ? { tls: { certificate: pki.certificate, key: pki.key } } : {}
   const settings = {
     registry: registryOf(task),
     server: { listen: address, admin: '127.0.0.1:0', ...tls },
-    storage: { filesystem: { root: task.mode === 'Direct' ? join(folder, 'root') : task.root } },
+    storage: bucket
+      ? { s3: { ...bucket, forcePathStyle: true, spool: folder } }
+      : { filesystem: { root: task.mode === 'Direct' ? join(folder, 'root') : task.root } },
     auth: { anonymous: ['pull', 'push', 'delete'] }
   }
   await writeFile(file, stringify(settings))

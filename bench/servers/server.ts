@@ -14,6 +14,13 @@ export type Task =
   | { mode: 'Proxy'; root: string; upstream: Upstream }
   | { mode: 'Direct'; upstream: Upstream }
 
+/** A bucket in place of the root. */
+export interface Bucket {
+  endpoint: string
+  bucket: string
+  credentials: { accessKeyId: string; secretAccessKey: string }
+}
+
 /** Everything that a server is started with. */
 export interface Setup {
   /** For its settings and its log; it exists. */
@@ -21,6 +28,7 @@ export interface Setup {
   task: Task
   /** Without it the server speaks plain HTTP. */
   pki?: Pki
+  bucket?: Bucket
 }
 
 /** A server that answers. */

@@ -10,6 +10,7 @@ import { memory } from './memory.ts'
 import { proxy, proxyTls } from './proxy.ts'
 import { push } from './push.ts'
 import { ranges } from './ranges.ts'
+import { s3 } from './s3.ts'
 import { start } from './start.ts'
 
 /** In the order in which they run. */
@@ -19,6 +20,7 @@ export const workloads: readonly Workload[] = [
   ranges,
   manifest,
   push,
+  s3,
   proxy,
   proxyTls,
   direct,

@@ -1,4 +1,5 @@
 import type { Content } from '../content/content.ts'
+import * as keys from '../content/keys.ts'
 import { isNonDistributable } from '../oci/descriptor.ts'
 import { type Algorithm, algorithmOf, type Digest, digestOf } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
@@ -69,7 +70,10 @@ export class LocalSink implements Sink {
     const release = await this.#content.holds.holdAll([...parsed.blobs, ...parsed.manifests].map(each => each.digest))
     try {
       await this.#checkContent(name, parsed)
+      const before = await this.#checkStaying(name, parsed)
       const set = await this.#content.commit.manifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
+      // Who began to collect meanwhile may not have seen the manifest.
+      if (before === 'nobody') await this.#checkStaying(name, parsed)
       return { digest: actual, tags: set, ...(subject ? { subject } : {}) }
     } finally {
       release()
@@ -101,6 +105,19 @@ export class LocalSink implements Sink {
       )
     }
     if (missing.length > 0) throw new OciError('MANIFEST_BLOB_UNKNOWN', { detail: { missing } })
+  }
+
+  // What it needs stays, whatever another process removes.
+  async #checkStaying(name: Name, { blobs, manifests }: ParsedManifest): Promise<'nobody' | 'others'> {
+    const { staying } = this.#content
+    if (!(await staying.inDoubt())) return 'nobody'
+    const relied = [
+      ...blobs.filter(each => !isNonDistributable(each.mediaType)).map(({ digest }) => ({ link: keys.layer(name, digest), digest })),
+      ...manifests.map(({ digest }) => ({ link: keys.revision(name, digest), digest }))
+    ]
+    const missing = (await staying.gone(relied)).map(each => each.digest)
+    if (missing.length > 0) throw new OciError('MANIFEST_BLOB_UNKNOWN', { detail: { missing } })
+    return 'others'
   }
 
   async deleteBlob(name: Name, digest: Digest): Promise<void> {

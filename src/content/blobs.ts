@@ -8,6 +8,7 @@ import * as keys from './keys.ts'
 import type { Damage, Links } from './links.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { Sizes } from './sizes.ts'
+import type { Staying } from './staying.ts'
 
 /** What blobs are read through; damaged ones are reported to `damaged`. */
 export interface BlobsParts {
@@ -15,6 +16,7 @@ export interface BlobsParts {
   links: Links
   sizes: Sizes
   holds: Holds
+  staying: Staying
   quarantine: Quarantine
   damaged: Damage
 }
@@ -31,6 +33,7 @@ export class Blobs {
   readonly #links: Links
   readonly #sizes: Sizes
   readonly #holds: Holds
+  readonly #staying: Staying
   readonly #quarantine: Quarantine
   readonly #damaged: Damage
 
@@ -39,6 +42,7 @@ export class Blobs {
     this.#links = parts.links
     this.#sizes = parts.sizes
     this.#holds = parts.holds
+    this.#staying = parts.staying
     this.#quarantine = parts.quarantine
     this.#damaged = parts.damaged
   }
@@ -87,8 +91,10 @@ export class Blobs {
   async #statShared(name: Name, digest: Digest): Promise<number | undefined> {
     const target = await this.linked(name, digest)
     const found = target && (await this.#look(name, digest))
-    if (found) await this.#holds.renew(target, found.modified)
-    return found ? found.size : undefined
+    if (!found) return undefined
+    await this.#holds.renew(target, found.modified)
+    const doubted = this.#holds.inDoubt(found.modified) ? [{ link: keys.layer(name, digest), digest }] : []
+    return (await this.#staying.gone(doubted)).length > 0 ? undefined : found.size
   }
 
   /** The digest under which a blob of `name` lies, whether or not its bytes are sound. */

@@ -3,6 +3,7 @@ import { algorithmOf, canonical, type Digest, isDigest } from '../oci/digest.ts'
 import type { Name, Tag } from '../oci/name.ts'
 import type { Content } from './content.ts'
 import type { DigestSet } from './digest-set.ts'
+import type { Late } from './late.ts'
 import type { Pace } from './pace.ts'
 
 /**
@@ -60,6 +61,8 @@ export interface CollectRun {
   /** What is needed, and what somebody held since the run began. */
   marked: DigestSet
   held: DigestSet
+  /** When what other processes push was last looked for. */
+  late: Late
 }
 
 /** The digest under which something lies whose link is `key`: Distribution keeps all under sha256, whatever it was pushed by. */

@@ -3,6 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { CollectEvent, CollectRun, Done, Progress } from './collect-run.ts'
 import type { Content } from './content.ts'
 import { DigestSet } from './digest-set.ts'
+import { createLate } from './late.ts'
 import { removeLeftovers } from './leftovers.ts'
 import { markRepository } from './mark.ts'
 import type { Pace } from './pace.ts'
@@ -25,11 +26,12 @@ export interface CollectPolicy {
 export async function* collect(
   storage: Storage,
   content: Content,
-  { dryRun, pace, now = Date.now, ...policy }: CollectPolicy & { dryRun?: true; pace: Pace; now?: () => number }
+  { dryRun, pace, now = () => content.holds.turn.now(), ...policy }: CollectPolicy & { dryRun?: true; pace: Pace; now?: () => number }
 ): AsyncGenerator<CollectEvent> {
   const [marked, held] = [new DigestSet(), new DigestSet()]
   const mode = dryRun ? 'tell' : 'remove'
-  const run: CollectRun = { storage, content, pace, now, mode, marked, held, untagged: undefined, ...policy }
+  const release = dryRun ? async () => {} : await content.holds.turn.take()
+  const run: CollectRun = { storage, content, pace, now, mode, marked, held, late: createLate(), untagged: undefined, ...policy }
   // Before anything is read: who comes to need something later is heard of.
   const end = content.holds.watch(digest => {
     marked.add(digest)
@@ -39,6 +41,7 @@ export async function* collect(
     yield* told(phases(run), run)
   } finally {
     end()
+    await release()
   }
 }
 

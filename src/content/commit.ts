@@ -10,6 +10,7 @@ import type { Manifests } from './manifests.ts'
 import type { Origins, TagOrigin } from './origins.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { Sizes } from './sizes.ts'
+import type { Relied, Staying } from './staying.ts'
 import type { Tags } from './tags.ts'
 
 /** What a tag was before upstream was asked for it; a push that was acknowledged in the meantime wins over the answer. */
@@ -35,6 +36,7 @@ export interface CommitParts {
   sizes: Sizes
   origins: Origins
   holds: Holds
+  staying: Staying
   quarantine: Quarantine
   locked: Locks
 }
@@ -51,6 +53,7 @@ export class Commit {
   readonly #tags: Tags
   readonly #sizes: Sizes
   readonly #origins: Origins
+  readonly #staying: Staying
   readonly #quarantine: Quarantine
   readonly #locked: Locks
 
@@ -62,6 +65,7 @@ export class Commit {
     this.#tags = parts.tags
     this.#sizes = parts.sizes
     this.#origins = parts.origins
+    this.#staying = parts.staying
     this.#quarantine = parts.quarantine
     this.#locked = parts.locked
   }
@@ -77,7 +81,14 @@ export class Commit {
       this.#sizes.set(digest, size)
       await this.#quarantine.healed(digest)
       await this.linkBlob(name, digest, upstream === undefined ? {} : { upstream })
+      await this.#demand([{ link: keys.layer(name, digest), digest }])
     })
+  }
+
+  // Whoever was about to remove what lay there before may have taken the new bytes.
+  async #demand(relied: readonly Relied[]): Promise<void> {
+    const [gone] = await this.#staying.gone(relied)
+    if (gone) throw Object.assign(new Error(`${gone.link} was removed by another process while it was published`), { code: 'ESTALLED' })
   }
 
   /** Lets `name` read a blob that is stored under `target`, which is another digest only in what Distribution wrote; `upstream` as for `blob`. */
@@ -112,7 +123,9 @@ export class Commit {
     return this.holds.during(digest, async () => {
       await this.#storage.put(keys.blob(digest), bytes)
       await this.#quarantine.healed(digest)
-      return this.#linkManifest(name, digest, bytes, change)
+      const set = await this.#linkManifest(name, digest, bytes, change)
+      await this.#demand([{ link: keys.revision(name, digest), digest }])
+      return set
     })
   }
 

@@ -11,7 +11,9 @@ import { Origins } from './origins.ts'
 import { Quarantine } from './quarantine.ts'
 import { Referrers } from './referrers.ts'
 import { Sizes } from './sizes.ts'
+import { Staying } from './staying.ts'
 import { Tags } from './tags.ts'
+import { Turn, type TurnTimes } from './turn.ts'
 import { Uploads } from './uploads.ts'
 import { Withdraw } from './withdraw.ts'
 
@@ -26,6 +28,7 @@ export interface Content {
   sizes: Sizes
   origins: Origins
   holds: Holds
+  staying: Staying
   access: Access
   quarantine: Quarantine
   commit: Commit
@@ -35,10 +38,17 @@ export interface Content {
 const usualTTL = 5_000
 
 /** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. `metadataTTL` is how long, in ms, what another process changed may go unseen. */
-export function openContent(storage: Storage, damaged: Damage, now: () => number = Date.now, metadataTTL = usualTTL): Content {
+export function openContent(
+  storage: Storage,
+  damaged: Damage,
+  now: () => number = Date.now,
+  metadataTTL = usualTTL,
+  turnTimes?: TurnTimes
+): Content {
   const ttl = storage.sharing === 'shared' ? metadataTTL : undefined
   const links = new Links(storage, damaged, ttl)
-  const holds = new Holds(storage, now)
+  const holds = new Holds(storage, now, new Turn(storage, turnTimes))
+  const staying = new Staying(storage, links, holds, holds.turn)
   const quarantine = new Quarantine(storage, holds)
   const manifests = new Manifests(storage, links, quarantine, damaged)
   const sizes = new Sizes(manifests, storage.sharing)
@@ -46,9 +56,9 @@ export function openContent(storage: Storage, damaged: Damage, now: () => number
   const names = new Names(storage)
   const origins = new Origins(storage, ttl)
   const locked = createLocks()
-  const commit = new Commit({ storage, links, manifests, tags, sizes, origins, holds, quarantine, locked })
+  const commit = new Commit({ storage, links, manifests, tags, sizes, origins, holds, staying, quarantine, locked })
   return {
-    blobs: new Blobs({ storage, links, sizes, holds, quarantine, damaged }),
+    blobs: new Blobs({ storage, links, sizes, holds, staying, quarantine, damaged }),
     manifests,
     tags,
     names,
@@ -57,6 +67,7 @@ export function openContent(storage: Storage, damaged: Damage, now: () => number
     sizes,
     origins,
     holds,
+    staying,
     quarantine,
     access: new Access(storage, now),
     commit,

@@ -45,6 +45,7 @@ export async function* evict(
   { pace, now = Date.now, dryRun }: { pace: Pace; now?: () => number; dryRun?: true }
 ): AsyncGenerator<Removal> {
   const held = new DigestSet()
+  const release = dryRun ? async () => {} : await content.holds.turn.take()
   const end = content.holds.watch(digest => held.add(digest))
   const run: EvictRun = { ...policy, storage, content, pace, now, mode: dryRun ? 'tell' : 'remove', held }
   try {
@@ -61,6 +62,7 @@ export async function* evict(
     yield* removeBytes(run, unlinked)
   } finally {
     end()
+    await release()
   }
 }
 
@@ -106,10 +108,18 @@ function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: Cache
 }
 
 // Asked when nobody can come to need it: somebody may have since it was looked at.
-async function mayGo({ content, held, now, grace }: EvictRun, name: Name, digest: Digest, before: number): Promise<boolean> {
+async function mayGo({ storage, content, held, now, grace }: EvictRun, name: Name, digest: Digest, before: number): Promise<boolean> {
   if (held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
+  if (await isNewElsewhere({ storage, now, grace }, digest)) return false
   const last = await content.access.last(name, digest)
   return last !== undefined && last < before
+}
+
+// What other processes were asked for is known by the time of the bytes alone.
+async function isNewElsewhere({ storage, now, grace }: Pick<EvictRun, 'storage' | 'now' | 'grace'>, digest: Digest): Promise<boolean> {
+  if (storage.sharing === 'alone') return false
+  const found = await storage.stat(keys.blob(digest))
+  return found !== undefined && now() - found.modified < grace
 }
 
 // Bytes that another repository may read stay, and so do those that somebody came to need meanwhile.
@@ -120,7 +130,9 @@ async function* removeBytes(run: EvictRun, unlinked: ReadonlyMap<Digest, Readonl
   const sizes = new Map<Digest, number>()
   const may = async (digest: Digest) => {
     if (linked.has(digest) || held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
-    sizes.set(digest, (await storage.stat(keys.blob(digest)))?.size ?? 0)
+    const found = await storage.stat(keys.blob(digest))
+    if (storage.sharing === 'shared' && found && now() - found.modified < grace) return false
+    sizes.set(digest, found?.size ?? 0)
     return true
   }
   for (const batch of batches([...unlinked.keys()].sort())) {

@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
+import { Turn } from './turn.ts'
 
 // Collections look at the time on disk, in steps of a grace that is much longer than this.
 const renewedAgainAfter = 60_000
@@ -9,6 +10,8 @@ const renewedAgainAfter = 60_000
 const partOfGrace = 4
 const usualGrace = 3_600_000
 const remembered = 50_000
+// A removal that was decided on before has come to its end after it.
+const justRenewed = 120_000
 
 /**
  * The agreement between those who need stored bytes and those who remove them. Bytes are held while they are read, published or linked; a removal does not begin while
@@ -21,10 +24,13 @@ export class Holds {
   readonly #watchers = new Set<(digest: Digest) => void>()
   readonly #renewed = new LRUCache<Digest, { at: number; touched: number }>({ max: remembered })
   readonly #now: () => number
+  /** Where other processes remove too. */
+  readonly turn: Turn
   #again: number
 
-  constructor(storage: Storage, now: () => number = Date.now) {
+  constructor(storage: Storage, now: () => number = Date.now, turn: Turn = new Turn(storage)) {
     this.#storage = storage
+    this.turn = turn
     this.#now = now
     this.#again = renewedAgainAfter
     this.graceIs(usualGrace)
@@ -85,6 +91,13 @@ export class Holds {
     })
   }
 
+  /** Whether `modified` says that the bytes may be about to be removed, or that somebody has just saved them from it. */
+  inDoubt(modified: number): boolean {
+    if (this.#storage.sharing === 'alone') return false
+    const age = this.#now() - modified
+    return age < justRenewed || age >= this.#again
+  }
+
   /** When somebody was last told of `digest`, in ms since the epoch, as far as this process remembers; what is on disk may be a minute older. */
   renewedAt(digest: Digest): number {
     return this.#renewed.peek(digest)?.at ?? 0
@@ -127,7 +140,7 @@ export class Holds {
     )
     // All of them leave before the task begins.
     if (free.length === 0) work.resolve([])
-    else task(free).then(work.resolve, work.reject)
+    else this.turn.leaving(free, () => task(free)).then(work.resolve, work.reject)
     const results = await Promise.allSettled(removals)
     const failed = results.find(each => each.status === 'rejected')
     if (failed) throw failed.reason

@@ -94,5 +94,10 @@ export const quarantined = (digest: Digest): Key => `${quarantine}/${path(digest
 /** What is known of the damage, in JSON. */
 export const quarantineNote = (digest: Digest): Key => `${quarantine}/${path(digest)}/note`
 
+/** The lease of whoever removes from a store that several processes have. */
+export const removalLease: Key = '.registry/lease/removal'
+/** The lease of whoever reads all blobs of such a store. */
+export const scrubLease: Key = '.registry/lease/scrub'
+
 /** How far the reading of all blobs has come, in JSON. */
 export const scrubPosition: Key = '.registry/scrub'

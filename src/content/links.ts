@@ -79,6 +79,11 @@ export class Links {
     }
   }
 
+  /** The next reads look at what is stored. */
+  forget(keys: readonly Key[]): void {
+    this.#forget(keys)
+  }
+
   #forget(keys: readonly Key[]): void {
     this.#changes++
     for (const key of keys) this.#cache.delete(key)

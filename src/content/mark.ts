@@ -19,18 +19,11 @@ export interface Marked {
  * be needed all the same.
  */
 export async function markRepository(run: CollectRun, name: Name, gone: ReadonlySet<Digest>): Promise<Marked> {
-  const { storage, content, marked, pace } = run
+  const { storage, content, marked } = run
   let count = 0
   let unclear: Digest | undefined
   const mark = async (digest: Digest, target: Digest, from?: Link) => {
-    marked.add(digest)
-    marked.add(target)
-    const bytes = await content.manifests.peek(target, from)
-    const parsed = bytes && readManifest(bytes)
-    if (!parsed) unclear = digest
-    for (const needed of parsed?.blobs ?? []) marked.add(needed.digest)
-    for (const child of parsed?.manifests ?? []) marked.add(child.digest)
-    await pace.step()
+    if (!(await markManifest(run, digest, target, from))) unclear = digest
   }
   for await (const digest of content.manifests.list(name)) {
     if (gone.has(digest)) continue
@@ -44,6 +37,18 @@ export async function markRepository(run: CollectRun, name: Name, gone: Readonly
   if (unclear !== undefined) for await (const digest of listDigests(storage, keys.layers(name))) marked.add(digest)
   await markLoose(run, name)
   return { manifests: count, ...(unclear === undefined ? {} : { unclear }) }
+}
+
+/** Marks a manifest, which lies under `target`, with what it needs; resolves to whether it tells that. */
+export async function markManifest({ content, marked, pace }: CollectRun, digest: Digest, target: Digest, from?: Link): Promise<boolean> {
+  marked.add(digest)
+  marked.add(target)
+  const bytes = await content.manifests.peek(target, from)
+  const parsed = bytes && readManifest(bytes)
+  for (const needed of parsed?.blobs ?? []) marked.add(needed.digest)
+  for (const child of parsed?.manifests ?? []) marked.add(child.digest)
+  await pace.step()
+  return parsed !== undefined
 }
 
 // Cached blobs that no manifest needs, while somebody asks for them.

@@ -4,6 +4,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import { listDigests } from './manifests.ts'
+import { OthersTurn } from './turn.ts'
 
 /** Bytes that are known to be wrong or gone, until they are published anew. */
 export interface KnownDamage {
@@ -89,10 +90,26 @@ export class Quarantine {
 
   /** Sets aside bytes that are not those of `digest`, unless they are no longer what was `seen`: then undefined. */
   async take(digest: Digest, seen: SeenObject, reason: string): Promise<KnownDamage | undefined> {
+    const { turn } = this.#holds
+    const release = await turn.take().catch((error: Error) => {
+      if (error instanceof OthersTurn) return undefined
+      throw error
+    })
+    // The next round finds it again.
+    if (!release) return this.#condemn(digest, seen, reason, 'leave')
+    try {
+      return await this.#takeInTurn(digest, seen, reason)
+    } finally {
+      await release()
+    }
+  }
+
+  async #takeInTurn(digest: Digest, seen: SeenObject, reason: string): Promise<KnownDamage | undefined> {
     for (let attempt = 0; attempt < attempts; attempt++) {
       let outcome: KnownDamage | 'changed' | undefined
       await this.#holds.remove(digest, async () => {
-        outcome = (await this.#condemn(digest, seen, reason, 'move')) ?? 'changed'
+        const condemn = () => this.#condemn(digest, seen, reason, 'move')
+        outcome = (await this.#holds.turn.leaving([digest], condemn)) ?? 'changed'
         return outcome !== 'changed' && outcome.kept === 'quarantine'
       })
       if (outcome !== undefined) return outcome === 'changed' ? undefined : outcome

@@ -4,6 +4,7 @@ import type { Content } from './content.ts'
 import { type EvictPolicy, evict } from './evict.ts'
 import * as keys from './keys.ts'
 import type { Pace } from './pace.ts'
+import { OthersTurn } from './turn.ts'
 
 /** How full the store is. */
 export interface Space {
@@ -55,7 +56,8 @@ export class Room {
     for (let look = 0; ; look++) {
       const reach = 2 ** Math.max(0, look - 1)
       const before = await this.#before((goal + space.margin) * reach)
-      await this.#evict(before)
+      // Another process makes room already, for all.
+      if (!(await this.#evict(before))) break
       goal = await space.lacking(bytes)
       if (goal <= 0) return true
       if (before === Number.POSITIVE_INFINITY) break
@@ -64,10 +66,16 @@ export class Room {
     return false
   }
 
-  async #evict(before: number): Promise<void> {
+  async #evict(before: number): Promise<boolean> {
     const { storage, content, pace, onRemove } = this.#parts
     const policy: EvictPolicy = { ...(await this.#parts.policy()), reason: 'room', before: () => before }
-    for await (const removal of evict(storage, content, policy, { pace, now: this.#now })) onRemove(removal)
+    try {
+      for await (const removal of evict(storage, content, policy, { pace, now: this.#now })) onRemove(removal)
+      return true
+    } catch (error) {
+      if (error instanceof OthersTurn) return false
+      throw error
+    }
   }
 
   // The time before which `bytes` were last asked for.

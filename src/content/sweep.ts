@@ -1,17 +1,22 @@
-import type { Digest } from '../oci/digest.ts'
+import { type Digest, encodedOf } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { type CollectRun, type Removal, targetOf } from './collect-run.ts'
 import * as keys from './keys.ts'
-import { listDigests } from './manifests.ts'
+import { markLate } from './late.ts'
+import { listBlobs, listLinks } from './listing.ts'
 import { allowed } from './withdraw.ts'
 
 // Removed in one step: whoever needs one of them waits for all, and one sync of a directory serves them all.
 const together = 64
+// What goes in one request; others are told of all of them in another one.
+const farTogether = 500
 
 /** Removes the links of `name` to blobs that are not marked; resolves, by `stays`, to how many others there are. */
 export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void): AsyncGenerator<Removal> {
-  const { storage, content, marked, pace } = run
+  const { storage, content, marked, pace, now, grace } = run
   const take = async (batch: readonly Digest[]): Promise<Removal[]> => {
+    if (batch.length === 0) return []
+    await markLate(run)
     const may = async (digest: Digest) => {
       const target = await targetOf(run, keys.layer(name, digest), digest)
       return !marked.has(digest) && (await bytesIfOld(run, [target, digest])) !== undefined
@@ -26,9 +31,9 @@ export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void
     marked.add(await targetOf(run, keys.layer(name, digest), digest))
   }
   const batch: Digest[] = []
-  for await (const digest of listDigests(storage, keys.layers(name))) {
+  for await (const { digest, modified = 0 } of listLinks(storage, keys.layers(name))) {
     await pace.step()
-    if (marked.has(digest)) await keep(digest)
+    if (marked.has(digest) || now() - modified < grace) await keep(digest)
     else if (batch.push(digest) === together) yield* await take(batch.splice(0))
   }
   yield* await take(batch)
@@ -36,26 +41,31 @@ export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void
 
 /** Removes bytes that are not marked, after no link leads to them any more. */
 export async function* sweepBytes(run: CollectRun): AsyncGenerator<Removal | 'shard'> {
-  for await (const algorithm of run.storage.walk(keys.blobs)) {
-    for await (const shard of run.storage.walk(algorithm.key)) {
-      yield* sweepShard(run, algorithm.name, shard.key)
+  const { storage, marked, pace, now, grace } = run
+  const most = storage.sharing === 'alone' ? together : farTogether
+  const batch: Digest[] = []
+  let shard = ''
+  for await (const { digest, modified = 0 } of listBlobs(storage)) {
+    await pace.step()
+    const [before, here] = [shard, shardOf(digest)]
+    shard = here
+    if (before !== here && before !== '') {
+      // On a disk these lie beside each other.
+      if (storage.sharing === 'alone') yield* await takeBytes(run, batch.splice(0), 'unreferenced')
       yield 'shard'
     }
-  }
-}
-
-async function* sweepShard(run: CollectRun, algorithm: string, shard: string): AsyncGenerator<Removal> {
-  const { storage, marked, pace } = run
-  const batch: Digest[] = []
-  for await (const { name } of storage.walk(shard)) {
-    await pace.step()
-    const digest = keys.digestOfPath(algorithm, name)
-    if (digest && !marked.has(digest) && batch.push(digest) === together) yield* await takeBytes(run, batch.splice(0), 'unreferenced')
+    if (marked.has(digest) || now() - modified < grace) continue
+    if (batch.push(digest) === most) yield* await takeBytes(run, batch.splice(0), 'unreferenced')
   }
   yield* await takeBytes(run, batch, 'unreferenced')
+  if (shard !== '') yield 'shard'
 }
 
+const shardOf = (digest: Digest): string => keys.blob(digest).slice(0, keys.blob(digest).lastIndexOf('/') - encodedOf(digest).length)
+
 async function takeBytes(run: CollectRun, batch: readonly Digest[], reason: Removal['reason']): Promise<Removal[]> {
+  if (batch.length === 0) return []
+  await markLate(run)
   const sizes = new Map<Digest, number>()
   const may = async (digest: Digest) => {
     const bytes = run.marked.has(digest) ? undefined : await bytesIfOld(run, [digest])

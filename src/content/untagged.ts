@@ -4,6 +4,7 @@ import type { Name } from '../oci/name.ts'
 import type { CollectRun, Removal } from './collect-run.ts'
 import { createKeep, type Node } from './keep.ts'
 import * as keys from './keys.ts'
+import { markLate } from './late.ts'
 import type { Leaving } from './withdraw.ts'
 
 // Withdrawn under one lock of the repository.
@@ -18,6 +19,7 @@ export async function* removeUntagged(run: CollectRun, name: Name, gone: Set<Dig
   const leaving = await findLeaving(run, name)
   for (let at = 0; at < leaving.length; at += together) {
     const batch = leaving.slice(at, at + together)
+    await markLate(run)
     // Whoever came to need one since the run began, by a tag or in an index, has held it.
     const may = async (digest: Digest) => !held.has(digest) && (await isOld(run, name, digest))
     const went = mode === 'tell' ? batch.map(each => each.digest) : await content.withdraw.manifests(name, batch, may)

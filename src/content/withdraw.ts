@@ -13,6 +13,7 @@ import { leavesBelow } from './tree.ts'
 
 // Removed one after another; so many such rows go side by side that a busy process gets on, and half of the threads stay for requests.
 const inTurn = 8
+const askedAtOnce = 64
 
 /** Asked for each digest when nobody can come to need it any more: whether it may go. */
 export type May = (digest: Digest) => Promise<boolean> | boolean
@@ -122,7 +123,8 @@ export class Withdraw {
   /** Removes bytes; cheap where digests lie beside each other. */
   bytes(digests: readonly Digest[], may: May): Promise<readonly Digest[]> {
     return this.#removeAll(digests, may, async gone => {
-      const parts = Array.from({ length: Math.ceil(gone.length / inTurn) }, (_, part) => gone.slice(part * inTurn, (part + 1) * inTurn))
+      const each = this.#storage.sharing === 'alone' ? inTurn : gone.length
+      const parts = Array.from({ length: Math.ceil(gone.length / each) }, (_, part) => gone.slice(part * each, (part + 1) * each))
       await Promise.all(parts.map(part => this.#storage.remove(part.map(keys.blob), keys.blobs)))
       for (const digest of gone) this.#manifests.forget(digest)
     })
@@ -130,8 +132,12 @@ export class Withdraw {
 
   #removeAll(digests: readonly Digest[], may: May, task: (gone: readonly Digest[]) => Promise<void>): Promise<readonly Digest[]> {
     return this.#holds.removeAll(digests, async free => {
-      const answers = await Promise.all(free.map(may))
-      const gone = free.filter((_, index) => answers[index])
+      const gone: Digest[] = []
+      for (let at = 0; at < free.length; at += askedAtOnce) {
+        const some = free.slice(at, at + askedAtOnce)
+        const answers = await Promise.all(some.map(may))
+        gone.push(...some.filter((_, index) => answers[index]))
+      }
       if (gone.length > 0) await task(gone)
       return gone
     })

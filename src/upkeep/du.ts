@@ -1,9 +1,9 @@
 import type { Storage } from '../../storage/storage.ts'
 import type { Content } from '../content/content.ts'
 import * as keys from '../content/keys.ts'
+import { digestOfBlob } from '../content/listing.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
-import { listBlobs } from './blobs.ts'
 import { Column, DigestTable } from './digest-table.ts'
 import { everySoOften, type Progressed } from './events.ts'
 import { linksOf } from './links.ts'
@@ -45,32 +45,31 @@ export async function* du(
   now: () => number = Date.now
 ): AsyncGenerator<RepositoryUsage | Progressed | UsageDone, void> {
   const due = everySoOften(progressInterval, now)
-  const sum = new Usage(storage)
+  const sum = new Usage()
+  // Sizes come with the listing; who is pushed meanwhile counts the next time.
+  for await (const { key, size } of storage.list(keys.blobs)) {
+    signal.throwIfAborted()
+    const digest = digestOfBlob(key)
+    if (digest) sum.stored(digest, size)
+    if (due()) yield { type: 'progress', done: sum.links, unit: 'items' }
+  }
   for await (const name of content.names.all()) {
     sum.begin(name)
     for await (const { digest, target, kind } of linksOf(storage, name)) {
       signal.throwIfAborted()
-      await sum.count(target ?? digest, kind)
+      sum.count(target ?? digest, kind)
       if (due()) yield { type: 'progress', done: sum.links, unit: 'items' }
     }
     for await (const { kind } of storage.walk(keys.tags(name))) if (kind === 'prefix') sum.countTag()
   }
   yield* sum.repositories()
-  let unlinked = 0
-  for await (const digest of listBlobs(storage)) {
-    signal.throwIfAborted()
-    if (sum.knows(digest)) continue
-    unlinked += (await storage.stat(keys.blob(digest)))?.size ?? 0
-    if (due()) yield { type: 'progress', done: sum.links, unit: 'items' }
-  }
-  yield { type: 'done', ...sum.totals, unlinked, quarantined: content.quarantine.bytes }
+  yield { type: 'done', ...sum.totals, quarantined: content.quarantine.bytes }
 }
 
 type Counted = Omit<RepositoryUsage, 'type' | 'shared'>
 
 // One pass over all links: a digest is its first repository's own until a second one has it.
 class Usage {
-  readonly #storage: Storage
   readonly #table = new DigestTable()
   readonly #sizes = new Column()
   /** The first repository of a digest, as its number plus 1; 0 once there is a second. */
@@ -79,33 +78,36 @@ class Usage {
   readonly #last = new Column()
   readonly #repositories: Counted[] = []
   links = 0
+  #linked = 0
   #bytes = 0
+  #unlinked = 0
 
-  constructor(storage: Storage) {
-    this.#storage = storage
+  /** Bytes that lie under a digest, before anything is counted. */
+  stored(digest: Digest, size: number): void {
+    this.#sizes.set(this.#table.add(digest), size)
+    this.#unlinked += size
   }
 
   begin(name: Name): void {
     this.#repositories.push({ name, bytes: 0, own: 0, blobs: 0, manifests: 0, tags: 0 })
   }
 
-  async count(digest: Digest, kind: 'blob' | 'manifest'): Promise<void> {
+  count(digest: Digest, kind: 'blob' | 'manifest'): void {
     this.links++
     const repository = this.#current
     repository[`${kind}s`]++
     const me = this.#repositories.length
-    const known = this.#table.size
     const id = this.#table.add(digest)
-    if (id === known) {
-      const size = (await this.#storage.stat(keys.blob(digest)))?.size ?? 0
-      this.#sizes.set(id, size)
+    const size = this.#sizes.get(id)
+    if (this.#last.get(id) === 0) {
       this.#first.set(id, me)
+      this.#linked++
       this.#bytes += size
+      this.#unlinked -= size
       repository.own += size
     }
     if (this.#last.get(id) === me) return
     this.#last.set(id, me)
-    const size = this.#sizes.get(id)
     repository.bytes += size
     const first = this.#first.get(id)
     if (first === me || first === 0) return
@@ -118,16 +120,12 @@ class Usage {
     this.#current.tags++
   }
 
-  knows(digest: Digest): boolean {
-    return this.#table.find(digest) !== undefined
-  }
-
   *repositories(): Generator<RepositoryUsage> {
     for (const each of this.#repositories) yield { type: 'repository', ...each, shared: each.bytes - each.own }
   }
 
   get totals() {
-    return { repositories: this.#repositories.length, bytes: this.#bytes, blobs: this.#table.size }
+    return { repositories: this.#repositories.length, bytes: this.#bytes, blobs: this.#linked, unlinked: this.#unlinked }
   }
 
   get #current(): Counted {

@@ -1,3 +1,5 @@
+import { takeLease } from '../../storage/lease.ts'
+import { scrubLease } from '../content/keys.ts'
 import { storedBytes } from './blobs.ts'
 import type { Tree } from './check.ts'
 import { everySoOften, type ScrubEvent, type ScrubTotals } from './events.ts'
@@ -55,27 +57,39 @@ export class Rounds {
 
   /** Goes on until the signal is aborted, then resolves. */
   async run(signal: AbortSignal): Promise<void> {
-    const { tree, every, failed } = this.#parts
+    const { every, failed } = this.#parts
     this.#position = await this.#loaded()
     try {
       // A start has better things to do.
       await this.#sleep(Math.min(settling, every() / 10), signal)
       for (;;) {
         while (!this.#position.round && this.#rest() > 0) await this.#sleep(Math.min(longestSleep, this.#rest()), signal)
-        const done = await this.#round(signal).then(
-          () => true,
-          error => {
-            signal.throwIfAborted()
-            failed(error)
-            return false
-          }
-        )
+        const done = await this.#roundAlone(signal).catch(error => {
+          signal.throwIfAborted()
+          failed(error)
+          return false
+        })
         if (!done) await this.#sleep(Math.min(retryAfter, every()), signal)
       }
     } catch (error) {
       if (!signal.aborted) throw error
+    }
+  }
+
+  // Of the processes that share a store one reads it; another one goes on where that one ended.
+  async #roundAlone(signal: AbortSignal): Promise<boolean> {
+    const { storage } = this.#parts.tree
+    const { agreement } = storage
+    const lease = agreement && (await takeLease(agreement, scrubLease))
+    if (agreement) this.#position = await this.#loaded()
+    if (agreement && !lease) return false
+    try {
+      if (!agreement || this.#position.round || this.#rest() <= 0)
+        await this.#round(lease ? AbortSignal.any([signal, lease.signal]) : signal)
+      return true
     } finally {
-      if (this.#position.round) await savePosition(tree.storage, this.#position)
+      if (this.#position.round && !lease?.signal.aborted) await savePosition(storage, this.#position)
+      await lease?.release()
     }
   }
 

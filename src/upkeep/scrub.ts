@@ -1,8 +1,9 @@
 import type { Content } from '../content/content.ts'
+import { listBlobs } from '../content/listing.ts'
 import type { KnownDamage } from '../content/quarantine.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isName, type Name } from '../oci/name.ts'
-import { listBlobs, storedBytes } from './blobs.ts'
+import { storedBytes } from './blobs.ts'
 import { checkRepository, type Tree } from './check.ts'
 import { counted, type Damaged, everySoOften, type ScrubEvent, type ScrubTotals } from './events.ts'
 import { examinationBuffer, examine, type Laboratory } from './examine.ts'
@@ -55,7 +56,7 @@ export async function* scrub(tree: Tree, options: ScrubOptions): AsyncGenerator<
 
 async function* parts(tree: Tree, options: ScrubOptions, totals: ScrubTotals): AsyncGenerator<ScrubEvent, void> {
   const { signal, name } = options
-  const digests = name === undefined ? listBlobs(tree.storage, options.after?.digest) : digestsOf(tree, name)
+  const digests = name === undefined ? digestsAfter(tree, options.after?.digest) : digestsOf(tree, name)
   const total = name === undefined ? { total: options.total ?? (await storedBytes(tree.storage, signal)) } : {}
   const began = options.after?.began ?? tree.now()
   yield* readAll(tree, digests, options, { totals, total })
@@ -72,6 +73,10 @@ async function* parts(tree: Tree, options: ScrubOptions, totals: ScrubTotals): A
 function wasTold({ quarantine }: Content, digest: Digest | undefined, began: number): boolean {
   const known = digest && quarantine.find(digest)
   return known !== undefined && known.kept !== 'nowhere' && known.since >= began
+}
+
+async function* digestsAfter({ storage }: Tree, after: string | undefined): AsyncGenerator<Digest, void> {
+  for await (const { digest } of listBlobs(storage, after)) yield digest
 }
 
 async function* digestsOf({ storage }: Tree, name: Name): AsyncGenerator<Digest, void> {

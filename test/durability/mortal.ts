@@ -123,6 +123,11 @@ export class MortalStorage implements Storage {
     }
   }
 
+  async *list(prefix: Key, after?: Key) {
+    this.#step()
+    for await (const found of this.#below.list(prefix, after)) yield { ...found, modified: this.#times.get(found.key) ?? found.modified }
+  }
+
   async *walk(prefix: Key, after?: string) {
     this.#step()
     yield* this.#below.walk(prefix, after)

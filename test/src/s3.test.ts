@@ -49,7 +49,7 @@ test('a registry over a bucket', async t => {
     }
     const redirecting = await serveS3(t, proxy, bucket, { redirect: { over: '1MiB' } })
     await ask(redirecting.listen, 'GET', `/v2/a/manifests/v1`, { headers: { accept: imageType } })
-    await ask(redirecting.listen, 'GET', `/v2/a/blobs/${blob}`)
+    for (const method of ['GET', 'HEAD']) await ask(redirecting.listen, method, `/v2/a/blobs/${blob}`)
     let location = ''
     const requests = await asked(proxy, async () => {
       const { status, headers } = await ask(redirecting.listen, 'HEAD', `/v2/a/blobs/${blob}`)

@@ -157,6 +157,35 @@ export const walking: Record<string, Promised> = {
     t.strictSame(await walked(storage, 'top/absent/deep'), [])
     t.strictSame(await walked(storage, 'top/object'), [])
   },
+  'list gives all objects below a prefix in the order of their whole keys, with size and time': async (t, storage) => {
+    const before = Date.now() - 2_000
+    const keys = ['v1/b/c', 'v1/a', 'v1-a/x', 'v1-a.b', 'v1.0/x', 'v10', 'a/b/c/d/e', 'z']
+    for (const key of keys) await storage.put(`top/${key}`, bytes(key))
+    await storage.put('topper/x', bytes('x'))
+    const found = await Array.fromAsync(storage.list('top'))
+    t.strictSame(
+      found.map(each => each.key),
+      keys.map(key => `top/${key}`).sort()
+    )
+    for (const { key, size, modified } of found) {
+      t.equal(size, key.length - 'top/'.length)
+      t.ok(modified >= before && modified <= Date.now() + 1_000)
+    }
+    for (const after of ['top/v1/a', 'top/v1', 'top/v1-a', 'top/a/b', 'top/a/b/c/d/e', 'top/zz', 'top'])
+      t.strictSame(
+        await Array.fromAsync(storage.list('top', after), each => each.key),
+        keys
+          .map(key => `top/${key}`)
+          .filter(key => key > after)
+          .sort(),
+        `after ${after}`
+      )
+  },
+  'list below what is absent, or below an object, gives nothing': async (t, storage) => {
+    await storage.put('top/object', bytes('x'))
+    t.strictSame(await Array.fromAsync(storage.list('top/absent')), [])
+    t.strictSame(await Array.fromAsync(storage.list('top/object')), [])
+  },
   'walk may be left early': async (t, storage) => {
     for (const name of 'abc') await storage.put(`top/${name}`, bytes('x'))
     for await (const { name } of storage.walk('top')) {

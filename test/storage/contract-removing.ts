@@ -113,6 +113,7 @@ export const refusing: Record<string, Promised> = {
         create: () => storage.create(key),
         resume: () => storage.resume(key),
         walk: () => walked(storage, key),
+        list: () => Array.fromAsync(storage.list(key)),
         touch: () => storage.touch([key]),
         'move from': () => storage.move(key, 'other'),
         'move to': () => storage.move('good', key),

@@ -7,8 +7,13 @@ import type { Test } from 'tap'
 
 const run = promisify(execFile)
 
+/** What ends at some time, and then runs what it was given: a test, or something like it. */
+export interface Ending {
+  teardown(task: () => unknown): unknown
+}
+
 /** A new directory that is removed when the test ends. */
-export async function temporaryDirectory(t: Test): Promise<string> {
+export async function temporaryDirectory(t: Ending): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'registry-test-'))
   t.teardown(() => rm(directory, { recursive: true, force: true, maxRetries: 5 }))
   return directory

@@ -8,7 +8,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { type S3Options, S3Storage } from '../../storage/s3.ts'
-import { temporaryDirectory } from './place.ts'
+import { type Ending, temporaryDirectory } from './place.ts'
 
 /** A running S3 service with nothing in it. */
 export interface S3Server {
@@ -27,7 +27,7 @@ const version = 'v1.8.0'
 const credentials = { accessKeyId: 'registry', secretAccessKey: 'registry-secret' }
 
 /** A versitygw on loopback; undefined, with the test skipped and the reason given, where it is absent. */
-export async function startS3(t: Test): Promise<S3Server | undefined> {
+export async function startS3(t: Ending & { pass(text: string, why: { skip: string }): unknown }): Promise<S3Server | undefined> {
   const program = await find()
   if (program === undefined) {
     t.pass('S3', { skip: 'versitygw is absent (test/tools/build versitygw makes it where Go is present)' })

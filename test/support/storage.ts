@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { type FilesystemOptions, FilesystemStorage } from '../../storage/filesystem.ts'
-import type { Entry, Key, Storage, Writer } from '../../storage/storage.ts'
+import type { Entry, Key, ObjectStat, Storage, Writer } from '../../storage/storage.ts'
 import { temporaryDirectory } from './place.ts'
 
 /** Storage in `directory`, else in a new one, closed when the test ends. */
@@ -36,6 +36,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
   }
   return {
     sharing: storage.sharing,
+    ...(storage.agreement ? { agreement: storage.agreement } : {}),
     open: (key, range) => each('open', [key]).then(() => storage.open(key, range)),
     stat: key => each('stat', [key]).then(() => storage.stat(key)),
     get: (key, limit) => each('get', [key]).then(() => storage.get(key, limit)),
@@ -58,6 +59,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
       return storage.move(from, to)
     },
     walk: (prefix, after) => storage.walk(prefix, after),
+    list: (prefix, after) => storage.list(prefix, after),
     touch: keys => each('touch', keys).then(() => storage.touch(keys)),
     remove: (keys, under) => each('remove', keys).then(() => storage.remove(keys, under)),
     check: () => storage.check(),
@@ -84,4 +86,9 @@ export async function walked(storage: Storage, prefix: Key, after?: string): Pro
 /** An object whole, of whatever size. */
 export async function textOf(storage: Storage, key: Key): Promise<string | undefined> {
   return (await storage.get(key, Number.MAX_SAFE_INTEGER))?.toString()
+}
+
+/** What `list` gives. */
+export async function listed(storage: Storage, prefix: Key): Promise<ObjectStat[]> {
+  return Array.fromAsync(storage.list(prefix))
 }

@@ -1,0 +1,64 @@
+import type { Key, Storage } from '../../storage/storage.ts'
+import { type Digest, isDigest } from '../oci/digest.ts'
+import * as keys from './keys.ts'
+import { listDigests } from './manifests.ts'
+
+/** A digest that has a place for its bytes; size and time are there where they come with the listing. */
+export interface ListedBlob {
+  digest: Digest
+  size?: number
+  modified?: number
+}
+
+/** All digests that have a place for their bytes, in order, those after `after` only. In a bucket a thousand of them cost one request. */
+export async function* listBlobs(storage: Storage, after = ''): AsyncGenerator<ListedBlob, void> {
+  if (storage.sharing === 'shared') yield* listed(storage, after)
+  else yield* walked(storage, after)
+}
+
+async function* listed(storage: Storage, after: string): AsyncGenerator<ListedBlob, void> {
+  for await (const { key, size, modified } of storage.list(keys.blobs, isDigest(after) ? keys.blob(after) : undefined)) {
+    const digest = digestOfBlob(key)
+    if (digest && digest > after) yield { digest, size, modified }
+  }
+}
+
+/** The digest whose bytes lie under `key`. */
+export function digestOfBlob(key: Key): Digest | undefined {
+  const [algorithm = '', , encoded = '', last] = key.slice(keys.blobs.length + 1).split('/')
+  return last === 'data' ? keys.digestOfPath(algorithm, encoded) : undefined
+}
+
+// A directory without bytes is what a crash leaves.
+async function* walked(storage: Storage, after: string): AsyncGenerator<ListedBlob, void> {
+  for await (const algorithm of prefixes(storage, keys.blobs)) {
+    for await (const bucket of prefixes(storage, algorithm.key)) {
+      // Buckets before that of `after` are not even listed.
+      if (`${algorithm.name}:${bucket.name}` < after.slice(0, algorithm.name.length + 1 + bucket.name.length)) continue
+      for await (const { name } of prefixes(storage, bucket.key)) {
+        const digest = keys.digestOfPath(algorithm.name, name)
+        if (digest && digest > after) yield { digest }
+      }
+    }
+  }
+}
+
+async function* prefixes(storage: Storage, prefix: Key) {
+  for await (const entry of storage.walk(prefix)) if (entry.kind === 'prefix') yield entry
+}
+
+/** The digests that have a link below `prefix`, in order; the time of the link is there where it comes with the listing. */
+export async function* listLinks(storage: Storage, prefix: Key): AsyncGenerator<Pick<ListedBlob, 'digest' | 'modified'>, void> {
+  if (storage.sharing === 'alone') for await (const digest of listDigests(storage, prefix)) yield { digest }
+  else
+    for await (const { key, modified } of storage.list(prefix)) {
+      const digest = digestOfLink(key)
+      if (digest) yield { digest, modified }
+    }
+}
+
+/** The digest that the key of a link spells. */
+export function digestOfLink(key: Key): Digest | undefined {
+  const [algorithm = '', encoded = '', last] = key.split('/').slice(-3)
+  return last === 'link' ? keys.digestOfPath(algorithm, encoded) : undefined
+}

@@ -1,0 +1,66 @@
+import type { Key, Storage } from '../../storage/storage.ts'
+import { type Digest, isDigest } from '../oci/digest.ts'
+import type { Holds } from './holds.ts'
+import * as keys from './keys.ts'
+import type { Links } from './links.ts'
+import type { Turn } from './turn.ts'
+
+/** Bytes that somebody is about to be told of, and the link that leads to them. */
+export interface Relied {
+  link: Key
+  digest: Digest
+}
+
+// Looked at side by side.
+const atOnce = 8
+
+/** Makes sure, before somebody is told of bytes, that no other process removes them. */
+export class Staying {
+  readonly #storage: Storage
+  readonly #links: Links
+  readonly #holds: Holds
+  readonly #turn: Turn
+
+  constructor(storage: Storage, links: Links, holds: Holds, turn: Turn) {
+    this.#storage = storage
+    this.#links = links
+    this.#holds = holds
+    this.#turn = turn
+  }
+
+  /** Whether another process may be removing, so that memory of links is worth nothing. */
+  async inDoubt(): Promise<boolean> {
+    return this.#turn.isOthers()
+  }
+
+  /** Resolves to those that are gone; the others stay for the grace of collections, whoever collects. Costs nothing while nobody does. */
+  async gone(all: readonly Relied[]): Promise<Relied[]> {
+    if (!(await this.#turn.isOthers())) return []
+    this.#links.forget(all.map(each => each.link))
+    const digests = new Set<Digest>()
+    const gone = new Set<Relied>()
+    await this.#each(all, async each => {
+      const target = await this.#target(each)
+      const found = target && (await this.#storage.stat(keys.blob(target)))
+      if (!found) return void gone.add(each)
+      await this.#holds.renew(target, found.modified)
+      digests.add(each.digest).add(target)
+    })
+    await this.#turn.stay([...digests])
+    await this.#each(all, async each => {
+      const target = await this.#target(each)
+      if (!target || !(await this.#storage.stat(keys.blob(target)))) gone.add(each)
+    })
+    return all.filter(each => gone.has(each))
+  }
+
+  async #each(all: readonly Relied[], task: (each: Relied) => Promise<void>): Promise<void> {
+    for (let at = 0; at < all.length; at += atOnce) await Promise.all(all.slice(at, at + atOnce).map(task))
+  }
+
+  // Past the memory of links.
+  async #target({ link }: Relied): Promise<Digest | undefined> {
+    const text = (await this.#storage.get(link))?.toString('latin1').trim()
+    return text !== undefined && isDigest(text) ? text : undefined
+  }
+}

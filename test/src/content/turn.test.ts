@@ -1,0 +1,188 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { type Test, test } from 'tap'
+import { LocalSink } from '../../../src/backend/local-sink.ts'
+import { collect } from '../../../src/content/collect.ts'
+import { type Content, openContent } from '../../../src/content/content.ts'
+import * as keys from '../../../src/content/keys.ts'
+import type { TurnTimes } from '../../../src/content/turn.ts'
+import { digestOf } from '../../../src/oci/digest.ts'
+import { parseReference } from '../../../src/oci/name.ts'
+import { storedBytes } from '../../../src/upkeep/blobs.ts'
+import type { S3Storage } from '../../../storage/s3.ts'
+import { hour, noPace, summaries } from '../../support/collect.ts'
+import { blobText, imageOf, named, patient, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { proxyS3, type S3Proxy } from '../../support/s3-proxy.ts'
+import { makeBucket, openS3, type S3Server, startS3 } from '../../support/s3-server.ts'
+
+const name = named('a')
+// What the other one is not seen to do for so long it does not do yet.
+const times: TurnTimes = { seen: 0, known: 0, look: 20 }
+
+interface Process {
+  storage: S3Storage
+  content: Content
+  proxy: S3Proxy
+  bucket: string
+}
+
+/** Two processes over one bucket, each behind its own proxy; `now` is what both take for the time. */
+async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour): Promise<[Process, Process]> {
+  const bucket = makeBucket(server)
+  const open = async (): Promise<Process> => {
+    const proxy = await proxyS3(t, server)
+    const storage = await openS3(t, proxy, { bucket })
+    return { bucket, storage, proxy, content: openContent(storage, () => {}, now, 5_000, times) }
+  }
+  return [await open(), await open()]
+}
+
+const collecting = ({ storage, content }: Process, inHours = 2) =>
+  collect(storage, content, { grace: hour, loose: 'sweep', pace: noPace, now: () => Date.now() + inHours * hour })
+
+/** Lets the requests of a process that `which` names wait until `go`; `come` resolves when there is one. */
+function halt({ proxy }: Process, which: (request: string) => boolean) {
+  const [come, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  proxy.fate = (method, path) => {
+    if (!which(`${method} ${path}`)) return 'pass'
+    come.resolve()
+    return { after: go.promise }
+  }
+  return { come: come.promise, go: () => go.resolve() }
+}
+
+const isDelete = (request: string) => /^POST .*\?delete|^DELETE /.test(request)
+const putManifest = ({ content }: Process, bytes: Buffer) => new LocalSink(content).putManifest(name, parseReference('v1'), { bytes }, [])
+
+test('several processes over one bucket', async t => {
+  const server = await startS3(t)
+  if (!server) return
+
+  await t.test('turn: one process collects at a time', async t => {
+    const [one, other] = await two(t, server)
+    const run = collecting(one)
+    await pushBlob(one.content, name, 'x')
+    await run.next()
+    await t.rejects(Array.fromAsync(collecting(other)), { name: 'OthersTurn' })
+    await run.return(undefined)
+    t.ok((await Array.fromAsync(collecting(other))).length > 0)
+  })
+
+  await t.test('turn: what is pushed again while it is being removed stays, whoever removes', async t => {
+    const [one, other] = await two(t, server)
+    const digest = await pushBlob(one.content, name, 'the bytes')
+    const removing = halt(one, isDelete)
+    const run = Array.fromAsync(collecting(one))
+    await removing.come
+    // It is decided on, and takes effect only after the push has published the bytes.
+    const published = halt(other, request => request.startsWith('GET ') && request.includes('lease/removal'))
+    const push = pushBlob(other.content, name, 'the bytes').then(
+      () => 'acknowledged',
+      () => 'refused'
+    )
+    await published.come
+    removing.go()
+    published.go()
+    await run
+    const outcome = await push
+    t.equal(outcome === 'acknowledged', (await blobText(other.content, name, digest)) === 'the bytes', outcome)
+    t.equal(await pushBlob(other.content, name, 'the bytes'), digest)
+    t.equal(await blobText(one.content, name, digest), 'the bytes')
+  })
+
+  await t.test('turn: a head or a mount of what is about to leave does not say that it is there', async t => {
+    const [one, other] = await two(t, server)
+    const digest = await pushBlob(one.content, name, 'the bytes')
+    for (const ask of [
+      () => other.content.blobs.statRenewed(name, digest),
+      () => new LocalSink(other.content).mountBlob(name, digest),
+      () => putManifest(other, imageOf('the bytes', []))
+    ]) {
+      await pushBlob(one.content, name, 'the bytes')
+      const removing = halt(one, isDelete)
+      const run = Array.fromAsync(collecting(one))
+      await removing.come
+      const answer = ask().catch(() => undefined)
+      const waiting = other.proxy.requests.length
+      while (!other.proxy.requests.slice(waiting).some(each => each.includes('lease/removal'))) await new Promise(setImmediate)
+      removing.go()
+      await run
+      const told = await answer
+      const there = (await openContent(other.storage, () => {}).blobs.stat(name, digest)) !== undefined
+      t.equal(Boolean(told), there, `told ${told}`)
+    }
+  })
+
+  await t.test('turn: what another process renewed since it was looked at stays', async t => {
+    const [one, other] = await two(t, server)
+    const digest = await pushBlob(one.content, name, 'the bytes')
+    // The collection goes by the true time from here on, the head by one that makes everything old.
+    let inHours = 2
+    const run = collect(one.storage, one.content, {
+      grace: hour,
+      loose: 'sweep',
+      pace: {
+        step: async () => {
+          if (inHours === 0) return
+          inHours = 0
+          t.equal(await other.content.blobs.statRenewed(name, digest), 9)
+        }
+      },
+      now: () => Date.now() + inHours * hour
+    })
+    t.strictSame(summaries(await Array.fromAsync(run)), [])
+  })
+
+  await t.test('turn: a manifest that another process pushed while the collection ran keeps what it needs', async t => {
+    const [one, other] = await two(t, server)
+    await storeManifest(one.content, name, imageOf('old', []), { tags: [tagged('old')] })
+    const digest = await pushBlob(one.content, name, 'config')
+    let pushed = false
+    const run = collect(one.storage, one.content, {
+      // A part of no grace has always passed.
+      grace: 0,
+      loose: 'sweep',
+      pace: {
+        step: async () => {
+          if (pushed) return
+          pushed = true
+          await putManifest(other, imageOf('config', []))
+        }
+      }
+    })
+    t.strictSame(summaries(await Array.fromAsync(run)), [])
+    t.equal(
+      await blobText(
+        openContent(one.storage, () => {}),
+        name,
+        digest
+      ),
+      'config'
+    )
+  })
+
+  await t.test('turn: a collection and a count of thousands of blobs cost a request for each thousand', async t => {
+    const [one] = await two(t, server)
+    const layers = Array.from({ length: 2_100 }, (_, at) => `layer ${at}`)
+    // Past the service, in whose directory objects are files.
+    const put = async (key: string, bytes: string) => {
+      const path = join(server.root, one.bucket, key)
+      await mkdir(dirname(path), { recursive: true })
+      await writeFile(path, bytes)
+    }
+    for (const layer of layers) {
+      const digest = digestOf(Buffer.from(layer))
+      await put(keys.blob(digest), layer)
+      await put(keys.layer(name, digest), digest)
+    }
+    await storeManifest(one.content, name, imageOf('layer 0', layers.slice(1, 2_000)), { tags: [tagged('v1')] })
+    const before = one.proxy.requests.length
+    t.equal(summaries(await Array.fromAsync(collecting(one, 0))).length, 0)
+    const collected = one.proxy.requests.length - before
+    t.ok(collected < 60, `${collected} requests of a collection that removes nothing`)
+    await storedBytes(one.storage, patient)
+    const sum = one.proxy.requests.length - before - collected
+    t.ok(sum <= 3, `${sum} requests of a sum`)
+    t.equal(summaries(await Array.fromAsync(collecting(one))).filter(each => each.startsWith('blob')).length, 100)
+  })
+})

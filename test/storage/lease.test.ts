@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type Test, test } from 'tap'
+import { type Lease, lookAtLease, takeLease } from '../../storage/lease.ts'
+import type { S3Storage } from '../../storage/s3.ts'
+import type { Fate } from '../support/s3-proxy.ts'
+import { proxyS3 } from '../support/s3-proxy.ts'
+import { makeBucket, openS3, type S3Server, startS3 } from '../support/s3-server.ts'
+
+const key = '.registry/lease/test'
+type Headers = NodeJS.Dict<string | string[]>
+
+const long = { lasts: 60_000, settling: 200 }
+
+async function take(t: Test, { agreement }: S3Storage, times = long): Promise<Lease | undefined> {
+  const lease = await takeLease(agreement, key, times)
+  t.teardown(() => lease?.release())
+  return lease
+}
+
+/** Two storages in one bucket, each behind its own proxy. */
+async function two(t: Test, server: S3Server) {
+  const bucket = makeBucket(server)
+  const proxies = [await proxyS3(t, server), await proxyS3(t, server)] as const
+  return { proxies, one: await openS3(t, proxies[0], { bucket }), other: await openS3(t, proxies[1], { bucket }) }
+}
+
+test('leases', async t => {
+  const server = await startS3(t)
+  if (!server) return
+
+  await t.test('lease: one at a time has it, and the next one when it is released', async t => {
+    const { one, other } = await two(t, server)
+    t.equal(await one.agreement.conditional(), true)
+    const first = await take(t, one)
+    t.ok(first)
+    t.equal(await take(t, other), undefined)
+    await first?.say(['a', 'b'])
+    t.match(await lookAtLease(other.agreement, key), { held: true, said: ['a', 'b'] })
+    await first?.release()
+    t.match(await lookAtLease(other.agreement, key), { held: false, said: [] })
+    t.ok(await take(t, other))
+    t.throws(() => first?.check(), { name: 'LeaseLost' })
+  })
+
+  await t.test('lease: of many who want it at once one gets it, the first time and when it has ended', async t => {
+    const { one, other } = await two(t, server)
+    for (let round = 0; round < 3; round++) {
+      const all = await Promise.all([one, other, one, other, one, other].map(each => take(t, each)))
+      t.equal(all.filter(each => each !== undefined).length, 1)
+      await all.find(each => each !== undefined)?.release()
+    }
+  })
+
+  await t.test('lease: one that is renewed stays, one whose process is gone is taken over', async t => {
+    const { one, other, proxies } = await two(t, server)
+    const short = { lasts: 4_000, settling: 10 }
+    const lease = await take(t, one, short)
+    const version = (await lookAtLease(other.agreement, key))?.version
+    while ((await lookAtLease(other.agreement, key))?.version === version) await sleep(50)
+    t.equal(await take(t, other, short), undefined)
+    proxies[0].fate = () => ({ status: 403, code: 'AccessDenied' })
+    let next = await take(t, other, short)
+    for (; !next; next = await take(t, other, short)) await sleep(50)
+    t.ok(lease?.signal.aborted, 'who could not renew it knows before another one has it')
+    await t.rejects(lease?.say([]) ?? Promise.resolve(), { name: 'LeaseLost' })
+  })
+
+  await t.test('lease: where another one took it, the former one hears of it with the next word', async t => {
+    const { one, other } = await two(t, server)
+    const lease = await take(t, one)
+    const seen = await other.agreement.read(key)
+    t.ok(await other.agreement.replace(key, Buffer.from('{"owner":"x","turn":1,"lasts":60000,"said":[]}'), seen?.version))
+    await t.rejects(lease?.say(['a']) ?? Promise.resolve(), { name: 'LeaseLost' })
+    t.ok(lease?.signal.aborted)
+  })
+
+  await t.test('lease: a service without conditional puts is found out, and the lease is looked at after it was put', async t => {
+    for (const answer of [
+      { status: 501, code: 'NotImplemented' },
+      { status: 200, code: 'Ignored' }
+    ]) {
+      const conditional = (headers: Headers) => headers['if-match'] !== undefined || headers['if-none-match'] !== undefined
+      const fate = (_method: string, _path: string, headers: Headers): Fate => (conditional(headers) ? answer : 'pass')
+      const { one, other, proxies } = await two(t, server)
+      for (const proxy of proxies) proxy.fate = fate
+      t.equal(await one.agreement.conditional(), false)
+      const all = await Promise.all([one, other, one, other].map(each => take(t, each)))
+      t.equal(all.filter(each => each !== undefined).length, 1)
+      t.equal(await take(t, other), undefined)
+      const [lease] = all.filter(each => each !== undefined)
+      await lease?.say(['a'])
+      t.match(await lookAtLease(other.agreement, key), { held: true, said: ['a'] })
+    }
+  })
+})
