@@ -26,14 +26,23 @@ export interface S3Server {
 const version = 'v1.8.0'
 const credentials = { accessKeyId: 'registry', secretAccessKey: 'registry-secret' }
 
+/** Why there is none where `launchS3` finds no program for it. */
+export const absentS3 = 'versitygw is absent (test/tools/build versitygw makes it where Go is present)'
+
 /** A versitygw on loopback; undefined, with the test skipped and the reason given, where it is absent. */
 export async function startS3(t: Test): Promise<S3Server | undefined> {
+  const server = await launchS3(await temporaryDirectory(t))
+  if (server) t.teardown(() => server.kill())
+  else t.pass('S3', { skip: absentS3 })
+  return server
+}
+
+/** The same, with everything in a folder; whoever calls kills it. */
+export async function launchS3(folder: string): Promise<S3Server | undefined> {
   const program = await find()
-  if (program === undefined) {
-    t.pass('S3', { skip: 'versitygw is absent (test/tools/build versitygw makes it where Go is present)' })
-    return undefined
-  }
-  const [root, about] = [await temporaryDirectory(t), await temporaryDirectory(t)]
+  if (program === undefined) return undefined
+  const [root, about] = [join(folder, 'buckets'), join(folder, 'about')]
+  for (const each of [root, about]) mkdirSync(each)
   const port = await freePort()
   const endpoint = `http://127.0.0.1:${port}`
   let stop = async () => {}
@@ -45,7 +54,11 @@ export async function startS3(t: Test): Promise<S3Server | undefined> {
     const ended = once(child, 'close')
     const said: string[] = []
     for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => void said.push(line))
+    // A test file that is aborted must not leave it behind.
+    const reap = () => child.kill('SIGKILL')
+    process.once('exit', reap)
     stop = async () => {
+      process.removeListener('exit', reap)
       child.kill('SIGKILL')
       await ended
     }
@@ -54,7 +67,6 @@ export async function startS3(t: Test): Promise<S3Server | undefined> {
       await delay(20)
     }
   }
-  t.teardown(() => stop())
   await start()
   return { endpoint, root, credentials, kill: () => stop(), start }
 }
@@ -86,6 +98,11 @@ async function freePort(): Promise<number> {
   await once(server, 'close')
   if (address === null || typeof address === 'string') throw new Error('no port')
   return address.port
+}
+
+/** How a bucket of the server stands in a configuration file; what waits for it rests in a folder. */
+export function s3Settings({ endpoint, credentials }: S3Server, bucket: string, spool: string): Record<string, unknown> {
+  return { bucket, endpoint, forcePathStyle: true, credentials, spool, spoolBytes: '256MiB', partBytes: '5MiB' }
 }
 
 let buckets = 0
