@@ -15,7 +15,7 @@ import { noFaults, resumeSessions, verifyContent, verifyLists, verifyReferrers }
 import { World } from './world.ts'
 
 const actors = 6
-const life = { least: 20, most: 700 }
+const lives = { disk: { least: 20, most: 700 }, bucket: { least: 100, most: 2_000 } }
 // What was settled in earlier rounds is looked at again in samples, and all of it at the end.
 const sample = 30
 const referrersChecked = 20
@@ -23,13 +23,15 @@ const referrersChecked = 20
 interface Place {
   /** With which each registry is started. */
   options: ServerOptions
+  /** How long it lives, in ms. */
+  life: { least: number; most: number }
   world: World
   random: Random
   faults: Faults
   blobs: StoredBlobs
 }
 
-async function disturb(server: Server, { world, random, faults }: Place): Promise<void> {
+async function disturb(server: Server, { life, world, random, faults }: Place): Promise<void> {
   const client = new Client(server.address, actors)
   let killed = false
   const running = Array.from({ length: actors }, async (_, index) => {
@@ -77,8 +79,8 @@ async function verifyAll(t: Test, { options, world, faults }: Place): Promise<vo
 }
 
 /** `root` is the folder that holds `docker/registry/v2`, also where a service serves it as a bucket. */
-async function crash(t: Test, rounds: number, options: ServerOptions, root: string): Promise<void> {
-  const place: Place = { options, world: new World(), random: new Random(seed), faults: noFaults(), blobs: new StoredBlobs(root) }
+async function crash(t: Test, rounds: number, root: string, { options, life }: Pick<Place, 'options' | 'life'>): Promise<void> {
+  const place: Place = { options, life, world: new World(), random: new Random(seed), faults: noFaults(), blobs: new StoredBlobs(root) }
   const { world, faults, blobs } = place
   let resumed = 0
   let server = await startServer(t, options)
@@ -101,7 +103,7 @@ async function crash(t: Test, rounds: number, options: ServerOptions, root: stri
 
 test(`crash: ${scale.crashRounds} rounds of pushes that end in kill -9 (${repeat})`, async t => {
   const folder = await temporaryFolder(t)
-  await crash(t, scale.crashRounds, { folder }, join(folder, 'root'))
+  await crash(t, scale.crashRounds, join(folder, 'root'), { options: { folder }, life: lives.disk })
 })
 
 test(`crash: ${scale.bucket.crashRounds} rounds of pushes into a bucket that end in kill -9 (${repeat})`, async t => {
@@ -110,5 +112,5 @@ test(`crash: ${scale.bucket.crashRounds} rounds of pushes into a bucket that end
   const folder = await temporaryFolder(t)
   const bucket = makeBucket(server)
   const sections = { storage: { s3: s3Settings(server, bucket, join(folder, 'spool')) } }
-  await crash(t, scale.bucket.crashRounds, { folder, sections }, join(server.root, bucket))
+  await crash(t, scale.bucket.crashRounds, join(server.root, bucket), { options: { folder, sections }, life: lives.bucket })
 })

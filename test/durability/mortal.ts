@@ -1,4 +1,3 @@
-import type { FilesystemStorage } from '../../storage/filesystem.ts'
 import type { Key, PutPromise, Storage, Writer } from '../../storage/storage.ts'
 
 /** What every call is answered with after the end. */
@@ -8,15 +7,16 @@ export class Dead extends Error {
 
 /** Storage whose process can die between any two steps, and whose times are those of a clock that the test sets. */
 export class MortalStorage implements Storage {
-  readonly sharing = 'alone'
-  readonly #below: FilesystemStorage
+  readonly sharing: Storage['sharing']
+  readonly #below: Storage
   readonly #times: Map<Key, number>
   readonly #now: () => number
   /** Steps that are left; the process is dead at 0. */
   left = Number.POSITIVE_INFINITY
 
   /** `times` outlives the process, as the disk does. */
-  constructor(below: FilesystemStorage, times: Map<Key, number>, now: () => number) {
+  constructor(below: Storage, times: Map<Key, number>, now: () => number) {
+    this.sharing = below.sharing
     this.#below = below
     this.#times = times
     this.#now = now
@@ -79,7 +79,9 @@ export class MortalStorage implements Storage {
   }
 
   async written(key: Key) {
-    return this.stat(key)
+    this.#step()
+    const found = await this.#below.written(key)
+    return found && { ...found, modified: this.#times.get(key) ?? found.modified }
   }
 
   async stage(to: Key) {

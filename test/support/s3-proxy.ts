@@ -5,15 +5,18 @@ import { pipeline } from 'node:stream/promises'
 import type { Test } from 'tap'
 import type { S3Server } from './s3-server.ts'
 
-/** What becomes of a request: it passes, it is answered with an error, or its answer is cut after so many bytes of its body. */
-export type Fate = 'pass' | { status: number; code: string } | { cutAfter: number }
+/**
+ * What becomes of a request: it passes, it is answered without being heard by the service, its answer is cut after so many bytes of its body, or it waits for something
+ * before it passes.
+ */
+export type Fate = 'pass' | { after: Promise<unknown> } | { status: number; code: string } | { cutAfter: number }
 
 /** A service that stands before another one, counts what it is asked for, and breaks it. */
 export interface S3Proxy extends S3Server {
   /** Method and path with query of each request, as they came. */
   readonly requests: string[]
   /** Asked for each request. */
-  fate: (method: string, path: string) => Fate
+  fate: (method: string, path: string, headers: NodeJS.Dict<string | string[]>) => Fate
 }
 
 /** Such a proxy on loopback before `server`, until the test ends. */
@@ -22,9 +25,10 @@ export async function proxyS3(t: Test, server: S3Server): Promise<S3Proxy> {
   const listener = createServer((incoming, response) => {
     const { method = '', url = '' } = incoming
     requests.push(`${method} ${url}`)
-    const fate = proxy.fate(method, url)
+    const fate = proxy.fate(method, url, incoming.headers)
     if (typeof fate === 'object' && 'status' in fate) return void refuse(incoming, response, fate)
-    void forward(server, incoming, response, fate === 'pass' ? undefined : fate.cutAfter)
+    if (typeof fate === 'object' && 'after' in fate) return void fate.after.then(() => forward(server, incoming, response, undefined))
+    void forward(server, incoming, response, typeof fate === 'object' ? fate.cutAfter : undefined)
   })
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
@@ -44,7 +48,8 @@ async function refuse(
 ): Promise<void> {
   incoming.resume()
   await once(incoming, 'end').catch(() => {})
-  const body = incoming.method === 'HEAD' ? '' : `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`
+  const body =
+    incoming.method === 'HEAD' || status < 300 ? '' : `<?xml version="1.0"?><Error><Code>${code}</Code><Message>${code}</Message></Error>`
   response.writeHead(status, { 'content-type': 'application/xml' }).end(body)
 }
 
