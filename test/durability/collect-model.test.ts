@@ -18,25 +18,31 @@ interface Place {
   remove: () => Promise<void>
 }
 
-async function sequences(t: Test, rounds: number, place: () => Promise<Place>): Promise<void> {
+async function sequences(t: Test, rounds: number, sideBySide: number, place: () => Promise<Place>): Promise<void> {
   const only = process.env['REGISTRY_TEST_ROUND']
-  for (let round = Number(only ?? 0); round < (only === undefined ? rounds : Number(only) + 1); round++) {
-    const { open, remove } = await place()
-    try {
-      await new Sequence(open, new Random(seed + round * 7919)).run(steps)
-    } catch (error) {
-      t.fail(`round ${round}`, { found: (error as Error).stack ?? '' })
-      if (process.env['REGISTRY_TEST_KEEP']) return
-    } finally {
-      await remove()
-    }
-    if (!t.passing()) return
+  const last = only === undefined ? rounds : Number(only) + 1
+  let next = Number(only ?? 0)
+  const worker = async () => {
+    while (next < last && t.passing()) await sequence(t, next++, place)
   }
-  t.pass(`${rounds} sequences of ${steps} steps`)
+  await Promise.all(Array.from({ length: sideBySide }, worker))
+  if (t.passing()) t.pass(`${rounds} sequences of ${steps} steps`)
+}
+
+async function sequence(t: Test, round: number, place: () => Promise<Place>): Promise<void> {
+  const { open, remove } = await place()
+  try {
+    await new Sequence(open, new Random(seed + round * 7919)).run(steps)
+  } catch (error) {
+    t.fail(`round ${round}`, { found: (error as Error).stack ?? '' })
+    if (process.env['REGISTRY_TEST_KEEP']) return
+  } finally {
+    await remove()
+  }
 }
 
 test(`collect: whatever happens in whatever order, nothing that is needed goes and all else does (${repeat})`, { timeout: 0 }, t =>
-  sequences(t, scale.collectRounds, async () => {
+  sequences(t, scale.collectRounds, 1, async () => {
     // A process that dies loses nothing of what the kernel has, so that memory is as good as a disk.
     const root = await mkdtemp(join(process.platform === 'linux' ? '/dev/shm' : tmpdir(), 'collect-'))
     return { open: () => FilesystemStorage.open(root), remove: () => rm(root, { recursive: true, force: true }) }
@@ -46,7 +52,8 @@ test(`collect: whatever happens in whatever order, nothing that is needed goes a
 test(`collect: in a bucket too, nothing that is needed goes and all else does (${repeat})`, { timeout: 0 }, async t => {
   const server = await startS3(t)
   if (!server) return
-  await sequences(t, scale.bucket.collectRounds, async () => {
+  // Each waits for the service most of the time.
+  await sequences(t, scale.bucket.collectRounds, 6, async () => {
     const options = await s3Options(t, server)
     return { open: () => S3Storage.open(options), remove: () => rm(join(server.root, options.bucket), { recursive: true }) }
   })

@@ -11,6 +11,7 @@ export class MortalStorage implements Storage {
   readonly #below: Storage
   readonly #times: Map<Key, number>
   readonly #now: () => number
+  readonly #underway = new Set<Promise<unknown>>()
   /** Steps that are left; the process is dead at 0. */
   left = Number.POSITIVE_INFINITY
 
@@ -28,6 +29,15 @@ export class MortalStorage implements Storage {
 
   #step(): void {
     if (--this.left <= 0) throw new Dead('the process is gone')
+  }
+
+  async #change<T>(change: Promise<T>): Promise<T> {
+    this.#underway.add(change)
+    try {
+      return await change
+    } finally {
+      this.#underway.delete(change)
+    }
   }
 
   #timed(key: Key): void {
@@ -56,7 +66,7 @@ export class MortalStorage implements Storage {
 
   async put(key: Key, bytes: Uint8Array, promise?: PutPromise) {
     this.#step()
-    await this.#below.put(key, bytes, promise)
+    await this.#change(this.#below.put(key, bytes, promise))
     this.#timed(key)
     this.#step()
   }
@@ -69,12 +79,12 @@ export class MortalStorage implements Storage {
   async create(key: Key) {
     this.#step()
     this.#timed(key)
-    return this.#writer(await this.#below.create(key))
+    return this.#writer(await this.#change(this.#below.create(key)))
   }
 
   async resume(key: Key) {
     this.#step()
-    const writer = await this.#below.resume(key)
+    const writer = await this.#change(this.#below.resume(key))
     return writer && this.#writer(writer)
   }
 
@@ -86,13 +96,13 @@ export class MortalStorage implements Storage {
 
   async stage(to: Key) {
     this.#step()
-    const staged = await this.#below.stage(to)
+    const staged = await this.#change(this.#below.stage(to))
     return Object.assign(this.#writer(staged), { written: staged.written })
   }
 
   async move(from: Key, to: Key) {
     this.#step()
-    const moved = await this.#below.move(from, to)
+    const moved = await this.#change(this.#below.move(from, to))
     this.#timed(to)
     this.#step()
     return moved
@@ -113,15 +123,15 @@ export class MortalStorage implements Storage {
       seal: offset => below.seal(offset),
       publish: async to => {
         this.#step()
-        await below.publish(to)
+        await this.#change(below.publish(to))
         this.#timed(to)
         this.#step()
       },
       discard: async () => {
-        if (this.dead) await below.close()
-        else await below.discard()
+        if (this.dead) await this.#change(below.close())
+        else await this.#change(below.discard())
       },
-      close: () => below.close()
+      close: () => this.#change(below.close())
     }
   }
 
@@ -139,7 +149,7 @@ export class MortalStorage implements Storage {
   async remove(keys: readonly Key[], under?: Key) {
     for (const key of keys) {
       this.#step()
-      await this.#below.remove([key], under)
+      await this.#change(this.#below.remove([key], under))
       this.#times.delete(key)
     }
   }
@@ -164,7 +174,9 @@ export class MortalStorage implements Storage {
     return this.#below.recount(signal)
   }
 
-  close() {
-    return this.#below.close()
+  // A process that is gone sends nothing any more: what it began has come to its end when the next one looks.
+  async close() {
+    while (this.#underway.size > 0) await Promise.allSettled(this.#underway)
+    await this.#below.close()
   }
 }

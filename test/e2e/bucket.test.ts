@@ -1,3 +1,5 @@
+import { randomBytes } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
@@ -10,10 +12,12 @@ import { startDistribution } from './distribution.ts'
 import { users } from './htpasswd.ts'
 import type { SampleLayout } from './image.ts'
 import { makeSample, makeSingle } from './image.ts'
+import { sha256 } from './layout.ts'
 import { makePki } from './pki.ts'
 import { temporaryFolder } from './place.ts'
 import type { Product, Registry, RegistryOptions, Settings } from './registry.ts'
 import { startProduct } from './registry.ts'
+import { startRelay } from './relay.ts'
 import { ask } from './request.ts'
 import { pull, push, skopeo } from './skopeo.ts'
 import { hasTools, isRoot } from './tool.ts'
@@ -26,7 +30,7 @@ async function onBucket(
 ): Promise<Product> {
   const folder = await temporaryFolder(t)
   const storage = { s3: s3Settings(server, bucket, join(folder, 'spool')) }
-  return await startProduct(t, { root: join(folder, 'unused'), ...options, settings: { storage, ...settings } })
+  return await startProduct(t, { root: join(folder, 'unused'), ...options, settings: { ...settings, storage } })
 }
 
 async function sampleOf(t: Test): Promise<SampleLayout> {
@@ -40,6 +44,10 @@ async function serves(t: Test, registry: Registry, name: string, { layout, index
     t.same(await pulled.digests(), await layout.digests(), `${reference} is whole`)
     t.same(await pulled.damaged(), [], `${reference} has no damaged blob`)
   }
+}
+
+function sessionOf({ location = '' }: IncomingHttpHeaders): { path: string } {
+  return { path: new URL(location, 'http://registry').pathname }
 }
 
 const plain = ['--src-tls-verify=false', '--dest-tls-verify=false']
@@ -92,6 +100,49 @@ for (const version of [containerd1, containerd2]) {
     await pulls(await onBucket(t, server, { bucket, users, pki }))
   })
 }
+
+test('a bucket: behind two registries that take turns, one request each, clients push, pull at once and delete', async t => {
+  if (!hasTools(t, 'skopeo')) return
+  const server = await startS3(t)
+  if (!server) return
+  const [bucket, sample] = [makeBucket(server), await sampleOf(t)]
+  const settings = { cache: { metadataTTL: '500ms' } }
+  const both = [await onBucket(t, server, { bucket, settings }), await onBucket(t, server, { bucket, settings })] as const
+  const [one, other] = both
+  let turn = 0
+  const relay = await startRelay(() => both[++turn % 2 === 0 ? 0 : 1].address)
+  t.teardown(() => relay.stop())
+  const front: Registry = { ...one, address: relay.address }
+  await push(front, { layout: sample.layout, tag: 'index', to: 'one:all' })
+  await serves(t, front, 'one', sample)
+  for (const each of both) await serves(t, each, 'one', sample)
+  t.ok(turn > 40, 'both were asked')
+
+  const bytes = randomBytes(13 << 20)
+  let { headers } = await ask(front, { method: 'POST', path: '/v2/two/blobs/uploads/' })
+  for (const [first, next] of [
+    [0, 100_000],
+    [100_000, 6 << 20],
+    [6 << 20, 12 << 20]
+  ] as const) {
+    const body = bytes.subarray(first, next)
+    const answer = await ask(front, { method: 'PATCH', ...sessionOf(headers), headers: { 'content-range': `${first}-${next - 1}` }, body })
+    t.equal(answer.status, 202)
+    ;({ headers } = answer)
+  }
+  const { path } = sessionOf(headers)
+  const digest = sha256(bytes)
+  t.equal((await ask(front, { method: 'PUT', path: `${path}?digest=${digest}`, body: bytes.subarray(12 << 20) })).status, 201)
+  const again = async (each: Registry) => (await ask(each, { path: `/v2/two/blobs/${digest}` })).body.equals(bytes)
+  t.ok((await again(front)) && (await again(front)), 'both have all of it')
+
+  const status = async (each: Registry) => (await ask(each, { method: 'HEAD', path: '/v2/one/manifests/all' })).status
+  t.equal(await status(other), 200)
+  await skopeo(['delete', '--tls-verify=false', `docker://${one.address}/one:all`])
+  t.equal(await status(one), 404, 'at once where it was deleted')
+  while ((await status(other)) !== 404) await sleep(50)
+  for (const each of both) t.equal((await ask(each, { path: `/v2/one/manifests/${sample.index.digest}` })).status, 404)
+})
 
 test('a bucket: docker-registry serves what we pushed, we serve what it pushed, both at the same time', async t => {
   if (!hasTools(t, 'skopeo', 'docker-registry')) return

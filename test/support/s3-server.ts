@@ -15,6 +15,7 @@ export interface S3Server {
   endpoint: string
   /** In which each bucket is a directory. */
   root: string
+  /** Those that it knows from its next start on. */
   credentials: { accessKeyId: string; secretAccessKey: string }
   /** Ends it, as if it had crashed. */
   kill(): Promise<void>
@@ -49,7 +50,7 @@ export async function launchS3(folder: string): Promise<S3Server | undefined> {
   const start = async () => {
     const child = spawn(program, ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', 'posix', '--sidecar', about, root], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ROOT_ACCESS_KEY_ID: credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: credentials.secretAccessKey }
+      env: { ROOT_ACCESS_KEY_ID: server.credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: server.credentials.secretAccessKey }
     })
     const ended = once(child, 'close')
     const said: string[] = []
@@ -67,8 +68,9 @@ export async function launchS3(folder: string): Promise<S3Server | undefined> {
       await delay(20)
     }
   }
+  const server: S3Server = { endpoint, root, credentials, kill: () => stop(), start }
   await start()
-  return { endpoint, root, credentials, kill: () => stop(), start }
+  return server
 }
 
 async function find(): Promise<string | undefined> {
