@@ -5,16 +5,16 @@ import { UploadOffsetError } from '../oci/sink.ts'
 import { contentRangeOfUpload } from './headers.ts'
 import { awaitingContinue, hasBody } from './receive.ts'
 
-// What the system says when the disk does not take more, and what the client is told. No path: it is the operator's.
+// What the system or the service says when the disk or the bucket fails, and what the client is told. No path: it is the operator's.
 const mediumFaults: Record<string, { code: ErrorCode; reason: string; headers?: Record<string, string> }> = {
-  ENOSPC: { code: 'INSUFFICIENT_STORAGE', reason: "no space is left on the registry's disk" },
-  EDQUOT: { code: 'INSUFFICIENT_STORAGE', reason: "the quota of the registry's disk is used up" },
-  EFBIG: { code: 'INSUFFICIENT_STORAGE', reason: "larger than the registry's filesystem takes" },
+  ENOSPC: { code: 'INSUFFICIENT_STORAGE', reason: "no space is left on the registry's storage" },
+  EDQUOT: { code: 'INSUFFICIENT_STORAGE', reason: "the quota of the registry's storage is used up" },
+  EFBIG: { code: 'INSUFFICIENT_STORAGE', reason: "larger than the registry's storage takes" },
   EROFS: { code: 'UNKNOWN', reason: "the registry's disk is mounted read-only" },
-  EIO: { code: 'UNKNOWN', reason: "the registry's disk reports an input/output error" },
+  EIO: { code: 'UNKNOWN', reason: "the registry's storage reports an input/output error" },
   EMFILE: { code: 'UNAVAILABLE', reason: 'the registry has too many files open' },
   ENFILE: { code: 'UNAVAILABLE', reason: 'the node has too many files open' },
-  ESTALLED: { code: 'UNAVAILABLE', reason: "the registry's disk does not answer", headers: { 'retry-after': '10' } }
+  ESTALLED: { code: 'UNAVAILABLE', reason: "the registry's storage does not answer", headers: { 'retry-after': '10' } }
 }
 
 /** What a client is told of any error. An error that is no client's matter becomes UNKNOWN, without its text. */

@@ -44,6 +44,11 @@ async function main(suite: string, folder: string): Promise<number> {
     const own = join(folder, title.replaceAll(' ', '-'))
     await mkdir(own)
     const scene = await start(own)
+    if ('absent' in scene) {
+      say(`skipped: ${title}: ${scene.absent}\n`)
+      total.skipped++
+      continue
+    }
     const count = await runOn(scene, { suite, folder: own })
     say(`${title}: ${inWords(count)}${scene.note()}\n\n`)
     for (const key of ['passed', 'failed', 'skipped'] as const) total[key] += count[key]

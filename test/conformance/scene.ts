@@ -2,6 +2,7 @@ import { mkdir, mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Registry } from '../e2e/registry.ts'
 import { launchProduct, launchRegistry } from '../e2e/registry.ts'
+import { absentS3, launchS3, makeBucket, s3Settings } from '../support/s3-server.ts'
 import { startSplit } from './split.ts'
 
 /** What the suite runs against. */
@@ -17,11 +18,17 @@ export interface Scene {
   stop(): Promise<void>
 }
 
+/** Why there is no scene here. */
+export interface Absence {
+  readonly absent: string
+}
+
 /** How a scene is set up in a folder of its own, by title. */
-export const scenes: Readonly<Record<string, (folder: string) => Promise<Scene>>> = {
+export const scenes: Readonly<Record<string, (folder: string) => Promise<Scene | Absence>>> = {
   Local: async folder => await local(folder),
   'Direct in front of Local': async folder => await behind(folder, 'Direct', {}),
-  'Proxy in front of Local': async folder => await behind(folder, 'Proxy', kept)
+  'Proxy in front of Local': async folder => await behind(folder, 'Proxy', kept),
+  'Local on a bucket': async folder => await onBucket(folder)
 }
 
 // By digest a cache serves what it has without asking, which is what it is for: that something was deleted upstream does not show. Everything else is on, that a deleted
@@ -36,6 +43,24 @@ async function local(folder: string): Promise<Scene> {
     note: () => '',
     log: () => registry.log(),
     stop: async () => void (await registry.stop())
+  }
+}
+
+async function onBucket(folder: string): Promise<Scene | Absence> {
+  const server = await launchS3(folder)
+  if (server === undefined) return { absent: absentS3 }
+  const own = await place(folder)
+  const settings = { storage: { s3: s3Settings(server, makeBucket(server), join(own.folder, 'spool')) } }
+  const registry = await launchProduct({ ...own, settings })
+  return {
+    address: registry.address,
+    switches: {},
+    note: () => '',
+    log: () => registry.log(),
+    stop: async () => {
+      await registry.stop()
+      await server.kill()
+    }
   }
 }
 

@@ -1,4 +1,3 @@
-import type { FilesystemStorage } from '../../storage/filesystem.ts'
 import type { Key, PutPromise, Storage, Writer } from '../../storage/storage.ts'
 
 /** What every call is answered with after the end. */
@@ -8,15 +7,17 @@ export class Dead extends Error {
 
 /** Storage whose process can die between any two steps, and whose times are those of a clock that the test sets. */
 export class MortalStorage implements Storage {
-  readonly sharing = 'alone'
-  readonly #below: FilesystemStorage
+  readonly sharing: Storage['sharing']
+  readonly #below: Storage
   readonly #times: Map<Key, number>
   readonly #now: () => number
+  readonly #underway = new Set<Promise<unknown>>()
   /** Steps that are left; the process is dead at 0. */
   left = Number.POSITIVE_INFINITY
 
   /** `times` outlives the process, as the disk does. */
-  constructor(below: FilesystemStorage, times: Map<Key, number>, now: () => number) {
+  constructor(below: Storage, times: Map<Key, number>, now: () => number) {
+    this.sharing = below.sharing
     this.#below = below
     this.#times = times
     this.#now = now
@@ -28,6 +29,15 @@ export class MortalStorage implements Storage {
 
   #step(): void {
     if (--this.left <= 0) throw new Dead('the process is gone')
+  }
+
+  async #change<T>(change: Promise<T>): Promise<T> {
+    this.#underway.add(change)
+    try {
+      return await change
+    } finally {
+      this.#underway.delete(change)
+    }
   }
 
   #timed(key: Key): void {
@@ -56,7 +66,7 @@ export class MortalStorage implements Storage {
 
   async put(key: Key, bytes: Uint8Array, promise?: PutPromise) {
     this.#step()
-    await this.#below.put(key, bytes, promise)
+    await this.#change(this.#below.put(key, bytes, promise))
     this.#timed(key)
     this.#step()
   }
@@ -69,28 +79,30 @@ export class MortalStorage implements Storage {
   async create(key: Key) {
     this.#step()
     this.#timed(key)
-    return this.#writer(await this.#below.create(key))
+    return this.#writer(await this.#change(this.#below.create(key)))
   }
 
   async resume(key: Key) {
     this.#step()
-    const writer = await this.#below.resume(key)
+    const writer = await this.#change(this.#below.resume(key))
     return writer && this.#writer(writer)
   }
 
   async written(key: Key) {
-    return this.stat(key)
+    this.#step()
+    const found = await this.#below.written(key)
+    return found && { ...found, modified: this.#times.get(key) ?? found.modified }
   }
 
   async stage(to: Key) {
     this.#step()
-    const staged = await this.#below.stage(to)
+    const staged = await this.#change(this.#below.stage(to))
     return Object.assign(this.#writer(staged), { written: staged.written })
   }
 
   async move(from: Key, to: Key) {
     this.#step()
-    const moved = await this.#below.move(from, to)
+    const moved = await this.#change(this.#below.move(from, to))
     this.#timed(to)
     this.#step()
     return moved
@@ -111,15 +123,15 @@ export class MortalStorage implements Storage {
       seal: offset => below.seal(offset),
       publish: async to => {
         this.#step()
-        await below.publish(to)
+        await this.#change(below.publish(to))
         this.#timed(to)
         this.#step()
       },
       discard: async () => {
-        if (this.dead) await below.close()
-        else await below.discard()
+        if (this.dead) await this.#change(below.close())
+        else await this.#change(below.discard())
       },
-      close: () => below.close()
+      close: () => this.#change(below.close())
     }
   }
 
@@ -142,7 +154,7 @@ export class MortalStorage implements Storage {
   async remove(keys: readonly Key[], under?: Key) {
     for (const key of keys) {
       this.#step()
-      await this.#below.remove([key], under)
+      await this.#change(this.#below.remove([key], under))
       this.#times.delete(key)
     }
   }
@@ -167,7 +179,9 @@ export class MortalStorage implements Storage {
     return this.#below.recount(signal)
   }
 
-  close() {
-    return this.#below.close()
+  // A process that is gone sends nothing any more: what it began has come to its end when the next one looks.
+  async close() {
+    while (this.#underway.size > 0) await Promise.allSettled(this.#underway)
+    await this.#below.close()
   }
 }

@@ -7,7 +7,7 @@ import * as keys from '../../src/content/keys.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { readManifest } from '../../src/oci/manifest.ts'
 import type { Name, Tag } from '../../src/oci/name.ts'
-import { FilesystemStorage } from '../../storage/filesystem.ts'
+import type { Storage } from '../../storage/storage.ts'
 import type { Random } from '../long/random.ts'
 import { blobText, bodyOf, describe, imageOf, indexOf, named, patient, tagged } from '../support/content.ts'
 import { Model, type Repository } from './model.ts'
@@ -25,7 +25,7 @@ type May = (name: Name, digest: Digest) => boolean
 /** One random life of a store: pushes, tags, deletes, fills, switches of the mode, collections, evictions and crashes. Throws what is wrong. */
 export class Sequence {
   readonly #random: Random
-  readonly #root: string
+  readonly #below: () => Promise<Storage>
   readonly #times = new Map<string, number>()
   readonly #model = new Model(hour)
   readonly #untagged: number | undefined
@@ -40,8 +40,9 @@ export class Sequence {
   #storage: MortalStorage | undefined
   #content: Content | undefined
 
-  constructor(root: string, random: Random) {
-    this.#root = root
+  /** `below` opens what outlives a process. */
+  constructor(below: () => Promise<Storage>, random: Random) {
+    this.#below = below
     this.#random = random
     this.#untagged = random.next() < 0.3 ? 3 * hour : undefined
   }
@@ -67,7 +68,7 @@ export class Sequence {
   }
 
   async #open(): Promise<void> {
-    this.#storage = new MortalStorage(await FilesystemStorage.open(this.#root), this.#times, () => this.#clock)
+    this.#storage = new MortalStorage(await this.#below(), this.#times, () => this.#clock)
     const damaged = (key: string, reason: string) => ok(this.#storage?.dead, `${key}: ${reason}`)
     this.#content = openContent(this.#storage, damaged, () => this.#clock)
   }

@@ -22,10 +22,12 @@ export interface Registry extends Daemon {
   readonly root: string
 }
 
-/** What the product's configuration file says beside the ports, the storage and the users. */
+/** What the product's configuration file says beside the ports and the users. */
 export interface Settings {
   registry?: object
   server?: object
+  /** In place of a directory below the root. */
+  storage?: object
   cache?: object
 }
 

@@ -25,7 +25,7 @@ import { pull } from './client.ts'
 import { launch, main } from './program.ts'
 import { behind, blobBehind, prefix, serveModes, storedFills } from './scene.ts'
 
-const silent = "the registry's disk does not answer"
+const silent = "the registry's storage does not answer"
 // What the node's users are promised: a push is told within so many ms.
 const promised = 10_000
 

@@ -15,6 +15,7 @@ export interface S3Server {
   endpoint: string
   /** In which each bucket is a directory. */
   root: string
+  /** Those that it knows from its next start on. */
   credentials: { accessKeyId: string; secretAccessKey: string }
   /** Ends it, as if it had crashed. */
   kill(): Promise<void>
@@ -26,26 +27,39 @@ export interface S3Server {
 const version = 'v1.8.0'
 const credentials = { accessKeyId: 'registry', secretAccessKey: 'registry-secret' }
 
+/** Why there is none where `launchS3` finds no program for it. */
+export const absentS3 = 'versitygw is absent (test/tools/build versitygw makes it where Go is present)'
+
 /** A versitygw on loopback; undefined, with the test skipped and the reason given, where it is absent. */
 export async function startS3(t: Ending & { pass(text: string, why: { skip: string }): unknown }): Promise<S3Server | undefined> {
+  const server = await launchS3(await temporaryDirectory(t))
+  if (server) t.teardown(() => server.kill())
+  else t.pass('S3', { skip: absentS3 })
+  return server
+}
+
+/** The same, with everything in a folder; whoever calls kills it. */
+export async function launchS3(folder: string): Promise<S3Server | undefined> {
   const program = await find()
-  if (program === undefined) {
-    t.pass('S3', { skip: 'versitygw is absent (test/tools/build versitygw makes it where Go is present)' })
-    return undefined
-  }
-  const [root, about] = [await temporaryDirectory(t), await temporaryDirectory(t)]
+  if (program === undefined) return undefined
+  const [root, about] = [join(folder, 'buckets'), join(folder, 'about')]
+  for (const each of [root, about]) mkdirSync(each)
   const port = await freePort()
   const endpoint = `http://127.0.0.1:${port}`
   let stop = async () => {}
   const start = async () => {
     const child = spawn(program, ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', 'posix', '--sidecar', about, root], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ROOT_ACCESS_KEY_ID: credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: credentials.secretAccessKey }
+      env: { ROOT_ACCESS_KEY_ID: server.credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: server.credentials.secretAccessKey }
     })
     const ended = once(child, 'close')
     const said: string[] = []
     for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => void said.push(line))
+    // A test file that is aborted must not leave it behind.
+    const reap = () => child.kill('SIGKILL')
+    process.once('exit', reap)
     stop = async () => {
+      process.removeListener('exit', reap)
       child.kill('SIGKILL')
       await ended
     }
@@ -54,9 +68,9 @@ export async function startS3(t: Ending & { pass(text: string, why: { skip: stri
       await delay(20)
     }
   }
-  t.teardown(() => stop())
+  const server: S3Server = { endpoint, root, credentials, kill: () => stop(), start }
   await start()
-  return { endpoint, root, credentials, kill: () => stop(), start }
+  return server
 }
 
 async function find(): Promise<string | undefined> {
@@ -86,6 +100,11 @@ async function freePort(): Promise<number> {
   await once(server, 'close')
   if (address === null || typeof address === 'string') throw new Error('no port')
   return address.port
+}
+
+/** How a bucket of the server stands in a configuration file; what waits for it rests in a folder. */
+export function s3Settings({ endpoint, credentials }: S3Server, bucket: string, spool: string): Record<string, unknown> {
+  return { bucket, endpoint, forcePathStyle: true, credentials, spool, spoolBytes: '256MiB', partBytes: '5MiB' }
 }
 
 let buckets = 0

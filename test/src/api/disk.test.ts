@@ -46,7 +46,7 @@ test('disk full: a push answers 507 that says why, while the client is still sen
   t.equal(status, 507)
   t.equal(headers['connection'], 'close')
   t.match(JSON.parse(body.toString()), {
-    errors: [{ code: 'INSUFFICIENT_STORAGE', detail: { reason: "no space is left on the registry's disk" } }]
+    errors: [{ code: 'INSUFFICIENT_STORAGE', detail: { reason: "no space is left on the registry's storage" } }]
   })
   await wire.end()
 })
@@ -69,7 +69,10 @@ test('disk full: a push of known length is refused before it is read', { skip },
   const { disk, served } = await setUp(t)
   await disk.fill()
   const answer = await ask(served.listen, 'POST', `/v2/a/blobs/uploads/?digest=${digestOf('x')}`, { body: 'x' })
-  t.strictSame([answer.status, codeOf(answer), reasonOf(answer)], [507, 'INSUFFICIENT_STORAGE', "no space is left on the registry's disk"])
+  t.strictSame(
+    [answer.status, codeOf(answer), reasonOf(answer)],
+    [507, 'INSUFFICIENT_STORAGE', "no space is left on the registry's storage"]
+  )
 })
 
 test('disk full: a new session answers 507', { skip }, async t => {
