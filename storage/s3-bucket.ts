@@ -53,6 +53,8 @@ export class Bucket {
   constructor(options: BucketOptions) {
     this.name = options.bucket
     this.prefix = options.prefix ? `${options.prefix}/` : ''
+    // One for all, so that none of them goes on with keys that another one has replaced.
+    const common = clientConfig(options)
     const config = (sockets: number, requestTimeout: number, socketTimeout: number): S3ClientConfig => {
       const agent = {
         keepAlive: true,
@@ -61,7 +63,7 @@ export class Bucket {
         ...(options.ca ? { ca: [...rootCertificates, options.ca] } : {})
       }
       return {
-        ...clientConfig(options),
+        ...common,
         requestHandler: new NodeHttpHandler({
           connectionTimeout: connecting,
           requestTimeout,

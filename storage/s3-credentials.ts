@@ -12,9 +12,18 @@ export interface Credentials {
 const renewedBefore = 300_000
 const often = 10_000
 
-/** Credentials in a file of the form that AWS's tools share, read again all the time: whoever replaces the file need not restart anything. */
+/**
+ * Credentials in a file of the form that AWS's tools share, read again all the time: whoever replaces the file need not restart anything. All who have the function take new
+ * ones at the same moment.
+ */
 export function credentialsIn(file: string): () => Promise<Credentials> {
-  return async () => ({ ...parseCredentials(await readFile(file, 'utf8'), file), expiration: new Date(Date.now() + renewedBefore + often) })
+  let current: (Credentials & { expiration: Date }) | undefined
+  return async () => {
+    if (current && current.expiration.getTime() - renewedBefore > Date.now()) return current
+    const read = parseCredentials(await readFile(file, 'utf8'), file)
+    current = { ...read, expiration: new Date(Date.now() + renewedBefore + often) }
+    return current
+  }
 }
 
 /** The first profile of such a file. */

@@ -1,0 +1,209 @@
+import { randomBytes } from 'node:crypto'
+import { readdirSync, rmSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Test, test } from 'tap'
+import { temporaryDirectory } from '../support/place.ts'
+import { type Fate, proxyS3 } from '../support/s3-proxy.ts'
+import { makeBucket, type S3Server, s3Settings, startS3 } from '../support/s3-server.ts'
+import {
+  type Answer,
+  ask,
+  bytesOf,
+  digestOf,
+  imageType,
+  pushBlob,
+  pushImage,
+  reasonOf,
+  type Served,
+  serve,
+  startSession,
+  until
+} from './support.ts'
+
+const mebibyte = 1024 * 1024
+const mostTold = { status: 503, reason: "the registry's storage does not answer" }
+
+/** A registry over a bucket of `server`. */
+async function serveS3(t: Test, server: S3Server, bucket: string, more: Record<string, unknown> = {}): Promise<Served> {
+  const s3 = { ...s3Settings(server, bucket, await temporaryDirectory(t)), ...more }
+  return serve(t, { storage: { s3 }, cache: { metadataTTL: '1h' } })
+}
+
+const pull = ({ listen }: Served, digest: string) => ask(listen, 'GET', `/v2/a/blobs/${digest}`)
+const ready = async ({ admin }: Served) => (await ask(admin, 'GET', '/readyz')).status
+
+function refusedForAWhile(t: Test, answer: Answer, what: string): void {
+  t.match({ status: answer.status, reason: reasonOf(answer) }, mostTold, what)
+  t.ok(Number(answer.headers['retry-after']) > 0, `${what}: when to come again`)
+}
+
+/** Pushes a blob through a session, by one request or by two. */
+async function pushInSession(served: Served, bytes: Uint8Array): Promise<Answer> {
+  const session = await startSession(served, 'a')
+  return ask(served.listen, 'PUT', `${session}?digest=${digestOf(bytes)}`, { body: bytes })
+}
+
+function blobsIn(server: S3Server, bucket: string): string[] {
+  try {
+    return readdirSync(join(server.root, bucket, 'docker/registry/v2/blobs'), { recursive: true, encoding: 'utf8' }).filter(path =>
+      path.endsWith('/data')
+    )
+  } catch {
+    return []
+  }
+}
+
+test('a bucket whose service fails', async t => {
+  const server = await startS3(t)
+  if (!server) return
+
+  await t.test('S3: SlowDown without end is refused with 503 and when to come again, for pulls, pushes and lists alike', async t => {
+    const proxy = await proxyS3(t, server)
+    const served = await serveS3(t, proxy, makeBucket(server))
+    const blob = await pushBlob(served, 'a', bytesOf(100))
+    const { digest } = await pushImage(served, 'a', 'v1')
+    proxy.fate = () => ({ status: 503, code: 'SlowDown' })
+    const requests = [
+      ['GET', `/v2/a/blobs/${blob}`],
+      ['POST', '/v2/a/blobs/uploads/'],
+      ['POST', `/v2/a/blobs/uploads/?digest=${digestOf('x')}`, 'x'],
+      [
+        'PUT',
+        '/v2/a/manifests/v2',
+        JSON.stringify({ schemaVersion: 2, mediaType: imageType, config: { mediaType: 'a/b', digest: blob, size: 100 }, layers: [] })
+      ],
+      ['DELETE', `/v2/a/manifests/${digest}`],
+      ['GET', '/v2/a/tags/list'],
+      ['GET', '/v2/_catalog']
+    ] as const
+    const probe = ready(served)
+    await Promise.all(
+      requests.map(async ([method, path, body]) => {
+        const headers = method === 'PUT' ? { 'content-type': imageType } : {}
+        refusedForAWhile(
+          t,
+          await ask(served.listen, method, path, { headers, ...(body === undefined ? {} : { body }) }),
+          `${method} ${path}`
+        )
+      })
+    )
+    t.equal(await probe, 503)
+    proxy.fate = () => 'pass'
+    t.equal(await ready(served), 200)
+    t.equal((await pull(served, blob)).status, 200)
+    t.equal((await ask(served.listen, 'GET', `/v2/a/manifests/${digest}`, { headers: { accept: imageType } })).status, 200)
+    t.equal((await pushInSession(served, bytesOf(100))).status, 201)
+  })
+
+  await t.test('S3: bodies that are cut, of blobs, links and lists, do not show', async t => {
+    const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
+    const pusher = await serveS3(t, server, bucket)
+    const bytes = bytesOf(3 * mebibyte)
+    const blob = await pushBlob(pusher, 'a', bytes)
+    const { manifest } = await pushImage(pusher, 'a', 'v1')
+    // It has nothing in memory, so it reads everything.
+    const served = await serveS3(t, proxy, bucket)
+    const seen = new Map<string, number>()
+    proxy.fate = (method, path): Fate => {
+      const times = (seen.get(path) ?? 0) + 1
+      seen.set(path, times)
+      return method === 'GET' && times === 1 ? { cutAfter: 20 } : 'pass'
+    }
+    t.ok((await pull(served, blob)).body.equals(bytes))
+    t.equal((await ask(served.listen, 'GET', '/v2/a/manifests/v1', { headers: { accept: imageType } })).body.toString(), manifest)
+    t.strictSame(JSON.parse((await ask(served.listen, 'GET', '/v2/a/tags/list')).body.toString()).tags, ['v1'])
+    t.strictSame(JSON.parse((await ask(served.listen, 'GET', '/v2/_catalog')).body.toString()).repositories, ['a'])
+  })
+
+  await t.test('S3: with 10 s for each answer /readyz is false, pulls are slow and whole, and all is well again by itself', async t => {
+    const proxy = await proxyS3(t, server)
+    const served = await serveS3(t, proxy, makeBucket(server))
+    const bytes = bytesOf(1000)
+    const blob = await pushBlob(served, 'a', bytes)
+    t.equal((await pull(served, blob)).status, 200)
+    proxy.fate = () => ({ after: delay(10_000) })
+    const [answer, probe] = await Promise.all([pull(served, blob), ready(served)])
+    t.equal(answer.status, 200)
+    t.ok(answer.body.equals(bytes))
+    t.equal(probe, 503)
+    proxy.fate = () => 'pass'
+    t.equal(await ready(served), 200)
+    t.ok((await pull(served, blob)).body.equals(bytes))
+  })
+
+  for (const [what, fails] of [
+    ['a part of a session', (method: string, path: string) => method === 'PUT' && /\/parts\//.test(decodeURIComponent(path))],
+    ['a part of the object', (method: string, path: string) => method === 'PUT' && /partNumber=/.test(path)],
+    ['the end of a multipart upload', (method: string, path: string) => method === 'POST' && /uploadId=/.test(path)]
+  ] as const) {
+    await t.test(
+      `S3: while ${what} fails without end a push is refused, nothing of it is visible, and the same push succeeds later`,
+      async t => {
+        const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
+        const served = await serveS3(t, proxy, bucket)
+        const bytes = randomBytes(12 * mebibyte)
+        let failed = 0
+        proxy.fate = (method, path) => {
+          if (!fails(method, path)) return 'pass'
+          failed++
+          return { status: 500, code: 'InternalError' }
+        }
+        refusedForAWhile(t, await pushInSession(served, bytes), what)
+        t.ok(failed >= 4, 'it was tried again')
+        for (const method of ['GET', 'HEAD']) t.equal((await ask(served.listen, method, `/v2/a/blobs/${digestOf(bytes)}`)).status, 404)
+        t.strictSame(blobsIn(server, bucket), [])
+        proxy.fate = () => 'pass'
+        t.equal((await pushInSession(served, bytes)).status, 201)
+        t.ok((await pull(served, digestOf(bytes))).body.equals(bytes))
+      }
+    )
+  }
+
+  await t.test(
+    'S3: a bucket that is deleted while it is served is none where things are missing, and one that is made again is used',
+    async t => {
+      const bucket = makeBucket(server)
+      const served = await serveS3(t, server, bucket)
+      const bytes = bytesOf(1000)
+      const blob = await pushBlob(served, 'a', bytes)
+      rmSync(join(server.root, bucket), { recursive: true })
+      for (const [method, path] of [
+        ['GET', `/v2/a/blobs/${blob}`],
+        ['GET', '/v2/b/manifests/v1'],
+        ['GET', '/v2/a/tags/list'],
+        ['POST', '/v2/a/blobs/uploads/']
+      ] as const)
+        refusedForAWhile(t, await ask(served.listen, method, path), `${method} ${path}`)
+      const { status, body } = await ask(served.admin, 'GET', '/readyz')
+      t.equal(status, 503)
+      t.match(body.toString(), /NoSuchBucket/)
+      await mkdir(join(server.root, bucket))
+      t.equal(await ready(served), 200)
+      t.equal((await ask(served.listen, 'GET', '/v2/b/manifests/v1')).status, 404)
+      await pushBlob(served, 'a', bytes)
+      t.ok((await pull(served, blob)).body.equals(bytes))
+    }
+  )
+})
+
+test('S3: keys that the service does not know any more are replaced in their file, and the registry goes on with the new ones', async t => {
+  const server = await startS3(t)
+  if (!server) return
+  const file = join(await temporaryDirectory(t), 'credentials')
+  const write = ({ accessKeyId, secretAccessKey }: S3Server['credentials']) =>
+    writeFile(file, `[default]\naws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n`)
+  await write(server.credentials)
+  const served = await serveS3(t, server, makeBucket(server), { credentials: { file } })
+  const blob = await pushBlob(served, 'a', bytesOf(100))
+  await server.kill()
+  server.credentials = { accessKeyId: 'renewed', secretAccessKey: 'renewed-secret' }
+  await server.start()
+  refusedForAWhile(t, await pull(served, blob), 'with the old keys')
+  t.equal(await ready(served), 503)
+  await write(server.credentials)
+  await until(async () => (await ready(served)) === 200)
+  t.equal((await pull(served, blob)).status, 200)
+  t.equal((await pushInSession(served, bytesOf(100))).status, 201)
+})

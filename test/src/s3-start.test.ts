@@ -1,0 +1,53 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { type Test, test } from 'tap'
+import { stringify } from 'yaml'
+import { temporaryDirectory } from '../support/place.ts'
+import { type Fate, proxyS3 } from '../support/s3-proxy.ts'
+import { makeBucket, s3Settings, startS3 } from '../support/s3-server.ts'
+
+/** Runs `registry serve` with this section `storage.s3`, and waits for its end. */
+async function start(t: Test, s3: Record<string, unknown>): Promise<{ code: number; said: string }> {
+  const folder = await temporaryDirectory(t)
+  const file = join(folder, 'registry.yaml')
+  await writeFile(
+    file,
+    stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { s3: { ...s3, spool: join(folder, 'spool') } } })
+  )
+  const child = spawn(process.execPath, ['src/main.ts', 'serve', '--config', file], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, NODE_OPTIONS: '' }
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'close')])
+  return { code, said }
+}
+
+test('S3: what somebody has to correct ends the start with exit code 2 and one line that says what', async t => {
+  const server = await startS3(t)
+  if (!server) return
+  const settings = s3Settings(server, makeBucket(server), '')
+  const refused = async (code: string) => {
+    const proxy = await proxyS3(t, server)
+    proxy.fate = (): Fate => ({ status: 403, code })
+    return { ...settings, endpoint: proxy.endpoint }
+  }
+  const { accessKeyId } = server.credentials
+  const cases: [string, Record<string, unknown>, RegExp][] = [
+    ['a bucket that is not there', { ...settings, bucket: 'no-such-bucket' }, /no-such-bucket.*create it, or correct storage\.s3\.bucket/],
+    ['a region that is not the one of the service', { ...settings, region: 'eu-north-1' }, /correct storage\.s3\.region/],
+    ['a wrong key', { ...settings, credentials: { accessKeyId, secretAccessKey: 'wrong' } }, /the secret key is wrong/],
+    ['an unknown key', { ...settings, credentials: { accessKeyId: 'unknown', secretAccessKey: 'x' } }, /correct storage\.s3\.credentials/],
+    ['a missing permission', await refused('AccessDenied'), /lack a permission.*docs\/s3\.md/],
+    ['a clock that differs', await refused('RequestTimeTooSkewed'), /clock differs/]
+  ]
+  for (const [what, s3, says] of cases) {
+    const { code, said } = await start(t, s3)
+    t.equal(code, 2, what)
+    t.match(said, says, what)
+    t.equal(said.trimEnd().split('\n').length, 1, `${what}: one line`)
+  }
+})
