@@ -101,9 +101,16 @@ export class Lease {
 
   /** Lets others see `said` in place of what was said before; they can when it resolves. Rejects if it is not ours any more. */
   say(said: readonly string[]): Promise<void> {
+    return this.#next(() => {
+      this.#said = said
+    })
+  }
+
+  // One put after another, each with what was said last when its turn comes.
+  #next(change: () => void): Promise<void> {
     const put = this.#tail.then(async () => {
       this.check()
-      this.#said = said
+      change()
       if (!(await this.#put(this.#times.lasts))) this.#end('another process has the lease')
       this.check()
     })
@@ -113,7 +120,7 @@ export class Lease {
 
   // What the service did not take is tried again until it is too late.
   async #renew(): Promise<void> {
-    await this.say(this.#said).catch(() => {})
+    await this.#next(() => {}).catch(() => {})
   }
 
   #end(reason: string): void {

@@ -65,6 +65,25 @@ test('leases', async t => {
     await t.rejects(lease?.say([]) ?? Promise.resolve(), { name: 'LeaseLost' })
   })
 
+  await t.test('lease: what is said while a renewal is late is not taken back by the next renewal', async t => {
+    const { one, other, proxies } = await two(t, server)
+    const lease = await take(t, one, { lasts: 12_000, settling: 10 })
+    await lease?.say(['old'])
+    const gate = Promise.withResolvers<void>()
+    const puts = () => proxies[0].requests.filter(each => each.startsWith('PUT ')).length
+    proxies[0].fate = method => (method === 'PUT' ? { after: gate.promise } : 'pass')
+    const before = puts()
+    while (puts() === before) await sleep(20)
+    const saying = lease?.say(['new'])
+    // Long enough for the next one to want its turn.
+    await sleep(3_300)
+    gate.resolve()
+    await saying
+    while (puts() < before + 3) await sleep(20)
+    await sleep(200)
+    t.match(await lookAtLease(other.agreement, key), { said: ['new'] })
+  })
+
   await t.test('lease: where another one took it, the former one hears of it with the next word', async t => {
     const { one, other } = await two(t, server)
     const lease = await take(t, one)
