@@ -80,6 +80,8 @@ export class Reads {
       }
       block.letGo()
       if (block.sound) return this.#own(body, position, amount, crowd)
+      // Found again and again otherwise: nothing else has a turn in this loop.
+      crowd.forget(block)
     }
     return this.#own(body, position, amount)
   }
@@ -143,7 +145,7 @@ class Crowd {
 
   leave(place: Place): void {
     this.#places.delete(place)
-    if (this.#places.size === 1) this.clear()
+    if (this.#places.size <= 1) this.clear()
   }
 
   /** Whether somebody is about to catch up with `place`. */

@@ -244,3 +244,18 @@ test('reads: who is ahead lets one that is about to catch up go first, and then 
   const all = (32 * MIB) / (64 * KIB)
   t.ok(second.positions.length < all / 2, `it reads ${second.positions.length} of ${all} pieces itself`)
 })
+
+test('reads: what the last one reads for a crowd that has left is given back with the rest', async t => {
+  const { reads, available } = poolOf()
+  const all = available()
+  const gate = Promise.withResolvers<void>()
+  const [leaving, staying] = [reads.open(bodyOf('same', { before: () => gate.promise })), reads.open(bodyOf('same'))]
+  const short = leaving.read(0, { ...amount, most: 10 })
+  // It waits for a read that turns out to be too short for it.
+  const beyond = staying.read(100, amount)
+  leaving.end()
+  gate.resolve()
+  for (const loan of await Promise.all([short, beyond])) loan.giveBack()
+  staying.end()
+  t.equal(available(), all)
+})
