@@ -1,12 +1,14 @@
 import { createHash } from 'node:crypto'
 import { Agent as HttpAgent } from 'node:http'
 import { Agent as HttpsAgent } from 'node:https'
-import { rootCertificates } from 'node:tls'
+import { createSecureContext, rootCertificates } from 'node:tls'
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { credentialsIn } from './s3-credentials.ts'
 import { isAbsence, mayPass, S3Error, told } from './s3-error.ts'
+import { WireHandler } from './s3-wire.ts'
 import type { Key } from './storage.ts'
+import { Wire } from './wire.ts'
 
 /** Where a bucket is, and who asks. */
 export interface BucketOptions {
@@ -33,7 +35,8 @@ const idle = 30_000
 const copying = 600_000
 // Small questions queue behind each other and never behind bodies, of which each open one has a connection, however slowly it is read.
 const questions = 64
-const bodies = 4096
+// Services close what is idle after some 20 s.
+const bodies = { connecting, answering, resting: idle, idle: 15_000 }
 // The first try and its repetitions, with pauses that grow and are random: 429, SlowDown, 5xx, and connections that break.
 const tries = 4
 const pause = 200
@@ -55,13 +58,10 @@ export class Bucket {
     this.prefix = options.prefix ? `${options.prefix}/` : ''
     // One for all, so that none of them goes on with keys that another one has replaced.
     const common = clientConfig(options)
-    const config = (sockets: number, requestTimeout: number, socketTimeout: number): S3ClientConfig => {
-      const agent = {
-        keepAlive: true,
-        maxSockets: sockets,
-        maxFreeSockets: 32,
-        ...(options.ca ? { ca: [...rootCertificates, options.ca] } : {})
-      }
+    // Of all connections: each one for itself would read all the certificates.
+    const secureContext = createSecureContext(options.ca ? { ca: [...rootCertificates, options.ca] } : {})
+    const config = (requestTimeout: number, socketTimeout: number): S3ClientConfig => {
+      const agent = { keepAlive: true, maxSockets: questions, maxFreeSockets: 32, secureContext }
       return {
         ...common,
         requestHandler: new NodeHttpHandler({
@@ -74,10 +74,9 @@ export class Bucket {
         })
       }
     }
-    this.#question = new S3Client(config(questions, answering, idle))
-    // Whoever reads a body looks after its pace: a client that rests is no connection that hangs.
-    this.#body = new S3Client(config(bodies, answering, 0))
-    this.#copy = new S3Client(config(questions, copying, 0))
+    this.#question = new S3Client(config(answering, idle))
+    this.#body = new S3Client({ ...common, requestHandler: new WireHandler(new Wire(bodies), secureContext) })
+    this.#copy = new S3Client(config(copying, 0))
     for (const client of [this.#question, this.#body, this.#copy]) addMiddleware(client, options.onRequest)
   }
 

@@ -1,13 +1,11 @@
-import type { Readable } from 'node:stream'
 import { GetObjectCommand, type GetObjectCommandOutput, HeadObjectCommand } from '@aws-sdk/client-s3'
 import { type Bucket, beforeTry } from './s3-bucket.ts'
 import { mayPass, told } from './s3-error.ts'
 import type { ByteRange, Key, OpenObject } from './storage.ts'
+import { WireBody } from './wire-body.ts'
 
 // A body that breaks is asked for again this many times before a byte comes.
 const mostTries = 5
-// Without a byte for so long a connection hangs, in ms; only while somebody waits for one.
-const patience = 30_000
 
 /** An object of which one body is read forward; a read elsewhere asks for another one, and one that breaks is gone on with. */
 export class S3Object implements OpenObject {
@@ -54,7 +52,7 @@ export class S3Object implements OpenObject {
     if (position >= this.size || into.length === 0) return 0
     for (let attempt = 1; ; attempt++) {
       try {
-        const read = await (await this.#bodyAt(position)).take(into)
+        const read = await (await this.#bodyAt(position)).readInto(into)
         if (read > 0) return read
         throw Object.assign(new Error('the body ended early'), { code: 'ECONNRESET' })
       } catch (error) {
@@ -97,67 +95,32 @@ export class S3Object implements OpenObject {
   }
 }
 
-// A response as it comes, from `position` on. What nobody reads stays in the connection, but for one buffer of the stream.
+// A response from `position` on.
 class Body {
   position: number
   readonly #end: number
-  readonly #stream: Readable
-  #wake = Promise.withResolvers<void>()
+  readonly #wire: WireBody | undefined
 
   constructor({ Body: body, ContentLength = 0 }: GetObjectCommandOutput, position: number) {
     this.position = position
     this.#end = position + ContentLength
-    this.#stream = body as Readable
-    for (const event of ['readable', 'end', 'error', 'close']) this.#stream.on(event, () => this.#woken())
+    // An empty one is no body on the wire.
+    if (body instanceof WireBody) this.#wire = body
   }
 
   get over(): boolean {
     return this.position >= this.#end
   }
 
-  #woken(): void {
-    const { resolve } = this.#wake
-    this.#wake = Promise.withResolvers<void>()
-    resolve()
-  }
-
   /** Takes what is there, at least a byte; 0 if the body has ended. */
-  async take(into: Buffer): Promise<number> {
-    for (;;) {
-      const filled = this.#copy(into)
-      if (filled > 0) {
-        this.position += filled
-        return filled
-      }
-      if (this.#stream.errored) throw this.#stream.errored
-      if (this.#stream.readableEnded || this.#stream.destroyed) return 0
-      await this.#more()
-    }
-  }
-
-  #copy(into: Buffer): number {
-    let filled = 0
-    while (filled < into.length) {
-      const chunk: Buffer | null = this.#stream.read(Math.min(this.#stream.readableLength, into.length - filled))
-      if (!chunk || chunk.length === 0) break
-      chunk.copy(into, filled)
-      filled += chunk.length
-    }
-    return filled
-  }
-
-  async #more(): Promise<void> {
-    const waiting = this.#wake.promise
-    const timer = setTimeout(() => this.#stream.destroy(Object.assign(new Error('no byte came in time'), { code: 'ETIMEDOUT' })), patience)
-    try {
-      await waiting
-    } finally {
-      clearTimeout(timer)
-    }
+  async readInto(into: Buffer): Promise<number> {
+    const read = (await this.#wire?.readInto(into)) ?? 0
+    this.position += read
+    return read
   }
 
   destroy(): void {
-    this.#stream.destroy()
+    this.#wire?.destroy()
   }
 }
 
