@@ -16,8 +16,8 @@ export class Links {
   readonly #storage: Storage
   readonly #damaged: Damage
   readonly #cache: ReturnType<typeof createRecent<Key, Digest>>
-  // Counts changes, so that a read that began before one is not remembered after it.
-  #changes = 0
+  // Of the links that are being read or written: counts their changes, so that a read that began before one is not remembered after it.
+  readonly #busy = new Map<Key, { users: number; changes: number }>()
 
   /** What was read is remembered for `ttl` ms; without it for as long as there is room. */
   constructor(storage: Storage, damaged: Damage, ttl?: number) {
@@ -31,9 +31,10 @@ export class Links {
    * computed), but within one algorithm the two have to agree. A damaged link is reported and is as good as none.
    */
   async read(key: Key, of?: Digest): Promise<Digest | undefined> {
-    const known = this.#cache.get(key)
-    if (known) return known
-    const changes = this.#changes
+    return this.#cache.get(key) ?? this.#during(key, unchanged => this.#look(key, of, unchanged))
+  }
+
+  async #look(key: Key, of: Digest | undefined, unchanged: () => boolean): Promise<Digest | undefined> {
     const text = (await this.#storage.get(key).catch(tooLarge))?.toString('latin1').trim()
     if (text === undefined) return undefined
     if (!isDigest(text)) {
@@ -44,7 +45,7 @@ export class Links {
       this.#damaged(key, 'the link holds another digest than its name')
       return undefined
     }
-    if (changes === this.#changes) this.#cache.set(key, text)
+    if (unchanged()) this.#cache.set(key, text)
     return text
   }
 
@@ -54,39 +55,52 @@ export class Links {
   }
 
   /** Durable when it resolves. */
-  async write(key: Key, digest: Digest): Promise<void> {
-    const changes = this.#changes
+  write(key: Key, digest: Digest): Promise<void> {
+    return this.#during(key, async unchanged => {
+      try {
+        await this.#storage.put(key, Buffer.from(digest))
+      } catch (error) {
+        // It may have taken effect all the same.
+        this.forget([key])
+        throw error
+      }
+      // A change that ran beside this one may have been the later one on disk.
+      const last = unchanged()
+      this.forget([key])
+      if (last) this.#cache.set(key, digest)
+    })
+  }
+
+  // `task` can ask whether the link was changed since it began.
+  async #during<T>(key: Key, task: (unchanged: () => boolean) => Promise<T>): Promise<T> {
+    const entry = this.#busy.get(key) ?? { users: 0, changes: 0 }
+    this.#busy.set(key, entry)
+    entry.users++
+    const { changes } = entry
     try {
-      await this.#storage.put(key, Buffer.from(digest))
-    } catch (error) {
-      // It may have taken effect all the same.
-      this.#forget([key])
-      throw error
+      return await task(() => entry.changes === changes)
+    } finally {
+      if (--entry.users === 0) this.#busy.delete(key)
     }
-    // A change that ran beside this one may have been the later one on disk.
-    if (changes !== this.#changes) return this.#forget([key])
-    this.#changes++
-    this.#cache.set(key, digest)
   }
 
   /** Removes links, and below `under` what became empty. */
   async remove(keys: readonly Key[], under: Key): Promise<void> {
-    this.#forget(keys)
+    this.forget(keys)
     try {
       await this.#storage.remove(keys, under)
     } finally {
-      this.#forget(keys)
+      this.forget(keys)
     }
   }
 
   /** The next reads look at what is stored. */
   forget(keys: readonly Key[]): void {
-    this.#forget(keys)
-  }
-
-  #forget(keys: readonly Key[]): void {
-    this.#changes++
-    for (const key of keys) this.#cache.delete(key)
+    for (const key of keys) {
+      this.#cache.delete(key)
+      const entry = this.#busy.get(key)
+      if (entry) entry.changes++
+    }
   }
 }
 

@@ -76,6 +76,15 @@ test('links: one that is read again and again is read from disk once', async t =
   t.equal(gets, 1)
 })
 
+test('links: those that are written side by side are all remembered', async t => {
+  const reads: string[] = []
+  const { links } = await openLinks(t, (call, each) => void (call === 'get' && reads.push(each)))
+  const all = Array.from({ length: 20 }, (_, at) => `top/link-${at}`)
+  await Promise.all(all.map(each => links.write(each, one)))
+  for (const each of all) t.equal(await links.read(each, one), one)
+  t.strictSame(reads, [])
+})
+
 test('links: a read that began before a removal is not remembered after it', async t => {
   const { links, storage } = await openLinks(t)
   for (let round = 0; round < 100; round++) {
