@@ -5,6 +5,8 @@ import type { Name } from '../oci/name.ts'
 import * as keys from './keys.ts'
 
 const hour = 3_600_000
+// A store that holds nothing cached has no mark to renew.
+const lookedAgain = 60_000
 const remembered = 50_000
 
 /**
@@ -15,6 +17,7 @@ export class Access {
   readonly #storage: Storage
   readonly #now: () => number
   readonly #seen = new LRUCache<Key, { at: number; touched: number }>({ max: remembered })
+  #marked: { at: number; any: Promise<boolean> } | undefined
   /** ms; shorter where cached content lives for a few hours only. */
   #every = hour
 
@@ -37,7 +40,17 @@ export class Access {
     if (known && at - known.touched < this.#every) return
     this.#seen.set(key, { at, touched: at })
     // A time that is lost makes content look older, and the cache a little worse.
-    void this.#storage.touch([key]).catch(() => {})
+    void this.#renew(key, at).catch(() => {})
+  }
+
+  async #renew(key: Key, at: number): Promise<void> {
+    if (!this.#marked || at - this.#marked.at >= lookedAgain) this.#marked = { at, any: this.#look() }
+    if (await this.#marked.any) await this.#storage.touch([key])
+  }
+
+  async #look(): Promise<boolean> {
+    for await (const _ of this.#storage.walk(keys.origins)) return true
+    return false
   }
 
   /** The last time, in ms since the epoch; undefined if the content has no mark. */

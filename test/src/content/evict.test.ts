@@ -1,11 +1,13 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
+import { Access } from '../../../src/content/access.ts'
 import * as keys from '../../../src/content/keys.ts'
 import { Room } from '../../../src/content/room.ts'
 import { type Digest, digestOf } from '../../../src/oci/digest.ts'
 import type { Name } from '../../../src/oci/name.ts'
 import { collected, evicted, hour, noPace } from '../../support/collect.ts'
 import { blobText, imageOf, indexOf, named, type Opened, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
-import { keysBelow } from '../../support/storage.ts'
+import { keysBelow, watchStorage } from '../../support/storage.ts'
 
 const name = named('system/deckhouse')
 const upstream = 'upstream.example'
@@ -95,12 +97,33 @@ test('evict: the last access survives a restart, and costs one write an hour', a
   const restarted = await openFor(t, all.storage)
   t.ok(((await restarted.content.access.last(name, all.old)) ?? 0) > Date.now() - hour)
   const touched: string[] = []
-  const { Access } = await import('../../../src/content/access.ts')
   let now = 1_000_000_000
-  const watched = { ...all.storage, touch: async (each: readonly string[]) => void touched.push(...each) } as unknown as typeof all.storage
+  const watched = watchStorage(all.storage, (call, key) => void (call === 'touch' && touched.push(key)))
   const access = new Access(watched, () => now)
   for (let minute = 0; minute < 119; minute++, now += 60_000) access.seen(name, all.old)
+  while (touched.length < 2) await delay(1)
+  await delay(50)
   t.equal(touched.length, 2)
+})
+
+test('evict: where nothing is cached no access is noted, and a minute after something is it counts again', async t => {
+  const { content, storage } = await openFor(t)
+  const digest = await pushBlob(content, name, 'pushed')
+  const touched: string[] = []
+  let now = 1_000_000_000
+  const access = new Access(
+    watchStorage(storage, (call, key) => void (call === 'touch' && touched.push(key))),
+    () => now
+  )
+  access.seen(name, digest)
+  await delay(50)
+  t.strictSame(touched, [])
+  const cached = await pushBlob(content, name, 'cached')
+  await content.origins.mark(name, cached, 'registry.test/x')
+  now += 60_000
+  access.seen(name, cached)
+  while (touched.length < 1) await delay(1)
+  t.strictSame(touched, [keys.originOf(name, cached)])
 })
 
 test('evict: what was pushed stays whatever its age, with the cached blobs that it needs', async t => {
