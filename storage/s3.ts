@@ -169,9 +169,12 @@ export class S3Storage implements Storage {
     this.#bucket.key(prefix)
   }
 
-  async create(key: Key): Promise<Writer> {
-    const { parts, others } = await findParts(this.#bucket, key)
-    await this.remove([...parts.map(part => part.key), ...others])
+  async create(key: Key, before?: 'nothing'): Promise<Writer> {
+    if (before === undefined) {
+      const { parts, others } = await findParts(this.#bucket, key)
+      await this.remove([...parts.map(part => part.key), ...others])
+    }
+    this.#bucket.key(key)
     return this.#writer(key, [])
   }
 

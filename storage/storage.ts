@@ -149,8 +149,11 @@ export interface Storage {
   put(key: Key, bytes: Uint8Array, promise?: PutPromise): Promise<void>
   /** Makes `prefix` visible to those who look for it, where the medium has such a thing. */
   ensurePrefix(prefix: Key): Promise<void>
-  /** A new object that can be resumed by `key`; what an earlier writer of it left is dropped. Nothing is put under such a key. */
-  create(key: Key): Promise<Writer>
+  /**
+   * A new object that can be resumed by `key`; what an earlier writer of it left is dropped, for which nobody looks where `before` says that there is nothing. Nothing is put
+   * under such a key.
+   */
+  create(key: Key, before?: 'nothing'): Promise<Writer>
   /** Goes on where a writer of `key` was closed or its process died. One to which nothing was written may be forgotten. */
   resume(key: Key): Promise<Writer | undefined>
   /** What `resume` would go on with. */

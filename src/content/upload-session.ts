@@ -1,4 +1,4 @@
-import type { Storage, Writer } from '../../storage/storage.ts'
+import type { Key, Storage, Writer } from '../../storage/storage.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { mediaTypes } from '../oci/descriptor.ts'
 import { algorithmOf, createDigester, type Digest, type Digester } from '../oci/digest.ts'
@@ -20,6 +20,9 @@ export interface UploadPlace {
   ended(id: SessionId): void
 }
 
+// What another process did to a session that has just begun here is not looked for, in ms.
+const fresh = 5_000
+
 // The running digest of the first `offset` bytes, as long as they are those that were stored then.
 interface Digested {
   digester: Digester
@@ -37,6 +40,8 @@ export class Upload implements UploadSession {
   /** Undefined after a restart, when everything is read once again at the end. */
   #digested: Digested | undefined
   #offset: number
+  /** Until when it is there without being looked for; undefined if it did not begin here. */
+  #begun: number | undefined
   #tail: Promise<unknown> = Promise.resolve()
   #requests = 0
   #over = false
@@ -47,6 +52,7 @@ export class Upload implements UploadSession {
     this.id = id
     this.#offset = from.offset
     this.#digested = from.digester && { digester: from.digester, offset: 0, seal: undefined }
+    this.#begun = from.digester && performance.now() + fresh
   }
 
   get offset(): number {
@@ -155,7 +161,10 @@ export class Upload implements UploadSession {
     return this.#alone(async () => {
       const writer = await this.#writer()
       if (last) await this.#take(writer, last)
+      let ours = false
       try {
+        // Nobody else has written to it then.
+        ours = this.#begun !== undefined && this.#runningIn(writer) !== undefined
         const actual = await this.#digest(writer, digest)
         if (actual !== digest) {
           throw new OciError('DIGEST_INVALID', {
@@ -167,7 +176,7 @@ export class Upload implements UploadSession {
         await this.#discard(writer)
         throw error
       }
-      await this.#end()
+      await this.#end(ours ? [keys.uploadStarted(this.name, this.id)] : undefined)
       return { mediaType: mediaTypes.blob, digest, size: this.#offset }
     })
   }
@@ -214,13 +223,13 @@ export class Upload implements UploadSession {
     await this.#end()
   }
 
-  async #end(): Promise<void> {
+  // Without `left` it is looked for: Distribution keeps states of the running digest there as well, and another process may have written what lost.
+  async #end(left?: readonly Key[]): Promise<void> {
     this.#over = true
     this.#place.ended(this.id)
     const { storage } = this.#place
-    // Distribution keeps states of the running digest there as well.
-    const left = await Array.fromAsync(objectsBelow(storage, keys.session(this.name, this.id)))
-    await storage.remove(left, keys.uploads(this.name))
+    const found = left ?? (await Array.fromAsync(objectsBelow(storage, keys.session(this.name, this.id))))
+    await storage.remove(found, keys.uploads(this.name))
   }
 
   async #writer(): Promise<Writer> {
@@ -229,9 +238,10 @@ export class Upload implements UploadSession {
     const key = keys.upload(this.name, this.id)
     let writer = await storage.resume(key)
     if (!writer) {
-      if (storage.sharing === 'shared') await this.#mustHaveBegun()
-      else if (this.#offset !== 0) throw unknownUpload(this.id)
-      writer = await storage.create(key)
+      if (storage.sharing === 'shared') {
+        if (this.#offset !== 0 || performance.now() > (this.#begun ?? 0)) await this.#mustHaveBegun()
+      } else if (this.#offset !== 0) throw unknownUpload(this.id)
+      writer = await storage.create(key, 'nothing')
     }
     this.#offset = writer.offset
     return writer

@@ -73,6 +73,28 @@ test('a registry over a bucket', async t => {
     )
   })
 
+  await t.test('S3: a blob that is pushed costs six requests, and a pull of what was pushed one for each blob', async t => {
+    const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
+    const served = await serveS3(t, proxy, bucket)
+    await pushBlob(served, 'a', bytesOf(10))
+    const digests: string[] = []
+    const requests = await asked(proxy, async () => {
+      digests.push(await pushBlob(served, 'a', bytesOf(mebibyte)))
+    })
+    t.equal(requests.length, 6, `${requests}`)
+    t.strictSame(
+      (await asked(proxy, async () => digests.push(...(await Promise.all([1, 2, 3, 4].map(size => pushBlob(served, 'a', bytesOf(size))))))))
+        .length,
+      24,
+      'side by side as well'
+    )
+    await ask(served.listen, 'GET', `/v2/a/blobs/${digests[0]}`)
+    const pulled = await asked(proxy, async () => {
+      for (const digest of digests) t.equal((await ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)).status, 200)
+    })
+    t.equal(pulled.length, digests.length, `${pulled}`)
+  })
+
   await t.test('S3: an upload whose every request goes to the other registry is one blob', async t => {
     const bucket = makeBucket(server)
     const both = [await serveS3(t, server, bucket), await serveS3(t, server, bucket)] as const
