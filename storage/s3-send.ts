@@ -22,6 +22,8 @@ export const mostCopied = 5 * 1024 ** 3
 // Without progress for so long a sending hangs, in ms.
 const patience = 60_000
 const copiesAtOnce = 8
+// For what is not wanted any more, in ms.
+const lingering = 2_000
 const piece = 1024 ** 3
 
 /** Bytes of a spool file: from `start` up to `end`, which is not among them. */
@@ -132,6 +134,44 @@ export class Multipart {
   }
 }
 
+/** An object that is sent in parts as they come, to where it is going to lie; in one request if there is only one part. */
+export class Upload {
+  readonly to: Key
+  readonly #bucket: Bucket
+  #multipart: Promise<Multipart> | undefined
+
+  constructor(bucket: Bucket, to: Key) {
+    bucket.key(to)
+    this.#bucket = bucket
+    this.to = to
+  }
+
+  /** Part `number`, counted from 1, of which others follow. */
+  async put(number: number, span: Span, signal: AbortSignal): Promise<void> {
+    this.#multipart ??= Multipart.create(this.#bucket, this.to)
+    await (await this.#multipart).put(number, span, signal)
+  }
+
+  /** The last part, if there is one. The object is there when it resolves. */
+  async complete(number: number, last: Span | undefined, signal: AbortSignal): Promise<void> {
+    if (!this.#multipart) {
+      if (!last) throw new Error(`nothing was sent for ${this.to}`)
+      return putSpan(this.#bucket, this.to, last, signal)
+    }
+    const multipart = await this.#multipart
+    if (last) await multipart.put(number, last, signal)
+    await multipart.complete()
+    this.#multipart = undefined
+  }
+
+  /** Nothing is left of it, and it can begin anew. When nothing is being sent any more. */
+  async abort(): Promise<void> {
+    const multipart = this.#multipart
+    this.#multipart = undefined
+    await (await multipart?.catch(() => undefined))?.abort()
+  }
+}
+
 /** Runs `task` with a multipart upload to `key`, and completes it, or leaves nothing. */
 export async function inParts(bucket: Bucket, key: Key, task: (multipart: Multipart) => Promise<void>): Promise<void> {
   const multipart = await Multipart.create(bucket, key)
@@ -148,6 +188,14 @@ export async function inParts(bucket: Bucket, key: Key, task: (multipart: Multip
 export async function copyAll(multipart: Multipart, from: readonly Key[]): Promise<void> {
   const limit = createLimit(copiesAtOnce)
   await allOf(from.map((key, index) => limit(() => multipart.copy(index + 1, key))))
+}
+
+/** Resolves when all have ended, which `stop` helps along when they take long: what a service is still taking in may arrive after it was told to forget it. */
+export async function letEnd(tasks: readonly Promise<unknown>[], stop: AbortController): Promise<void> {
+  const timer = setTimeout(() => stop.abort(), lingering)
+  await Promise.allSettled(tasks)
+  clearTimeout(timer)
+  stop.abort()
 }
 
 /** Resolves when all have ended; rejects with the first failure, but not before that. */

@@ -1,4 +1,4 @@
-import { allOf, Multipart, putSpan } from './s3-send.ts'
+import { allOf, letEnd, Upload } from './s3-send.ts'
 import type { SpoolFile } from './s3-spool.ts'
 import type { WriterPlace } from './s3-writer.ts'
 import type { Key, Staged } from './storage.ts'
@@ -18,7 +18,7 @@ export class S3Staged implements Staged {
   readonly #stop = new AbortController()
   /** Room in the spool: what was said to come, or as much as came. */
   #room: number
-  #multipart: Promise<Multipart> | undefined
+  readonly #upload: Upload
   readonly #sending = new Set<Promise<void>>()
   #sent = 0
   #parts = 0
@@ -32,6 +32,7 @@ export class S3Staged implements Staged {
     this.key = to
     this.#file = file
     this.#room = room
+    this.#upload = new Upload(place.bucket, to)
     this.written = { readInto: (into, position) => file.read(into, position), close: () => this.#closeReading() }
   }
 
@@ -68,12 +69,10 @@ export class S3Staged implements Staged {
     const start = this.#sent
     this.#sent = end
     const number = ++this.#parts
-    this.#multipart ??= Multipart.create(this.#place.bucket, this.key)
-    const multipart = this.#multipart
     const put = async () => {
       try {
         if (this.#failure !== undefined) throw this.#failure
-        await (await multipart).put(number, { file: this.#file, start, end }, this.#stop.signal)
+        await this.#upload.put(number, { file: this.#file, start, end }, this.#stop.signal)
       } catch (error) {
         this.#failure ??= error
         throw error
@@ -104,15 +103,11 @@ export class S3Staged implements Staged {
 
   async publish(to: Key): Promise<void> {
     if (to !== this.key) throw new Error(`staged for ${this.key}, and not for ${to}`)
-    const { bucket } = this.#place
     const { size } = this.#file
-    if (this.#parts === 0) await putSpan(bucket, to, { file: this.#file, start: 0, end: size }, this.#stop.signal)
-    else {
-      if (size > this.#sent) await this.#send(size)
-      await allOf([...this.#sending])
-      if (this.#failure !== undefined) throw this.#failure
-      await (await this.#multipart)?.complete()
-    }
+    await allOf([...this.#sending])
+    if (this.#failure !== undefined) throw this.#failure
+    const last = size > this.#sent || this.#parts === 0 ? { file: this.#file, start: this.#sent, end: size } : undefined
+    await this.#upload.complete(this.#parts + 1, last, this.#stop.signal)
     this.#state = 'published'
     this.#place.published(size)
     await this.#free()
@@ -122,9 +117,8 @@ export class S3Staged implements Staged {
     if (this.#state !== 'open') return
     this.#state = 'discarded'
     this.#failure ??= new Error(`${this.key} was discarded`)
-    this.#stop.abort()
-    await Promise.allSettled([...this.#sending])
-    await (await this.#multipart?.catch(() => undefined))?.abort()
+    await letEnd([...this.#sending], this.#stop)
+    await this.#upload.abort()
     await this.#free()
   }
 

@@ -3,7 +3,7 @@ import type { Share } from './rate.ts'
 import type { Bucket } from './s3-bucket.ts'
 import { S3Object } from './s3-object.ts'
 import { newPart, type Part } from './s3-parts.ts'
-import { allOf, copyAll, copyObject, inParts, leastPart, putSpan } from './s3-send.ts'
+import { allOf, copyAll, copyObject, inParts, leastPart, letEnd, putSpan, type Upload } from './s3-send.ts'
 import type { Spool, SpoolFile } from './s3-spool.ts'
 import type { Key, Writer } from './storage.ts'
 
@@ -36,6 +36,7 @@ export class S3Writer implements Writer {
   readonly key: Key
   readonly #place: WriterPlace
   readonly #parts: Part[]
+  readonly #direct: Upload | undefined
   readonly #sending = new Set<Sending>()
   readonly #stop = new AbortController()
   #tail: { offset: number; file: SpoolFile } | undefined
@@ -43,11 +44,12 @@ export class S3Writer implements Writer {
   #failure: unknown
   #discarded = false
 
-  /** Goes on after `parts`, which have no gap. */
-  constructor(place: WriterPlace, key: Key, parts: readonly Part[]) {
+  /** Goes on after `parts`, which have no gap; or with `direct` begins anew, and sends straight to where the object is going to lie. */
+  constructor(place: WriterPlace, key: Key, parts: readonly Part[], direct?: Upload) {
     this.#place = place
     this.key = key
     this.#parts = [...parts]
+    this.#direct = direct
   }
 
   get offset(): number {
@@ -105,7 +107,7 @@ export class S3Writer implements Writer {
   async #open(): Promise<{ offset: number; file: SpoolFile }> {
     if (this.#tail) return this.#tail
     const last = this.#parts.at(-1)
-    if (last && last.size < leastPart) return this.#fetchBack(last, last.size)
+    if (last && last.size < leastPart && !this.#direct) return this.#fetchBack(last, last.size)
     this.#tail = { offset: this.#stored, file: await this.#place.spool.create() }
     return this.#tail
   }
@@ -138,11 +140,12 @@ export class S3Writer implements Writer {
     const { bucket, spool, sending } = this.#place
     const part: Part = { key: newPart(this.key, tail.offset), offset: tail.offset, size: tail.file.size }
     const replaced = this.#replaced.splice(0)
-    this.#parts.push(part)
+    const number = this.#parts.push(part)
     const put = async () => {
       try {
         if (this.#failure !== undefined) throw this.#failure
-        await putSpan(bucket, part.key, { file: tail.file, start: 0, end: part.size }, this.#stop.signal)
+        const span = { file: tail.file, start: 0, end: part.size }
+        await (this.#direct ? this.#direct.put(number, span, this.#stop.signal) : putSpan(bucket, part.key, span, this.#stop.signal))
         await this.#place.remove(replaced)
       } catch (error) {
         this.#failure ??= error
@@ -170,12 +173,20 @@ export class S3Writer implements Writer {
     await this.#settled()
     if (this.#tail && offset >= this.#tail.offset) return this.#cutTail(this.#tail.file, offset - this.#tail.offset)
     await this.#dropTail()
+    if (this.#direct) return this.#dropSent(offset)
     const gone = this.#parts.filter(part => part.offset >= offset).map(part => part.key)
     this.#parts.splice(this.#parts.length - gone.length)
     const last = this.#parts.at(-1)
     if (last && last.offset + last.size > offset) await this.#fetchBack(last, offset - last.offset)
     // The longer one would win; until the shorter one is stored the object ends before it.
     await this.#place.remove([...gone, ...this.#replaced.splice(0)])
+  }
+
+  // What was sent straight to its place is there as a whole or not at all.
+  async #dropSent(offset: number): Promise<void> {
+    if (offset > 0) throw new Error('what was sent cannot be cut back')
+    this.#parts.length = 0
+    await this.#direct?.abort()
   }
 
   async #cutTail(file: SpoolFile, size: number): Promise<void> {
@@ -196,6 +207,7 @@ export class S3Writer implements Writer {
     if (this.#tail && position >= this.#tail.offset) return this.#tail.file.read(into, position - this.#tail.offset)
     const part = this.#parts.find(each => position >= each.offset && position < each.offset + each.size)
     if (!part) return 0
+    if (this.#direct) throw new Error('what was sent cannot be read')
     for (const each of this.#sending) if (each.part === part) return each.file.read(into, position - part.offset)
     return this.#readPart(part, into, position - part.offset)
   }
@@ -216,6 +228,7 @@ export class S3Writer implements Writer {
   }
 
   seal(offset: number): string | undefined {
+    if (this.#direct) return undefined
     const parts = this.#parts.filter(part => part.offset < offset)
     const last = parts.at(-1)
     if ((last ? last.offset + last.size : 0) !== offset || [...this.#sending].some(({ part }) => parts.includes(part))) return undefined
@@ -228,7 +241,8 @@ export class S3Writer implements Writer {
     const tail = this.#tail
     const size = this.offset
     await this.#settled()
-    if (this.#parts.length === 0 && size <= partBytes) {
+    if (this.#direct) await this.#publishDirect(this.#direct, to)
+    else if (this.#parts.length === 0 && size <= partBytes) {
       const file = tail?.file ?? (await this.#open()).file
       await putSpan(bucket, to, { file, start: 0, end: size }, this.#stop.signal)
     } else if (this.#parts.length === 1 && this.#parts[0] && !tail) await this.#copyWhole(this.#parts[0], to)
@@ -245,8 +259,19 @@ export class S3Writer implements Writer {
     await this.#dropTail()
     await this.#endReading()
     // The object is there; what stays of this is found when the session is removed.
-    await this.#place.remove([...this.#parts.map(part => part.key), ...this.#replaced.splice(0)]).catch(() => {})
-    this.#parts.length = 0
+    await this.#place.remove(this.#takeKeys()).catch(() => {})
+  }
+
+  async #publishDirect(direct: Upload, to: Key): Promise<void> {
+    if (to !== direct.to) throw new Error(`written for ${direct.to}, and not for ${to}`)
+    const file = this.#tail?.file ?? (this.#parts.length === 0 ? (await this.#open()).file : undefined)
+    await direct.complete(this.#parts.length + 1, file && { file, start: 0, end: file.size }, this.#stop.signal)
+  }
+
+  // The objects that there are of it, of which it knows nothing afterwards.
+  #takeKeys(): Key[] {
+    const parts = this.#parts.splice(0)
+    return [...(this.#direct ? [] : parts.map(part => part.key)), ...this.#replaced.splice(0)]
   }
 
   async #copyWhole(part: Part, to: Key): Promise<void> {
@@ -255,19 +280,21 @@ export class S3Writer implements Writer {
   }
 
   async discard(): Promise<void> {
-    this.#stop.abort()
     this.#discarded = true
     this.#failure ??= new Error(`${this.key} was discarded`)
-    await Promise.allSettled([...this.#sending].map(each => each.done))
+    await letEnd(
+      [...this.#sending].map(each => each.done),
+      this.#stop
+    )
     await this.#dropTail()
     await this.#endReading()
-    const keys = [...this.#parts.map(part => part.key), ...this.#replaced.splice(0)]
-    this.#parts.length = 0
-    await this.#place.remove(keys)
+    await this.#direct?.abort()
+    await this.#place.remove(this.#takeKeys())
   }
 
   async close(): Promise<void> {
     if (this.#discarded) return
+    if (this.#direct) return this.discard()
     try {
       if (this.#failure === undefined && this.#tail && this.#tail.file.size > 0) await this.#send()
       await this.#settled()

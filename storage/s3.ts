@@ -14,13 +14,13 @@ import { Bucket, type BucketOptions, beforeTry } from './s3-bucket.ts'
 import { isAbsence, mayPass } from './s3-error.ts'
 import { exists, listBelow, walkBelow } from './s3-list.ts'
 import { S3Object, timeOf } from './s3-object.ts'
-import { findParts } from './s3-parts.ts'
-import { copyObject, renewObject } from './s3-send.ts'
+import { findParts, type Part } from './s3-parts.ts'
+import { copyObject, renewObject, Upload } from './s3-send.ts'
 import { Spool } from './s3-spool.ts'
 import { S3Staged } from './s3-staged.ts'
 import { S3Usage } from './s3-usage.ts'
 import { S3Writer, type WriterPlace } from './s3-writer.ts'
-import type { ByteRange, Entry, Key, ObjectStat, OpenObject, Shortage, Staged, Storage, Usage, Writer } from './storage.ts'
+import type { ByteRange, Entry, Key, KnownObject, ObjectStat, OpenObject, Shortage, Staged, Storage, Usage, Writer } from './storage.ts'
 
 /** What a bucket may be asked to do. */
 export interface S3Options extends BucketOptions {
@@ -169,13 +169,13 @@ export class S3Storage implements Storage {
     this.#bucket.key(prefix)
   }
 
-  async create(key: Key, before?: 'nothing'): Promise<Writer> {
+  async create(key: Key, { before, to }: KnownObject = {}): Promise<Writer> {
     if (before === undefined) {
       const { parts, others } = await findParts(this.#bucket, key)
       await this.remove([...parts.map(part => part.key), ...others])
     }
     this.#bucket.key(key)
-    return this.#writer(key, [])
+    return this.#writer(key, [], to === undefined ? undefined : new Upload(this.#bucket, to))
   }
 
   async resume(key: Key): Promise<Writer | undefined> {
@@ -185,8 +185,8 @@ export class S3Storage implements Storage {
     return parts.length === 0 ? undefined : this.#writer(key, parts)
   }
 
-  #writer(key: Key, parts: ConstructorParameters<typeof S3Writer>[2]): Writer {
-    return new S3Writer({ ...this.#place, share: this.#writing?.share() }, key, parts)
+  #writer(key: Key, parts: readonly Part[], direct?: Upload): Writer {
+    return new S3Writer({ ...this.#place, share: this.#writing?.share() }, key, parts, direct)
   }
 
   async written(key: Key): Promise<ObjectStat | undefined> {

@@ -128,6 +128,14 @@ export interface Agreement {
   replace(key: Key, bytes: Uint8Array, version?: string): Promise<string | undefined>
 }
 
+/** What is known of an object that is going to be written. */
+export interface KnownObject {
+  /** An earlier writer left nothing, so that nobody has to look. */
+  before?: 'nothing'
+  /** It is published under this key, and not resumed: what is written may go straight there, and `read` and `truncate` know no more of it than nothing and all. */
+  to?: Key
+}
+
 /** How an object is put: durable when that resolves, or as soon as the medium likes. */
 export type PutPromise = 'durable' | 'soon'
 
@@ -149,11 +157,8 @@ export interface Storage {
   put(key: Key, bytes: Uint8Array, promise?: PutPromise): Promise<void>
   /** Makes `prefix` visible to those who look for it, where the medium has such a thing. */
   ensurePrefix(prefix: Key): Promise<void>
-  /**
-   * A new object that can be resumed by `key`; what an earlier writer of it left is dropped, for which nobody looks where `before` says that there is nothing. Nothing is put
-   * under such a key.
-   */
-  create(key: Key, before?: 'nothing'): Promise<Writer>
+  /** A new object that can be resumed by `key`; what an earlier writer of it left is dropped. Nothing is put under such a key. */
+  create(key: Key, known?: KnownObject): Promise<Writer>
   /** Goes on where a writer of `key` was closed or its process died. One to which nothing was written may be forgotten. */
   resume(key: Key): Promise<Writer | undefined>
   /** What `resume` would go on with. */

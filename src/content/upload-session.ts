@@ -159,7 +159,7 @@ export class Upload implements UploadSession {
 
   finish(digest: Digest, last?: Chunk): Promise<Descriptor> {
     return this.#alone(async () => {
-      const writer = await this.#writer()
+      const writer = await this.#writer(last && digest)
       if (last) await this.#take(writer, last)
       let ours = false
       try {
@@ -232,7 +232,8 @@ export class Upload implements UploadSession {
     await storage.remove(found, keys.uploads(this.name))
   }
 
-  async #writer(): Promise<Writer> {
+  // With `whole` all that is not written yet comes now, and is going to have that digest.
+  async #writer(whole?: Digest): Promise<Writer> {
     if (this.#over) throw unknownUpload(this.id)
     const { storage } = this.#place
     const key = keys.upload(this.name, this.id)
@@ -241,7 +242,9 @@ export class Upload implements UploadSession {
       if (storage.sharing === 'shared') {
         if (this.#offset !== 0 || performance.now() > (this.#begun ?? 0)) await this.#mustHaveBegun()
       } else if (this.#offset !== 0) throw unknownUpload(this.id)
-      writer = await storage.create(key, 'nothing')
+      writer = await storage.create(key, { before: 'nothing', ...(whole ? { to: keys.blob(whole) } : {}) })
+      // It cannot be read again at the end.
+      if (whole) this.#digested = { digester: createDigester(algorithmOf(whole)), offset: 0, seal: undefined }
     }
     this.#offset = writer.offset
     return writer

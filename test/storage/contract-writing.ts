@@ -63,6 +63,25 @@ export const writing: Record<string, Promised> = {
     await writer.close()
     t.match(await storage.written('a/growing'), { key: 'a/growing', size: 5 })
   },
+  'what is known of an object changes nothing of what is published': async (t, storage) => {
+    for (const size of [0, 1, 300_000]) {
+      const writer = await storage.create('up/data', { before: 'nothing', to: `to/${size}` })
+      await writer.write([Buffer.alloc(size, 'a')])
+      t.equal(writer.offset, size)
+      await writer.publish(`to/${size}`)
+      t.equal((await storage.get(`to/${size}`, size + 1))?.toString(), 'a'.repeat(size))
+      t.equal(await storage.written('up/data'), undefined)
+    }
+    for (const end of ['discard', 'truncate'] as const) {
+      const writer = await storage.create('up/data', { before: 'nothing', to: 'to/b' })
+      await writer.write([bytes('wrong')])
+      if (end === 'truncate') await writer.truncate(0)
+      if (end === 'truncate') await writer.write([bytes('right')])
+      if (end === 'truncate') await writer.publish('to/b')
+      else await writer.discard()
+      t.equal(await textOf(storage, 'to/b'), end === 'truncate' ? 'right' : undefined)
+    }
+  },
   'create drops what an earlier writer left': async (t, storage) => {
     const earlier = await storage.create('a/b')
     await earlier.write([bytes('old and long')])

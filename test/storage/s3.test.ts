@@ -30,7 +30,10 @@ async function bytesAt(storage: Storage, key: string): Promise<Buffer | undefine
 }
 
 /** A bucket and the storages of two processes in it. */
-async function two(t: Test, server: S3Server): Promise<{ one: S3Storage; other: S3Storage; left: () => Promise<string[]> }> {
+async function two(
+  t: Test,
+  server: S3Server
+): Promise<{ bucket: string; one: S3Storage; other: S3Storage; left: () => Promise<string[]> }> {
   const bucket = makeBucket(server)
   const [one, other] = [await openS3(t, server, { bucket }), await openS3(t, server, { bucket })]
   const left = async () =>
@@ -38,7 +41,7 @@ async function two(t: Test, server: S3Server): Promise<{ one: S3Storage; other: 
       .filter(entry => entry.isFile())
       .map(entry => entry.name)
       .filter(name => name !== 'trial')
-  return { one, other, left }
+  return { bucket, one, other, left }
 }
 
 test('a bucket keeps the contract of storage', async t => {
@@ -77,6 +80,33 @@ test('s3', async t => {
     await staged.discard()
     await staged.written.close()
     t.strictSame(await left(), [])
+  })
+
+  await t.test('s3: an object whose place is known goes straight there, and is there only when it is published', async t => {
+    const proxy = await proxyS3(t, server)
+    const { bucket, other, left } = await two(t, server)
+    const one = await openS3(t, proxy, { bucket })
+    const writer = await one.create('up/data', { before: 'nothing', to: 'blobs/a' })
+    await writeAll(writer, large)
+    t.equal(await other.stat('blobs/a'), undefined)
+    await writer.publish('blobs/a')
+    t.ok((await bytesAt(other, 'blobs/a'))?.equals(large))
+    t.strictSame(await left(), ['a'])
+    t.notOk(
+      proxy.requests.some(each => /parts|copy/i.test(each)),
+      'no byte goes twice'
+    )
+    for (const end of ['discard', 'close', 'truncate'] as const) {
+      const broken = await one.create('up/data', { before: 'nothing', to: 'blobs/b' })
+      await writeAll(broken, large)
+      if (end === 'truncate') await broken.truncate(0)
+      else await broken[end]()
+      t.strictSame(await left(), ['a'], `${end}: nothing is left`)
+      if (end !== 'truncate') continue
+      await writeAll(broken, large.subarray(1))
+      await broken.publish('blobs/b')
+      t.ok((await bytesAt(other, 'blobs/b'))?.equals(large.subarray(1)), 'it can begin anew')
+    }
   })
 
   await t.test('s3: an object is written by two processes in turn, in chunks of any size', async t => {

@@ -42,7 +42,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
     get: (key, limit) => each('get', [key]).then(() => storage.get(key, limit)),
     put: (key, bytes, promise) => each(promise === 'soon' ? 'put soon' : 'put', [key]).then(() => storage.put(key, bytes, promise)),
     ensurePrefix: prefix => each('ensurePrefix', [prefix]).then(() => storage.ensurePrefix(prefix)),
-    create: (key, before) => each('create', [key]).then(async () => watched(await storage.create(key, before))),
+    create: (key, known) => each('create', [key]).then(async () => watched(await storage.create(key, known))),
     resume: async key => {
       await watch('resume', key)
       const writer = await storage.resume(key)
