@@ -5,13 +5,40 @@ import { createSecureContext, rootCertificates } from 'node:tls'
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { credentialsIn } from './s3-credentials.ts'
-import { isAbsence, mayPass, S3Error, told } from './s3-error.ts'
+import { isAbsence, mayPass, S3Error } from './s3-error.ts'
 import { WireHandler } from './s3-wire.ts'
 import type { Key } from './storage.ts'
 import { Wire } from './wire.ts'
 
+/** How long is waited for what, in ms. */
+export interface BucketTimes {
+  connecting: number
+  /** For an answer. */
+  answering: number
+  /** For the next byte of a body that somebody wants. */
+  resting: number
+  /** For what moves bytes inside of the service. */
+  copying: number
+  /** No try begins later than that after the first one: a service that takes what it is asked and never answers must not hold whoever waits for several times as long. */
+  lastTry: number
+  /** The same for what is sent. */
+  lastSending: number
+}
+
+const usualTimes: BucketTimes = {
+  connecting: 5_000,
+  answering: 20_000,
+  resting: 20_000,
+  copying: 600_000,
+  lastTry: 15_000,
+  lastSending: 45_000
+}
+// Services close what is idle after some 20 s.
+const idle = 15_000
+
 /** Where a bucket is, and who asks. */
 export interface BucketOptions {
+  times?: BucketTimes | undefined
   bucket: string
   region: string
   /** A URL; absent: AWS's own. */
@@ -28,20 +55,12 @@ export interface BucketOptions {
   onRequest?: ((operation: string) => void) | undefined
 }
 
-// In ms. A connection is there soon or not at all; an answer may need a little, and what moves bytes inside of the service may need long.
-const connecting = 5_000
-const answering = 20_000
-const idle = 30_000
-const copying = 600_000
 // Small questions queue behind each other and never behind bodies, of which each open one has a connection, however slowly it is read.
 const questions = 64
-// Services close what is idle after some 20 s.
-const bodies = { connecting, answering, resting: idle, idle: 15_000 }
 // The first try and its repetitions, with pauses that grow and are random: 429, SlowDown, 5xx, and connections that break.
 const tries = 4
 const pause = 200
 const longestPause = 5_000
-
 /** How long a request may take, and by whose connections it goes. */
 export type Lane = 'question' | 'body' | 'copy'
 
@@ -49,6 +68,7 @@ export type Lane = 'question' | 'body' | 'copy'
 export class Bucket {
   readonly name: string
   readonly prefix: string
+  readonly times: BucketTimes
   readonly #question: S3Client
   readonly #body: S3Client
   readonly #copy: S3Client
@@ -56,6 +76,8 @@ export class Bucket {
   constructor(options: BucketOptions) {
     this.name = options.bucket
     this.prefix = options.prefix ? `${options.prefix}/` : ''
+    this.times = options.times ?? usualTimes
+    const { connecting, answering, resting, copying } = this.times
     // One for all, so that none of them goes on with keys that another one has replaced.
     const common = clientConfig(options)
     // Of all connections: each one for itself would read all the certificates.
@@ -74,8 +96,11 @@ export class Bucket {
         })
       }
     }
-    this.#question = new S3Client(config(answering, idle))
-    this.#body = new S3Client({ ...common, requestHandler: new WireHandler(new Wire(bodies), secureContext) })
+    this.#question = new S3Client(config(answering, answering))
+    this.#body = new S3Client({
+      ...common,
+      requestHandler: new WireHandler(new Wire({ connecting, answering, resting, idle }), secureContext)
+    })
     this.#copy = new S3Client(config(copying, 0))
     for (const client of [this.#question, this.#body, this.#copy]) addMiddleware(client, options.onRequest)
   }
@@ -106,16 +131,8 @@ export class Bucket {
     }
   }
 
-  // The client itself repeats everything else that may pass.
-  async #request<T>(lane: Lane, request: (client: S3Client) => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await request(this.client(lane))
-      } catch (error) {
-        if (attempt === tries || told(error).status !== 409) throw error
-        await beforeTry(attempt)
-      }
-    }
+  #request<T>(lane: Lane, request: (client: S3Client) => Promise<T>): Promise<T> {
+    return tried(() => request(this.client(lane)), this.times.lastTry)
   }
 
   /** `ask` for what may not be there: then undefined. */
@@ -130,13 +147,10 @@ export class Bucket {
 
   /** `ask` for a request with a body that is made anew for each try, which the client could not send again. */
   async send<T>(operation: string, key: Key, signal: AbortSignal | undefined, request: (client: S3Client) => Promise<T>): Promise<T> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        return await request(this.#copy)
-      } catch (error) {
-        if (attempt === tries || signal?.aborted || !mayPass(error)) throw this.error(operation, key, error)
-        await beforeTry(attempt)
-      }
+    try {
+      return await tried(() => request(this.#copy), this.times.lastSending, signal)
+    } catch (error) {
+      throw this.error(operation, key, error)
     }
   }
 
@@ -152,6 +166,19 @@ export class Bucket {
   }
 }
 
+// The client of the SDK would go on for as long as it takes.
+async function tried<T>(request: () => Promise<T>, last: number, signal?: AbortSignal): Promise<T> {
+  const began = performance.now()
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await request()
+    } catch (error) {
+      if (attempt === tries || signal?.aborted || performance.now() - began > last || !mayPass(error)) throw error
+      await beforeTry(attempt)
+    }
+  }
+}
+
 /** Resolves when the try after the `attempt`th may begin. */
 export function beforeTry(attempt: number): Promise<void> {
   const most = Math.min(longestPause, pause * 2 ** (attempt - 1))
@@ -163,8 +190,7 @@ function clientConfig({ region, endpoint, forcePathStyle, credentials }: BucketO
     region,
     ...(endpoint === undefined ? {} : { endpoint }),
     forcePathStyle: forcePathStyle ?? false,
-    maxAttempts: tries,
-    retryMode: 'standard',
+    maxAttempts: 1,
     // The newer defaults are unknown to some services. The digest of everything is checked anyhow.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',

@@ -99,6 +99,9 @@ export function isAbsence(error: unknown): boolean {
 
 /** Whether trying again may help: the connection, the time, or a service that is busy. */
 export function mayPass(error: unknown): boolean {
+  // A fault of ours stays one. And the client signs by the service's clock when it has seen how far that is from ours.
+  if (error instanceof TypeError) return false
+  if ((error as { $metadata?: { clockSkewCorrected?: boolean } }).$metadata?.clockSkewCorrected) return true
   const { s3Code, status } = told(error)
   if (Object.hasOwn(remedies, s3Code) || Object.hasOwn(full, s3Code)) return false
   return status === undefined || status === 408 || status === 409 || status === 429 || status >= 500

@@ -50,6 +50,7 @@ export class S3Object implements OpenObject {
 
   async readInto(into: Buffer, position: number): Promise<number> {
     if (position >= this.size || into.length === 0) return 0
+    const began = performance.now()
     for (let attempt = 1; ; attempt++) {
       try {
         const read = await (await this.#bodyAt(position)).readInto(into)
@@ -60,11 +61,17 @@ export class S3Object implements OpenObject {
         this.#body = undefined
         const { status } = told((error as Error).cause ?? error)
         if (status === 412 && attempt === 1) await this.#replaced(error)
-        else if (this.#closed || attempt === mostTries || !mayPass((error as Error).cause ?? error))
+        else if (this.#closed || attempt === mostTries || this.#late(began) || !mayPass((error as Error).cause ?? error))
           throw this.#bucket.error('GetObject', this.#key, error)
         await beforeTry(attempt)
       }
     }
+  }
+
+  // A connection that hangs may be one that nobody has any more; the next one may not hang as well.
+  #late(began: number): boolean {
+    const { resting, lastTry } = this.#bucket.times
+    return performance.now() - began > Math.max(resting * 1.25, lastTry)
   }
 
   // Renewed by somebody, or put anew: under a digest the same bytes.

@@ -143,6 +143,53 @@ test('s3', async t => {
     t.equal(await one.stat('blobs/a'), undefined)
   })
 
+  await t.test('s3: a service that takes a question and does not answer is asked once, one that breaks several times', async t => {
+    const proxy = await proxyS3(t, server)
+    const times = { connecting: 5_000, answering: 300, resting: 300, copying: 5_000, lastTry: 200, lastSending: 5_000 }
+    const storage = await openS3(t, proxy, { times })
+    await storage.put('a', Buffer.from('the bytes'))
+    for (const [fate, tries] of [
+      [{ after: new Promise(() => {}) }, 1],
+      [{ status: 500, code: 'InternalError' }, 2]
+    ] as const) {
+      proxy.fate = () => fate
+      for (const ask of [
+        () => storage.open('a'),
+        () => storage.get('a'),
+        () => storage.put('b', Buffer.from('b'))
+      ] as (() => Promise<unknown>)[]) {
+        const before = proxy.requests.length
+        await t.rejects(
+          ask().then(() => {}),
+          { code: 'ESTALLED', permanent: false }
+        )
+        const asked = proxy.requests.length - before
+        t.ok(tries === 1 ? asked === 1 : asked >= tries, `${asked} requests`)
+      }
+    }
+    proxy.fate = () => 'pass'
+    t.equal((await storage.get('a'))?.toString(), 'the bytes')
+  })
+
+  await t.test('s3: a body that rests is asked for once more, and then given up', async t => {
+    const proxy = await proxyS3(t, server)
+    const times = { connecting: 5_000, answering: 300, resting: 300, copying: 5_000, lastTry: 200, lastSending: 5_000 }
+    const storage = await openS3(t, proxy, { times })
+    await storage.put('a', large)
+    const before = proxy.requests.length
+    proxy.fate = () => (proxy.requests.length - before === 1 ? { restAfter: 100_000 } : { after: new Promise(() => {}) })
+    const object = await storage.open('a')
+    const into = Buffer.alloc(large.length)
+    let at = 0
+    const reading = async () => {
+      for (let read = -1; read !== 0; at += read) read = (await object?.readInto(into.subarray(at), at)) ?? 0
+    }
+    await t.rejects(reading(), { code: 'ESTALLED' })
+    t.ok(at >= 100_000 && into.subarray(0, at).equals(large.subarray(0, at)), `${at} bytes`)
+    t.equal(proxy.requests.length - before, 2)
+    await object?.close()
+  })
+
   await t.test('s3: a body that is cut is gone on with where it broke', async t => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy)

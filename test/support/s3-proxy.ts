@@ -2,14 +2,16 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
-import type { Ending } from './place.ts'
+import type { Ending as Until } from './place.ts'
 import type { S3Server } from './s3-server.ts'
 
 /**
- * What becomes of a request: it passes, it is answered without being heard by the service, its answer is cut after so many bytes of its body, or it waits for something
- * before it passes.
+ * What becomes of a request: it passes, it is answered without being heard by the service, its answer is cut after so many bytes of its body, or nothing comes after them, or it
+ * waits for something before it passes.
  */
-export type Fate = 'pass' | { after: Promise<unknown> } | { status: number; code: string } | { cutAfter: number }
+export type Fate = 'pass' | { after: Promise<unknown> } | { status: number; code: string } | Ending
+
+type Ending = { cutAfter: number } | { restAfter: number }
 
 /** A service that stands before another one, counts what it is asked for, and breaks it. */
 export interface S3Proxy extends S3Server {
@@ -20,7 +22,7 @@ export interface S3Proxy extends S3Server {
 }
 
 /** Such a proxy on loopback before `server`, until the test ends. */
-export async function proxyS3(t: Ending, server: S3Server): Promise<S3Proxy> {
+export async function proxyS3(t: Until, server: S3Server): Promise<S3Proxy> {
   const requests: string[] = []
   const listener = createServer((incoming, response) => {
     const { method = '', url = '' } = incoming
@@ -28,7 +30,7 @@ export async function proxyS3(t: Ending, server: S3Server): Promise<S3Proxy> {
     const fate = proxy.fate(method, url, incoming.headers)
     if (typeof fate === 'object' && 'status' in fate) return void refuse(incoming, response, fate)
     if (typeof fate === 'object' && 'after' in fate) return void fate.after.then(() => forward(server, incoming, response, undefined))
-    void forward(server, incoming, response, typeof fate === 'object' ? fate.cutAfter : undefined)
+    void forward(server, incoming, response, typeof fate === 'object' ? fate : undefined)
   })
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
@@ -54,7 +56,7 @@ async function refuse(
 }
 
 // The host stays as the client named it: it is signed.
-async function forward(server: S3Server, incoming: IncomingMessage, response: ServerResponse, cutAfter: number | undefined): Promise<void> {
+async function forward(server: S3Server, incoming: IncomingMessage, response: ServerResponse, ending: Ending | undefined): Promise<void> {
   const { hostname, port } = new URL(server.endpoint)
   const { method, url, headers } = incoming
   const outgoing = request({ hostname, port, method, path: url, headers, agent: false })
@@ -62,19 +64,20 @@ async function forward(server: S3Server, incoming: IncomingMessage, response: Se
   response.on('close', () => outgoing.destroy())
   outgoing.on('response', answer => {
     response.writeHead(answer.statusCode ?? 502, answer.headers)
-    if (cutAfter !== undefined) return void cut(answer, response, cutAfter)
+    if (ending) return void cut(answer, response, ending)
     pipeline(answer, response).catch(() => response.destroy())
   })
   await pipeline(incoming, outgoing).catch(() => response.destroy())
 }
 
-async function cut(answer: IncomingMessage, response: ServerResponse, after: number): Promise<void> {
-  let left = after
+async function cut(answer: IncomingMessage, response: ServerResponse, ending: Ending): Promise<void> {
+  let left = 'cutAfter' in ending ? ending.cutAfter : ending.restAfter
   for await (const chunk of answer as AsyncIterable<Buffer>) {
     response.write(chunk.subarray(0, left))
     left -= chunk.length
     if (left <= 0) break
   }
+  if ('restAfter' in ending) return
   // What was written is on its way before the connection goes.
   response.write('', () => response.destroy())
 }
