@@ -29,7 +29,7 @@ export function openStore(
   log: Pick<Logger, 'warn' | 'error' | 'info'>,
   { writing }: Pick<Rates, 'writing'>
 ): Promise<Store> {
-  return config.storage.s3 ? openBucket(config.storage, config.storage.s3, log, writing) : openDirectory(config.storage, log, writing)
+  return config.storage.s3 ? openBucket(config, config.storage.s3, log, writing) : openDirectory(config.storage, log, writing)
 }
 
 type Log = Parameters<typeof openStore>[1]
@@ -49,8 +49,11 @@ async function openDirectory(settings: Config['storage'], log: Log, writing: Rat
   }
 }
 
+// Those who ask for the same object within a moment ask once.
+const moment = 1_000
+
 async function openBucket(
-  settings: Config['storage'],
+  { storage: settings, cache }: Config,
   s3: NonNullable<Config['storage']['s3']>,
   log: Log,
   writing: Rates['writing']
@@ -58,7 +61,8 @@ async function openBucket(
   // Only here: the client takes long to load and much memory.
   const { S3Storage } = await import('../storage/s3.ts')
   const budget = (from: Config['storage']) => (typeof from.budget === 'number' ? from.budget : undefined)
-  const options = { ...s3, budget: budget(settings), writing, changed: tell(log, 'the bucket') }
+  const fresh = Math.min(moment, cache.metadataTTL)
+  const options = { ...s3, budget: budget(settings), fresh, writing, changed: tell(log, 'the bucket') }
   const storage = await S3Storage.open(options).catch(error => {
     throw (error as { permanent?: boolean }).permanent ? new UnusableError((error as Error).message, { cause: error }) : error
   })

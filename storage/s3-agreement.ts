@@ -1,7 +1,7 @@
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { timeOf } from './s3-bodies.ts'
 import type { Bucket } from './s3-bucket.ts'
 import { S3Error } from './s3-error.ts'
-import { timeOf } from './s3-object.ts'
 import type { Agreement, Key, SeenObject } from './storage.ts'
 
 /** What is put to see whether anything can be. */

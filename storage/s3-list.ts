@@ -1,6 +1,6 @@
 import { ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3'
+import { timeOf } from './s3-bodies.ts'
 import type { Bucket } from './s3-bucket.ts'
-import { timeOf } from './s3-object.ts'
 import type { Entry, Key, ObjectStat } from './storage.ts'
 
 // As many names are kept back at most before the service is asked what they wait for.

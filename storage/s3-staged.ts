@@ -109,7 +109,7 @@ export class S3Staged implements Staged {
     const last = size > this.#sent || this.#parts === 0 ? { file: this.#file, start: this.#sent, end: size } : undefined
     await this.#upload.complete(this.#parts + 1, last, this.#stop.signal)
     this.#state = 'published'
-    this.#place.published(size)
+    this.#place.published(to, size)
     await this.#free()
   }
 

@@ -18,8 +18,8 @@ export interface WriterPlace {
   share?: Share | undefined
   /** Removes objects. */
   remove(keys: readonly Key[]): Promise<void>
-  /** So many bytes were published. */
-  published(bytes: number): void
+  /** So many bytes were published there. */
+  published(key: Key, bytes: number): void
 }
 
 // Sent side by side for one writer; the next one waits, so that a slow service holds the client back and does not fill the spool.
@@ -255,7 +255,7 @@ export class S3Writer implements Writer {
         if (tail) await multipart.put(this.#parts.length + 1, { file: tail.file, start: 0, end: tail.file.size }, this.#stop.signal)
       })
     }
-    this.#place.published(size)
+    this.#place.published(to, size)
     await this.#dropTail()
     await this.#endReading()
     // The object is there; what stays of this is found when the session is removed.

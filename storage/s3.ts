@@ -10,10 +10,12 @@ import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { createLimit } from './limit.ts'
 import type { Rate } from './rate.ts'
 import { S3Agreement, trial } from './s3-agreement.ts'
+import { timeOf } from './s3-bodies.ts'
 import { Bucket, type BucketOptions, beforeTry } from './s3-bucket.ts'
 import { isAbsence, mayPass } from './s3-error.ts'
 import { exists, listBelow, walkBelow } from './s3-list.ts'
-import { S3Object, timeOf } from './s3-object.ts'
+import { S3Object } from './s3-object.ts'
+import { OpenObjects } from './s3-open.ts'
 import { findParts, type Part } from './s3-parts.ts'
 import { copyObject, renewObject, Upload } from './s3-send.ts'
 import { Spool } from './s3-spool.ts'
@@ -31,6 +33,8 @@ export interface S3Options extends BucketOptions {
   partBytes: number
   /** Bytes that the store may take; absent: no limit. */
   budget?: number | undefined
+  /** So many ms after the service was asked for an object, others who open it while it is read need not ask. */
+  fresh: number
   /** For the bytes of objects that are created; what is `put` is exempt. */
   writing?: Rate | undefined
   /** What does not answer any more, or nothing when all is well again. */
@@ -53,6 +57,7 @@ export class S3Storage implements Storage {
   readonly agreement: S3Agreement
   readonly #bucket: Bucket
   readonly #usage: S3Usage
+  readonly #open: OpenObjects
   readonly #place: WriterPlace
   readonly #writing: Rate | undefined
   readonly #changed: (stalled: Usage['stalled']) => void
@@ -60,10 +65,11 @@ export class S3Storage implements Storage {
   readonly #timers: NodeJS.Timeout[] = []
   #stalled = false
 
-  private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, writing, changed }: S3Options) {
+  private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, fresh, writing, changed }: S3Options) {
     this.#bucket = bucket
     this.agreement = new S3Agreement(bucket)
     this.#usage = new S3Usage(budget)
+    this.#open = new OpenObjects(bucket, fresh)
     this.#writing = writing
     this.#changed = changed ?? (() => {})
     this.#place = {
@@ -72,7 +78,7 @@ export class S3Storage implements Storage {
       partBytes,
       sending: createLimit(sentAtOnce),
       remove: keys => this.remove(keys),
-      published: bytes => this.#usage.published(bytes)
+      published: (key, bytes) => this.#published(key, bytes)
     }
   }
 
@@ -123,7 +129,7 @@ export class S3Storage implements Storage {
   }
 
   async open(key: Key, range?: ByteRange): Promise<OpenObject | undefined> {
-    return S3Object.open(this.#bucket, key, range)
+    return this.#open.open(key, range)
   }
 
   // One byte of it: the answer to a head would not tell an object that is absent from a bucket that is.
@@ -161,7 +167,12 @@ export class S3Storage implements Storage {
   async put(key: Key, bytes: Uint8Array): Promise<void> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes }
     await this.#bucket.ask('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
-    this.#usage.published(bytes.length)
+    this.#published(key, bytes.length)
+  }
+
+  #published(key: Key, bytes: number): void {
+    this.#open.forget([key])
+    this.#usage.published(bytes)
   }
 
   // A prefix is what has objects below it.
@@ -210,6 +221,7 @@ export class S3Storage implements Storage {
   async move(from: Key, to: Key): Promise<boolean> {
     this.#bucket.key(to)
     const found = await this.stat(from)
+    this.#open.forget([to])
     if (!found || !(await copyObject(this.#bucket, from, to, found.size))) return false
     await this.remove([from])
     return true
@@ -230,6 +242,16 @@ export class S3Storage implements Storage {
   async remove(keys: readonly Key[], under?: Key): Promise<void> {
     if (under !== undefined) this.#bucket.key(under)
     const all = keys.map(key => this.#bucket.key(key))
+    // Before and after it: what is asked for meanwhile may still be found.
+    this.#open.forget(keys)
+    try {
+      await this.#remove(all)
+    } finally {
+      this.#open.forget(keys)
+    }
+  }
+
+  async #remove(all: readonly string[]): Promise<void> {
     if (all.length === 1 && all[0] !== undefined) return this.#removeOne(all[0])
     for (let at = 0; at < all.length; at += removedAtOnce) await this.#removeAll(all.slice(at, at + removedAtOnce))
   }

@@ -95,6 +95,19 @@ test('a registry over a bucket', async t => {
     t.equal(pulled.length, digests.length, `${pulled}`)
   })
 
+  await t.test('S3: clients that pull the same blob at once share what is asked for', async t => {
+    const proxy = await proxyS3(t, server)
+    const served = await serveS3(t, proxy, makeBucket(server))
+    const bytes = bytesOf(24 * mebibyte)
+    const digest = await pushBlob(served, 'a', bytes)
+    const requests = await asked(proxy, async () => {
+      const answers = await Promise.all(Array.from({ length: 16 }, () => ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)))
+      t.ok(answers.every(({ body }) => body.equals(bytes)))
+    })
+    // Three to five; who drifts apart asks for itself.
+    t.ok(requests.length < 16, `${requests.length} requests`)
+  })
+
   await t.test('S3: an upload whose every request goes to the other registry is one blob', async t => {
     const bucket = makeBucket(server)
     const both = [await serveS3(t, server, bucket), await serveS3(t, server, bucket)] as const

@@ -64,7 +64,7 @@ async function forward(server: S3Server, incoming: IncomingMessage, response: Se
   response.on('close', () => outgoing.destroy())
   outgoing.on('response', answer => {
     response.writeHead(answer.statusCode ?? 502, answer.headers)
-    if (ending) return void cut(answer, response, ending)
+    if (ending) return void cut(answer, response, ending).catch(() => response.destroy())
     pipeline(answer, response).catch(() => response.destroy())
   })
   await pipeline(incoming, outgoing).catch(() => response.destroy())
