@@ -6,10 +6,10 @@ import type { Ending } from './place.ts'
 import type { S3Server } from './s3-server.ts'
 
 /**
- * What becomes of a request: it passes, it is answered without being heard by the service, its answer is cut after so many bytes of its body, or it waits for something
- * before it passes.
+ * What becomes of a request: it passes, it passes and its answer is lost with the connection, it is answered without being heard by the service, its answer is cut after so many
+ * bytes of its body, or it waits for something before it passes.
  */
-export type Fate = 'pass' | { after: Promise<unknown> } | { status: number; code: string } | { cutAfter: number }
+export type Fate = 'pass' | 'lost' | { after: Promise<unknown> } | { status: number; code: string } | { cutAfter: number }
 
 /** A service that stands before another one, counts what it is asked for, and breaks it. */
 export interface S3Proxy extends S3Server {
@@ -28,7 +28,7 @@ export async function proxyS3(t: Ending, server: S3Server): Promise<S3Proxy> {
     const fate = proxy.fate(method, url, incoming.headers)
     if (typeof fate === 'object' && 'status' in fate) return void refuse(incoming, response, fate)
     if (typeof fate === 'object' && 'after' in fate) return void fate.after.then(() => forward(server, incoming, response, undefined))
-    void forward(server, incoming, response, typeof fate === 'object' ? fate.cutAfter : undefined)
+    void forward(server, incoming, response, fate === 'lost' ? fate : typeof fate === 'object' ? fate.cutAfter : undefined)
   })
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
@@ -54,13 +54,19 @@ async function refuse(
 }
 
 // The host stays as the client named it: it is signed.
-async function forward(server: S3Server, incoming: IncomingMessage, response: ServerResponse, cutAfter: number | undefined): Promise<void> {
+async function forward(
+  server: S3Server,
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  cutAfter: number | 'lost' | undefined
+): Promise<void> {
   const { hostname, port } = new URL(server.endpoint)
   const { method, url, headers } = incoming
   const outgoing = request({ hostname, port, method, path: url, headers, agent: false })
   outgoing.on('error', () => response.destroy())
   response.on('close', () => outgoing.destroy())
   outgoing.on('response', answer => {
+    if (cutAfter === 'lost') return void response.destroy()
     response.writeHead(answer.statusCode ?? 502, answer.headers)
     if (cutAfter !== undefined) return void cut(answer, response, cutAfter)
     pipeline(answer, response).catch(() => response.destroy())

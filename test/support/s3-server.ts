@@ -6,6 +6,7 @@ import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
+import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Test } from 'tap'
 import { type S3Options, S3Storage } from '../../storage/s3.ts'
 import { type Ending, temporaryDirectory } from './place.ts'
@@ -114,6 +115,19 @@ export function makeBucket({ root }: S3Server): string {
   const name = `bucket-${process.pid}-${++buckets}`
   mkdirSync(join(root, name))
   return name
+}
+
+/** A client of the server's owner, for what the registry does not do itself; closed when the test ends. */
+export function ownerOf(t: Ending, { endpoint, credentials }: S3Server): S3Client {
+  const client = new S3Client({ endpoint, credentials, region: 'us-east-1', forcePathStyle: true })
+  t.teardown(() => client.destroy())
+  return client
+}
+
+/** The keys of multipart uploads that were begun in a bucket, and neither completed nor aborted. */
+export async function multipartUploads(owner: S3Client, bucket: string): Promise<(string | undefined)[]> {
+  const { Uploads = [] } = await owner.send(new ListMultipartUploadsCommand({ Bucket: bucket }))
+  return Uploads.map(each => each.Key)
 }
 
 /** Settings with which a storage finds a bucket of the server. */
