@@ -158,6 +158,9 @@ export function beforeTry(attempt: number): Promise<void> {
   return new Promise(resolve => setTimeout(resolve, most * (0.5 + Math.random() / 2)))
 }
 
+// Without one the client writes to the console that it does not try again, which we do.
+const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
+
 function clientConfig({ region, endpoint, forcePathStyle, credentials }: BucketOptions): S3ClientConfig {
   return {
     region,
@@ -168,6 +171,7 @@ function clientConfig({ region, endpoint, forcePathStyle, credentials }: BucketO
     // The newer defaults are unknown to some services. The digest of everything is checked anyhow.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
+    logger: silent,
     ...(credentials === undefined ? {} : { credentials: 'file' in credentials ? credentialsIn(credentials.file) : { ...credentials } })
   }
 }
