@@ -6,6 +6,7 @@ const remedies: Readonly<Record<string, string>> = {
   Forbidden: 'the credentials lack a permission that the registry needs: compare them with docs/s3.md',
   AllAccessDisabled: 'the bucket was disabled by its owner',
   InvalidAccessKeyId: 'the service does not know the access key: correct storage.s3.credentials',
+  InvalidToken: 'the service does not know the session token: correct storage.s3.credentials',
   XAdminUserNotFound: 'the service does not know the access key: correct storage.s3.credentials',
   SignatureDoesNotMatch: 'the secret key is wrong, or storage.s3.endpoint is not what the service calls itself',
   AuthorizationHeaderMalformed: 'the bucket lies in another region: correct storage.s3.region',

@@ -7,7 +7,7 @@ import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
 import { temporaryDirectory } from '../support/place.ts'
 import { type Fate, proxyS3 } from '../support/s3-proxy.ts'
-import { makeBucket, s3Settings, startS3 } from '../support/s3-server.ts'
+import { credentialsFile, makeBucket, type S3Server, s3Settings, startS3 } from '../support/s3-server.ts'
 
 /** Runs `registry serve` with this section `storage.s3`, and waits for its end. */
 async function start(t: Test, s3: Record<string, unknown>): Promise<{ code: number; said: string }> {
@@ -26,6 +26,12 @@ async function start(t: Test, s3: Record<string, unknown>): Promise<{ code: numb
   return { code, said }
 }
 
+async function tokenFile(t: Test, { credentials }: S3Server): Promise<string> {
+  const file = join(await temporaryDirectory(t), 'credentials')
+  await writeFile(file, credentialsFile(credentials, 'unknown'))
+  return file
+}
+
 test('S3: what somebody has to correct ends the start with exit code 2 and one line that says what', async t => {
   const server = await startS3(t)
   if (!server) return
@@ -41,6 +47,7 @@ test('S3: what somebody has to correct ends the start with exit code 2 and one l
     ['a region that is not the one of the service', { ...settings, region: 'eu-north-1' }, /correct storage\.s3\.region/],
     ['a wrong key', { ...settings, credentials: { accessKeyId, secretAccessKey: 'wrong' } }, /the secret key is wrong/],
     ['an unknown key', { ...settings, credentials: { accessKeyId: 'unknown', secretAccessKey: 'x' } }, /correct storage\.s3\.credentials/],
+    ['an unknown token', { ...settings, credentials: { file: await tokenFile(t, server) } }, /the session token: correct/],
     ['a missing permission', await refused('AccessDenied'), /lack a permission.*docs\/s3\.md/],
     ['a clock that differs', await refused('RequestTimeTooSkewed'), /clock differs/]
   ]

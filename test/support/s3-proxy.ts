@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { Ending } from './place.ts'
@@ -17,6 +17,8 @@ export interface S3Proxy extends S3Server {
   readonly requests: string[]
   /** Asked for each request. */
   fate: (method: string, path: string, headers: NodeJS.Dict<string | string[]>) => Fate
+  /** The headers with which a request that passes goes on. */
+  forwarded: (method: string, path: string, headers: IncomingHttpHeaders) => IncomingHttpHeaders
 }
 
 /** Such a proxy on loopback before `server`, until the test ends. */
@@ -27,8 +29,9 @@ export async function proxyS3(t: Ending, server: S3Server): Promise<S3Proxy> {
     requests.push(`${method} ${url}`)
     const fate = proxy.fate(method, url, incoming.headers)
     if (typeof fate === 'object' && 'status' in fate) return void refuse(incoming, response, fate)
-    if (typeof fate === 'object' && 'after' in fate) return void fate.after.then(() => forward(server, incoming, response, undefined))
-    void forward(server, incoming, response, fate === 'lost' ? fate : typeof fate === 'object' ? fate.cutAfter : undefined)
+    const passing = { server, incoming, response, headers: proxy.forwarded(method, url, incoming.headers) }
+    if (typeof fate === 'object' && 'after' in fate) return void fate.after.then(() => forward(passing))
+    void forward(passing, typeof fate === 'object' ? fate.cutAfter : fate)
   })
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
@@ -37,7 +40,7 @@ export async function proxyS3(t: Ending, server: S3Server): Promise<S3Proxy> {
     listener.close()
   })
   const endpoint = `http://127.0.0.1:${(listener.address() as AddressInfo).port}`
-  const proxy: S3Proxy = { ...server, endpoint, requests, fate: () => 'pass' }
+  const proxy: S3Proxy = { ...server, endpoint, requests, fate: () => 'pass', forwarded: (_method, _path, headers) => headers }
   return proxy
 }
 
@@ -53,22 +56,24 @@ async function refuse(
   response.writeHead(status, { 'content-type': 'application/xml' }).end(body)
 }
 
+interface Passing {
+  server: S3Server
+  incoming: IncomingMessage
+  response: ServerResponse
+  headers: IncomingHttpHeaders
+}
+
 // The host stays as the client named it: it is signed.
-async function forward(
-  server: S3Server,
-  incoming: IncomingMessage,
-  response: ServerResponse,
-  cutAfter: number | 'lost' | undefined
-): Promise<void> {
+async function forward({ server, incoming, response, headers }: Passing, ending: 'pass' | 'lost' | number = 'pass'): Promise<void> {
   const { hostname, port } = new URL(server.endpoint)
-  const { method, url, headers } = incoming
+  const { method, url } = incoming
   const outgoing = request({ hostname, port, method, path: url, headers, agent: false })
   outgoing.on('error', () => response.destroy())
   response.on('close', () => outgoing.destroy())
   outgoing.on('response', answer => {
-    if (cutAfter === 'lost') return void response.destroy()
+    if (ending === 'lost') return void response.destroy()
     response.writeHead(answer.statusCode ?? 502, answer.headers)
-    if (cutAfter !== undefined) return void cut(answer, response, cutAfter)
+    if (ending !== 'pass') return void cut(answer, response, ending)
     pipeline(answer, response).catch(() => response.destroy())
   })
   await pipeline(incoming, outgoing).catch(() => response.destroy())

@@ -108,6 +108,12 @@ export function s3Settings({ endpoint, credentials }: S3Server, bucket: string, 
   return { bucket, endpoint, forcePathStyle: true, credentials, spool, spoolBytes: '256MiB', partBytes: '5MiB' }
 }
 
+/** What AWS's tools keep in a file of credentials. */
+export function credentialsFile({ accessKeyId, secretAccessKey }: S3Server['credentials'], token?: string): string {
+  const lines = [`aws_access_key_id = ${accessKeyId}`, `aws_secret_access_key = ${secretAccessKey}`]
+  return ['[default]', ...lines, ...(token === undefined ? [] : [`aws_session_token = ${token}`]), ''].join('\n')
+}
+
 let buckets = 0
 
 /** The name of a new, empty bucket. */
