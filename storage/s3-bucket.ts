@@ -5,7 +5,7 @@ import { createSecureContext, rootCertificates } from 'node:tls'
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { credentialsIn } from './s3-credentials.ts'
-import { isAbsence, mayPass, S3Error, told } from './s3-error.ts'
+import { isAbsence, mayPass, S3Error, told, unmark } from './s3-error.ts'
 import { WireHandler } from './s3-wire.ts'
 import type { Key } from './storage.ts'
 import { Wire } from './wire.ts'
@@ -90,6 +90,11 @@ export class Bucket {
   /** What names an object as the source of a copy. */
   source(key: Key): string {
     return `${this.name}/${this.key(key)}`.split('/').map(encodeURIComponent).join('/')
+  }
+
+  /** The time by the clock of the service, as far as its last answer told, in ms since the epoch. */
+  now(): number {
+    return Date.now() + this.#question.config.systemClockOffset
   }
 
   /** The client of a lane, for what is not a request. */
@@ -187,6 +192,15 @@ function addMiddleware(client: S3Client, onRequest: BucketOptions['onRequest']):
         return next(args)
       },
     { step: 'build', priority: 'low', name: 'registryChecksum' }
+  )
+  client.middlewareStack.addRelativeTo(
+    <Args, Answer>(next: (args: Args) => Promise<Answer>) =>
+      (args: Args) =>
+        next(args).catch(error => {
+          unmark(error)
+          throw error
+        }),
+    { relation: 'before', toMiddleware: 'httpSigningMiddleware', name: 'registryClock' }
   )
   if (!onRequest) return
   client.middlewareStack.add(

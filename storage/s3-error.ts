@@ -98,9 +98,22 @@ export function isAbsence(error: unknown): boolean {
   return absences.has(told(error).s3Code)
 }
 
+interface Answered {
+  $metadata?: { clockSkewCorrected?: boolean }
+}
+
+// The client goes by the clock of the service from now on.
+const isCorrected = (error: unknown): boolean => (error as Answered).$metadata?.clockSkewCorrected === true
+
+/** Where clocks differ the client takes every refusal for one that this may have caused, and tries again; an error keeps its mark only if it was. */
+export function unmark(error: unknown): void {
+  if (isCorrected(error) && told(error).s3Code !== 'RequestTimeTooSkewed') delete (error as Answered).$metadata?.clockSkewCorrected
+}
+
 /** Whether trying again may help: the connection, the time, or a service that is busy. */
 export function mayPass(error: unknown): boolean {
   const { s3Code, status } = told(error)
+  if (isCorrected(error)) return true
   if (Object.hasOwn(remedies, s3Code) || Object.hasOwn(full, s3Code)) return false
   return status === undefined || status === 408 || status === 409 || status === 429 || status >= 500
 }

@@ -280,7 +280,8 @@ export class S3Storage implements Storage {
 
   async locate(key: Key, seconds: number): Promise<string> {
     const command = new GetObjectCommand({ Bucket: this.#bucket.name, Key: this.#bucket.key(key) })
-    return this.#bucket.ask('presign', key, 'question', client => getSignedUrl(client, command, { expiresIn: seconds }))
+    const options = { expiresIn: seconds, signingDate: new Date(this.#bucket.now()) }
+    return this.#bucket.ask('presign', key, 'question', client => getSignedUrl(client, command, options))
   }
 
   async usage(): Promise<Usage> {
