@@ -47,6 +47,9 @@ const orphaned = 48 * 3_600_000
 const sweepEvery = 6 * 3_600_000
 const recountEvery = 3_600_000
 
+// Removed at the start, to see whether anything can be: the trial itself others may be looking at.
+const neverThere = '.registry/trial-removal'
+
 /** Objects in a bucket, which other processes may use at the same time. */
 export class S3Storage implements Storage {
   readonly sharing = 'shared'
@@ -86,6 +89,7 @@ export class S3Storage implements Storage {
     try {
       await storage.#probe()
       await storage.checkWritable()
+      await Promise.all([storage.get(trial), storage.remove([neverThere])])
     } catch (error) {
       if ((error as { permanent?: boolean }).permanent !== false) {
         await storage.close()

@@ -1,12 +1,14 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants, mkdirSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3'
+import { promisify } from 'node:util'
+import { CreateBucketCommand, ListMultipartUploadsCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Test } from 'tap'
 import { type S3Options, S3Storage } from '../../storage/s3.ts'
 import { type Ending, temporaryDirectory } from './place.ts'
@@ -43,13 +45,14 @@ export async function startS3(t: Ending & { pass(text: string, why: { skip: stri
 export async function launchS3(folder: string): Promise<S3Server | undefined> {
   const program = await find()
   if (program === undefined) return undefined
-  const [root, about] = [join(folder, 'buckets'), join(folder, 'about')]
-  for (const each of [root, about]) mkdirSync(each)
+  const [root, about, iam] = [join(folder, 'buckets'), join(folder, 'about'), join(folder, 'users')]
+  for (const each of [root, about, iam]) mkdirSync(each)
   const port = await freePort()
   const endpoint = `http://127.0.0.1:${port}`
   let stop = async () => {}
   const start = async () => {
-    const child = spawn(program, ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', 'posix', '--sidecar', about, root], {
+    const users = ['--iam-dir', iam, '--iam-cache-disable']
+    const child = spawn(program, ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', ...users, 'posix', '--sidecar', about, root], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ROOT_ACCESS_KEY_ID: server.credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: server.credentials.secretAccessKey }
     })
@@ -116,19 +119,56 @@ export function credentialsFile({ accessKeyId, secretAccessKey }: S3Server['cred
 
 let buckets = 0
 
+const newName = () => `bucket-${process.pid}-${++buckets}`
+
 /** The name of a new, empty bucket. */
 export function makeBucket({ root }: S3Server): string {
-  const name = `bucket-${process.pid}-${++buckets}`
+  const name = newName()
   mkdirSync(join(root, name))
   return name
 }
 
 /** A client of the server's owner, for what the registry does not do itself; closed when the test ends. */
 export function ownerOf(t: Ending, { endpoint, credentials }: S3Server): S3Client {
-  const client = new S3Client({ endpoint, credentials, region: 'us-east-1', forcePathStyle: true })
+  const client = new S3Client({ endpoint, credentials: { ...credentials }, region: 'us-east-1', forcePathStyle: true })
   t.teardown(() => client.destroy())
   return client
 }
+
+/** The same service for a user who may do nothing yet. */
+export async function asUser(server: S3Server): Promise<S3Server> {
+  const program = (await find()) ?? ''
+  const { accessKeyId, secretAccessKey } = server.credentials
+  const credentials = { accessKeyId: `user-${++users}`, secretAccessKey: 'user-secret' }
+  const owner = ['--access', accessKeyId, '--secret', secretAccessKey, '--endpoint-url', server.endpoint]
+  const user = ['--access', credentials.accessKeyId, '--secret', credentials.secretAccessKey, '--role', 'user']
+  await promisify(execFile)(program, ['admin', ...owner, 'create-user', ...user])
+  return { ...server, credentials }
+}
+
+/** The name of a new bucket in which a user may do what docs/s3.md says that a registry has to be allowed, but for one action. */
+export async function bucketFor(owner: S3Client, user: S3Server, without?: string): Promise<string> {
+  const bucket = newName()
+  // One that was made as a directory has no owner, and nothing is copied where nobody is.
+  await owner.send(new CreateBucketCommand({ Bucket: bucket }))
+  await allow(owner, user, bucket, without)
+  return bucket
+}
+
+/** From now on the user may do that in a bucket. */
+export async function allow(owner: S3Client, { credentials }: S3Server, Bucket: string, without?: string): Promise<void> {
+  const page = await readFile(join(import.meta.dirname, '../../docs/s3.md'), 'utf8')
+  const [, json = ''] = /```json\n(.*?)```/s.exec(page) ?? []
+  const { Statement, ...policy } = JSON.parse(json.replaceAll('BUCKET', Bucket)) as { Statement: { Action: string[] }[] }
+  const allowed = Statement.map(each => ({
+    ...each,
+    Principal: { AWS: [credentials.accessKeyId] },
+    Action: each.Action.filter(action => action !== `s3:${without}`)
+  }))
+  await owner.send(new PutBucketPolicyCommand({ Bucket, Policy: JSON.stringify({ ...policy, Statement: allowed }) }))
+}
+
+let users = 0
 
 /** The keys of multipart uploads that were begun in a bucket, and neither completed nor aborted. */
 export async function multipartUploads(owner: S3Client, bucket: string): Promise<(string | undefined)[]> {
