@@ -6,6 +6,7 @@ import { text } from 'node:stream/consumers'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
 import { createLimit } from '../../storage/limit.ts'
+import { certificate } from '../support/certificate.ts'
 import { temporaryDirectory } from '../support/place.ts'
 import { type Fate, proxyS3 } from '../support/s3-proxy.ts'
 import { asUser, bucketFor, credentialsFile, makeBucket, ownerOf, type S3Server, s3Settings, startS3 } from '../support/s3-server.ts'
@@ -45,6 +46,10 @@ test('S3: what somebody has to correct ends the start with exit code 2 and one l
   const [owner, user] = [ownerOf(t, server), await asUser(server)]
   const without = async (action: string) => s3Settings(user, await bucketFor(owner, user, action), '')
   const { accessKeyId } = server.credentials
+  const secure = await startS3(t, certificate(t))
+  const trusted = secure ? s3Settings(secure, makeBucket(secure), '') : {}
+  const { ca: _, ...untrusted } = trusted
+  const elsewhere = { ...trusted, endpoint: secure?.endpoint.replace('127.0.0.1', 'localhost') }
   const cases: [string, Record<string, unknown>, RegExp][] = [
     ['a bucket that is not there', { ...settings, bucket: 'no-such-bucket' }, /no-such-bucket.*create it, or correct storage\.s3\.bucket/],
     ['a region that is not the one of the service', { ...settings, region: 'eu-north-1' }, /correct storage\.s3\.region/],
@@ -55,6 +60,9 @@ test('S3: what somebody has to correct ends the start with exit code 2 and one l
     ['no permission to read', await without('GetObject'), /lack a permission.*docs\/s3\.md/],
     ['no permission to write', await without('PutObject'), /lack a permission.*docs\/s3\.md/],
     ['no permission to remove', await without('DeleteObject'), /lack a permission.*docs\/s3\.md/],
+    ['an authority that is unknown', untrusted, /certificate is not trusted: set storage\.s3\.ca/],
+    ['another authority', { ...untrusted, ca: certificate(t).cert }, /certificate is not trusted: set storage\.s3\.ca/],
+    ['a certificate for another name', elsewhere, /for another name than that of storage\.s3\.endpoint/],
     ['a clock that differs', await refused('RequestTimeTooSkewed'), /clock differs/]
   ]
   const atOnce = createLimit(3)

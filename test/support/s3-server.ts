@@ -1,8 +1,8 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, mkdirSync } from 'node:fs'
+import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -20,6 +20,8 @@ export interface S3Server {
   root: string
   /** Those that it knows from its next start on. */
   credentials: { accessKeyId: string; secretAccessKey: string }
+  /** The authority of its certificate, where it has one. */
+  ca?: string | undefined
   /** Ends it, as if it had crashed. */
   kill(): Promise<void>
   /** Starts it again at the same address with what it had. */
@@ -33,29 +35,44 @@ const credentials = { accessKeyId: 'registry', secretAccessKey: 'registry-secret
 /** Why there is none where `launchS3` finds no program for it. */
 export const absentS3 = 'versitygw is absent (test/tools/build versitygw makes it where Go is present)'
 
-/** A versitygw on loopback; undefined, with the test skipped and the reason given, where it is absent. */
-export async function startS3(t: Ending & { pass(text: string, why: { skip: string }): unknown }): Promise<S3Server | undefined> {
-  const server = await launchS3(await temporaryDirectory(t))
+/** A key and its certificate, which signed itself. */
+type Pair = Record<'key' | 'cert', string>
+
+/** A versitygw on loopback, over TLS where it is given a pair; undefined, with the test skipped and the reason given, where it is absent. */
+export async function startS3(
+  t: Ending & { pass(text: string, why: { skip: string }): unknown },
+  pair?: Pair
+): Promise<S3Server | undefined> {
+  const server = await launchS3(await temporaryDirectory(t), pair)
   if (server) t.teardown(() => server.kill())
   else t.pass('S3', { skip: absentS3 })
   return server
 }
 
 /** The same, with everything in a folder; whoever calls kills it. */
-export async function launchS3(folder: string): Promise<S3Server | undefined> {
+export async function launchS3(folder: string, pair?: Pair): Promise<S3Server | undefined> {
   const program = await find()
   if (program === undefined) return undefined
   const [root, about, iam] = [join(folder, 'buckets'), join(folder, 'about'), join(folder, 'users')]
   for (const each of [root, about, iam]) mkdirSync(each)
   const port = await freePort()
-  const endpoint = `http://127.0.0.1:${port}`
+  const endpoint = `${pair ? 'https' : 'http'}://127.0.0.1:${port}`
+  const tls = Object.entries(pair ?? {}).flatMap(([name, pem]) => {
+    const file = join(folder, `tls.${name}`)
+    writeFileSync(file, pem)
+    return [`--${name}`, file]
+  })
   let stop = async () => {}
   const start = async () => {
     const users = ['--iam-dir', iam, '--iam-cache-disable']
-    const child = spawn(program, ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', ...users, 'posix', '--sidecar', about, root], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ROOT_ACCESS_KEY_ID: server.credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: server.credentials.secretAccessKey }
-    })
+    const child = spawn(
+      program,
+      ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', ...users, ...tls, 'posix', '--sidecar', about, root],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ROOT_ACCESS_KEY_ID: server.credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: server.credentials.secretAccessKey }
+      }
+    )
     const ended = once(child, 'close')
     const said: string[] = []
     for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => void said.push(line))
@@ -67,12 +84,12 @@ export async function launchS3(folder: string): Promise<S3Server | undefined> {
       child.kill('SIGKILL')
       await ended
     }
-    while (!(await answers(endpoint))) {
+    while (!(await listens(port))) {
       if (child.exitCode !== null) throw new Error(`versitygw ended with ${child.exitCode}: ${said.join('\n')}`)
       await delay(20)
     }
   }
-  const server: S3Server = { endpoint, root, credentials, kill: () => stop(), start }
+  const server: S3Server = { endpoint, root, credentials, ca: pair?.cert, kill: () => stop(), start }
   await start()
   return server
 }
@@ -86,14 +103,14 @@ async function find(): Promise<string | undefined> {
   return undefined
 }
 
-async function answers(endpoint: string): Promise<boolean> {
-  return fetch(endpoint).then(
-    async response => {
-      await response.arrayBuffer()
-      return true
-    },
-    () => false
-  )
+async function listens(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1')
+  return once(socket, 'connect')
+    .then(
+      () => true,
+      () => false
+    )
+    .finally(() => socket.destroy())
 }
 
 async function freePort(): Promise<number> {
@@ -107,8 +124,17 @@ async function freePort(): Promise<number> {
 }
 
 /** How a bucket of the server stands in a configuration file; what waits for it rests in a folder. */
-export function s3Settings({ endpoint, credentials }: S3Server, bucket: string, spool: string): Record<string, unknown> {
-  return { bucket, endpoint, forcePathStyle: true, credentials, spool, spoolBytes: '256MiB', partBytes: '5MiB' }
+export function s3Settings({ endpoint, credentials, ca }: S3Server, bucket: string, spool: string): Record<string, unknown> {
+  return {
+    bucket,
+    endpoint,
+    forcePathStyle: true,
+    credentials,
+    spool,
+    spoolBytes: '256MiB',
+    partBytes: '5MiB',
+    ...(ca === undefined ? {} : { ca })
+  }
 }
 
 /** What AWS's tools keep in a file of credentials. */
@@ -184,6 +210,7 @@ export async function s3Options(t: Test, server: S3Server, more: Partial<S3Optio
     endpoint: server.endpoint,
     forcePathStyle: true,
     credentials: server.credentials,
+    ca: server.ca,
     spool: await temporaryDirectory(t),
     spoolBytes: 256 * 1024 * 1024,
     partBytes: 5 * 1024 * 1024,
