@@ -21,6 +21,8 @@ export const mostParts = 10_000
 export const mostCopied = 5 * 1024 ** 3
 // Without progress for so long a sending hangs, in ms.
 const patience = 60_000
+// What is under way when its object is given up, in ms.
+const lingering = 2_000
 const copiesAtOnce = 8
 const piece = 1024 ** 3
 
@@ -154,6 +156,14 @@ export async function copyAll(multipart: Multipart, from: readonly Key[]): Promi
 export async function allOf(tasks: readonly Promise<unknown>[]): Promise<void> {
   const failed = (await Promise.allSettled(tasks)).find(each => each.status === 'rejected')
   if (failed) throw failed.reason
+}
+
+/** Resolves when all have ended. The service may take what was cut off later than it hears that nobody wants it; so they may end by themselves for a while. */
+export async function endOf(tasks: readonly Promise<unknown>[], stop: AbortController): Promise<void> {
+  const timer = setTimeout(() => stop.abort(), lingering)
+  await Promise.allSettled(tasks)
+  clearTimeout(timer)
+  stop.abort()
 }
 
 /** Copies an object of `size` bytes within the bucket; false if there is none. */

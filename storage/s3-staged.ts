@@ -1,4 +1,4 @@
-import { allOf, Multipart, putSpan } from './s3-send.ts'
+import { allOf, endOf, Multipart, putSpan } from './s3-send.ts'
 import type { SpoolFile } from './s3-spool.ts'
 import type { WriterPlace } from './s3-writer.ts'
 import type { Key, Staged } from './storage.ts'
@@ -122,8 +122,7 @@ export class S3Staged implements Staged {
     if (this.#state !== 'open') return
     this.#state = 'discarded'
     this.#failure ??= new Error(`${this.key} was discarded`)
-    this.#stop.abort()
-    await Promise.allSettled([...this.#sending])
+    await endOf([...this.#sending], this.#stop)
     await (await this.#multipart?.catch(() => undefined))?.abort()
     await this.#free()
   }

@@ -3,7 +3,7 @@ import type { Share } from './rate.ts'
 import type { Bucket } from './s3-bucket.ts'
 import { S3Object } from './s3-object.ts'
 import { newPart, type Part } from './s3-parts.ts'
-import { allOf, copyAll, copyObject, inParts, leastPart, putSpan } from './s3-send.ts'
+import { allOf, copyAll, copyObject, endOf, inParts, leastPart, putSpan } from './s3-send.ts'
 import type { Spool, SpoolFile } from './s3-spool.ts'
 import type { Key, Writer } from './storage.ts'
 
@@ -255,10 +255,12 @@ export class S3Writer implements Writer {
   }
 
   async discard(): Promise<void> {
-    this.#stop.abort()
     this.#discarded = true
     this.#failure ??= new Error(`${this.key} was discarded`)
-    await Promise.allSettled([...this.#sending].map(each => each.done))
+    await endOf(
+      [...this.#sending].map(each => each.done),
+      this.#stop
+    )
     await this.#dropTail()
     await this.#endReading()
     const keys = [...this.#parts.map(part => part.key), ...this.#replaced.splice(0)]
