@@ -21,7 +21,7 @@ const name = named('a/b')
 const small = 'one'
 // With parts of 5 MiB: a whole one and one that is short.
 const large = randomBytes(6 * 1024 * 1024)
-const atOnce = createLimit(6)
+const atOnce = createLimit(8)
 
 async function fill(storage: Storage): Promise<void> {
   const content = openContent(storage, () => {})
@@ -146,7 +146,9 @@ test('copy-storage, to a bucket: wherever a call fails, all that can be found is
     t.ok(await fails(copy(from, target)))
     await goesOn(t, scene, from, to, `broken off at call ${at}: ${calls[at]}`)
   }
-  await Promise.all(calls.map((_, at) => atOnce(() => brokenAt(at))))
+  // Of the writes of one object the first and the last stand for all.
+  const isMiddle = (at: number) => [at - 1, at + 1].every(each => calls[each] === calls[at])
+  await Promise.all(calls.map((_, at) => isMiddle(at) || atOnce(() => brokenAt(at))))
 })
 
 for (const [what, fate] of [
@@ -166,7 +168,7 @@ for (const [what, fate] of [
     }
     const kinds = await kindsOf(await place(t, server), target => copy(from, target))
     // A multipart upload whose id was never heard is left to the sweep, and to the rule of the bucket.
-    const tried = kinds.filter(kind => fate !== 'lost' || !/^POST .*uploads=$/.test(kind))
+    const tried = kinds.filter(kind => fate !== 'lost' || /^(PUT|DELETE|POST .*uploadId=)/.test(kind))
     await Promise.all(tried.map(kind => atOnce(() => without(kind))))
   })
 
