@@ -1,7 +1,8 @@
 import { stat } from 'node:fs/promises'
 import type { Config } from '../config/schema.ts'
 import { LockedError } from '../storage/lock.ts'
-import { Turn } from './content/turn.ts'
+import type { Storage } from '../storage/storage.ts'
+import { OthersTurn, Turn } from './content/turn.ts'
 import { openStore, type Store } from './store.ts'
 import { type CopyEvent, copyStorage } from './upkeep/copy-storage.ts'
 
@@ -19,7 +20,7 @@ export async function* copyBetween(from: Config, to: Config, signal: AbortSignal
   for (const config of [from, to]) {
     const { storage } = await open(config)
     stack.defer(() => storage.close())
-    stack.defer(await new Turn(storage).take())
+    stack.defer(await turnOf(storage))
     stores.push(storage)
   }
   const [source, target] = stores
@@ -30,6 +31,16 @@ async function open(config: Config): Promise<Store> {
   const say = (_fields: object | string, text?: string) => void process.stderr.write(`${text ?? ''}\n`)
   return openStore(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
     throw error instanceof LockedError ? new Error(`${error.message}: stop it, and run this again`) : error
+  })
+}
+
+// Whoever was killed has its turn until its lease ends.
+async function turnOf(storage: Storage): Promise<() => Promise<void>> {
+  return new Turn(storage).take().catch(error => {
+    if (!(error instanceof OthersTurn)) throw error
+    throw new Error('another registry is removing from the bucket, or a command on it was killed just now: run this again in a minute', {
+      cause: error
+    })
   })
 }
 

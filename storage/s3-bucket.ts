@@ -5,7 +5,7 @@ import { createSecureContext, rootCertificates } from 'node:tls'
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { credentialsIn } from './s3-credentials.ts'
-import { isAbsence, mayPass, S3Error } from './s3-error.ts'
+import { isAbsence, mayPass, S3Error, unmark } from './s3-error.ts'
 import { WireHandler } from './s3-wire.ts'
 import type { Key } from './storage.ts'
 import { Wire } from './wire.ts'
@@ -117,6 +117,11 @@ export class Bucket {
     return `${this.name}/${this.key(key)}`.split('/').map(encodeURIComponent).join('/')
   }
 
+  /** The time by the clock of the service, as far as its last answer told, in ms since the epoch. */
+  now(): number {
+    return Date.now() + this.#question.config.systemClockOffset
+  }
+
   /** The client of a lane, for what is not a request. */
   client(lane: Lane): S3Client {
     return { question: this.#question, body: this.#body, copy: this.#copy }[lane]
@@ -185,6 +190,9 @@ export function beforeTry(attempt: number): Promise<void> {
   return new Promise(resolve => setTimeout(resolve, most * (0.5 + Math.random() / 2)))
 }
 
+// Without one the client writes to the console that it does not try again, which we do.
+const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
+
 function clientConfig({ region, endpoint, forcePathStyle, credentials }: BucketOptions): S3ClientConfig {
   return {
     region,
@@ -194,6 +202,7 @@ function clientConfig({ region, endpoint, forcePathStyle, credentials }: BucketO
     // The newer defaults are unknown to some services. The digest of everything is checked anyhow.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
+    logger: silent,
     ...(credentials === undefined ? {} : { credentials: 'file' in credentials ? credentialsIn(credentials.file) : { ...credentials } })
   }
 }
@@ -209,6 +218,15 @@ function addMiddleware(client: S3Client, onRequest: BucketOptions['onRequest']):
         return next(args)
       },
     { step: 'build', priority: 'low', name: 'registryChecksum' }
+  )
+  client.middlewareStack.addRelativeTo(
+    <Args, Answer>(next: (args: Args) => Promise<Answer>) =>
+      (args: Args) =>
+        next(args).catch(error => {
+          unmark(error)
+          throw error
+        }),
+    { relation: 'before', toMiddleware: 'httpSigningMiddleware', name: 'registryClock' }
   )
   if (!onRequest) return
   client.middlewareStack.add(

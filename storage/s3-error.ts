@@ -6,6 +6,7 @@ const remedies: Readonly<Record<string, string>> = {
   Forbidden: 'the credentials lack a permission that the registry needs: compare them with docs/s3.md',
   AllAccessDisabled: 'the bucket was disabled by its owner',
   InvalidAccessKeyId: 'the service does not know the access key: correct storage.s3.credentials',
+  InvalidToken: 'the service does not know the session token: correct storage.s3.credentials',
   XAdminUserNotFound: 'the service does not know the access key: correct storage.s3.credentials',
   SignatureDoesNotMatch: 'the secret key is wrong, or storage.s3.endpoint is not what the service calls itself',
   AuthorizationHeaderMalformed: 'the bucket lies in another region: correct storage.s3.region',
@@ -97,12 +98,24 @@ export function isAbsence(error: unknown): boolean {
   return absences.has(told(error).s3Code)
 }
 
+interface Answered {
+  $metadata?: { clockSkewCorrected?: boolean }
+}
+
+// The client goes by the clock of the service from now on.
+const isCorrected = (error: unknown): boolean => (error as Answered).$metadata?.clockSkewCorrected === true
+
+/** Where clocks differ the client takes every refusal for one that this may have caused, and tries again; an error keeps its mark only if it was. */
+export function unmark(error: unknown): void {
+  if (isCorrected(error) && told(error).s3Code !== 'RequestTimeTooSkewed') delete (error as Answered).$metadata?.clockSkewCorrected
+}
+
 /** Whether trying again may help: the connection, the time, or a service that is busy. */
 export function mayPass(error: unknown): boolean {
-  // A fault of ours stays one. And the client signs by the service's clock when it has seen how far that is from ours.
+  // A fault of ours stays one.
   if (error instanceof TypeError) return false
-  if ((error as { $metadata?: { clockSkewCorrected?: boolean } }).$metadata?.clockSkewCorrected) return true
   const { s3Code, status } = told(error)
+  if (isCorrected(error)) return true
   if (Object.hasOwn(remedies, s3Code) || Object.hasOwn(full, s3Code)) return false
   return status === undefined || status === 408 || status === 409 || status === 429 || status >= 500
 }

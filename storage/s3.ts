@@ -51,6 +51,9 @@ const orphaned = 48 * 3_600_000
 const sweepEvery = 6 * 3_600_000
 const recountEvery = 3_600_000
 
+// Removed at the start, to see whether anything can be: the trial itself others may be looking at.
+const neverThere = '.registry/trial-removal'
+
 /** Objects in a bucket, which other processes may use at the same time. */
 export class S3Storage implements Storage {
   readonly sharing = 'shared'
@@ -92,6 +95,7 @@ export class S3Storage implements Storage {
     try {
       await storage.#probe()
       await storage.checkWritable()
+      await Promise.all([storage.get(trial), storage.remove([neverThere])])
     } catch (error) {
       if ((error as { permanent?: boolean }).permanent !== false) {
         await storage.close()
@@ -305,7 +309,8 @@ export class S3Storage implements Storage {
 
   async locate(key: Key, seconds: number): Promise<string> {
     const command = new GetObjectCommand({ Bucket: this.#bucket.name, Key: this.#bucket.key(key) })
-    return this.#bucket.ask('presign', key, 'question', client => getSignedUrl(client, command, { expiresIn: seconds }))
+    const options = { expiresIn: seconds, signingDate: new Date(this.#bucket.now()) }
+    return this.#bucket.ask('presign', key, 'question', client => getSignedUrl(client, command, options))
   }
 
   async usage(): Promise<Usage> {

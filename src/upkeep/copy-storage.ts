@@ -1,4 +1,4 @@
-import type { Key, ObjectStat, Storage } from '../../storage/storage.ts'
+import type { Key, ObjectStat, OpenObject, Storage } from '../../storage/storage.ts'
 import * as keys from '../content/keys.ts'
 import { digestOfBlob } from '../content/listing.ts'
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
@@ -34,6 +34,7 @@ export type CopyEvent = NotCopied | Progressed | Copied
  */
 export async function* copyStorage(from: Storage, to: Storage, signal: AbortSignal): AsyncGenerator<CopyEvent, void> {
   const run = new Copy(from, to, signal)
+  await run.sweep()
   yield* run.blobs()
   // A tag names a manifest that has to be there before it.
   yield* run.rest(keys.repositories, key => !isTag(key) && !isSession(key))
@@ -43,6 +44,8 @@ export async function* copyStorage(from: Storage, to: Storage, signal: AbortSign
   yield { type: 'done', ...run.totals }
 }
 
+// There is one copy to a storage at a time.
+const temporary = '.registry/tmp'
 const isTag = (key: Key) => key.includes('/_manifests/tags/')
 const isSession = (key: Key) => key.includes('/_uploads/')
 
@@ -60,6 +63,13 @@ class Copy {
     this.#from = from
     this.#to = to
     this.#signal = signal
+  }
+
+  /** Removes what an earlier copy that was broken off could not. */
+  async sweep(): Promise<void> {
+    const left: Key[] = []
+    for await (const { key } of this.#to.list(temporary)) if (key.startsWith(`${temporary}/copy-`)) left.push(key)
+    await this.#to.remove(left)
   }
 
   async *blobs(): AsyncGenerator<NotCopied | Progressed> {
@@ -89,7 +99,15 @@ class Copy {
     const object = await this.#from.open(key)
     // Removed since it was listed: whatever led to it is gone as well, or is damaged there too.
     if (!object) return undefined
-    const staged = await this.#to.create(`.registry/tmp/copy-${digest.replace(':', '-')}`)
+    try {
+      return await this.#whole(object, key, digest)
+    } finally {
+      await object.close()
+    }
+  }
+
+  async #whole(object: OpenObject, key: Key, digest: Digest): Promise<NotCopied | undefined> {
+    const staged = await this.#to.create(`${temporary}/copy-${digest.replace(':', '-')}`)
     try {
       const digester = createDigester(algorithmOf(digest))
       for (let at = 0; ; ) {
@@ -115,8 +133,6 @@ class Copy {
     } catch (error) {
       await staged.discard().catch(() => {})
       throw error
-    } finally {
-      await object.close()
     }
   }
 

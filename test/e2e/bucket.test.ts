@@ -2,49 +2,21 @@ import { randomBytes } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Test } from 'tap'
 import { test } from 'tap'
-import type { S3Server } from '../support/s3-server.ts'
-import { makeBucket, s3Settings, startS3 } from '../support/s3-server.ts'
+import { makeBucket, startS3 } from '../support/s3-server.ts'
+import { onBucket, sampleOf, serves } from './bucket.ts'
 import { must } from './command.ts'
 import { containerd1, containerd2, host, startContainerd } from './containerd.ts'
-import { startDistribution } from './distribution.ts'
 import { users } from './htpasswd.ts'
-import type { SampleLayout } from './image.ts'
-import { makeSample, makeSingle } from './image.ts'
+import { makeSingle } from './image.ts'
 import { sha256 } from './layout.ts'
 import { makePki } from './pki.ts'
 import { temporaryFolder } from './place.ts'
-import type { Product, Registry, RegistryOptions, Settings } from './registry.ts'
-import { startProduct } from './registry.ts'
+import type { Registry, Settings } from './registry.ts'
 import { startRelay } from './relay.ts'
 import { ask } from './request.ts'
-import { pull, push, skopeo } from './skopeo.ts'
+import { push, skopeo } from './skopeo.ts'
 import { hasTools, isRoot } from './tool.ts'
-
-/** The product with everything in a bucket. */
-async function onBucket(
-  t: Test,
-  server: S3Server,
-  { bucket = makeBucket(server), settings = {}, ...options }: Partial<RegistryOptions> & { bucket?: string } = {}
-): Promise<Product> {
-  const folder = await temporaryFolder(t)
-  const storage = { s3: s3Settings(server, bucket, join(folder, 'spool')) }
-  return await startProduct(t, { root: join(folder, 'unused'), ...options, settings: { ...settings, storage } })
-}
-
-async function sampleOf(t: Test): Promise<SampleLayout> {
-  return await makeSample(join(await temporaryFolder(t), 'made'))
-}
-
-/** Everything of the index comes back, by its tag and by its digest. */
-async function serves(t: Test, registry: Registry, name: string, { layout, index }: SampleLayout): Promise<void> {
-  for (const reference of [`${name}:all`, `${name}@${index.digest}`]) {
-    const pulled = await pull(registry, reference, await temporaryFolder(t))
-    t.same(await pulled.digests(), await layout.digests(), `${reference} is whole`)
-    t.same(await pulled.damaged(), [], `${reference} has no damaged blob`)
-  }
-}
 
 function sessionOf({ location = '' }: IncomingHttpHeaders): { path: string } {
   return { path: new URL(location, 'http://registry').pathname }
@@ -142,30 +114,4 @@ test('a bucket: behind two registries that take turns, one request each, clients
   t.equal(await status(one), 404, 'at once where it was deleted')
   while ((await status(other)) !== 404) await sleep(50)
   for (const each of both) t.equal((await ask(each, { path: `/v2/one/manifests/${sample.index.digest}` })).status, 404)
-})
-
-test('a bucket: docker-registry serves what we pushed, we serve what it pushed, both at the same time', async t => {
-  if (!hasTools(t, 'skopeo', 'docker-registry')) return
-  const server = await startS3(t)
-  if (!server) return
-  const bucket = makeBucket(server)
-  const ours = await onBucket(t, server, { bucket })
-  const theirs = await startDistribution(t, { root: await temporaryFolder(t), s3: { server, bucket } })
-  const [first, second, third] = [await sampleOf(t), await sampleOf(t), await sampleOf(t)]
-  await push(ours, { layout: first.layout, tag: 'index', to: 'ours:all' })
-  await serves(t, theirs, 'ours', first)
-  await push(theirs, { layout: second.layout, tag: 'index', to: 'theirs/deep:all' })
-  await serves(t, ours, 'theirs/deep', second)
-  // Into a repository of the other one, over its tag.
-  await push(theirs, { layout: third.layout, tag: 'index', to: 'ours:all' })
-  await push(ours, { layout: third.layout, tag: 'index', to: 'theirs/deep:all' })
-  for (const registry of [ours, theirs]) {
-    const catalog: unknown = JSON.parse((await ask(registry, { path: '/v2/_catalog' })).body.toString())
-    t.same(catalog, { repositories: ['ours', 'theirs/deep'] })
-  }
-  await serves(t, theirs, 'theirs/deep', third)
-  // For cache.metadataTTL we may still give the tag that was.
-  const now = async () => (await ask(ours, { method: 'HEAD', path: '/v2/ours/manifests/all' })).headers['docker-content-digest']
-  while ((await now()) !== third.index.digest) await sleep(100)
-  await serves(t, ours, 'ours', third)
 })

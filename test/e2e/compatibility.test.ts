@@ -8,11 +8,10 @@ import { FilesystemStorage } from '../../storage/filesystem.ts'
 import { collectGarbage, startDistribution } from './distribution.ts'
 import type { SampleLayout } from './image.ts'
 import { makeSample } from './image.ts'
-import { sha256 } from './layout.ts'
 import { temporaryFolder } from './place.ts'
 import type { Registry } from './registry.ts'
 import { dataPath, startRegistry } from './registry.ts'
-import { ask } from './request.ts'
+import { addBlob, ask } from './request.ts'
 import { pull, push } from './skopeo.ts'
 import { hasTools } from './tool.ts'
 
@@ -43,16 +42,6 @@ async function serves(t: Test, registry: Registry, { layout, image, index }: Sam
 async function prepare(t: Test) {
   const folder = await temporaryFolder(t)
   return { root: join(folder, 'root'), sample: await makeSample(join(folder, 'made')) }
-}
-
-async function addLooseBlob(registry: Registry, name: string, bytes: Buffer): Promise<string> {
-  const session = await ask(registry, { method: 'POST', path: `/v2/${name}/blobs/uploads/` })
-  const location = new URL(session.headers.location ?? '', `http://${registry.address}`)
-  location.searchParams.set('digest', sha256(bytes))
-  const headers = { 'content-type': 'application/octet-stream' }
-  const answer = await ask(registry, { method: 'PUT', path: location.pathname + location.search, headers, body: bytes })
-  if (answer.status !== 201) throw new Error(`the blob was not accepted: ${answer.status} ${answer.body}`)
-  return sha256(bytes)
 }
 
 test('compatibility: docker-registry serves a tree that we wrote', async t => {
@@ -90,9 +79,9 @@ test("compatibility: docker-registry's garbage-collect removes what nothing refe
   const { root, sample } = await prepare(t)
   const writer = await startRegistry(t, { root })
   await fill(writer, sample)
-  const loose = await addLooseBlob(writer, 'one', Buffer.from('nobody refers to this'))
+  const loose = await addBlob(writer, 'one', Buffer.from('nobody refers to this'))
   await writer.stop()
-  await collectGarbage(t, root)
+  await collectGarbage(t, { root })
   t.notOk(existsSync(dataPath(root, loose)), 'the blob that nothing refers to is gone')
   const reader = await startRegistry(t, { root })
   await serves(t, reader, sample)
@@ -104,7 +93,7 @@ test('compatibility: docker-registry serves a tree from which we removed what no
   const { root, sample } = await prepare(t)
   const writer = await startDistribution(t, { root })
   await fill(writer, sample)
-  const loose = await addLooseBlob(writer, 'one', Buffer.from('nothing needs this'))
+  const loose = await addBlob(writer, 'one', Buffer.from('nothing needs this'))
   await writer.stop()
   const storage = await FilesystemStorage.open(root)
   const later = () => Date.now() + 2 * 3_600_000

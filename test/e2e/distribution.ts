@@ -10,49 +10,62 @@ import { freePort, temporaryFolder } from './place.ts'
 import type { LaunchOptions, Registry, RegistryOptions } from './registry.ts'
 import { ask } from './request.ts'
 
-/** What a docker-registry is started with; on a bucket it has no use for the root. */
+/** What a CNCF Distribution is started with; on a bucket it has no use for the root. */
 export interface DistributionOptions extends RegistryOptions {
-  s3?: { server: S3Server; bucket: string }
+  s3?: { server: S3Server; bucket: string } | undefined
+  /** Debian's docker-registry, which is version 2.8, where nothing is said. */
+  program?: Program
 }
 
-/** Starts Debian's docker-registry on the root; it is stopped when the test ends, if not before. */
+/** A CNCF Distribution. */
+export type Program = 'docker-registry' | 'distribution3'
+
+// Version 2 does not start where the first one names a file; version 3 would send traces to a collector.
+const environment = { AWS_CA_BUNDLE: '', OTEL_TRACES_EXPORTER: 'none' }
+
+/** Starts it on the root or the bucket; it is stopped when the test ends, if not before. */
 export async function startDistribution(t: Test, options: DistributionOptions): Promise<Registry> {
   const registry = await launchDistribution({ ...options, folder: await temporaryFolder(t) })
   t.teardown(async () => void (await registry.stop()))
   return registry
 }
 
-/** Starts Debian's docker-registry with its settings in the folder; whoever calls stops it. */
-export async function launchDistribution({ folder, root, pki, users, s3 }: DistributionOptions & LaunchOptions): Promise<Registry> {
+/** Starts it with its settings in the folder; whoever calls stops it. */
+export async function launchDistribution({
+  folder,
+  root,
+  pki,
+  users,
+  s3,
+  program = 'docker-registry'
+}: DistributionOptions & LaunchOptions): Promise<Registry> {
   const address = `127.0.0.1:${await freePort()}`
   const tls = pki === undefined ? {} : { tls: { certificate: pki.certificate, key: pki.key } }
   const auth = users === undefined ? {} : { auth: { htpasswd: { realm: 'test', path: await writeHtpasswd(folder, users) } } }
-  const file = await writeConfig(folder, { ...(s3 ? bucket(s3) : storage(root)), http: { addr: address, ...tls }, ...auth })
+  const file = await writeConfig(folder, { ...storage({ root, s3 }), http: { addr: address, ...tls }, ...auth })
   const place = { address, root, ...(pki === undefined ? {} : { ca: pki.ca }) }
   const daemon = await startDaemon({
-    command: 'docker-registry',
+    command: program,
     args: ['serve', file],
-    // It does not start where this names a file.
-    env: { AWS_CA_BUNDLE: '' },
+    env: environment,
     probe: async () => void (await ask(place, { path: '/v2/' }))
   })
   return { ...daemon, ...place }
 }
 
-/** Lets docker-registry collect what no manifest refers to; nothing may be serving the root meanwhile. */
-export async function collectGarbage(t: Test, root: string): Promise<string> {
-  const file = await writeConfig(await temporaryFolder(t), { ...storage(root), http: { addr: '127.0.0.1:0' } })
-  return await must('docker-registry', ['garbage-collect', file])
+/** Lets it collect what no manifest refers to; nothing may be serving the same meanwhile. */
+export async function collectGarbage(t: Test, { program = 'docker-registry', ...place }: DistributionOptions): Promise<string> {
+  const file = await writeConfig(await temporaryFolder(t), { ...storage(place), http: { addr: '127.0.0.1:0' } })
+  return await must(program, ['garbage-collect', file], { env: environment })
 }
 
-function storage(root: string): object {
-  return { storage: { filesystem: { rootdirectory: root }, delete: { enabled: true } } }
+function storage({ root, s3 }: Pick<DistributionOptions, 'root' | 's3'>): object {
+  return { storage: { ...(s3 ? { s3: bucket(s3) } : { filesystem: { rootdirectory: root } }), delete: { enabled: true } } }
 }
 
-function bucket({ server, bucket }: { server: S3Server; bucket: string }): object {
-  const { endpoint, credentials } = server
+function bucket({ server: { endpoint, credentials }, bucket }: NonNullable<DistributionOptions['s3']>): object {
   const keys = { accesskey: credentials.accessKeyId, secretkey: credentials.secretAccessKey }
-  return { storage: { s3: { bucket, region: 'us-east-1', regionendpoint: endpoint, secure: false, ...keys }, delete: { enabled: true } } }
+  return { bucket, region: 'us-east-1', regionendpoint: endpoint, forcepathstyle: true, secure: false, ...keys }
 }
 
 async function writeConfig(folder: string, settings: object): Promise<string> {

@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import type { IncomingHttpHeaders } from 'node:http'
 import { request as plain } from 'node:http'
 import { request as secure } from 'node:https'
+import { sha256 } from './layout.ts'
 import type { Registry } from './registry.ts'
 
 /** A whole answer. */
@@ -35,4 +36,15 @@ export async function ask(registry: Pick<Registry, 'address' | 'ca'>, { method =
     })
     request.end(body)
   })
+}
+
+/** Pushes a blob that nothing refers to, and answers its digest. */
+export async function addBlob(registry: Pick<Registry, 'address' | 'ca'>, name: string, body: Buffer): Promise<string> {
+  const session = await ask(registry, { method: 'POST', path: `/v2/${name}/blobs/uploads/` })
+  const location = new URL(session.headers.location ?? '', `http://${registry.address}`)
+  location.searchParams.set('digest', sha256(body))
+  const headers = { 'content-type': 'application/octet-stream' }
+  const answer = await ask(registry, { method: 'PUT', path: location.pathname + location.search, headers, body })
+  if (answer.status !== 201) throw new Error(`the blob was not accepted: ${answer.status} ${answer.body}`)
+  return sha256(body)
 }

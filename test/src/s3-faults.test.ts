@@ -6,7 +6,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { temporaryDirectory } from '../support/place.ts'
 import { type Fate, proxyS3 } from '../support/s3-proxy.ts'
-import { makeBucket, type S3Server, s3Settings, startS3 } from '../support/s3-server.ts'
+import { credentialsFile, makeBucket, type S3Server, s3Settings, startS3 } from '../support/s3-server.ts'
+import { withoutToken } from '../support/s3-sign.ts'
 import {
   type Answer,
   ask,
@@ -196,22 +197,59 @@ test('a bucket whose service fails', async t => {
   )
 })
 
-test('S3: keys that the service does not know any more are replaced in their file, and the registry goes on with the new ones', async t => {
-  const server = await startS3(t)
-  if (!server) return
-  const file = join(await temporaryDirectory(t), 'credentials')
-  const write = ({ accessKeyId, secretAccessKey }: S3Server['credentials']) =>
-    writeFile(file, `[default]\naws_access_key_id = ${accessKeyId}\naws_secret_access_key = ${secretAccessKey}\n`)
-  await write(server.credentials)
-  const served = await serveS3(t, server, makeBucket(server), { credentials: { file } })
-  const blob = await pushBlob(served, 'a', bytesOf(100))
-  await server.kill()
-  server.credentials = { accessKeyId: 'renewed', secretAccessKey: 'renewed-secret' }
-  await server.start()
-  refusedForAWhile(t, await pull(served, blob), 'with the old keys')
-  t.equal(await ready(served), 503)
-  await write(server.credentials)
-  await until(async () => (await ready(served)) === 200)
-  t.equal((await pull(served, blob)).status, 200)
-  t.equal((await pushInSession(served, bytesOf(100), 'one')).status, 201)
+// Each waits until the file is read again.
+test('credentials that are replaced in their file', { jobs: 2 }, async t => {
+  t.test(
+    'S3: keys that the service does not know any more are replaced, and the registry goes on with the new ones',
+    { buffered: true },
+    async t => {
+      const server = await startS3(t)
+      if (!server) return
+      const file = join(await temporaryDirectory(t), 'credentials')
+      await writeFile(file, credentialsFile(server.credentials))
+      const served = await serveS3(t, server, makeBucket(server), { credentials: { file } })
+      const blob = await pushBlob(served, 'a', bytesOf(100))
+      await server.kill()
+      server.credentials = { accessKeyId: 'renewed', secretAccessKey: 'renewed-secret' }
+      await server.start()
+      refusedForAWhile(t, await pull(served, blob), 'with the old keys')
+      t.equal(await ready(served), 503)
+      await writeFile(file, credentialsFile(server.credentials))
+      await until(async () => (await ready(served)) === 200)
+      t.equal((await pull(served, blob)).status, 200)
+      t.equal((await pushInSession(served, bytesOf(100), 'one')).status, 201)
+    }
+  )
+
+  t.test('S3: a session token that has expired is replaced, and the registry goes on with the new one', { buffered: true }, async t => {
+    const server = await startS3(t)
+    if (!server) return
+    const file = join(await temporaryDirectory(t), 'credentials')
+    await writeFile(file, credentialsFile(server.credentials, 'first'))
+    const proxy = await proxyS3(t, server)
+    const [valid, seen] = [new Set(['first']), new Set<string>()]
+    // As AWS answers.
+    proxy.fate = (_method, _path, headers) => {
+      const token = String(headers['x-amz-security-token'])
+      seen.add(token)
+      return valid.has(token) ? 'pass' : { status: 400, code: 'ExpiredToken' }
+    }
+    proxy.forwarded = (method, path, headers) => withoutToken(method, path, headers, server.credentials)
+    const served = await serveS3(t, proxy, makeBucket(server), { credentials: { file } })
+    const blob = await pushBlob(served, 'a', bytesOf(100))
+    valid.delete('first')
+    refusedForAWhile(t, await pull(served, blob), 'a pull with the old token')
+    refusedForAWhile(t, await ask(served.listen, 'POST', '/v2/a/blobs/uploads/'), 'a push with the old token')
+    const { status, body } = await ask(served.admin, 'GET', '/readyz')
+    t.equal(status, 503)
+    t.match(body.toString(), /ExpiredToken \(400\): the credentials have expired: new ones are taken as soon as they are there/)
+    t.strictSame([...seen], ['first'])
+    valid.add('second')
+    await writeFile(file, credentialsFile(server.credentials, 'second'))
+    await until(async () => (await ready(served)) === 200)
+    seen.clear()
+    t.equal((await pull(served, blob)).status, 200)
+    t.equal((await pushInSession(served, bytesOf(6 * mebibyte), 'one')).status, 201)
+    t.strictSame([...seen], ['second'])
+  })
 })

@@ -5,9 +5,11 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
+import { createLimit } from '../../storage/limit.ts'
+import { certificate } from '../support/certificate.ts'
 import { temporaryDirectory } from '../support/place.ts'
 import { type Fate, proxyS3 } from '../support/s3-proxy.ts'
-import { makeBucket, s3Settings, startS3 } from '../support/s3-server.ts'
+import { asUser, bucketFor, credentialsFile, makeBucket, ownerOf, type S3Server, s3Settings, startS3 } from '../support/s3-server.ts'
 
 /** Runs `registry serve` with this section `storage.s3`, and waits for its end. */
 async function start(t: Test, s3: Record<string, unknown>): Promise<{ code: number; said: string }> {
@@ -26,6 +28,12 @@ async function start(t: Test, s3: Record<string, unknown>): Promise<{ code: numb
   return { code, said }
 }
 
+async function tokenFile(t: Test, { credentials }: S3Server): Promise<string> {
+  const file = join(await temporaryDirectory(t), 'credentials')
+  await writeFile(file, credentialsFile(credentials, 'unknown'))
+  return file
+}
+
 test('S3: what somebody has to correct ends the start with exit code 2 and one line that says what', async t => {
   const server = await startS3(t)
   if (!server) return
@@ -35,19 +43,34 @@ test('S3: what somebody has to correct ends the start with exit code 2 and one l
     proxy.fate = (): Fate => ({ status: 403, code })
     return { ...settings, endpoint: proxy.endpoint }
   }
+  const [owner, user] = [ownerOf(t, server), await asUser(server)]
+  const without = async (action: string) => s3Settings(user, await bucketFor(owner, user, action), '')
   const { accessKeyId } = server.credentials
+  const secure = await startS3(t, certificate(t))
+  const trusted = secure ? s3Settings(secure, makeBucket(secure), '') : {}
+  const { ca: _, ...untrusted } = trusted
+  const elsewhere = { ...trusted, endpoint: secure?.endpoint.replace('127.0.0.1', 'localhost') }
   const cases: [string, Record<string, unknown>, RegExp][] = [
     ['a bucket that is not there', { ...settings, bucket: 'no-such-bucket' }, /no-such-bucket.*create it, or correct storage\.s3\.bucket/],
     ['a region that is not the one of the service', { ...settings, region: 'eu-north-1' }, /correct storage\.s3\.region/],
     ['a wrong key', { ...settings, credentials: { accessKeyId, secretAccessKey: 'wrong' } }, /the secret key is wrong/],
     ['an unknown key', { ...settings, credentials: { accessKeyId: 'unknown', secretAccessKey: 'x' } }, /correct storage\.s3\.credentials/],
-    ['a missing permission', await refused('AccessDenied'), /lack a permission.*docs\/s3\.md/],
+    ['an unknown token', { ...settings, credentials: { file: await tokenFile(t, server) } }, /the session token: correct/],
+    ['no permission to list', await without('ListBucket'), /lack a permission.*docs\/s3\.md/],
+    ['no permission to read', await without('GetObject'), /lack a permission.*docs\/s3\.md/],
+    ['no permission to write', await without('PutObject'), /lack a permission.*docs\/s3\.md/],
+    ['no permission to remove', await without('DeleteObject'), /lack a permission.*docs\/s3\.md/],
+    ['an authority that is unknown', untrusted, /certificate is not trusted: set storage\.s3\.ca/],
+    ['another authority', { ...untrusted, ca: certificate(t).cert }, /certificate is not trusted: set storage\.s3\.ca/],
+    ['a certificate for another name', elsewhere, /for another name than that of storage\.s3\.endpoint/],
     ['a clock that differs', await refused('RequestTimeTooSkewed'), /clock differs/]
   ]
-  for (const [what, s3, says] of cases) {
+  const atOnce = createLimit(3)
+  const tried = async ([what, s3, says]: (typeof cases)[number]) => {
     const { code, said } = await start(t, s3)
     t.equal(code, 2, what)
     t.match(said, says, what)
     t.equal(said.trimEnd().split('\n').length, 1, `${what}: one line`)
   }
+  await Promise.all(cases.map(each => atOnce(() => tried(each))))
 })

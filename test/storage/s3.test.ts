@@ -1,13 +1,14 @@
 import { randomBytes } from 'node:crypto'
 import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import type { S3Storage } from '../../storage/s3.ts'
 import { parseCredentials } from '../../storage/s3-credentials.ts'
-import type { Storage, Writer } from '../../storage/storage.ts'
+import type { Staged, Storage, Writer } from '../../storage/storage.ts'
 import { temporaryDirectory } from '../support/place.ts'
 import { proxyS3 } from '../support/s3-proxy.ts'
-import { makeBucket, openS3, type S3Server, startS3 } from '../support/s3-server.ts'
+import { asUser, bucketFor, makeBucket, multipartUploads, openS3, ownerOf, type S3Server, startS3 } from '../support/s3-server.ts'
 import { keysBelow, walked } from '../support/storage.ts'
 import { storageContract } from './contract.ts'
 
@@ -44,9 +45,12 @@ async function two(
   return { bucket, one, other, left }
 }
 
-test('a bucket keeps the contract of storage', async t => {
+test('a bucket keeps the contract of storage, for a user who may do what docs/s3.md lists', async t => {
   const server = await startS3(t)
-  if (server) await storageContract(t, { name: 's3', open: t => openS3(t, server), step: 1_100 })
+  if (!server) return
+  const [owner, user] = [ownerOf(t, server), await asUser(server)]
+  const open = async (t: Test) => openS3(t, user, { bucket: await bucketFor(owner, user) })
+  await storageContract(t, { name: 's3', open, step: 1_100 })
 })
 
 test('s3', async t => {
@@ -107,6 +111,31 @@ test('s3', async t => {
       await broken.publish('blobs/b')
       t.ok((await bytesAt(other, 'blobs/b'))?.equals(large.subarray(1)), 'it can begin anew')
     }
+  })
+
+  await t.test('s3: what is discarded is removed when the parts of it that were on their way have come', async t => {
+    const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
+    const storage = await openS3(t, proxy, { bucket })
+    for (const make of [() => storage.stage('blobs/a'), () => storage.create('up/data')] as (() => Promise<Writer | Staged>)[]) {
+      const [came, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+      proxy.fate = (method, path) => {
+        if (method !== 'PUT' || !/partNumber|parts/.test(path)) return 'pass'
+        came.resolve()
+        return { after: go.promise }
+      }
+      const writer = await make()
+      await writer.write([large.subarray(0, 6 * mebibyte)])
+      await came.promise
+      const seen = proxy.requests.length
+      const discarded = writer.discard()
+      await Promise.race([discarded, delay(200)])
+      t.notOk(proxy.requests.slice(seen).some(each => /^(DELETE|POST .*delete)/.test(each)))
+      go.resolve()
+      await discarded
+      if ('written' in writer) await writer.written.close()
+      t.strictSame(await keysBelow(storage, 'up'), [])
+    }
+    t.strictSame(await multipartUploads(ownerOf(t, server), bucket), [])
   })
 
   await t.test('s3: an object is written by two processes in turn, in chunks of any size', async t => {
@@ -261,7 +290,7 @@ test('s3', async t => {
   await t.test('s3: a part that cannot be sent fails the writer, and nothing is visible', async t => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy)
-    for (const make of [() => storage.create('up/data'), () => storage.stage('blobs/a')]) {
+    for (const make of [() => storage.create('up/data'), () => storage.stage('blobs/a')] as (() => Promise<Writer | Staged>)[]) {
       proxy.fate = (method, path) => (method === 'PUT' && /parts|partNumber/.test(path) ? { status: 403, code: 'AccessDenied' } : 'pass')
       const writer = await make()
       await t.rejects(
@@ -270,6 +299,7 @@ test('s3', async t => {
       )
       proxy.fate = () => 'pass'
       await writer.discard()
+      if ('written' in writer) await writer.written.close()
       t.equal(await storage.stat('blobs/a'), undefined)
       t.strictSame(await keysBelow(storage, 'up'), [])
     }

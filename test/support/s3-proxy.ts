@@ -1,15 +1,16 @@
 import { once } from 'node:events'
-import { createServer, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { pipeline } from 'node:stream/promises'
 import type { Ending as Until } from './place.ts'
 import type { S3Server } from './s3-server.ts'
 
 /**
- * What becomes of a request: it passes, it is answered without being heard by the service, its answer is cut after so many bytes of its body, or nothing comes after them, or it
- * waits for something before it passes.
+/**
+ * What becomes of a request: it passes, it passes and its answer is lost with the connection, it is answered without being heard by the service, its answer is cut after so many
+ * bytes of its body, or nothing comes after them, or it waits for something before it passes.
  */
-export type Fate = 'pass' | { after: Promise<unknown> } | { status: number; code: string } | Ending
+export type Fate = 'pass' | 'lost' | { after: Promise<unknown> } | { status: number; code: string } | Ending
 
 type Ending = { cutAfter: number } | { restAfter: number }
 
@@ -19,6 +20,8 @@ export interface S3Proxy extends S3Server {
   readonly requests: string[]
   /** Asked for each request. */
   fate: (method: string, path: string, headers: NodeJS.Dict<string | string[]>) => Fate
+  /** The headers with which a request that passes goes on. */
+  forwarded: (method: string, path: string, headers: IncomingHttpHeaders) => IncomingHttpHeaders
 }
 
 /** Such a proxy on loopback before `server`, until the test ends. */
@@ -29,8 +32,9 @@ export async function proxyS3(t: Until, server: S3Server): Promise<S3Proxy> {
     requests.push(`${method} ${url}`)
     const fate = proxy.fate(method, url, incoming.headers)
     if (typeof fate === 'object' && 'status' in fate) return void refuse(incoming, response, fate)
-    if (typeof fate === 'object' && 'after' in fate) return void fate.after.then(() => forward(server, incoming, response, undefined))
-    void forward(server, incoming, response, typeof fate === 'object' ? fate : undefined)
+    const passing = { server, incoming, response, headers: proxy.forwarded(method, url, incoming.headers) }
+    if (typeof fate === 'object' && 'after' in fate) return void fate.after.then(() => forward(passing))
+    void forward(passing, fate)
   })
   listener.listen(0, '127.0.0.1')
   await once(listener, 'listening')
@@ -39,7 +43,7 @@ export async function proxyS3(t: Until, server: S3Server): Promise<S3Proxy> {
     listener.close()
   })
   const endpoint = `http://127.0.0.1:${(listener.address() as AddressInfo).port}`
-  const proxy: S3Proxy = { ...server, endpoint, requests, fate: () => 'pass' }
+  const proxy: S3Proxy = { ...server, endpoint, requests, fate: () => 'pass', forwarded: (_method, _path, headers) => headers }
   return proxy
 }
 
@@ -55,16 +59,24 @@ async function refuse(
   response.writeHead(status, { 'content-type': 'application/xml' }).end(body)
 }
 
+interface Passing {
+  server: S3Server
+  incoming: IncomingMessage
+  response: ServerResponse
+  headers: IncomingHttpHeaders
+}
+
 // The host stays as the client named it: it is signed.
-async function forward(server: S3Server, incoming: IncomingMessage, response: ServerResponse, ending: Ending | undefined): Promise<void> {
+async function forward({ server, incoming, response, headers }: Passing, ending: 'pass' | 'lost' | Ending = 'pass'): Promise<void> {
   const { hostname, port } = new URL(server.endpoint)
-  const { method, url, headers } = incoming
+  const { method, url } = incoming
   const outgoing = request({ hostname, port, method, path: url, headers, agent: false })
   outgoing.on('error', () => response.destroy())
   response.on('close', () => outgoing.destroy())
   outgoing.on('response', answer => {
+    if (ending === 'lost') return void response.destroy()
     response.writeHead(answer.statusCode ?? 502, answer.headers)
-    if (ending) return void cut(answer, response, ending).catch(() => response.destroy())
+    if (ending !== 'pass') return void cut(answer, response, ending).catch(() => response.destroy())
     pipeline(answer, response).catch(() => response.destroy())
   })
   await pipeline(incoming, outgoing).catch(() => response.destroy())

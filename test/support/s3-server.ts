@@ -1,11 +1,14 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { accessSync, constants, mkdirSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { accessSync, constants, mkdirSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
 import { homedir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
+import { CreateBucketCommand, ListMultipartUploadsCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Test } from 'tap'
 import { type S3Options, S3Storage } from '../../storage/s3.ts'
 import { type Ending, temporaryDirectory } from './place.ts'
@@ -17,6 +20,8 @@ export interface S3Server {
   root: string
   /** Those that it knows from its next start on. */
   credentials: { accessKeyId: string; secretAccessKey: string }
+  /** The authority of its certificate, where it has one. */
+  ca?: string | undefined
   /** Ends it, as if it had crashed. */
   kill(): Promise<void>
   /** Starts it again at the same address with what it had. */
@@ -30,28 +35,44 @@ const credentials = { accessKeyId: 'registry', secretAccessKey: 'registry-secret
 /** Why there is none where `launchS3` finds no program for it. */
 export const absentS3 = 'versitygw is absent (test/tools/build versitygw makes it where Go is present)'
 
-/** A versitygw on loopback; undefined, with the test skipped and the reason given, where it is absent. */
-export async function startS3(t: Ending & { pass(text: string, why: { skip: string }): unknown }): Promise<S3Server | undefined> {
-  const server = await launchS3(await temporaryDirectory(t))
+/** A key and its certificate, which signed itself. */
+type Pair = Record<'key' | 'cert', string>
+
+/** A versitygw on loopback, over TLS where it is given a pair; undefined, with the test skipped and the reason given, where it is absent. */
+export async function startS3(
+  t: Ending & { pass(text: string, why: { skip: string }): unknown },
+  pair?: Pair
+): Promise<S3Server | undefined> {
+  const server = await launchS3(await temporaryDirectory(t), pair)
   if (server) t.teardown(() => server.kill())
   else t.pass('S3', { skip: absentS3 })
   return server
 }
 
 /** The same, with everything in a folder; whoever calls kills it. */
-export async function launchS3(folder: string): Promise<S3Server | undefined> {
+export async function launchS3(folder: string, pair?: Pair): Promise<S3Server | undefined> {
   const program = await find()
   if (program === undefined) return undefined
-  const [root, about] = [join(folder, 'buckets'), join(folder, 'about')]
-  for (const each of [root, about]) mkdirSync(each)
+  const [root, about, iam] = [join(folder, 'buckets'), join(folder, 'about'), join(folder, 'users')]
+  for (const each of [root, about, iam]) mkdirSync(each)
   const port = await freePort()
-  const endpoint = `http://127.0.0.1:${port}`
+  const endpoint = `${pair ? 'https' : 'http'}://127.0.0.1:${port}`
+  const tls = Object.entries(pair ?? {}).flatMap(([name, pem]) => {
+    const file = join(folder, `tls.${name}`)
+    writeFileSync(file, pem)
+    return [`--${name}`, file]
+  })
   let stop = async () => {}
   const start = async () => {
-    const child = spawn(program, ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', 'posix', '--sidecar', about, root], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ROOT_ACCESS_KEY_ID: server.credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: server.credentials.secretAccessKey }
-    })
+    const users = ['--iam-dir', iam, '--iam-cache-disable']
+    const child = spawn(
+      program,
+      ['--port', `127.0.0.1:${port}`, '--quiet', '--keep-alive', ...users, ...tls, 'posix', '--sidecar', about, root],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        env: { ROOT_ACCESS_KEY_ID: server.credentials.accessKeyId, ROOT_SECRET_ACCESS_KEY: server.credentials.secretAccessKey }
+      }
+    )
     const ended = once(child, 'close')
     const said: string[] = []
     for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => void said.push(line))
@@ -63,12 +84,12 @@ export async function launchS3(folder: string): Promise<S3Server | undefined> {
       child.kill('SIGKILL')
       await ended
     }
-    while (!(await answers(endpoint))) {
+    while (!(await listens(port))) {
       if (child.exitCode !== null) throw new Error(`versitygw ended with ${child.exitCode}: ${said.join('\n')}`)
       await delay(20)
     }
   }
-  const server: S3Server = { endpoint, root, credentials, kill: () => stop(), start }
+  const server: S3Server = { endpoint, root, credentials, ca: pair?.cert, kill: () => stop(), start }
   await start()
   return server
 }
@@ -82,14 +103,14 @@ async function find(): Promise<string | undefined> {
   return undefined
 }
 
-async function answers(endpoint: string): Promise<boolean> {
-  return fetch(endpoint).then(
-    async response => {
-      await response.arrayBuffer()
-      return true
-    },
-    () => false
-  )
+async function listens(port: number): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1')
+  return once(socket, 'connect')
+    .then(
+      () => true,
+      () => false
+    )
+    .finally(() => socket.destroy())
 }
 
 async function freePort(): Promise<number> {
@@ -103,17 +124,82 @@ async function freePort(): Promise<number> {
 }
 
 /** How a bucket of the server stands in a configuration file; what waits for it rests in a folder. */
-export function s3Settings({ endpoint, credentials }: S3Server, bucket: string, spool: string): Record<string, unknown> {
-  return { bucket, endpoint, forcePathStyle: true, credentials, spool, spoolBytes: '256MiB', partBytes: '5MiB' }
+export function s3Settings({ endpoint, credentials, ca }: S3Server, bucket: string, spool: string): Record<string, unknown> {
+  return {
+    bucket,
+    endpoint,
+    forcePathStyle: true,
+    credentials,
+    spool,
+    spoolBytes: '256MiB',
+    partBytes: '5MiB',
+    ...(ca === undefined ? {} : { ca })
+  }
+}
+
+/** What AWS's tools keep in a file of credentials. */
+export function credentialsFile({ accessKeyId, secretAccessKey }: S3Server['credentials'], token?: string): string {
+  const lines = [`aws_access_key_id = ${accessKeyId}`, `aws_secret_access_key = ${secretAccessKey}`]
+  return ['[default]', ...lines, ...(token === undefined ? [] : [`aws_session_token = ${token}`]), ''].join('\n')
 }
 
 let buckets = 0
 
+const newName = () => `bucket-${process.pid}-${++buckets}`
+
 /** The name of a new, empty bucket. */
 export function makeBucket({ root }: S3Server): string {
-  const name = `bucket-${process.pid}-${++buckets}`
+  const name = newName()
   mkdirSync(join(root, name))
   return name
+}
+
+/** A client of the server's owner, for what the registry does not do itself; closed when the test ends. */
+export function ownerOf(t: Ending, { endpoint, credentials }: S3Server): S3Client {
+  const client = new S3Client({ endpoint, credentials: { ...credentials }, region: 'us-east-1', forcePathStyle: true })
+  t.teardown(() => client.destroy())
+  return client
+}
+
+/** The same service for a user who may do nothing yet. */
+export async function asUser(server: S3Server): Promise<S3Server> {
+  const program = (await find()) ?? ''
+  const { accessKeyId, secretAccessKey } = server.credentials
+  const credentials = { accessKeyId: `user-${++users}`, secretAccessKey: 'user-secret' }
+  const owner = ['--access', accessKeyId, '--secret', secretAccessKey, '--endpoint-url', server.endpoint]
+  const user = ['--access', credentials.accessKeyId, '--secret', credentials.secretAccessKey, '--role', 'user']
+  await promisify(execFile)(program, ['admin', ...owner, 'create-user', ...user])
+  return { ...server, credentials }
+}
+
+/** The name of a new bucket in which a user may do what docs/s3.md says that a registry has to be allowed, but for one action. */
+export async function bucketFor(owner: S3Client, user: S3Server, without?: string): Promise<string> {
+  const bucket = newName()
+  // One that was made as a directory has no owner, and nothing is copied where nobody is.
+  await owner.send(new CreateBucketCommand({ Bucket: bucket }))
+  await allow(owner, user, bucket, without)
+  return bucket
+}
+
+/** From now on the user may do that in a bucket. */
+export async function allow(owner: S3Client, { credentials }: S3Server, Bucket: string, without?: string): Promise<void> {
+  const page = await readFile(join(import.meta.dirname, '../../docs/s3.md'), 'utf8')
+  const [, json = ''] = /```json\n(.*?)```/s.exec(page) ?? []
+  const { Statement, ...policy } = JSON.parse(json.replaceAll('BUCKET', Bucket)) as { Statement: { Action: string[] }[] }
+  const allowed = Statement.map(each => ({
+    ...each,
+    Principal: { AWS: [credentials.accessKeyId] },
+    Action: each.Action.filter(action => action !== `s3:${without}`)
+  }))
+  await owner.send(new PutBucketPolicyCommand({ Bucket, Policy: JSON.stringify({ ...policy, Statement: allowed }) }))
+}
+
+let users = 0
+
+/** The keys of multipart uploads that were begun in a bucket, and neither completed nor aborted. */
+export async function multipartUploads(owner: S3Client, bucket: string): Promise<(string | undefined)[]> {
+  const { Uploads = [] } = await owner.send(new ListMultipartUploadsCommand({ Bucket: bucket }))
+  return Uploads.map(each => each.Key)
 }
 
 /** Settings with which a storage finds a bucket of the server. */
@@ -124,6 +210,7 @@ export async function s3Options(t: Test, server: S3Server, more: Partial<S3Optio
     endpoint: server.endpoint,
     forcePathStyle: true,
     credentials: server.credentials,
+    ca: server.ca,
     spool: await temporaryDirectory(t),
     spoolBytes: 256 * 1024 * 1024,
     partBytes: 5 * 1024 * 1024,

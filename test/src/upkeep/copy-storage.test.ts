@@ -5,8 +5,10 @@ import { digestOf } from '../../../src/oci/digest.ts'
 import { type CopyEvent, copyStorage } from '../../../src/upkeep/copy-storage.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import { blobText, imageOf, named, openFor, patient, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { temporaryDirectory } from '../../support/place.ts'
 import { openS3, startS3 } from '../../support/s3-server.ts'
 import { listed, openStorage, watchStorage } from '../../support/storage.ts'
+import { openFiles } from '../support.ts'
 
 const name = named('a/b')
 const layers = ['one', 'two', 'three', 'x'.repeat(100_000)]
@@ -106,5 +108,25 @@ test('copy-storage: whoever ends it leaves nothing of the blob that was on its w
   })
   await t.rejects(copy(disk, watched, stop.signal), { message: 'enough' })
   t.ok((await listed(target, 'docker')).length <= 1)
+  t.strictSame(await listed(target, '.registry/tmp'), [])
+})
+
+test('copy-storage: where the target takes nothing no file of the source stays open', async t => {
+  const root = await temporaryDirectory(t)
+  const [disk, target] = [await openStorage(t, root), await openStorage(t)]
+  await fill(disk)
+  const watched = watchStorage(target, call => {
+    if (call === 'create') throw new Error('no room')
+  })
+  await t.rejects(copy(disk, watched), { message: 'no room' })
+  t.strictSame(await openFiles(root), [])
+})
+
+test('copy-storage: what a copy that was broken off left behind goes with the next one', async t => {
+  const [disk, target] = [await openStorage(t), await openStorage(t)]
+  await fill(disk)
+  await copy(disk, target)
+  await target.put('.registry/tmp/copy-sha256-00/parts/0', Buffer.from('x'))
+  await copy(disk, target)
   t.strictSame(await listed(target, '.registry/tmp'), [])
 })
