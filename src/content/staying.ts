@@ -33,7 +33,10 @@ export class Staying {
     return this.#turn.isOthers()
   }
 
-  /** Resolves to those that are gone; the others stay for the grace of collections, whoever collects. Costs nothing while nobody does. */
+  /**
+   * Resolves to those that are gone; the others stay for the grace of collections, whoever collects. Rejects where the store does not take a new time. Costs nothing while
+   * nobody collects.
+   */
   async gone(all: readonly Relied[]): Promise<Relied[]> {
     if (!(await this.#turn.isOthers())) return []
     this.#links.forget(all.map(each => each.link))
@@ -43,7 +46,7 @@ export class Staying {
       const target = await this.#target(each)
       const found = target && (await this.#storage.stat(keys.blob(target)))
       if (!found) return void gone.add(each)
-      await this.#holds.renew(target, found.modified)
+      if (!(await this.#holds.renew(target, found.modified))) throw unrenewed(target)
       digests.add(each.digest).add(target)
     })
     await this.#turn.stay([...digests])
@@ -64,3 +67,7 @@ export class Staying {
     return text !== undefined && isDigest(text) ? text : undefined
   }
 }
+
+// Where its age does not protect it, nobody can be told that it stays.
+const unrenewed = (digest: Digest): Error =>
+  Object.assign(new Error(`${keys.blob(digest)} could not be given a new time while another process removes`), { code: 'ESTALLED' })

@@ -1,5 +1,6 @@
 import { mkdir, utimes, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { LocalSink } from '../../../src/backend/local-sink.ts'
 import { collect } from '../../../src/content/collect.ts'
@@ -58,6 +59,26 @@ async function age({ root }: S3Server, { bucket }: Process, digest: Digest, hour
     await utimes(join(root, bucket, key), then, then).catch(() => {})
 }
 
+/** A blob that nothing needs and everybody takes for old, and a collection that has read the repository. */
+async function marked(
+  t: Test,
+  server: S3Server,
+  one: Process,
+  now = Date.now
+): Promise<[run: ReturnType<typeof collecting>, digest: Digest]> {
+  const digest = await pushBlob(one.content, name, 'config')
+  await age(server, one, digest, 2)
+  const run = collect(one.storage, one.content, { grace: hour, loose: 'sweep', pace: noPace, now })
+  t.match(await run.next(), { value: { phase: 'mark' } })
+  return [run, digest]
+}
+
+const outcomeOf = (push: Promise<unknown>): Promise<'acknowledged' | 'refused'> =>
+  push.then(
+    () => 'acknowledged',
+    () => 'refused'
+  )
+
 /** Content that remembers nothing. */
 const afresh = ({ storage }: Process) => openContent(storage, () => {})
 
@@ -86,10 +107,7 @@ test('several processes over one bucket', async t => {
     await removing.come
     // It is decided on, and takes effect only after the push has published the bytes.
     const published = halt(other, request => request.startsWith('GET ') && request.includes('lease/removal'))
-    const push = pushBlob(other.content, name, 'the bytes').then(
-      () => 'acknowledged',
-      () => 'refused'
-    )
+    const push = outcomeOf(pushBlob(other.content, name, 'the bytes'))
     await published.come
     removing.go()
     published.go()
@@ -147,16 +165,39 @@ test('several processes over one bucket', async t => {
     let inHours = 0
     const now = () => Date.now() + inHours * hour
     const [one, other] = await two(t, server, now)
-    const digest = await pushBlob(one.content, name, 'config')
-    await age(server, one, digest, 2)
-    const run = collect(one.storage, one.content, { grace: hour, loose: 'sweep', pace: noPace, now })
-    t.match(await run.next(), { value: { phase: 'mark' } }, 'the repository has been read')
+    const [run, digest] = await marked(t, server, one, now)
     const manifest = imageOf('config', [])
     t.ok(await putManifest(other, manifest))
     t.ok(now() - ((await one.storage.stat(keys.blob(digest)))?.modified ?? 0) < hour, 'what it needs is new for a while')
     inHours = 2
     t.strictSame(summaries(await Array.fromAsync(run)), [])
     t.equal(await blobText(afresh(one), name, digest), 'config')
+  })
+
+  await t.test('turn: what another push is still renewing does not count as renewed', async t => {
+    const [one, other] = await two(t, server, Date.now)
+    const [run, digest] = await marked(t, server, one)
+    const renewing = halt(other, request => request.startsWith('PUT ') && request.includes(keys.blob(digest)))
+    const first = outcomeOf(putManifest(other, imageOf('config', [])))
+    await renewing.come
+    const second = outcomeOf(putManifest(other, imageOf('config', [], { annotations: { second: 'yes' } })))
+    await Promise.race([second, delay(500)])
+    await Array.fromAsync(run)
+    renewing.go()
+    const there = (await blobText(afresh(one), name, digest)) !== undefined
+    for (const push of [first, second]) t.ok(there || (await push) === 'refused')
+  })
+
+  await t.test('turn: a manifest that needs what could not be renewed is refused, and so is a head', async t => {
+    const [one, other] = await two(t, server, Date.now)
+    const [run, digest] = await marked(t, server, one)
+    const copy = (method: string, path: string) => method === 'PUT' && path.includes(keys.blob(digest))
+    other.proxy.fate = (method, path) => (copy(method, path) ? { status: 403, code: 'AccessDenied' } : 'pass')
+    for (let time = 0; time < 2; time++) t.equal(await outcomeOf(putManifest(other, imageOf('config', []))), 'refused')
+    await t.rejects(other.content.blobs.statRenewed(name, digest), { code: 'ESTALLED' })
+    other.proxy.fate = () => 'pass'
+    t.equal(await other.content.blobs.statRenewed(name, digest), 6)
+    await run.return(undefined)
   })
 
   await t.test('turn: a collection and a count of thousands of blobs cost a request for each thousand', async t => {
