@@ -75,7 +75,12 @@ export class Turn {
     const { agreement } = this.#storage
     const lease = agreement && (await takeLease(agreement, removalLease, this.#times.lease))
     if (!lease) return undefined
-    this.#clock = { ahead: (await agreement.now()) - Date.now() }
+    try {
+      this.#clock = { ahead: (await agreement.now()) - Date.now() }
+    } catch (error) {
+      await lease.release()
+      throw error
+    }
     await delay(this.#times.known)
     this.#mine = lease
     return lease
@@ -107,7 +112,8 @@ export class Turn {
     await lease.say(digests.map(short))
     try {
       const result = await task()
-      lease.check()
+      // Whoever waits for some of them goes on.
+      await lease.say([])
       return result
     } catch (error) {
       lease.leave()

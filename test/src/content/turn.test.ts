@@ -99,6 +99,22 @@ test('several processes over one bucket', async t => {
     t.ok((await Array.fromAsync(collecting(other))).length > 0)
   })
 
+  await t.test('turn: a turn that fails at its beginning is given back', async t => {
+    const [one, other] = await two(t, server)
+    one.proxy.fate = (method, path) => (method === 'HEAD' && path.includes('trial') ? { status: 403, code: 'AccessDenied' } : 'pass')
+    await t.rejects(one.content.holds.turn.take())
+    await (await other.content.holds.turn.take())()
+  })
+
+  await t.test('turn: who pushes what another process has just removed does not wait for the rest of the collection', async t => {
+    const [one, other] = await two(t, server)
+    const digest = await pushBlob(one.content, name, 'the bytes')
+    const run = collecting(one)
+    for (let next = await run.next(); next.value?.type !== 'remove'; next = await run.next());
+    t.equal(await pushBlob(other.content, name, 'the bytes'), digest)
+    await run.return(undefined)
+  })
+
   await t.test('turn: what is pushed again while it is being removed stays, whoever removes', async t => {
     const [one, other] = await two(t, server)
     const digest = await pushBlob(one.content, name, 'the bytes')
