@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
-import { Turn } from './turn.ts'
+import { type StillOurs, Turn } from './turn.ts'
 
 // Collections look at the time on disk, in steps of a grace that is much longer than this.
 const renewedAgainAfter = 60_000
@@ -147,7 +147,10 @@ export class Holds {
   }
 
   /** `remove` for many at once, which a medium may do in one step: `task` gets those that nobody holds, and resolves to those that it removed. */
-  async removeAll(digests: readonly Digest[], task: (free: readonly Digest[]) => Promise<readonly Digest[]>): Promise<readonly Digest[]> {
+  async removeAll(
+    digests: readonly Digest[],
+    task: (free: readonly Digest[], stillOurs: StillOurs) => Promise<readonly Digest[]>
+  ): Promise<readonly Digest[]> {
     const free: Digest[] = []
     const work = Promise.withResolvers<readonly Digest[]>()
     const removals = digests.map(digest =>
@@ -158,7 +161,7 @@ export class Holds {
     )
     // All of them leave before the task begins.
     if (free.length === 0) work.resolve([])
-    else this.turn.leaving(free, () => task(free)).then(work.resolve, work.reject)
+    else this.turn.leaving(free, stillOurs => task(free, stillOurs)).then(work.resolve, work.reject)
     const results = await Promise.allSettled(removals)
     const failed = results.find(each => each.status === 'rejected')
     if (failed) throw failed.reason

@@ -69,11 +69,11 @@ export class Links {
     this.#cache.set(key, digest)
   }
 
-  /** Removes links, and below `under` what became empty. */
-  async remove(keys: readonly Key[], under: Key): Promise<void> {
+  /** Removes links, and below `under` what became empty. Where the store is shared, nothing is asked for once `signal` is aborted. */
+  async remove(keys: readonly Key[], under: Key, signal?: AbortSignal): Promise<void> {
     this.#forget(keys)
     try {
-      await this.#storage.remove(keys, under)
+      await this.#storage.remove(keys, under, signal)
     } finally {
       this.#forget(keys)
     }

@@ -21,6 +21,9 @@ const patience = 90_000
 // Enough of a digest: two that begin alike wait for each other, which harms nobody.
 const told = 16
 
+/** Called just before something is removed: throws if the turn is not ours for a while yet, and gives what is aborted when it is not ours any more. */
+export type StillOurs = () => AbortSignal | undefined
+
 /** Another process removes from the same store. */
 export class OthersTurn extends Error {
   override readonly name = 'OthersTurn'
@@ -103,21 +106,25 @@ export class Turn {
 
   /**
    * Runs `task`, which looks at the age of `digests` and removes some, when all others can know that they are about to leave. What a removal that failed still does
-   * happens while they wait.
+   * happens while they wait; where it is the turn that is lost, nobody waits any more, so that nothing may be asked for after that.
    */
-  async leaving<T>(digests: readonly Digest[], task: () => Promise<T>): Promise<T> {
-    if (!this.#storage.agreement) return task()
+  async leaving<T>(digests: readonly Digest[], task: (stillOurs: StillOurs) => Promise<T>): Promise<T> {
+    if (!this.#storage.agreement) return task(() => undefined)
     const lease = await this.#lease
     if (!lease) throw new Error('nothing is removed from a shared store without the turn')
     await lease.say(digests.map(short))
     try {
-      const result = await task()
+      const result = await task(() => {
+        lease.check()
+        return lease.signal
+      })
       // Whoever waits for some of them goes on.
       await lease.say([])
       return result
     } catch (error) {
+      const lost = lease.signal.aborted ? lease.signal.reason : undefined
       lease.leave()
-      throw error
+      throw lost ?? error
     }
   }
 

@@ -28,12 +28,12 @@ interface Process {
 }
 
 /** Two processes over one bucket, each behind its own proxy; `now` is what both take for the time. */
-async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour): Promise<[Process, Process]> {
+async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour, turnTimes = times): Promise<[Process, Process]> {
   const bucket = makeBucket(server)
   const open = async (): Promise<Process> => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy, { bucket })
-    return { bucket, storage, proxy, content: openContent(storage, () => {}, now, 5_000, times) }
+    return { bucket, storage, proxy, content: openContent(storage, () => {}, now, 5_000, turnTimes) }
   }
   return [await open(), await open()]
 }
@@ -214,6 +214,29 @@ test('several processes over one bucket', async t => {
     other.proxy.fate = () => 'pass'
     t.equal(await other.content.blobs.statRenewed(name, digest), 6)
     await run.return(undefined)
+  })
+
+  await t.test('turn: who has lost the turn removes nothing any more, not even what was asked for before', async t => {
+    const short = { ...times, lease: { lasts: 4_000, settling: 10 } }
+    const [one, other] = await two(t, server, undefined, short)
+    const digest = await pushBlob(one.content, name, 'the bytes')
+    const go = Promise.withResolvers<void>()
+    const come = Promise.withResolvers<void>()
+    one.proxy.fate = (method, path) => {
+      if (!isDelete(`${method} ${path}`)) return 'pass'
+      come.resolve()
+      one.proxy.fate = (_method, path) => (path.includes('lease/removal') ? { status: 403, code: 'AccessDenied' } : 'pass')
+      return { after: go.promise }
+    }
+    const run = outcomeOf(Array.fromAsync(collecting(one)))
+    await come.promise
+    let release: (() => Promise<void>) | undefined
+    for (; !release; await delay(100)) release = await other.content.holds.turn.take().catch(() => undefined)
+    t.equal(await other.content.blobs.statRenewed(name, digest), 9)
+    go.resolve()
+    t.equal(await run, 'refused')
+    t.equal(await blobText(afresh(other), name, digest), 'the bytes')
+    await release()
   })
 
   await t.test('turn: a collection and a count of thousands of blobs cost a request for each thousand', async t => {
