@@ -88,7 +88,7 @@ export class Withdraw {
     const naming: Tag[] = []
     for (const tag of tags) {
       // Whoever sets a tag holds the manifest, but whoever moves one away does not.
-      if ((await this.#tags.resolve(name, tag)) !== digest) continue
+      if ((await this.#tags.resolveStored(name, tag)) !== digest) continue
       if ((await this.#origins.ofTag(name, tag)) === undefined) return false
       naming.push(tag)
     }

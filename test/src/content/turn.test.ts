@@ -116,10 +116,11 @@ test('several processes over one bucket', async t => {
   })
 
   await t.test('turn: what is pushed again while it is being removed stays, whoever removes', async t => {
-    const [one, other] = await two(t, server)
+    const [one, other] = await two(t, server, Date.now)
     const digest = await pushBlob(one.content, name, 'the bytes')
+    await age(server, one, digest, 2)
     const removing = halt(one, isDelete)
-    const run = Array.fromAsync(collecting(one))
+    const run = Array.fromAsync(collecting(one, 0))
     await removing.come
     // It is decided on, and takes effect only after the push has published the bytes.
     const published = halt(other, request => request.startsWith('GET ') && request.includes('lease/removal'))
@@ -135,24 +136,25 @@ test('several processes over one bucket', async t => {
   })
 
   await t.test('turn: a head or a mount of what is about to leave does not say that it is there', async t => {
-    const [one, other] = await two(t, server)
-    const digest = await pushBlob(one.content, name, 'the bytes')
-    for (const ask of [
-      () => other.content.blobs.statRenewed(name, digest),
-      () => new LocalSink(other.content).mountBlob(name, digest),
-      () => putManifest(other, imageOf('the bytes', []))
-    ]) {
-      await pushBlob(one.content, name, 'the bytes')
+    const asks: ((other: Process, digest: Digest) => Promise<unknown>)[] = [
+      (other, digest) => other.content.blobs.statRenewed(name, digest),
+      (other, digest) => new LocalSink(other.content).mountBlob(name, digest),
+      other => putManifest(other, imageOf('the bytes', []))
+    ]
+    for (const ask of asks) {
+      const [one, other] = await two(t, server, Date.now)
+      const digest = await pushBlob(one.content, name, 'the bytes')
+      await age(server, one, digest, 2)
       const removing = halt(one, isDelete)
-      const run = Array.fromAsync(collecting(one))
+      const run = Array.fromAsync(collecting(one, 0))
       await removing.come
-      const answer = ask().catch(() => undefined)
+      const answer = ask(other, digest).catch(() => undefined)
       const waiting = other.proxy.requests.length
       while (!other.proxy.requests.slice(waiting).some(each => each.includes('lease/removal'))) await new Promise(setImmediate)
       removing.go()
       await run
       const told = await answer
-      const there = (await openContent(other.storage, () => {}).blobs.stat(name, digest)) !== undefined
+      const there = (await afresh(other).blobs.stat(name, digest)) !== undefined
       t.equal(Boolean(told), there, `told ${told}`)
     }
   })
@@ -237,6 +239,28 @@ test('several processes over one bucket', async t => {
     t.equal(await run, 'refused')
     t.equal(await blobText(afresh(other), name, digest), 'the bytes')
     await release()
+  })
+
+  await t.test('tags: one that another process has just moved stays when what it named before is deleted or evicted', async t => {
+    const [one, other] = await two(t, server)
+    await pushBlob(one.content, name, 'config')
+    const tag = tagged('v1')
+    const [first, second] = [imageOf('config', []), imageOf('config', [], { annotations: { second: 'yes' } })]
+    const upstream = { upstream: 'upstream.example', checked: 0 }
+    for (const remove of [
+      (digest: Digest) => new LocalSink(other.content).deleteManifest(name, { digest }),
+      (digest: Digest) => other.content.withdraw.manifests(name, [{ digest, tags: [tag] }], () => true)
+    ]) {
+      const digest = digestOf(first)
+      await other.content.commit.manifest(name, digest, first, { tags: [tag], origin: { ...upstream, digest } })
+      t.equal(await other.content.tags.resolve(name, tag), digest, 'it is remembered')
+      await putManifest(one, second)
+      const release = await other.content.holds.turn.take()
+      await remove(digest)
+      await release()
+      t.equal(await afresh(one).tags.resolve(name, tag), digestOf(second))
+      await new LocalSink(one.content).deleteManifest(name, { tag })
+    }
   })
 
   await t.test('turn: a collection and a count of thousands of blobs cost a request for each thousand', async t => {
