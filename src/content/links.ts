@@ -84,6 +84,12 @@ export class Links {
     this.#forget(keys)
   }
 
+  /** `forget` for all of them. */
+  forgetAll(): void {
+    this.#changes++
+    this.#cache.clear()
+  }
+
   #forget(keys: readonly Key[]): void {
     this.#changes++
     for (const key of keys) this.#cache.delete(key)

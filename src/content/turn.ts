@@ -47,6 +47,7 @@ export class Turn {
   #mine: Lease | undefined
   #seen: { at: number; held: Promise<boolean> } | undefined
   #last = { version: '', since: 0 }
+  #changes = 0
 
   constructor(storage: Storage, times: TurnTimes = usualTimes) {
     this.#storage = storage
@@ -128,6 +129,11 @@ export class Turn {
     }
   }
 
+  /** Grows when a look finds that somebody has had the turn since the look before it: what others removed meanwhile may be remembered here. */
+  get changes(): number {
+    return this.#changes
+  }
+
   /** Whether another process may be removing. */
   async isOthers(): Promise<boolean> {
     const { agreement } = this.#storage
@@ -146,9 +152,12 @@ export class Turn {
   // A lease that nobody renews belongs to a process that is gone.
   async #look(agreement: Agreement): Promise<boolean> {
     const seen = await lookAtLease(agreement, removalLease)
+    const [version, now] = [seen?.version ?? '', performance.now()]
+    if (version !== this.#last.version) {
+      this.#last = { version, since: now }
+      this.#changes++
+    }
     if (!seen?.held) return false
-    const now = performance.now()
-    if (seen.version !== this.#last.version) this.#last = { version: seen.version, since: now }
     return now - this.#last.since < patience
   }
 

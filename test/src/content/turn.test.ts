@@ -82,6 +82,12 @@ const outcomeOf = (push: Promise<unknown>): Promise<'acknowledged' | 'refused'> 
 /** Content that remembers nothing. */
 const afresh = ({ storage }: Process) => openContent(storage, () => {})
 
+/** The `count`th look at who has the turn. */
+function looks(count: number): (request: string) => boolean {
+  let left = count
+  return request => request.startsWith('GET ') && request.includes('lease/removal') && --left === 0
+}
+
 const isDelete = (request: string) => /^POST .*\?delete|^DELETE /.test(request)
 const putManifest = ({ content }: Process, bytes: Buffer) => new LocalSink(content).putManifest(name, parseReference('v1'), { bytes }, [])
 
@@ -123,14 +129,14 @@ test('several processes over one bucket', async t => {
     const run = Array.fromAsync(collecting(one, 0))
     await removing.come
     // It is decided on, and takes effect only after the push has published the bytes.
-    const published = halt(other, request => request.startsWith('GET ') && request.includes('lease/removal'))
+    const published = halt(other, looks(2))
     const push = outcomeOf(pushBlob(other.content, name, 'the bytes'))
     await published.come
     removing.go()
-    published.go()
     await run
+    published.go()
     const outcome = await push
-    t.equal(outcome === 'acknowledged', (await blobText(other.content, name, digest)) === 'the bytes', outcome)
+    t.equal(outcome === 'acknowledged', (await blobText(afresh(other), name, digest)) === 'the bytes', outcome)
     t.equal(await pushBlob(other.content, name, 'the bytes'), digest)
     t.equal(await blobText(one.content, name, digest), 'the bytes')
   })
@@ -192,6 +198,17 @@ test('several processes over one bucket', async t => {
     t.equal(await blobText(afresh(one), name, digest), 'config')
   })
 
+  await t.test('turn: a manifest that needs what went since it was looked at is refused, also when the collection is over', async t => {
+    const [one, other] = await two(t, server, Date.now)
+    const [run] = await marked(t, server, one)
+    const second = halt(other, looks(2))
+    const push = outcomeOf(putManifest(other, imageOf('config', [])))
+    await second.come
+    t.equal(summaries(await Array.fromAsync(run)).length, 2)
+    second.go()
+    t.equal(await push, 'refused')
+  })
+
   await t.test('turn: what another push is still renewing does not count as renewed', async t => {
     const [one, other] = await two(t, server, Date.now)
     const [run, digest] = await marked(t, server, one)
@@ -239,6 +256,17 @@ test('several processes over one bucket', async t => {
     t.equal(await run, 'refused')
     t.equal(await blobText(afresh(other), name, digest), 'the bytes')
     await release()
+  })
+
+  await t.test('turn: a link that is remembered and that another process removed leads nowhere, also when the bytes are back', async t => {
+    const [one, other] = await two(t, server, Date.now)
+    const digest = await pushBlob(one.content, name, 'config')
+    await age(server, one, digest, 2)
+    t.equal(await other.content.blobs.stat(name, digest), 6, 'it is remembered')
+    t.ok(summaries(await Array.fromAsync(collecting(one, 0))).includes(`link ${digest}`))
+    await pushBlob(one.content, named('b'), 'config')
+    t.equal(await outcomeOf(putManifest(other, imageOf('config', []))), 'refused')
+    t.equal(await other.content.blobs.statRenewed(name, digest), undefined)
   })
 
   await t.test('tags: one that another process has just moved stays when what it named before is deleted or evicted', async t => {
