@@ -1,3 +1,4 @@
+import type { Digest } from '../oci/digest.ts'
 import { type CollectRun, targetOf } from './collect-run.ts'
 import type { Content } from './content.ts'
 import * as keys from './keys.ts'
@@ -21,19 +22,20 @@ export function createLate(content: Content, now: () => number): Late {
 }
 
 /**
- * Marks what other processes pushed since the collection began, whose holds are not known here; called before anything goes, and does something from time to time.
+ * Marks what other processes pushed since the collection began, whose holds are not known here, as if it had been held; called before anything goes, and does something from time to time.
  */
 export async function markLate(run: CollectRun): Promise<void> {
-  const { storage, content, late, grace, now } = run
+  const { storage, content, marked, held, pace, late, grace, now } = run
   if (storage.sharing === 'alone' || now() - late.looked < grace / partOfGrace) return
   const began = now()
+  const needed = { add: (digest: Digest) => [marked, held].forEach(each => void each.add(digest)) }
   for await (const name of content.names.all()) {
     for await (const { digest, modified = 0 } of listLinks(storage, keys.revisions(name))) {
       if (modified < late.began - margin) continue
       const target = await targetOf(run, keys.revision(name, digest), digest)
-      if (await markManifest(run, digest, target, { name, digest })) continue
+      if (await markManifest({ content, pace, marked: needed }, digest, target, { name, digest })) continue
       // It may need anything that the repository may read.
-      for await (const layer of listLinks(storage, keys.layers(name))) run.marked.add(layer.digest)
+      for await (const layer of listLinks(storage, keys.layers(name))) marked.add(layer.digest)
     }
   }
   late.looked = began

@@ -52,7 +52,14 @@ function halt({ proxy }: Process, which: (request: string) => boolean) {
   return { come: come.promise, go: () => go.resolve() }
 }
 
-/** Makes an object look as if it had come so many hours ago: past the service, in whose directory it is a file. */
+/** Past the service, in whose directory objects are files. */
+async function putFile({ root }: S3Server, { bucket }: Process, key: string, bytes: string | Buffer): Promise<void> {
+  const path = join(root, bucket, key)
+  await mkdir(dirname(path), { recursive: true })
+  await writeFile(path, bytes)
+}
+
+/** Makes an object look as if it had come so many hours ago. */
 async function age({ root }: S3Server, { bucket }: Process, digest: Digest, hours: number): Promise<void> {
   const then = new Date(Date.now() - hours * hour)
   for (const key of [keys.blob(digest), keys.layer(name, digest), keys.revision(name, digest)])
@@ -198,6 +205,29 @@ test('several processes over one bucket', async t => {
     t.equal(await blobText(afresh(one), name, digest), 'config')
   })
 
+  await t.test('turn: a manifest that another process tagged stays, however long the collection runs after it', async t => {
+    let inHours = 0
+    const now = () => Date.now() + inHours * hour
+    const [one, other] = await two(t, server, now)
+    await pushBlob(one.content, name, 'config')
+    // One more than go together.
+    const manifests = Array.from({ length: 101 }, (_, at) => imageOf('config', [], { annotations: { at: String(at) } }))
+    for (const bytes of manifests) {
+      await putFile(server, one, keys.blob(digestOf(bytes)), bytes)
+      await putFile(server, one, keys.revision(name, digestOf(bytes)), digestOf(bytes))
+      await age(server, one, digestOf(bytes), 2)
+    }
+    const run = collect(one.storage, one.content, { grace: hour, untagged: hour, loose: 'sweep', pace: noPace, now })
+    const gone = [(await run.next()).value as { digest: Digest }].map(each => each.digest)
+    const last = manifests.sort((a, b) => (digestOf(a) < digestOf(b) ? -1 : 1)).at(-1) ?? Buffer.alloc(0)
+    t.not(gone[0], digestOf(last))
+    await putManifest(other, last)
+    inHours = 2
+    await Array.fromAsync(run)
+    t.ok(await afresh(one).manifests.get(name, digestOf(last)))
+    t.equal(await blobText(afresh(one), name, digestOf(Buffer.from('config'))), 'config')
+  })
+
   await t.test('turn: a manifest that needs what went since it was looked at is refused, also when the collection is over', async t => {
     const [one, other] = await two(t, server, Date.now)
     const [run] = await marked(t, server, one)
@@ -294,12 +324,7 @@ test('several processes over one bucket', async t => {
   await t.test('turn: a collection and a count of thousands of blobs cost a request for each thousand', async t => {
     const [one] = await two(t, server)
     const layers = Array.from({ length: 2_100 }, (_, at) => `layer ${at}`)
-    // Past the service, in whose directory objects are files.
-    const put = async (key: string, bytes: string) => {
-      const path = join(server.root, one.bucket, key)
-      await mkdir(dirname(path), { recursive: true })
-      await writeFile(path, bytes)
-    }
+    const put = (key: string, bytes: string) => putFile(server, one, key, bytes)
     for (const layer of layers) {
       const digest = digestOf(Buffer.from(layer))
       await put(keys.blob(digest), layer)
