@@ -51,6 +51,7 @@ test(`registries: while one of two collects both take pushes and pulls, and noth
   t.teardown(() => Promise.all([...clients, admin].map(each => each.close())))
   const random = new Random(seed)
   const shop = new Shop(clients, random)
+  await shop.fill()
   let open = true
   const going = Array.from({ length: pushing + pulling }, async (_, at) => {
     while (open) {

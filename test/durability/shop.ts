@@ -5,11 +5,12 @@ import type { Random } from '../long/random.ts'
 
 const names = ['one', 'two']
 // So many that a blob is not needed for about as long as a grace before it is needed again.
-const payloads = 400
-const images = 160
+const payloads = 150
+const images = 120
 // Of those who change them, each.
 const atOnce = 2
 const attempts = 10
+const filledAtOnce = 8
 const octets = { 'content-type': 'application/octet-stream' }
 
 /** An image that comes and goes, of bytes that others need as well. */
@@ -32,13 +33,20 @@ export class Shop {
   readonly done = { pushes: 0, deletions: 0, reused: 0, again: 0, pulls: 0 }
   readonly #clients: readonly Client[]
   readonly #random: Random
+  readonly #payloads: readonly Buffer[]
   readonly #images: readonly Image[]
 
   constructor(clients: readonly Client[], random: Random) {
     this.#clients = clients
     this.#random = random
-    const all = Array.from({ length: payloads }, () => random.bytes(random.between(1, 3_000)))
-    this.#images = Array.from({ length: images }, (_, at) => makeImage(at, all, random))
+    this.#payloads = Array.from({ length: payloads }, () => random.bytes(random.between(1, 3_000)))
+    this.#images = Array.from({ length: images }, (_, at) => makeImage(at, this.#payloads, random))
+  }
+
+  /** Pushes the bytes of all of them, which nothing needs yet. */
+  async fill(): Promise<void> {
+    for (let at = 0; at < payloads; at += filledAtOnce)
+      await Promise.all(this.#payloads.slice(at, at + filledAtOnce).map((bytes, index) => this.#send(names[index % 2] ?? '', bytes)))
   }
 
   /** Pushes or deletes an image of the `at`th of `count` who do so. */
@@ -114,10 +122,12 @@ export class Shop {
       ? (['HEAD', `/v2/${name}/blobs/${digest}`, 200] as const)
       : (['POST', `/v2/${name}/blobs/uploads/?mount=${digest}${from}`, 201] as const)
     if ((await this.#any().ask(method, path)).status === status) this.done.reused++
-    else {
-      const post = () => this.#any().ask('POST', `/v2/${name}/blobs/uploads/?digest=${digest}`, { headers: octets, body: bytes })
-      await this.#until(201, post, [503])
-    }
+    else await this.#send(name, bytes)
+  }
+
+  async #send(name: string, body: Buffer): Promise<void> {
+    const path = `/v2/${name}/blobs/uploads/?digest=${digestOf(body)}`
+    await this.#until(201, () => this.#any().ask('POST', path, { headers: octets, body }), [503])
   }
 
   async #delete(image: Image): Promise<void> {

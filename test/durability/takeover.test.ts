@@ -80,7 +80,9 @@ async function collectWhenItMay(content: Content, storage: Parameters<typeof col
   }
 }
 
-test(`takeover: a collection that was killed is ended by another process, and nothing is lost that somebody needs (${repeat})`, async t => {
+test(`takeover: a collection that was killed is ended by another process, and nothing is lost that somebody needs (${repeat})`, {
+  timeout: 0
+}, async t => {
   const server = await startS3(t)
   if (!server) return
   const random = new Random(seed)
