@@ -112,9 +112,9 @@ export function unmark(error: unknown): void {
 
 /** Whether trying again may help: the connection, the time, or a service that is busy. */
 export function mayPass(error: unknown): boolean {
-  // A fault of ours stays one.
-  if (error instanceof TypeError) return false
   const { s3Code, status } = told(error)
+  // A fault of ours stays one, and what was given up is.
+  if (error instanceof TypeError || s3Code === 'AbortError') return false
   if (isCorrected(error)) return true
   if (Object.hasOwn(remedies, s3Code) || Object.hasOwn(full, s3Code)) return false
   return status === undefined || status === 408 || status === 409 || status === 429 || status >= 500

@@ -243,32 +243,32 @@ export class S3Storage implements Storage {
     await Promise.all(keys.map(key => renewObject(this.#bucket, key, async () => (await this.stat(key))?.size)))
   }
 
-  async remove(keys: readonly Key[], under?: Key): Promise<void> {
+  async remove(keys: readonly Key[], under?: Key, signal?: AbortSignal): Promise<void> {
     if (under !== undefined) this.#bucket.key(under)
     const all = keys.map(key => this.#bucket.key(key))
     // Before and after it: what is asked for meanwhile may still be found.
     this.#open.forget(keys)
     try {
-      await this.#remove(all)
+      await this.#remove(all, signal)
     } finally {
       this.#open.forget(keys)
     }
   }
 
-  async #remove(all: readonly string[]): Promise<void> {
-    if (all.length === 1 && all[0] !== undefined) return this.#removeOne(all[0])
-    for (let at = 0; at < all.length; at += removedAtOnce) await this.#removeAll(all.slice(at, at + removedAtOnce))
+  async #remove(all: readonly string[], signal: AbortSignal | undefined): Promise<void> {
+    if (all.length === 1 && all[0] !== undefined) return this.#removeOne(all[0], signal)
+    for (let at = 0; at < all.length; at += removedAtOnce) await this.#removeAll(all.slice(at, at + removedAtOnce), signal)
   }
 
-  async #removeOne(Key: string): Promise<void> {
+  async #removeOne(Key: string, signal: AbortSignal | undefined): Promise<void> {
     const input = { Bucket: this.#bucket.name, Key }
-    await this.#bucket.find('DeleteObject', Key, 'question', client => client.send(new DeleteObjectCommand(input)))
+    await this.#bucket.find('DeleteObject', Key, 'question', client => client.send(new DeleteObjectCommand(input), until(signal)))
   }
 
-  async #removeAll(keys: readonly string[]): Promise<void> {
+  async #removeAll(keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
     const input = { Bucket: this.#bucket.name, Delete: { Quiet: true, Objects: keys.map(Key => ({ Key })) } }
     const { Errors = [] } = await this.#bucket.ask('DeleteObjects', undefined, 'question', client =>
-      client.send(new DeleteObjectsCommand(input))
+      client.send(new DeleteObjectsCommand(input), until(signal))
     )
     const failed = Errors.find(({ Code }) => !isAbsence({ Code }))
     if (failed) throw this.#bucket.error('DeleteObjects', failed.Key, failed)
@@ -346,3 +346,5 @@ export class S3Storage implements Storage {
     }
   }
 }
+
+const until = (signal: AbortSignal | undefined) => (signal ? { abortSignal: signal } : {})

@@ -179,8 +179,11 @@ export interface Storage {
   locate?(key: Key, seconds: number): Promise<string>
   /** Renews the time of objects; those that are not there are passed over. */
   touch(keys: readonly Key[]): Promise<void>
-  /** Removes objects, durably, and the prefixes below `under` that became empty. Removing what is not there succeeds. */
-  remove(keys: readonly Key[], under?: Key): Promise<void>
+  /**
+   * Removes objects, durably, and the prefixes below `under` that became empty. Removing what is not there succeeds. A store that is shared asks for nothing any more once
+   * `signal` is aborted.
+   */
+  remove(keys: readonly Key[], under?: Key, signal?: AbortSignal): Promise<void>
   usage(): Promise<Usage>
   /** What is in the way of an object of so many bytes; undefined if it fits. Small objects are taken beyond the limits, so that what has begun can end. */
   shortage(bytes: number): Promise<Shortage | undefined>

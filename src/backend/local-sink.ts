@@ -69,11 +69,12 @@ export class LocalSink implements Sink {
     // What was found to be there has to be there when the manifest is.
     const release = await this.#content.holds.holdAll([...parsed.blobs, ...parsed.manifests].map(each => each.digest))
     try {
+      const since = await this.#content.staying.look()
       await this.#checkContent(name, parsed)
-      const before = await this.#checkStaying(name, parsed)
+      const before = await this.#checkStaying(name, parsed, since)
       const set = await this.#content.commit.manifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
       // Who began to collect meanwhile may not have seen the manifest.
-      if (before === 'nobody') await this.#checkStaying(name, parsed)
+      if (before === 'nobody') await this.#checkStaying(name, parsed, since)
       return { digest: actual, tags: set, ...(subject ? { subject } : {}) }
     } finally {
       release()
@@ -108,14 +109,14 @@ export class LocalSink implements Sink {
   }
 
   // What it needs stays, whatever another process removes.
-  async #checkStaying(name: Name, { blobs, manifests }: ParsedManifest): Promise<'nobody' | 'others'> {
+  async #checkStaying(name: Name, { blobs, manifests }: ParsedManifest, since: number): Promise<'nobody' | 'others'> {
     const { staying } = this.#content
-    if (!(await staying.inDoubt())) return 'nobody'
+    if (await staying.calm(since)) return 'nobody'
     const relied = [
       ...blobs.filter(each => !isNonDistributable(each.mediaType)).map(({ digest }) => ({ link: keys.layer(name, digest), digest })),
       ...manifests.map(({ digest }) => ({ link: keys.revision(name, digest), digest }))
     ]
-    const missing = (await staying.gone(relied)).map(each => each.digest)
+    const missing = (await staying.gone(relied, since)).map(each => each.digest)
     if (missing.length > 0) throw new OciError('MANIFEST_BLOB_UNKNOWN', { detail: { missing } })
     return 'others'
   }

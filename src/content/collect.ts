@@ -31,7 +31,18 @@ export async function* collect(
   const [marked, held] = [new DigestSet(), new DigestSet()]
   const mode = dryRun ? 'tell' : 'remove'
   const release = dryRun ? async () => {} : await content.holds.turn.take()
-  const run: CollectRun = { storage, content, pace, now, mode, marked, held, late: createLate(), untagged: undefined, ...policy }
+  const run: CollectRun = {
+    storage,
+    content,
+    pace,
+    now,
+    mode,
+    marked,
+    held,
+    late: createLate(content, now),
+    untagged: undefined,
+    ...policy
+  }
   // Before anything is read: who comes to need something later is heard of.
   const end = content.holds.watch(digest => {
     marked.add(digest)

@@ -76,18 +76,19 @@ export class Commit {
    */
   blob(name: Name, digest: Digest, writer: Writer, upstream?: string): Promise<void> {
     return this.holds.during(digest, async () => {
+      const since = await this.#staying.look()
       const size = writer.offset
       await writer.publish(keys.blob(digest))
       this.#sizes.set(digest, size)
       await this.#quarantine.healed(digest)
       await this.linkBlob(name, digest, upstream === undefined ? {} : { upstream })
-      await this.#demand([{ link: keys.layer(name, digest), digest }])
+      await this.#demand([{ link: keys.layer(name, digest), digest }], since)
     })
   }
 
   // Whoever was about to remove what lay there before may have taken the new bytes.
-  async #demand(relied: readonly Relied[]): Promise<void> {
-    const [gone] = await this.#staying.gone(relied)
+  async #demand(relied: readonly Relied[], since: number): Promise<void> {
+    const [gone] = await this.#staying.gone(relied, since)
     if (gone) throw Object.assign(new Error(`${gone.link} was removed by another process while it was published`), { code: 'ESTALLED' })
   }
 
@@ -121,10 +122,11 @@ export class Commit {
    */
   manifest(name: Name, digest: Digest, bytes: Uint8Array, change: ManifestChange): Promise<{ tag: Tag; old?: Digest }[]> {
     return this.holds.during(digest, async () => {
+      const since = await this.#staying.look()
       await this.#storage.put(keys.blob(digest), bytes)
       await this.#quarantine.healed(digest)
       const set = await this.#linkManifest(name, digest, bytes, change)
-      await this.#demand([{ link: keys.revision(name, digest), digest }])
+      await this.#demand([{ link: keys.revision(name, digest), digest }], since)
       return set
     })
   }

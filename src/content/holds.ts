@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
-import { Turn } from './turn.ts'
+import { type StillOurs, Turn } from './turn.ts'
 
 // Collections look at the time on disk, in steps of a grace that is much longer than this.
 const renewedAgainAfter = 60_000
@@ -13,6 +13,13 @@ const remembered = 50_000
 // A removal that was decided on before has come to its end after it.
 const justRenewed = 120_000
 
+// When somebody was last told of bytes, when they were last given a new time, and whether that came of it.
+interface Renewed {
+  at: number
+  touched: number
+  done: Promise<boolean>
+}
+
 /**
  * The agreement between those who need stored bytes and those who remove them. Bytes are held while they are read, published or linked; a removal does not begin while
  * they are, and whoever comes after it has begun waits for its end. There is no lock on the store: all others go on.
@@ -22,7 +29,7 @@ export class Holds {
   readonly #held = new Map<Digest, number>()
   readonly #leaving = new Map<Digest, Promise<unknown>>()
   readonly #watchers = new Set<(digest: Digest) => void>()
-  readonly #renewed = new LRUCache<Digest, { at: number; touched: number }>({ max: remembered })
+  readonly #renewed = new LRUCache<Digest, Renewed>({ max: remembered })
   readonly #now: () => number
   /** Where other processes remove too. */
   readonly turn: Turn
@@ -77,18 +84,29 @@ export class Holds {
 
   /**
    * Somebody was told of the bytes and may be about to rely on them: they are as new as if they had just been pushed, or nearly so where other processes share them.
-   * `modified` is their time, if it is known.
+   * `modified` is their time, if it is known. Resolves to whether the medium has taken the new time; the watchers know in any case.
    */
-  renew(digest: Digest, modified = 0): Promise<void> {
+  renew(digest: Digest, modified = 0): Promise<boolean> {
     return this.during(digest, async () => {
       const now = this.#now()
       const known = this.#renewed.get(digest)
       if (known) known.at = now
-      if (now - Math.max(modified, known?.touched ?? 0) < this.#again) return
-      this.#renewed.set(digest, { at: now, touched: now })
-      // A medium that takes no new time can still be read; the watchers know.
-      await this.#storage.touch([keys.blob(digest)]).catch(() => {})
+      if (now - modified < this.#again) return true
+      // Whoever comes while it is under way is told no sooner.
+      if (known && now - known.touched < this.#again) return known.done
+      const renewed: Renewed = { at: now, touched: now, done: this.#touch(digest) }
+      this.#renewed.set(digest, renewed)
+      const done = await renewed.done
+      if (!done) renewed.touched = 0
+      return done
     })
+  }
+
+  #touch(digest: Digest): Promise<boolean> {
+    return this.#storage.touch([keys.blob(digest)]).then(
+      () => true,
+      () => false
+    )
   }
 
   /** Whether `modified` says that the bytes may be about to be removed, or that somebody has just saved them from it. */
@@ -129,7 +147,10 @@ export class Holds {
   }
 
   /** `remove` for many at once, which a medium may do in one step: `task` gets those that nobody holds, and resolves to those that it removed. */
-  async removeAll(digests: readonly Digest[], task: (free: readonly Digest[]) => Promise<readonly Digest[]>): Promise<readonly Digest[]> {
+  async removeAll(
+    digests: readonly Digest[],
+    task: (free: readonly Digest[], stillOurs: StillOurs) => Promise<readonly Digest[]>
+  ): Promise<readonly Digest[]> {
     const free: Digest[] = []
     const work = Promise.withResolvers<readonly Digest[]>()
     const removals = digests.map(digest =>
@@ -140,7 +161,7 @@ export class Holds {
     )
     // All of them leave before the task begins.
     if (free.length === 0) work.resolve([])
-    else this.turn.leaving(free, () => task(free)).then(work.resolve, work.reject)
+    else this.turn.leaving(free, stillOurs => task(free, stillOurs)).then(work.resolve, work.reject)
     const results = await Promise.allSettled(removals)
     const failed = results.find(each => each.status === 'rejected')
     if (failed) throw failed.reason

@@ -84,11 +84,11 @@ export class Links {
     }
   }
 
-  /** Removes links, and below `under` what became empty. */
-  async remove(keys: readonly Key[], under: Key): Promise<void> {
+  /** Removes links, and below `under` what became empty. Where the store is shared, nothing is asked for once `signal` is aborted. */
+  async remove(keys: readonly Key[], under: Key, signal?: AbortSignal): Promise<void> {
     this.forget(keys)
     try {
-      await this.#storage.remove(keys, under)
+      await this.#storage.remove(keys, under, signal)
     } finally {
       this.forget(keys)
     }
@@ -101,6 +101,12 @@ export class Links {
       const entry = this.#busy.get(key)
       if (entry) entry.changes++
     }
+  }
+
+  /** `forget` for all of them. */
+  forgetAll(): void {
+    this.#cache.clear()
+    for (const entry of this.#busy.values()) entry.changes++
   }
 }
 

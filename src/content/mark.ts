@@ -2,6 +2,7 @@ import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
 import { type CollectRun, targetOf } from './collect-run.ts'
+import type { DigestSet } from './digest-set.ts'
 import * as keys from './keys.ts'
 import { type Link, listDigests } from './manifests.ts'
 
@@ -39,8 +40,11 @@ export async function markRepository(run: CollectRun, name: Name, gone: Readonly
   return { manifests: count, ...(unclear === undefined ? {} : { unclear }) }
 }
 
+// What marking a manifest takes; `marked` may be several.
+type MarkRun = Pick<CollectRun, 'content' | 'pace'> & { marked: Pick<DigestSet, 'add'> }
+
 /** Marks a manifest, which lies under `target`, with what it needs; resolves to whether it tells that. */
-export async function markManifest({ content, marked, pace }: CollectRun, digest: Digest, target: Digest, from?: Link): Promise<boolean> {
+export async function markManifest({ content, marked, pace }: MarkRun, digest: Digest, target: Digest, from?: Link): Promise<boolean> {
   marked.add(digest)
   marked.add(target)
   const bytes = await content.manifests.peek(target, from)

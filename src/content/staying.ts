@@ -20,6 +20,7 @@ export class Staying {
   readonly #links: Links
   readonly #holds: Holds
   readonly #turn: Turn
+  #changes = 0
 
   constructor(storage: Storage, links: Links, holds: Holds, turn: Turn) {
     this.#storage = storage
@@ -28,14 +29,29 @@ export class Staying {
     this.#turn = turn
   }
 
-  /** Whether another process may be removing, so that memory of links is worth nothing. */
-  async inDoubt(): Promise<boolean> {
-    return this.#turn.isOthers()
+  /**
+   * Asked before anything is looked at that somebody is going to be told of: links that are remembered are none that another process removed before, and with what it
+   * resolves to `gone` knows whether another one removed anything since.
+   */
+  async look(): Promise<number> {
+    await this.#turn.isOthers()
+    const { changes } = this.#turn
+    if (this.#changes !== changes) this.#links.forgetAll()
+    this.#changes = changes
+    return changes
   }
 
-  /** Resolves to those that are gone; the others stay for the grace of collections, whoever collects. Costs nothing while nobody does. */
-  async gone(all: readonly Relied[]): Promise<Relied[]> {
-    if (!(await this.#turn.isOthers())) return []
+  /** Whether no other process has removed anything since `look` resolved to `since`, nor may be doing so. */
+  async calm(since: number): Promise<boolean> {
+    return !(await this.#turn.isOthers()) && this.#turn.changes === since
+  }
+
+  /**
+   * Resolves to those that are gone; the others stay for the grace of collections, whoever collects. Rejects where the store does not take a new time. Costs nothing while
+   * nobody collects.
+   */
+  async gone(all: readonly Relied[], since: number): Promise<Relied[]> {
+    if (await this.calm(since)) return []
     this.#links.forget(all.map(each => each.link))
     const digests = new Set<Digest>()
     const gone = new Set<Relied>()
@@ -43,7 +59,7 @@ export class Staying {
       const target = await this.#target(each)
       const found = target && (await this.#storage.stat(keys.blob(target)))
       if (!found) return void gone.add(each)
-      await this.#holds.renew(target, found.modified)
+      if (!(await this.#holds.renew(target, found.modified))) throw unrenewed(target)
       digests.add(each.digest).add(target)
     })
     await this.#turn.stay([...digests])
@@ -64,3 +80,7 @@ export class Staying {
     return text !== undefined && isDigest(text) ? text : undefined
   }
 }
+
+// Where its age does not protect it, nobody can be told that it stays.
+const unrenewed = (digest: Digest): Error =>
+  Object.assign(new Error(`${keys.blob(digest)} could not be given a new time while another process removes`), { code: 'ESTALLED' })

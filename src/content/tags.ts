@@ -24,6 +24,12 @@ export class Tags {
     return this.#links.read(keys.tag(name, tag))
   }
 
+  /** The same for whoever removes something because of it: also where another process has just moved the tag. */
+  resolveStored(name: Name, tag: Tag): Promise<Digest | undefined> {
+    if (this.#storage.sharing === 'shared') this.#links.forget([keys.tag(name, tag)])
+    return this.resolve(name, tag)
+  }
+
   /** In byte order, which puts upper case before lower case ("ASCIIbetical"). */
   async list(name: Name, { n, last }: PageRequest): Promise<Page<Tag>> {
     return takePage(this.#all(name, last), n)
@@ -47,10 +53,10 @@ export class Tags {
     return tags.filter((_, index) => there[index])
   }
 
-  /** Every tag with what it names. */
+  /** Every tag with what it names, for whoever removes. */
   async *all(name: Name): AsyncIterable<{ tag: Tag; digest: Digest }> {
     for await (const tag of this.#all(name)) {
-      const digest = await this.resolve(name, tag)
+      const digest = await this.resolveStored(name, tag)
       if (digest !== undefined) yield { tag, digest }
     }
   }

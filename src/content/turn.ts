@@ -21,6 +21,9 @@ const patience = 90_000
 // Enough of a digest: two that begin alike wait for each other, which harms nobody.
 const told = 16
 
+/** Called just before something is removed: throws if the turn is not ours for a while yet, and gives what is aborted when it is not ours any more. */
+export type StillOurs = () => AbortSignal | undefined
+
 /** Another process removes from the same store. */
 export class OthersTurn extends Error {
   override readonly name = 'OthersTurn'
@@ -44,6 +47,7 @@ export class Turn {
   #mine: Lease | undefined
   #seen: { at: number; held: Promise<boolean> } | undefined
   #last = { version: '', since: 0 }
+  #changes = 0
 
   constructor(storage: Storage, times: TurnTimes = usualTimes) {
     this.#storage = storage
@@ -75,7 +79,12 @@ export class Turn {
     const { agreement } = this.#storage
     const lease = agreement && (await takeLease(agreement, removalLease, this.#times.lease))
     if (!lease) return undefined
-    this.#clock = { ahead: (await agreement.now()) - Date.now() }
+    try {
+      this.#clock = { ahead: (await agreement.now()) - Date.now() }
+    } catch (error) {
+      await lease.release()
+      throw error
+    }
     await delay(this.#times.known)
     this.#mine = lease
     return lease
@@ -98,21 +107,31 @@ export class Turn {
 
   /**
    * Runs `task`, which looks at the age of `digests` and removes some, when all others can know that they are about to leave. What a removal that failed still does
-   * happens while they wait.
+   * happens while they wait; where it is the turn that is lost, nobody waits any more, so that nothing may be asked for after that.
    */
-  async leaving<T>(digests: readonly Digest[], task: () => Promise<T>): Promise<T> {
-    if (!this.#storage.agreement) return task()
+  async leaving<T>(digests: readonly Digest[], task: (stillOurs: StillOurs) => Promise<T>): Promise<T> {
+    if (!this.#storage.agreement) return task(() => undefined)
     const lease = await this.#lease
     if (!lease) throw new Error('nothing is removed from a shared store without the turn')
     await lease.say(digests.map(short))
     try {
-      const result = await task()
-      lease.check()
+      const result = await task(() => {
+        lease.check()
+        return lease.signal
+      })
+      // Whoever waits for some of them goes on.
+      await lease.say([])
       return result
     } catch (error) {
+      const lost = lease.signal.aborted ? lease.signal.reason : undefined
       lease.leave()
-      throw error
+      throw lost ?? error
     }
+  }
+
+  /** Grows when a look finds that somebody has had the turn since the look before it: what others removed meanwhile may be remembered here. */
+  get changes(): number {
+    return this.#changes
   }
 
   /** Whether another process may be removing. */
@@ -133,9 +152,12 @@ export class Turn {
   // A lease that nobody renews belongs to a process that is gone.
   async #look(agreement: Agreement): Promise<boolean> {
     const seen = await lookAtLease(agreement, removalLease)
+    const [version, now] = [seen?.version ?? '', performance.now()]
+    if (version !== this.#last.version) {
+      this.#last = { version, since: now }
+      this.#changes++
+    }
     if (!seen?.held) return false
-    const now = performance.now()
-    if (seen.version !== this.#last.version) this.#last = { version: seen.version, since: now }
     return now - this.#last.since < patience
   }
 

@@ -17,11 +17,18 @@ const together = 100
 export async function* removeUntagged(run: CollectRun, name: Name, gone: Set<Digest>): AsyncGenerator<Removal> {
   const { content, mode, held } = run
   const leaving = await findLeaving(run, name)
+  const leave = new Set<Digest>()
   for (let at = 0; at < leaving.length; at += together) {
     const batch = leaving.slice(at, at + together)
     await markLate(run)
-    // Whoever came to need one since the run began, by a tag or in an index, has held it.
-    const may = async (digest: Digest) => !held.has(digest) && (await isOld(run, name, digest))
+    const parents = new Map(batch.map(each => [each.digest, each.parents]))
+    // Whoever came to need one since the run began, by a tag or in an index, has held it; what that one leads to comes after it.
+    const may = async (digest: Digest) => {
+      const needed = held.has(digest) || parents.get(digest)?.some(each => !leave.has(each))
+      if (needed || !(await isOld(run, name, digest))) return false
+      leave.add(digest)
+      return true
+    }
     const went = mode === 'tell' ? batch.map(each => each.digest) : await content.withdraw.manifests(name, batch, may)
     for (const digest of went) {
       gone.add(digest)
@@ -31,7 +38,13 @@ export async function* removeUntagged(run: CollectRun, name: Name, gone: Set<Dig
   }
 }
 
-async function findLeaving(run: CollectRun, name: Name): Promise<Leaving[]> {
+/** A manifest that is to go, and those that lead to it. */
+interface Candidate extends Leaving {
+  parents: readonly Digest[]
+}
+
+// Each after all that lead to it.
+async function findLeaving(run: CollectRun, name: Name): Promise<Candidate[]> {
   const { content, pace } = run
   const graph = new Map<Digest, Node>()
   for await (const digest of content.manifests.list(name)) {
@@ -51,9 +64,35 @@ async function findLeaving(run: CollectRun, name: Name): Promise<Leaving[]> {
     if (!kept.has(digest) && !(await isOld(run, name, digest))) keep(digest)
     await pace.step()
   }
-  return [...graph]
-    .filter(([digest]) => !kept.has(digest))
-    .map(([digest, { subject }]) => ({ digest, tags: [], ...(subject ? { subject } : {}) }))
+  for (const digest of kept) graph.delete(digest)
+  return inOrder(graph)
+}
+
+function inOrder(graph: ReadonlyMap<Digest, Node>): Candidate[] {
+  const parents = new Map<Digest, Digest[]>([...graph.keys()].map(digest => [digest, []]))
+  const children = new Map<Digest, Digest[]>([...graph.keys()].map(digest => [digest, []]))
+  const lead = (from: Digest, to: Digest) => {
+    if (!graph.has(from)) return
+    parents.get(to)?.push(from)
+    if (graph.has(to)) children.get(from)?.push(to)
+  }
+  for (const [digest, { manifests, subject }] of graph) {
+    for (const each of new Set(manifests)) lead(digest, each)
+    if (subject) lead(subject, digest)
+  }
+  const left = new Map([...parents].map(([digest, all]) => [digest, all.length]))
+  const order = [...graph.keys()].filter(digest => left.get(digest) === 0)
+  for (const digest of order) {
+    for (const child of children.get(digest) ?? []) {
+      const count = (left.get(child) ?? 0) - 1
+      left.set(child, count)
+      if (count === 0) order.push(child)
+    }
+  }
+  return order.map(digest => {
+    const subject = graph.get(digest)?.subject
+    return { digest, tags: [], parents: parents.get(digest) ?? [], ...(subject ? { subject } : {}) }
+  })
 }
 
 // What was cached is the cache's to remove.

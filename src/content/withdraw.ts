@@ -10,6 +10,7 @@ import { listDigests, type Manifests } from './manifests.ts'
 import type { Origins } from './origins.ts'
 import type { Tags } from './tags.ts'
 import { leavesBelow } from './tree.ts'
+import type { StillOurs } from './turn.ts'
 
 // Removed one after another; so many such rows go side by side that a busy process gets on, and half of the threads stay for requests.
 const inTurn = 8
@@ -63,11 +64,11 @@ export class Withdraw {
   manifests(name: Name, leaving: readonly Leaving[], may: May): Promise<readonly Digest[]> {
     const known = new Map(leaving.map(each => [each.digest, each]))
     return this.#locked(name, () =>
-      this.#holds.removeAll([...known.keys()], async free => {
+      this.#holds.removeAll([...known.keys()], async (free, stillOurs) => {
         const gone: Leaving[] = []
         for (const digest of free) {
           const each = known.get(digest)
-          if (each && (await may(digest)) && (await this.#untag(name, each))) gone.push(each)
+          if (each && (await may(digest)) && (await this.#untag(name, each, stillOurs))) gone.push(each)
         }
         if (gone.length === 0) return []
         const digests = gone.map(each => each.digest)
@@ -75,23 +76,24 @@ export class Withdraw {
           keys.revision(name, digest),
           ...(subject ? [keys.referrer(name, subject, digest)] : [])
         ])
-        await this.#links.remove([...links, ...(await this.#history(name, new Set(digests)))], keys.repository(name))
+        const all = [...links, ...(await this.#history(name, new Set(digests)))]
+        await this.#links.remove(all, keys.repository(name), stillOurs())
         await this.#origins.unmarkAll(name, digests)
         return digests
       })
     )
   }
 
-  async #untag(name: Name, { digest, tags }: Leaving): Promise<boolean> {
+  async #untag(name: Name, { digest, tags }: Leaving, stillOurs: StillOurs): Promise<boolean> {
     const naming: Tag[] = []
     for (const tag of tags) {
       // Whoever sets a tag holds the manifest, but whoever moves one away does not.
-      if ((await this.#tags.resolve(name, tag)) !== digest) continue
+      if ((await this.#tags.resolveStored(name, tag)) !== digest) continue
       if ((await this.#origins.ofTag(name, tag)) === undefined) return false
       naming.push(tag)
     }
     for (const tag of naming) {
-      await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
+      await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name), stillOurs())
       await this.#origins.unmarkTag(name, tag)
     }
     return true
@@ -111,10 +113,11 @@ export class Withdraw {
 
   /** Takes blobs from `name`, with the marks of those that were cached. */
   blobs(name: Name, digests: readonly Digest[], may: May): Promise<readonly Digest[]> {
-    return this.#removeAll(digests, may, async gone => {
+    return this.#removeAll(digests, may, async (gone, stillOurs) => {
       await this.#links.remove(
         gone.map(digest => keys.layer(name, digest)),
-        keys.layers(name)
+        keys.layers(name),
+        stillOurs()
       )
       await this.#origins.unmarkAll(name, gone)
     })
@@ -122,23 +125,28 @@ export class Withdraw {
 
   /** Removes bytes; cheap where digests lie beside each other. */
   bytes(digests: readonly Digest[], may: May): Promise<readonly Digest[]> {
-    return this.#removeAll(digests, may, async gone => {
+    return this.#removeAll(digests, may, async (gone, stillOurs) => {
+      const signal = stillOurs()
       const each = this.#storage.sharing === 'alone' ? inTurn : gone.length
       const parts = Array.from({ length: Math.ceil(gone.length / each) }, (_, part) => gone.slice(part * each, (part + 1) * each))
-      await Promise.all(parts.map(part => this.#storage.remove(part.map(keys.blob), keys.blobs)))
+      await Promise.all(parts.map(part => this.#storage.remove(part.map(keys.blob), keys.blobs, signal)))
       for (const digest of gone) this.#manifests.forget(digest)
     })
   }
 
-  #removeAll(digests: readonly Digest[], may: May, task: (gone: readonly Digest[]) => Promise<void>): Promise<readonly Digest[]> {
-    return this.#holds.removeAll(digests, async free => {
+  #removeAll(
+    digests: readonly Digest[],
+    may: May,
+    task: (gone: readonly Digest[], stillOurs: StillOurs) => Promise<void>
+  ): Promise<readonly Digest[]> {
+    return this.#holds.removeAll(digests, async (free, stillOurs) => {
       const gone: Digest[] = []
       for (let at = 0; at < free.length; at += askedAtOnce) {
         const some = free.slice(at, at + askedAtOnce)
         const answers = await Promise.all(some.map(may))
         gone.push(...some.filter((_, index) => answers[index]))
       }
-      if (gone.length > 0) await task(gone)
+      if (gone.length > 0) await task(gone, stillOurs)
       return gone
     })
   }

@@ -151,10 +151,10 @@ export class MortalStorage implements Storage {
   }
 
   // A removal of many can be cut in the middle.
-  async remove(keys: readonly Key[], under?: Key) {
+  async remove(keys: readonly Key[], under?: Key, signal?: AbortSignal) {
     for (const key of keys) {
       this.#step()
-      await this.#change(this.#below.remove([key], under))
+      await this.#change(this.#below.remove([key], under, signal))
       this.#times.delete(key)
     }
   }

@@ -6,8 +6,8 @@ export interface Scale {
   fuzzFactor: number
   /** Random sequences of what happens to a store. */
   collectRounds: number
-  /** The same on a bucket, where each step takes longer. */
-  bucket: { crashRounds: number; collectRounds: number }
+  /** The same on a bucket, where each step takes longer; and collections one after another while clients push and pull. */
+  bucket: { crashRounds: number; collectRounds: number; collections: number }
   /** Blobs that nothing needs, while clients pull and push, and in a store of its own. */
   litter: number
   /** How long clients pull and push before it is collected, in ms. */
@@ -49,7 +49,7 @@ const scales: Readonly<Record<string, Scale>> = {
     crashRounds: 20,
     fuzzFactor: 1,
     collectRounds: 200,
-    bucket: { crashRounds: 8, collectRounds: 24 },
+    bucket: { crashRounds: 8, collectRounds: 24, collections: 1 },
     litter: 500,
     quiet: 500,
     largeStore: 50_000,
@@ -62,7 +62,7 @@ const scales: Readonly<Record<string, Scale>> = {
     crashRounds: 200,
     fuzzFactor: 10,
     collectRounds: 5000,
-    bucket: { crashRounds: 50, collectRounds: 500 },
+    bucket: { crashRounds: 50, collectRounds: 500, collections: 60 },
     litter: 20_000,
     quiet: 10_000,
     largeStore: 1_000_000,

@@ -33,7 +33,7 @@ export async function proxyS3(t: Until, server: S3Server): Promise<S3Proxy> {
     const fate = proxy.fate(method, url, incoming.headers)
     if (typeof fate === 'object' && 'status' in fate) return void refuse(incoming, response, fate)
     const passing = { server, incoming, response, headers: proxy.forwarded(method, url, incoming.headers) }
-    if (typeof fate === 'object' && 'after' in fate) return void fate.after.then(() => forward(passing))
+    if (typeof fate === 'object' && 'after' in fate) return void fate.after.then(() => (incoming.destroyed ? undefined : forward(passing)))
     void forward(passing, fate)
   })
   listener.listen(0, '127.0.0.1')

@@ -61,7 +61,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
     walk: (prefix, after) => storage.walk(prefix, after),
     list: (prefix, after) => storage.list(prefix, after),
     touch: keys => each('touch', keys).then(() => storage.touch(keys)),
-    remove: (keys, under) => each('remove', keys).then(() => storage.remove(keys, under)),
+    remove: (keys, under, signal) => each('remove', keys).then(() => storage.remove(keys, under, signal)),
     check: () => storage.check(),
     checkWritable: () => storage.checkWritable(),
     usage: () => storage.usage(),

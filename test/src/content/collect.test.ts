@@ -117,6 +117,25 @@ test('collect: a manifest without a tag that is tagged meanwhile stays with what
   t.equal(await blobText(content, name, layer), 'layer')
 })
 
+test('collect: what a manifest leads to that is tagged meanwhile stays with it', async t => {
+  const all = await opened(t)
+  const { content, sink } = all
+  const inner = indexOf([image])
+  const middle = await storeManifest(content, name, inner)
+  const signature = imageOf('config', ['layer'], { subject: describe(image) })
+  const signed = await storeManifest(content, name, signature, { subject: all.digest })
+  await sink.deleteManifest(name, { tag: v1 })
+  let steps = 0
+  // When all three are seen to leave, and before the first one does.
+  const step = async () => void (++steps === 6 && (await sink.putManifest(name, { tag: v1 }, { bytes: indexOf([inner]) }, [])))
+  const gone = await collected(all, { untagged: hour, pace: { step } })
+  t.strictSame(
+    gone.filter(each => each.startsWith('manifest')),
+    []
+  )
+  for (const each of [middle, all.digest, signed]) t.ok(await content.manifests.get(name, each))
+})
+
 test('collect: a manifest that is pushed while it runs keeps the blobs that nothing needed before', async t => {
   const all = await openFor(t)
   const sink = new LocalSink(all.content)

@@ -1,0 +1,26 @@
+import { collect } from '../../src/content/collect.ts'
+import { openContent } from '../../src/content/content.ts'
+import type { TurnTimes } from '../../src/content/turn.ts'
+import { type S3Options, S3Storage } from '../../storage/s3.ts'
+import { hour, noPace } from '../support/collect.ts'
+
+/** What a collector is told in its only argument. */
+export interface CollectorTask {
+  options: S3Options
+  times: TurnTimes
+}
+
+/** What is older than an hour goes, manifests without a tag too. */
+export const policy = { grace: hour, untagged: hour, loose: 'sweep', pace: noPace } as const
+
+// A process that collects once, and is there to be killed.
+if (process.argv[1] === import.meta.filename) {
+  const { options, times } = JSON.parse(process.argv[2] ?? '') as CollectorTask
+  const storage = await S3Storage.open(options)
+  for await (const _ of collect(
+    storage,
+    openContent(storage, () => {}, Date.now, 0, times),
+    policy
+  ));
+  await storage.close()
+}
