@@ -112,7 +112,7 @@ export class Blobs {
     const target = this.#storage.sharing === 'shared' ? await this.linked(name, digest) : undefined
     if (target && !this.#quarantine.has(target)) {
       const found = await this.#storage.stat(keys.blob(target))
-      if (!found) return this.#missing(keys.blob(target), 'a link leads to it, but there are no bytes')
+      if (!found) return this.#absent(name, digest, target)
       if (this.#sizes.agrees(target, found.size)) return found
     }
     const object = await this.#object(name, digest)
@@ -126,7 +126,7 @@ export class Blobs {
     const key = keys.blob(target)
     if (this.#quarantine.has(target)) return this.#missing(key, 'its bytes are known to be damaged or gone')
     const object = await this.#storage.open(key, range)
-    if (!object) return this.#missing(key, 'a link leads to it, but there are no bytes')
+    if (!object) return this.#absent(name, digest, target)
     try {
       if (await this.#sizes.plausible(name, target, object)) return object
     } catch (error) {
@@ -135,6 +135,12 @@ export class Blobs {
     }
     await object.close()
     return this.#missing(key, `${object.size} bytes that are not those of the digest`)
+  }
+
+  // Another process may have removed both, and only the link is remembered here.
+  async #absent(name: Name, digest: Digest, target: Digest): Promise<undefined> {
+    if (this.#storage.sharing === 'shared') this.#links.forget([keys.layer(name, digest)])
+    if ((await this.linked(name, digest)) !== undefined) this.#missing(keys.blob(target), 'a link leads to it, but there are no bytes')
   }
 
   #missing(key: Key, reason: string): undefined {
