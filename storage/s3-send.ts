@@ -216,7 +216,7 @@ export async function copyObject(bucket: Bucket, from: Key, to: Key, size: numbe
 
 /** Gives an object a new time; one that is not there is passed over. */
 export async function renewObject(bucket: Bucket, key: Key, sizeOf: () => Promise<number | undefined>): Promise<void> {
-  const began = Date.now()
+  const began = bucket.now()
   // A copy onto itself has to change something.
   const change = { MetadataDirective: 'REPLACE' as const, Metadata: { renewed: String(began) } }
   const input = { Bucket: bucket.name, Key: bucket.key(key), CopySource: bucket.source(key), ...change }

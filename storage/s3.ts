@@ -126,6 +126,10 @@ export class S3Storage implements Storage {
     return this.#stalled ? ['reads', 'writes'] : []
   }
 
+  now(): number {
+    return this.#bucket.now()
+  }
+
   /** What the store may take from now on, in bytes. */
   set budget(budget: number | undefined) {
     if (this.#usage.budget === undefined && budget !== undefined) this.#again(recountEvery, () => this.recount(this.#stopped.signal))

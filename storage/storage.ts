@@ -149,6 +149,8 @@ export interface Storage {
   readonly sharing: 'alone' | 'shared'
   /** Present where the store is shared. */
   readonly agreement?: Agreement
+  /** The time by the clock that tells those of objects, as far as it is known, in ms since the epoch; absent where that is ours. */
+  now?(): number
   open(key: Key, range?: ByteRange): Promise<OpenObject | undefined>
   stat(key: Key): Promise<ObjectStat | undefined>
   /** A small object, whole. An object of more than `limit` bytes is an error with the code `EFBIG`. */

@@ -41,7 +41,7 @@ const usualTTL = 5_000
 export function openContent(
   storage: Storage,
   damaged: Damage,
-  now: () => number = Date.now,
+  now: () => number = () => storage.now?.() ?? Date.now(),
   metadataTTL = usualTTL,
   turnTimes?: TurnTimes
 ): Content {

@@ -42,7 +42,7 @@ export async function* evict(
   storage: Storage,
   content: Content,
   policy: EvictPolicy,
-  { pace, now = Date.now, dryRun }: { pace: Pace; now?: () => number; dryRun?: true }
+  { pace, now = () => content.holds.turn.now(), dryRun }: { pace: Pace; now?: () => number; dryRun?: true }
 ): AsyncGenerator<Removal> {
   const held = new DigestSet()
   const release = dryRun ? async () => {} : await content.holds.turn.take()

@@ -37,6 +37,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
   return {
     sharing: storage.sharing,
     ...(storage.agreement ? { agreement: storage.agreement } : {}),
+    ...(storage.now ? { now: () => storage.now?.() ?? 0 } : {}),
     open: (key, range) => each('open', [key]).then(() => storage.open(key, range)),
     stat: key => each('stat', [key]).then(() => storage.stat(key)),
     get: (key, limit) => each('get', [key]).then(() => storage.get(key, limit)),
