@@ -1,22 +1,15 @@
-import {
-  AbortMultipartUploadCommand,
-  DeleteObjectCommand,
-  DeleteObjectsCommand,
-  GetObjectCommand,
-  ListMultipartUploadsCommand,
-  PutObjectCommand
-} from '@aws-sdk/client-s3'
+import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { createLimit } from './limit.ts'
 import type { Rate } from './rate.ts'
 import { S3Agreement, trial } from './s3-agreement.ts'
-import { timeOf } from './s3-bodies.ts'
 import { Bucket, type BucketOptions, beforeTry } from './s3-bucket.ts'
-import { isAbsence, mayPass } from './s3-error.ts'
+import { mayPass } from './s3-error.ts'
 import { exists, listBelow, walkBelow } from './s3-list.ts'
 import { S3Object } from './s3-object.ts'
 import { OpenObjects } from './s3-open.ts'
 import { findParts, type Part } from './s3-parts.ts'
+import { abortOrphans, removeObjects } from './s3-remove.ts'
 import { copyObject, renewObject, Upload } from './s3-send.ts'
 import { Spool } from './s3-spool.ts'
 import { S3Staged } from './s3-staged.ts'
@@ -43,11 +36,8 @@ export interface S3Options extends BucketOptions {
 
 // Parts that are sent side by side, of all writers.
 const sentAtOnce = 16
-const removedAtOnce = 1_000
 // Asked by probes, which give up after 10 s.
 const longestCheck = 8_000
-// What nobody has completed for so long belongs to a process that is gone, in ms.
-const orphaned = 48 * 3_600_000
 const sweepEvery = 6 * 3_600_000
 const recountEvery = 3_600_000
 
@@ -103,7 +93,7 @@ export class S3Storage implements Storage {
       }
       storage.#tell(true)
     }
-    storage.#again(sweepEvery, () => storage.#abortOrphans())
+    storage.#again(sweepEvery, () => abortOrphans(storage.#bucket, 'docker/'))
     if (options.budget !== undefined) storage.#again(recountEvery, () => storage.recount(storage.#stopped.signal))
     return storage
   }
@@ -249,33 +239,13 @@ export class S3Storage implements Storage {
 
   async remove(keys: readonly Key[], under?: Key, signal?: AbortSignal): Promise<void> {
     if (under !== undefined) this.#bucket.key(under)
-    const all = keys.map(key => this.#bucket.key(key))
     // Before and after it: what is asked for meanwhile may still be found.
     this.#open.forget(keys)
     try {
-      await this.#remove(all, signal)
+      await removeObjects(this.#bucket, keys, signal)
     } finally {
       this.#open.forget(keys)
     }
-  }
-
-  async #remove(all: readonly string[], signal: AbortSignal | undefined): Promise<void> {
-    if (all.length === 1 && all[0] !== undefined) return this.#removeOne(all[0], signal)
-    for (let at = 0; at < all.length; at += removedAtOnce) await this.#removeAll(all.slice(at, at + removedAtOnce), signal)
-  }
-
-  async #removeOne(Key: string, signal: AbortSignal | undefined): Promise<void> {
-    const input = { Bucket: this.#bucket.name, Key }
-    await this.#bucket.find('DeleteObject', Key, 'question', client => client.send(new DeleteObjectCommand(input), until(signal)))
-  }
-
-  async #removeAll(keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
-    const input = { Bucket: this.#bucket.name, Delete: { Quiet: true, Objects: keys.map(Key => ({ Key })) } }
-    const { Errors = [] } = await this.#bucket.ask('DeleteObjects', undefined, 'question', client =>
-      client.send(new DeleteObjectsCommand(input), until(signal))
-    )
-    const failed = Errors.find(({ Code }) => !isAbsence({ Code }))
-    if (failed) throw this.#bucket.error('DeleteObjects', failed.Key, failed)
   }
 
   async check(): Promise<void> {
@@ -336,19 +306,4 @@ export class S3Storage implements Storage {
       return sum
     })
   }
-
-  // Of processes that died. A lifecycle rule of the bucket does the same.
-  async #abortOrphans(): Promise<void> {
-    const input = { Bucket: this.#bucket.name, Prefix: `${this.#bucket.prefix}docker/` }
-    const found = await this.#bucket.ask('ListMultipartUploads', undefined, 'question', client =>
-      client.send(new ListMultipartUploadsCommand(input))
-    )
-    for (const { Key, UploadId, Initiated } of found.Uploads ?? []) {
-      if (Date.now() - timeOf(Initiated) < orphaned) continue
-      const orphan = { Bucket: this.#bucket.name, Key, UploadId }
-      await this.#bucket.find('AbortMultipartUpload', Key ?? '', 'question', client => client.send(new AbortMultipartUploadCommand(orphan)))
-    }
-  }
 }
-
-const until = (signal: AbortSignal | undefined) => (signal ? { abortSignal: signal } : {})
