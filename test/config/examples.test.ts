@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { rootCertificates } from 'node:tls'
 import { test } from 'tap'
 import { loadConfig } from '../../config/load.ts'
 
@@ -13,6 +14,19 @@ test('every example loads and names its schema for editors', async t => {
     t.doesNotThrow(() => load(name), name)
     t.ok(readFileSync(join(examples, name), 'utf8').startsWith('# yaml-language-server: $schema=../registry.schema.json\n'), name)
   }
+})
+
+test('the examples of docs/s3.md load', t => {
+  const page = readFileSync(join(examples, '../../docs/s3.md'), 'utf8')
+  const blocks = [...page.matchAll(/```yaml\n(.*?)```/gs)].map(([, text = '']) => text)
+  t.equal(blocks.length, 3)
+  for (const text of blocks) {
+    // Where the page names a file, there is one.
+    const written = text.replace('/etc/registry/pki/', '')
+    const folder = t.testdir({ 'registry.yaml': written, 's3-ca.crt': rootCertificates[0] ?? '' })
+    t.equal(loadConfig({ file: join(folder, 'registry.yaml'), env: {} }).storage.s3?.bucket, 'registry')
+  }
+  t.end()
 })
 
 test('the quickstart example is open, on loopback, with its content in the folder of the project', async t => {
