@@ -3,9 +3,10 @@ import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import * as keys from './keys.ts'
+import type { Origins } from './origins.ts'
 
 const hour = 3_600_000
-// A store that holds nothing cached has no mark to renew.
+// A bucket that holds nothing cached has no mark to renew, and each try would cost a copy.
 const lookedAgain = 60_000
 const remembered = 50_000
 
@@ -15,14 +16,17 @@ const remembered = 50_000
  */
 export class Access {
   readonly #storage: Storage
+  readonly #origins: Pick<Origins, 'marks'>
   readonly #now: () => number
   readonly #seen = new LRUCache<Key, { at: number; touched: number }>({ max: remembered })
-  #marked: { at: number; any: Promise<boolean> } | undefined
+  /** When somebody looked whether anything is cached, and how many marks this process had set by then. */
+  #looked: { at: number; marks: number; nothing: boolean } | undefined
   /** ms; shorter where cached content lives for a few hours only. */
   #every = hour
 
-  constructor(storage: Storage, now: () => number = Date.now) {
+  constructor(storage: Storage, origins: Pick<Origins, 'marks'>, now: () => number = Date.now) {
     this.#storage = storage
+    this.#origins = origins
     this.#now = now
   }
 
@@ -40,12 +44,25 @@ export class Access {
     if (known && at - known.touched < this.#every) return
     this.#seen.set(key, { at, touched: at })
     // A time that is lost makes content look older, and the cache a little worse.
-    void this.#renew(key, at).catch(() => {})
+    if (this.#storage.sharing === 'shared' && this.#nothingCached(at)) return
+    void this.#storage.touch([key]).catch(() => {})
   }
 
-  async #renew(key: Key, at: number): Promise<void> {
-    if (!this.#marked || at - this.#marked.at >= lookedAgain) this.#marked = { at, any: this.#look() }
-    if (await this.#marked.any) await this.#storage.touch([key])
+  // As far as is known: another process may have begun to cache within the last minute.
+  #nothingCached(at: number): boolean {
+    const { marks } = this.#origins
+    const known = this.#looked
+    if (!known || known.marks !== marks || at - known.at >= lookedAgain) {
+      const looked = { at, marks, nothing: false }
+      this.#looked = looked
+      this.#look().then(
+        any => {
+          looked.nothing = !any
+        },
+        () => {}
+      )
+    }
+    return this.#looked?.nothing === true
   }
 
   async #look(): Promise<boolean> {

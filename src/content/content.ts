@@ -69,7 +69,7 @@ export function openContent(
     holds,
     staying,
     quarantine,
-    access: new Access(storage, now),
+    access: new Access(storage, origins, now),
     commit,
     withdraw: new Withdraw({ storage, links, manifests, tags, origins, holds, locked })
   }

