@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { Readable } from 'node:stream'
 import {
   AbortMultipartUploadCommand,
@@ -33,15 +34,30 @@ export interface Span {
   end: number
 }
 
-/** An object of its own, in one request. */
-export async function putSpan(bucket: Bucket, key: Key, span: Span, signal?: AbortSignal): Promise<void> {
+/** An object of its own, in one request. One that may be found short, as what comes before the rest, needs no checksum. */
+export async function putSpan(
+  bucket: Bucket,
+  key: Key,
+  span: Span,
+  signal?: AbortSignal,
+  kind: 'whole' | 'beginning' = 'whole'
+): Promise<void> {
+  const checksum = kind === 'whole' ? { ContentMD5: await checksumOf(span) } : {}
   await bucket.send('PutObject', key, signal, client =>
     watched(span, signal, (Body, abortSignal) =>
-      client.send(new PutObjectCommand({ Bucket: bucket.name, Key: bucket.key(key), Body, ContentLength: span.end - span.start }), {
-        abortSignal
-      })
+      client.send(
+        new PutObjectCommand({ Bucket: bucket.name, Key: bucket.key(key), Body, ContentLength: span.end - span.start, ...checksum }),
+        { abortSignal }
+      )
     )
   )
+}
+
+// There are services that keep what came of a request whose sender died, and call it the object.
+async function checksumOf({ file, start, end }: Span): Promise<string> {
+  const hash = createHash('md5')
+  if (end > start) for await (const chunk of file.stream(start, end)) hash.update(chunk)
+  return hash.digest('base64')
 }
 
 // A stream that is not read any more, and an answer that does not come, end the try.
@@ -216,7 +232,8 @@ export async function copyObject(bucket: Bucket, from: Key, to: Key, size: numbe
 
 /** Gives an object a new time; one that is not there is passed over. */
 export async function renewObject(bucket: Bucket, key: Key, sizeOf: () => Promise<number | undefined>): Promise<void> {
-  const began = bucket.now()
+  // The later one: what is taken for old is copied once more, and that is all.
+  const began = Math.max(Date.now(), bucket.now())
   // A copy onto itself has to change something.
   const change = { MetadataDirective: 'REPLACE' as const, Metadata: { renewed: String(began) } }
   const input = { Bucket: bucket.name, Key: bucket.key(key), CopySource: bucket.source(key), ...change }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import { createLimit } from './limit.ts'
@@ -163,7 +164,9 @@ export class S3Storage implements Storage {
 
   // There is no cheaper way to do it soon.
   async put(key: Key, bytes: Uint8Array): Promise<void> {
-    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes }
+    // As for what is sent from the spool.
+    const ContentMD5 = createHash('md5').update(bytes).digest('base64')
+    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes, ContentMD5 }
     await this.#bucket.ask('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
     this.#published(key, bytes.length)
   }
