@@ -34,19 +34,13 @@ export interface Span {
   end: number
 }
 
-/** An object of its own, in one request. One that may be found short, as what comes before the rest, needs no checksum. */
-export async function putSpan(
-  bucket: Bucket,
-  key: Key,
-  span: Span,
-  signal?: AbortSignal,
-  kind: 'whole' | 'beginning' = 'whole'
-): Promise<void> {
-  const checksum = kind === 'whole' ? { ContentMD5: await checksumOf(span) } : {}
+/** An object of its own, in one request. */
+export async function putSpan(bucket: Bucket, key: Key, span: Span, signal?: AbortSignal): Promise<void> {
+  const ContentMD5 = await checksumOf(span)
   await bucket.send('PutObject', key, signal, client =>
     watched(span, signal, (Body, abortSignal) =>
       client.send(
-        new PutObjectCommand({ Bucket: bucket.name, Key: bucket.key(key), Body, ContentLength: span.end - span.start, ...checksum }),
+        new PutObjectCommand({ Bucket: bucket.name, Key: bucket.key(key), Body, ContentLength: span.end - span.start, ContentMD5 }),
         { abortSignal }
       )
     )

@@ -145,9 +145,7 @@ export class S3Writer implements Writer {
       try {
         if (this.#failure !== undefined) throw this.#failure
         const span = { file: tail.file, start: 0, end: part.size }
-        await (this.#direct
-          ? this.#direct.put(number, span, this.#stop.signal)
-          : putSpan(bucket, part.key, span, this.#stop.signal, 'beginning'))
+        await (this.#direct ? this.#direct.put(number, span, this.#stop.signal) : putSpan(bucket, part.key, span, this.#stop.signal))
         await this.#place.remove(replaced)
       } catch (error) {
         this.#failure ??= error
