@@ -29,11 +29,11 @@ export async function writeProgram(dist: string): Promise<string> {
   await writeFile(join(dist, 'package.json'), '{ "type": "commonjs" }\n')
 
   // What is loaded only where it is configured is a script of its own, so that no other start has it in memory.
-  const s3 = await bundle('storage/s3.ts', { supported: { 'dynamic-import': false } })
+  const s3 = await bundle('storage/s3/s3.ts', { supported: { 'dynamic-import': false } })
   const s3Name = `s3-${digestOf(s3)}.js`
   await writeFile(join(folder, s3Name), s3)
   // Native code cannot be bundled.
-  const bundled = await bundle('src/main.ts', { external: ['@node-rs/bcrypt'], ...apart('/storage/s3.ts', `./${s3Name}`) })
+  const bundled = await bundle('src/main.ts', { external: ['@node-rs/bcrypt'], ...apart('/storage/s3/s3.ts', `./${s3Name}`) })
   const program = wrapper.before + bundled.replace(/^#!.*/, '') + wrapper.after
   // A name of its own for each content: of the script that a cache belongs to V8 compares no more than the length.
   const name = `program-${digestOf(program)}.js`

@@ -2,10 +2,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { Command, Option } from 'commander'
 import pkg from '../package.json' with { type: 'json' }
+import type { Registry } from './app/server.ts'
 import type { HostsOptions } from './commands/containerd.ts'
+import { addUpkeep } from './commands/register.ts'
 import type { WhyOptions } from './commands/why.ts'
-import { addUpkeep } from './main-upkeep.ts'
-import type { Registry } from './server.ts'
 
 /** Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong, or what it names cannot be used before somebody does something. */
 const failed = 1
@@ -48,7 +48,7 @@ program
     const { loadConfig } = await import('../config/load.ts')
     const options = file === undefined ? {} : { file }
     const config = loadConfig(options)
-    const [{ createLog }, { startRegistry }] = await Promise.all([import('./telemetry/log.ts'), import('./server.ts')])
+    const [{ createLog }, { startRegistry }] = await Promise.all([import('./telemetry/log.ts'), import('./app/server.ts')])
     const log = createLog(config.log.level)
     const registry = await startRegistry(config, log, () => loadConfig(options))
     process.on('SIGHUP', () => void registry.reload())
@@ -201,7 +201,7 @@ async function status(file: string | undefined): Promise<object> {
     return (await callControl(config.server.control, 'GET', '/status')) as object
   } catch (error) {
     if (!(error instanceof NotRunning)) throw error
-    const { openOffline } = await import('./offline.ts')
+    const { openOffline } = await import('./app/offline.ts')
     await using tree = await openOffline(config)
     return await tree.status()
   }

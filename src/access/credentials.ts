@@ -5,7 +5,7 @@ import { type AttemptLimits, createAttempts } from './attempts.ts'
 import type { BasicCredentials } from './basic.ts'
 import { createGate } from './gate.ts'
 import type { Entry } from './htpasswd.ts'
-import { createRoll, type Roll } from './roll.ts'
+import { createRoll, type Roll } from './user-list.ts'
 
 /** What came of a check; `retryAfter` is in milliseconds. */
 export type Verdict = { outcome: 'ok' | 'cached' | 'failed' } | { outcome: 'limited'; retryAfter: number }

@@ -1,19 +1,19 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Rate } from '../../storage/rate.ts'
+import type { Rate } from '../../storage/rate-limiter.ts'
 import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { Buffers } from './buffers.ts'
+import { clientSignal, describe, type Need, resolve } from './endpoints.ts'
+import { toOciError, writeError } from './error-writer.ts'
 import type { AuditEvent, Exchange, RequestRecord } from './exchange.ts'
-import { toOciError, writeError } from './fail.ts'
 import type { Progress } from './progress.ts'
-import { Reads } from './reads.ts'
 import { awaitingContinue, hasBody, SlowClientError } from './receive.ts'
-import { clientSignal, describe, type Need, resolve } from './registry.ts'
 import { type Endpoint, parseRoute, type Route } from './routes.ts'
 import { CutShortError, type SendPlace } from './send.ts'
+import { Reads } from './shared-reads.ts'
 
 /** Who asks, and a check of what that one may do; it throws UNAUTHORIZED, DENIED or TOOMANYREQUESTS. */
 export interface Caller {

@@ -1,11 +1,11 @@
 import type { ServerResponse } from 'node:http'
-import type { Rate, Share } from '../../storage/rate.ts'
+import type { Rate, Share } from '../../storage/rate-limiter.ts'
 import type { Part } from '../oci/range.ts'
 import type { Body } from '../oci/source.ts'
-import type { Loan } from './block.ts'
 import type { Buffers } from './buffers.ts'
 import type { Progress, Watched } from './progress.ts'
-import type { Reader, Reads } from './reads.ts'
+import type { Loan } from './shared-chunk.ts'
+import type { Reader, Reads } from './shared-reads.ts'
 
 /** What all bodies that are sent share. */
 export interface SendPlace {

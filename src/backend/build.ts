@@ -1,15 +1,15 @@
 import type { Config, UpstreamConfig } from '../../config/schema.ts'
-import type { Rate } from '../../storage/rate.ts'
+import type { Rate } from '../../storage/rate-limiter.ts'
 import type { Content } from '../content/content.ts'
-import type { Fills } from '../content/fills.ts'
+import type { Fills } from '../content/fill/fills.ts'
 import type { Upstream, UpstreamEvent } from '../upstream/upstream.ts'
 import type { Backend } from './backend.ts'
 import { Direct } from './direct.ts'
 import { Local } from './local.ts'
 import { ProxyBackend } from './proxy.ts'
-import type { UpstreamRoute } from './route.ts'
 import { namespaceRoute, ownRoute } from './routes.ts'
 import type { Backends } from './switch.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
 
 /** What backends share, whatever the configuration. */
 export interface BackendParts {

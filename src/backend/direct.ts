@@ -7,9 +7,9 @@ import type { Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/sourc
 import type { UpstreamBody } from '../upstream/upstream.ts'
 import type { Backend } from './backend.ts'
 import { unknownBlob } from './find.ts'
-import type { UpstreamRoute } from './route.ts'
 import { streamBody } from './stream.ts'
 import { translate } from './upstream-error.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
 
 /** Every request passes through to upstream; nothing is stored. */
 export class Direct implements Backend {

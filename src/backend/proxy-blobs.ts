@@ -1,17 +1,17 @@
 import type { Content } from '../content/content.ts'
-import type { Fill } from '../content/fill.ts'
-import type { Fills } from '../content/fills.ts'
+import type { Fill } from '../content/fill/fill.ts'
+import type { Fills } from '../content/fill/fills.ts'
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { type RangeRequest, select } from '../oci/range.ts'
 import type { Body, OpenBlob, Outcome, Served } from '../oci/source.ts'
-import { within } from '../upstream/within.ts'
+import { within } from '../upstream/wait.ts'
 import { openThrough, unknownName, unknownSize } from './direct.ts'
+import { isMediumError, orElsewhere, rescuedBody } from './fallback-body.ts'
 import { unknownBlob } from './find.ts'
-import { isMediumError, orElsewhere, rescuedBody } from './rescue.ts'
-import type { UpstreamRoute } from './route.ts'
 import { isTimeout, timedOut, translate } from './upstream-error.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
 
 // A range that a fill would reach only after this long is fetched for itself, uncached. containerd asks for several far apart at once and waits minutes for bytes.
 const longestWait = 60_000

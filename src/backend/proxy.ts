@@ -1,6 +1,6 @@
 import type { Redirect } from '../content/blobs.ts'
 import type { Content } from '../content/content.ts'
-import type { Fills } from '../content/fills.ts'
+import type { Fills } from '../content/fill/fills.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name, Reference } from '../oci/name.ts'
@@ -10,8 +10,8 @@ import type { Backend } from './backend.ts'
 import { Direct } from './direct.ts'
 import { ProxyBlobs } from './proxy-blobs.ts'
 import { type CachePolicy, ProxyManifests } from './proxy-manifests.ts'
-import type { UpstreamRoute } from './route.ts'
 import { isPassing } from './upstream-error.ts'
+import type { UpstreamRoute } from './upstream-route.ts'
 
 /** What is stored, else what upstream gives, which is stored on the way. */
 export class ProxyBackend implements Backend {

@@ -1,4 +1,4 @@
-import { appendPins, pinsOf } from '../upkeep/pin-file.ts'
+import { appendPins, pinsOf } from '../operations/pin-file.ts'
 import { bytesText, plain } from '../why/text.ts'
 import { type Around, longWork, type TaskEvent, WrongUse } from './long-work.ts'
 import { referencesOf } from './references.ts'

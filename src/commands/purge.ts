@@ -1,4 +1,4 @@
-import { MalformedTarget, parseTarget } from '../upkeep/target.ts'
+import { MalformedTarget, parseTarget } from '../operations/target.ts'
 import { type Around, longWork, type TaskEvent, WrongUse } from './long-work.ts'
 import { subjectOf } from './screen.ts'
 

@@ -7,8 +7,8 @@ import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Damage, Links } from './links.ts'
 import type { Quarantine } from './quarantine.ts'
+import type { Staying } from './shared/deletion-barrier.ts'
 import type { Sizes } from './sizes.ts'
-import type { Staying } from './staying.ts'
 
 /** What blobs are read through; damaged ones are reported to `damaged`. */
 export interface BlobsParts {

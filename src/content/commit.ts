@@ -9,8 +9,8 @@ import type { Locks } from './locks.ts'
 import type { Manifests } from './manifests.ts'
 import type { Origins, TagOrigin } from './origins.ts'
 import type { Quarantine } from './quarantine.ts'
+import type { Relied, Staying } from './shared/deletion-barrier.ts'
 import type { Sizes } from './sizes.ts'
-import type { Relied, Staying } from './staying.ts'
 import type { Tags } from './tags.ts'
 
 /** What a tag was before upstream was asked for it; a push that was acknowledged in the meantime wins over the answer. */

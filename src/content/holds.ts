@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
-import { type StillOurs, Turn } from './turn.ts'
+import { type StillOurs, Turn } from './shared/removal-lease.ts'
 
 // Collections look at the time on disk, in steps of a grace that is much longer than this.
 const renewedAgainAfter = 60_000

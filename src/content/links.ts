@@ -1,6 +1,6 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import { algorithmOf, type Digest, isDigest } from '../oci/digest.ts'
-import { createRecent } from './recent.ts'
+import { createRecent } from './lru.ts'
 
 // 50,000 links of about 250 bytes: what a control plane's platform has, several times over.
 const remembered = 50_000

@@ -2,7 +2,7 @@ import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isName, type Name, type Tag } from '../oci/name.ts'
 import * as keys from './keys.ts'
-import { createRecent } from './recent.ts'
+import { createRecent } from './lru.ts'
 
 /** Where a cached tag came from, and when that was last known to be so. */
 export interface TagOrigin {

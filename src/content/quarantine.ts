@@ -4,7 +4,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import { listDigests } from './manifests.ts'
-import { OthersTurn } from './turn.ts'
+import { OthersTurn } from './shared/removal-lease.ts'
 
 /** Bytes that are known to be wrong or gone, until they are published anew. */
 export interface KnownDamage {

@@ -2,8 +2,8 @@ import type { OpenObject, Storage } from '../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest, emptyDigest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
+import { createRecent } from './lru.ts'
 import type { Manifests } from './manifests.ts'
-import { createRecent } from './recent.ts'
 
 const remembered = 100_000
 // A repository with more manifests than this is not read through for the sake of one blob.

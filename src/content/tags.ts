@@ -4,7 +4,7 @@ import { isTag, type Name, type Tag } from '../oci/name.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
 import * as keys from './keys.ts'
 import type { Links } from './links.ts'
-import { objectsBelow } from './tree.ts'
+import { objectsBelow } from './walk.ts'
 
 // Links are read side by side, so that a long list does not take as many round trips to the disk.
 const readAtOnce = 32

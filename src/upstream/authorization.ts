@@ -4,7 +4,7 @@ import type { Connections } from './connections.ts'
 import { checkRealm } from './realm.ts'
 import type { UpstreamEvent, UpstreamSettings } from './settings.ts'
 import { requestToken } from './token-service.ts'
-import { within } from './within.ts'
+import { within } from './wait.ts'
 
 /** The value of an `Authorization` field; `fresh` if it was obtained for this very request. */
 export interface Authorization {

@@ -1,8 +1,8 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Attempts } from './attempts.ts'
-import { abandon, drain } from './bytes.ts'
 import { UpstreamError } from './error.ts'
-import { lengthOf } from './fields.ts'
+import { lengthOf } from './headers.ts'
+import { abandon, drain } from './read-body.ts'
 import type { Ask } from './request.ts'
 
 // Some registries want rights for HEAD that they give to nobody, and a store behind them may have signed the URL for GET only.

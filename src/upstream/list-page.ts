@@ -1,7 +1,7 @@
-import { abandon, readBytes, TooLong } from './bytes.ts'
 import type { UpstreamError } from './error.ts'
 import { failureOf, unusable } from './failure.ts'
-import { nextTarget } from './fields.ts'
+import { nextTarget } from './headers.ts'
+import { abandon, readBytes, TooLong } from './read-body.ts'
 import type { Answer } from './request.ts'
 
 /** One answer of a list; `next` is the following page on the same endpoint. */

@@ -2,11 +2,11 @@ import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts'
 import { mediaTypeOf } from '../oci/manifest.ts'
 import type { Attempts } from './attempts.ts'
-import { abandon, drain, readBytes, TooLong } from './bytes.ts'
 import type { UpstreamError } from './error.ts'
 import { failureOf, unusable } from './failure.ts'
-import { fieldOf, lengthOf } from './fields.ts'
 import { isHeadRefused } from './head.ts'
+import { fieldOf, lengthOf } from './headers.ts'
+import { abandon, drain, readBytes, TooLong } from './read-body.ts'
 import type { Answer, Ask } from './request.ts'
 
 /** A manifest as the upstream sent it: asked for by digest, the bytes have it; by tag, they are a JSON object with the digest that the upstream named. */

@@ -1,12 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { type Authorization, Authorizations } from './authorization.ts'
-import { abandon, drain, readBytes } from './bytes.ts'
 import type { Connections } from './connections.ts'
 import { UpstreamError } from './error.ts'
 import { errorCode, statusFault } from './failure.ts'
-import { fieldOf, parseContentRange, pauseOf } from './fields.ts'
-import { hostOf, type Received, send } from './hop.ts'
-import type { Incoming } from './incoming.ts'
+import { fieldOf, parseContentRange, pauseOf } from './headers.ts'
+import { abandon, drain, readBytes } from './read-body.ts'
+import type { Incoming } from './response-body.ts'
+import { hostOf, type Received, send } from './send.ts'
 import type { Asked, UpstreamEvent, UpstreamSettings } from './settings.ts'
 
 /** A question to any endpoint. `path` begins with `/v2/` and may have a query. */

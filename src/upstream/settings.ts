@@ -1,5 +1,5 @@
 import type { LookupFunction } from 'node:net'
-import type { Rate } from '../../storage/rate.ts'
+import type { Rate } from '../../storage/rate-limiter.ts'
 
 /** What another registry is and how it may be asked. */
 export interface UpstreamSettings {

@@ -1,9 +1,9 @@
-import { readBytes } from './bytes.ts'
 import type { Connections } from './connections.ts'
 import { UpstreamError } from './error.ts'
 import { failureOf, statusFault } from './failure.ts'
-import { fieldOf, pauseOf } from './fields.ts'
-import { type Received, send } from './hop.ts'
+import { fieldOf, pauseOf } from './headers.ts'
+import { readBytes } from './read-body.ts'
+import { type Received, send } from './send.ts'
 
 /** A token and the seconds that it is good for. */
 export interface Grant {

@@ -1,12 +1,12 @@
 import type { Config, UpstreamConfig } from '../../config/schema.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { keyOfNamespace, keyOfOwn } from '../backend/build.ts'
-import type { UpstreamRoute } from '../backend/route.ts'
 import { namespaceRoute, ownRoute } from '../backend/routes.ts'
+import type { UpstreamRoute } from '../backend/upstream-route.ts'
 import type { Content } from '../content/content.ts'
 import type { Name } from '../oci/name.ts'
+import type { PodReference } from '../oci/pod-reference.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import type { PodReference } from './reference.ts'
 import type { Route } from './report.ts'
 
 /** What the running process has to look at; the configuration and the upstreams are those in force. */

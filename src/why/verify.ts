@@ -2,9 +2,9 @@ import { type Descriptor, isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
+import { MalformedReference, parsePodReference } from '../oci/pod-reference.ts'
 import type { Manifest } from '../oci/source.ts'
 import { placeOf, type View } from './place.ts'
-import { MalformedReference, parsePodReference } from './reference.ts'
 import { type Depth, type Look, lookAtBlob, lookAtManifest } from './stored.ts'
 
 /** A part of an image that is not stored as it should be. */

@@ -1,7 +1,7 @@
-import { collect } from '../../src/content/collect.ts'
 import { openContent } from '../../src/content/content.ts'
-import type { TurnTimes } from '../../src/content/turn.ts'
-import { type S3Options, S3Storage } from '../../storage/s3.ts'
+import { collect } from '../../src/content/gc/collect.ts'
+import type { TurnTimes } from '../../src/content/shared/removal-lease.ts'
+import { type S3Options, S3Storage } from '../../storage/s3/s3.ts'
 import { hour, noPace } from '../support/collect.ts'
 
 /** What a collector is told in its only argument. */

@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
-import { collect } from '../../src/content/collect.ts'
 import { openContent } from '../../src/content/content.ts'
-import { createPace } from '../../src/content/pace.ts'
-import { FilesystemStorage } from '../../storage/filesystem.ts'
+import { collect } from '../../src/content/gc/collect.ts'
+import { createPace } from '../../src/content/gc/yield.ts'
+import { FilesystemStorage } from '../../storage/fs/filesystem.ts'
 
 /** What a collection took: ms, the most memory in bytes, and how many blobs went. */
 export interface Measured {

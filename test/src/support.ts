@@ -12,7 +12,7 @@ import type { Test } from 'tap'
 import { stringify } from 'yaml'
 import { loadConfig } from '../../config/load.ts'
 import type { Config } from '../../config/schema.ts'
-import { type Registry, startRegistry } from '../../src/server.ts'
+import { type Registry, startRegistry } from '../../src/app/server.ts'
 
 /** Settings as they stand in the file; what is left out has its default, the ports are any free ones. */
 export interface Given {

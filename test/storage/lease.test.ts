@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { type Lease, lookAtLease, takeLease } from '../../storage/lease.ts'
-import type { S3Storage } from '../../storage/s3.ts'
+import type { S3Storage } from '../../storage/s3/s3.ts'
 import type { Fate } from '../support/s3-proxy.ts'
 import { proxyS3 } from '../support/s3-proxy.ts'
 import { makeBucket, openS3, type S3Server, startS3 } from '../support/s3-server.ts'

@@ -1,6 +1,6 @@
-import { type CollectEvent, type CollectPolicy, collect, type Removal } from '../../src/content/collect.ts'
-import { type EvictPolicy, evict } from '../../src/content/evict.ts'
-import type { Pace } from '../../src/content/pace.ts'
+import { type CollectEvent, type CollectPolicy, collect, type Removal } from '../../src/content/gc/collect.ts'
+import { type EvictPolicy, evict } from '../../src/content/gc/evict.ts'
+import type { Pace } from '../../src/content/gc/yield.ts'
 import type { Opened } from './content.ts'
 
 /** One hour in ms. */

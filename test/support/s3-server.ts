@@ -10,7 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { CreateBucketCommand, ListMultipartUploadsCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Test } from 'tap'
-import { type S3Options, S3Storage } from '../../storage/s3.ts'
+import { type S3Options, S3Storage } from '../../storage/s3/s3.ts'
 import { type Ending, temporaryDirectory } from './place.ts'
 
 /** A running S3 service with nothing in it. */

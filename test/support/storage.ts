@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { type FilesystemOptions, FilesystemStorage } from '../../storage/filesystem.ts'
+import { type FilesystemOptions, FilesystemStorage } from '../../storage/fs/filesystem.ts'
 import type { Entry, Key, ObjectStat, Storage, Writer } from '../../storage/storage.ts'
 import { temporaryDirectory } from './place.ts'
 

@@ -3,9 +3,9 @@ import type { ServerResponse } from 'node:http'
 import { type Test, test } from 'tap'
 import { Buffers } from '../../../src/api/buffers.ts'
 import { Progress } from '../../../src/api/progress.ts'
-import { Reads } from '../../../src/api/reads.ts'
 import { CutShortError, sendBody } from '../../../src/api/send.ts'
-import { Rate } from '../../../storage/rate.ts'
+import { Reads } from '../../../src/api/shared-reads.ts'
+import { Rate } from '../../../storage/rate-limiter.ts'
 
 const MIB = 1024 * 1024
 

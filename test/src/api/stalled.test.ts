@@ -4,9 +4,9 @@ import type { AddressInfo } from 'node:net'
 import { type Test, test } from 'tap'
 import { Buffers } from '../../../src/api/buffers.ts'
 import { Progress } from '../../../src/api/progress.ts'
-import { Reads } from '../../../src/api/reads.ts'
 import { sendBody } from '../../../src/api/send.ts'
-import { rescuedBody } from '../../../src/backend/rescue.ts'
+import { Reads } from '../../../src/api/shared-reads.ts'
+import { rescuedBody } from '../../../src/backend/fallback-body.ts'
 
 const hangs = (state: { underway: boolean }) => Object.assign(new Error('the disk does not answer'), { code: 'ESTALLED', ...state })
 

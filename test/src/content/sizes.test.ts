@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { test } from 'tap'
 import * as keys from '../../../src/content/keys.ts'
 import { digestOf, emptyDigest } from '../../../src/oci/digest.ts'
-import type { FilesystemStorage } from '../../../storage/filesystem.ts'
+import type { FilesystemStorage } from '../../../storage/fs/filesystem.ts'
 import { blobText, describe, imageOf, named, openFor, pushBlob, storeManifest } from '../../support/content.ts'
 import { openStorage, watchStorage } from '../../support/storage.ts'
 

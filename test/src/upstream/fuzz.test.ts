@@ -3,7 +3,7 @@
 import { test } from 'tap'
 import { algorithmOf, digestOf, isDigest } from '../../../src/oci/digest.ts'
 import { parseChallenges } from '../../../src/upstream/challenge.ts'
-import { nextTarget, parseContentRange, pauseOf } from '../../../src/upstream/fields.ts'
+import { nextTarget, parseContentRange, pauseOf } from '../../../src/upstream/headers.ts'
 import { checkRealm } from '../../../src/upstream/realm.ts'
 import { parseGrant } from '../../../src/upstream/token-service.ts'
 import { UpstreamError } from '../../../src/upstream/upstream.ts'

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { Rate } from '../../../storage/rate.ts'
+import { Rate } from '../../../storage/rate-limiter.ts'
 import { startUpstream } from '../../support/upstream.ts'
 import { blobIn, clientOf, limits, never, read } from './ask.ts'
 

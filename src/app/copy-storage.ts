@@ -1,0 +1,49 @@
+import { stat } from 'node:fs/promises'
+import type { Config } from '../../config/schema.ts'
+import { LockedError } from '../../storage/fs/lock.ts'
+import type { Storage } from '../../storage/storage.ts'
+import { OthersTurn, Turn } from '../content/shared/removal-lease.ts'
+import { type CopyEvent, copyStorage } from '../operations/copy-storage.ts'
+import { openStore, type Store } from './open-storage.ts'
+
+/**
+ * Copies everything from the storage of one configuration to that of another. A directory must not belong to a running registry, on neither side; on a bucket nothing is
+ * removed by others meanwhile.
+ */
+export async function* copyBetween(from: Config, to: Config, signal: AbortSignal): AsyncGenerator<CopyEvent, void> {
+  const { s3, filesystem } = from.storage
+  if (!s3 && !(await stat(filesystem.root).catch(() => undefined))?.isDirectory())
+    throw new Error(`there is no directory ${filesystem.root}`)
+  if (placeOf(from) === placeOf(to)) throw new Error(`both configurations name the same storage: ${placeOf(from)}`)
+  await using stack = new AsyncDisposableStack()
+  const stores = []
+  for (const config of [from, to]) {
+    const { storage } = await open(config)
+    stack.defer(() => storage.close())
+    stack.defer(await turnOf(storage))
+    stores.push(storage)
+  }
+  const [source, target] = stores
+  if (source && target) yield* copyStorage(source, target, signal)
+}
+
+async function open(config: Config): Promise<Store> {
+  const say = (_fields: object | string, text?: string) => void process.stderr.write(`${text ?? ''}\n`)
+  return openStore(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
+    throw error instanceof LockedError ? new Error(`${error.message}: stop it, and run this again`) : error
+  })
+}
+
+// Whoever was killed has its turn until its lease ends.
+async function turnOf(storage: Storage): Promise<() => Promise<void>> {
+  return new Turn(storage).take().catch(error => {
+    if (!(error instanceof OthersTurn)) throw error
+    throw new Error('another registry is removing from the bucket, or a command on it was killed just now: run this again in a minute', {
+      cause: error
+    })
+  })
+}
+
+function placeOf({ storage: { s3, filesystem } }: Config): string {
+  return s3 ? `${s3.endpoint ?? s3.region}, bucket ${s3.bucket}, prefix ${s3.prefix ?? ''}` : filesystem.root
+}

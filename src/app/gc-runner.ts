@@ -1,0 +1,181 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Config } from '../../config/schema.ts'
+import type { Storage } from '../../storage/storage.ts'
+import { expiryOf } from '../backend/expiry.ts'
+import type { Content } from '../content/content.ts'
+import { Room, type Space } from '../content/gc/capacity.ts'
+import { type CollectEvent, collect, type Removal } from '../content/gc/collect.ts'
+import { evict } from '../content/gc/evict.ts'
+import { createPace } from '../content/gc/yield.ts'
+import { countRemoval, logCollection } from '../telemetry/collect.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+import type { Upstream } from '../upstream/upstream.ts'
+import { createPinReader } from './pin-file.ts'
+import { Schedule } from './schedule.ts'
+
+/** What maintenance needs from the process. */
+export interface MaintenanceParts {
+  storage: Storage
+  content: Content
+  /** Those in force. */
+  config: () => Config
+  upstreams: () => ReadonlyMap<string, Upstream>
+  /** Whether requests run, which come first. */
+  busy: () => boolean
+  metrics: Metrics
+  log: Logger
+}
+
+/** How a collection is asked for. */
+export interface CollectOptions {
+  dryRun?: true
+  signal?: AbortSignal
+}
+
+/** Another collection runs already. */
+export class CollectionRunning extends Error {
+  override readonly name = 'CollectionRunning'
+
+  constructor() {
+    super('a collection is running already')
+  }
+}
+
+// Of the budget; what is made free at once, so that not every fill has to wait.
+const margin = 0.05
+const mostMargin = 1024 ** 3
+// What an inode too many is worth in bytes, for who counts bytes only.
+const perInode = 4096
+
+/** How full a store is, for those who make room in it. */
+export async function roomIn(storage: Storage): Promise<Space> {
+  const { budget, total } = await storage.usage()
+  return {
+    margin: Math.min(mostMargin, (budget ?? total ?? Number.POSITIVE_INFINITY) * margin),
+    lacking: async bytes => {
+      const shortage = await storage.shortage(bytes)
+      if (!shortage) return 0
+      return /inode/i.test(shortage.limit) ? shortage.excess * perInode : shortage.excess
+    }
+  }
+}
+
+/** Removes what nothing needs and what expired, from time to time and when it is asked to. */
+export class Maintenance {
+  readonly #parts: MaintenanceParts
+  readonly #stop = new AbortController()
+  readonly #pins: ReturnType<typeof createPinReader>
+  readonly #schedule: Schedule
+  /** Resolves when the collection that runs has ended. */
+  #running: Promise<void> | undefined
+
+  constructor(parts: MaintenanceParts) {
+    this.#parts = parts
+    this.#pins = createPinReader(() => parts.config().cache, parts.log)
+    this.#schedule = new Schedule({
+      storage: parts.storage,
+      every: () => parts.config().gc.every,
+      run: () => this.#runAlone(),
+      look: () => {
+        parts.content.holds.graceIs(parts.config().gc.grace)
+        parts.content.access.expiresAfter(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
+      }
+    })
+    const schedule = this.#schedule
+    parts.metrics.gauge('registry_gc_last_success_timestamp_seconds', 'When a collection last succeeded.', [], function () {
+      if (schedule.succeeded !== undefined) this.set(schedule.succeeded / 1000)
+    })
+  }
+
+  /** Begins to collect from time to time. */
+  start(): Promise<void> {
+    return this.#schedule.start()
+  }
+
+  /** One collection, and what goes while it runs. Throws CollectionRunning if there is one. Ends early, with an error, if the process stops. */
+  async *collect({ dryRun, signal }: CollectOptions = {}): AsyncGenerator<CollectEvent> {
+    if (this.#running) throw new CollectionRunning()
+    const running = Promise.withResolvers<void>()
+    this.#running = running.promise
+    const { metrics, log } = this.#parts
+    const ended = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal
+    const release = dryRun ? async () => {} : await this.#turn(running.resolve)
+    try {
+      let last: CollectEvent | undefined
+      for await (const event of this.#events(ended, dryRun)) {
+        if (event.type === 'remove' && !dryRun) countRemoval(event, metrics, log)
+        last = event
+        yield event
+      }
+      if (last?.type !== 'done' || dryRun) return
+      await this.#schedule.record()
+      logCollection(last, metrics, log)
+    } catch (error) {
+      if (!dryRun) logCollection(error as Error, metrics, log, ended)
+      throw error
+    } finally {
+      await release()
+      this.#running = undefined
+      running.resolve()
+    }
+  }
+
+  async #turn(ended: () => void): Promise<() => Promise<void>> {
+    try {
+      return await this.#parts.content.holds.turn.take()
+    } catch (error) {
+      this.#running = undefined
+      ended()
+      throw error
+    }
+  }
+
+  async *#events(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<CollectEvent> {
+    const { storage, content, config, busy } = this.#parts
+    const pace = createPace(signal, busy)
+    const { gc, registry } = config()
+    yield* this.#expire(signal, dryRun)
+    const loose = registry.mode === 'Proxy' ? 'keep' : 'sweep'
+    yield* collect(storage, content, { ...gc, loose, pace, ...(dryRun ? { dryRun } : {}) })
+  }
+
+  async *#expire(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<Removal> {
+    const { storage, content, config, upstreams, busy } = this.#parts
+    const { grace } = config().gc
+    const view = { config: config(), upstreams: upstreams(), content }
+    const before = await expiryOf(view, Date.now(), signal)
+    const policy = { reason: 'expired', before, pinned: await this.#pins(), grace } as const
+    yield* evict(storage, content, policy, { pace: createPace(signal, busy), ...(dryRun ? { dryRun } : {}) })
+  }
+
+  // What went wrong stands in the log.
+  async #runAlone(): Promise<boolean> {
+    try {
+      for await (const _ of this.collect());
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** Makes room in `space` by what was cached. Somebody waits for it, so it goes on without pauses. */
+  room(space: Space): Room {
+    const { storage, content, config, metrics, log } = this.#parts
+    return new Room({
+      storage,
+      content,
+      space,
+      policy: async () => ({ pinned: await this.#pins(), grace: config().gc.grace }),
+      pace: createPace(this.#stop.signal, () => false),
+      onRemove: removal => countRemoval(removal, metrics, log)
+    })
+  }
+
+  async stop(): Promise<void> {
+    this.#stop.abort(new Error('the registry stops'))
+    await this.#schedule.stop()
+    // Whoever asked for one may have left it standing.
+    await Promise.race([this.#running, delay(1_000, undefined, { ref: false })])
+  }
+}

@@ -1,0 +1,86 @@
+import type { Config } from '../../config/schema.ts'
+import type { FilesystemOptions } from '../../storage/fs/filesystem.ts'
+import type { Storage } from '../../storage/storage.ts'
+import type { Logger } from '../telemetry/log.ts'
+import { openRoot } from './open-directory.ts'
+import type { Rates } from './rate-limits.ts'
+
+/** The storage of a configuration, and what only its kind can tell. */
+export interface Store {
+  storage: Storage
+  /** Where it is, for people. */
+  place: { root: string } | { bucket: string; prefix?: string; endpoint?: string }
+  /** Calls that have not returned, and would keep the process from an orderly end. */
+  hanging(): boolean
+  /** Whether it does not answer at the moment. */
+  stalled(): boolean
+  /** Takes over the limits of a changed configuration. */
+  limit(settings: Config['storage']): void
+}
+
+/** Somebody has to do something before the bucket can be used: the process does not try again by itself. */
+export class UnusableError extends Error {
+  override readonly name = 'UnusableError'
+}
+
+/** Opens whichever storage is configured; an error says what to do about it. */
+export function openStore(
+  config: Config,
+  log: Pick<Logger, 'warn' | 'error' | 'info'>,
+  { writing }: Pick<Rates, 'writing'>
+): Promise<Store> {
+  return config.storage.s3 ? openBucket(config, config.storage.s3, log, writing) : openDirectory(config.storage, log, writing)
+}
+
+type Log = Parameters<typeof openStore>[1]
+
+async function openDirectory(settings: Config['storage'], log: Log, writing: Rates['writing']): Promise<Store> {
+  const { root } = settings.filesystem
+  const options: FilesystemOptions = { limits: settings, disk: { changed: tell(log, 'the disk') }, writing }
+  const storage = await openRoot(root, log, options)
+  return {
+    storage,
+    place: { root },
+    hanging: () => storage.running > 0,
+    stalled: () => storage.stalled.length > 0,
+    limit: next => {
+      storage.limits = next
+    }
+  }
+}
+
+// Those who ask for the same object within a moment ask once.
+const moment = 1_000
+
+async function openBucket(
+  { storage: settings, cache }: Config,
+  s3: NonNullable<Config['storage']['s3']>,
+  log: Log,
+  writing: Rates['writing']
+): Promise<Store> {
+  // Only here: the client takes long to load and much memory.
+  const { S3Storage } = await import('../../storage/s3/s3.ts')
+  const budget = (from: Config['storage']) => (typeof from.budget === 'number' ? from.budget : undefined)
+  const fresh = Math.min(moment, cache.metadataTTL)
+  const options = { ...s3, budget: budget(settings), fresh, writing, changed: tell(log, 'the bucket') }
+  const storage = await S3Storage.open(options).catch(error => {
+    throw (error as { permanent?: boolean }).permanent ? new UnusableError((error as Error).message, { cause: error }) : error
+  })
+  const { bucket, prefix, endpoint } = s3
+  return {
+    storage,
+    place: { bucket, ...(prefix === undefined ? {} : { prefix }), ...(endpoint === undefined ? {} : { endpoint }) },
+    hanging: () => false,
+    stalled: () => storage.stalled.length > 0,
+    limit: next => {
+      storage.budget = budget(next)
+    }
+  }
+}
+
+function tell(log: Log, what: string): (stalled: readonly string[]) => void {
+  return stalled => {
+    if (stalled.length > 0) log.error({ stalled }, `${what} does not answer: what needs it is refused until it does`)
+    else log.info(`${what} answers again`)
+  }
+}

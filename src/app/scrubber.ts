@@ -1,0 +1,145 @@
+import type { Content } from '../content/content.ts'
+import type { Tree } from '../operations/check.ts'
+import type { Damaged, ScrubDone, ScrubEvent } from '../operations/events.ts'
+import { Rounds } from '../operations/rounds.ts'
+import { forgetUnneeded } from '../operations/scrub.ts'
+import type { Logger } from '../telemetry/log.ts'
+import type { Metrics } from '../telemetry/metrics.ts'
+
+/** What the background check needs of the process. */
+export interface ScrubbingParts {
+  tree: Tree
+  /** Within how many ms everything is to be read once. */
+  every: () => number
+  busy: () => boolean
+  /** Fetches what was found to be damaged; resolves to whether it could. */
+  refetch: (damaged: Damaged, signal: AbortSignal) => Promise<boolean>
+  metrics: Metrics
+  log: Logger
+}
+
+/** The background check of a running process. */
+export interface Scrubbing {
+  status(): object
+  /** Tells log and metrics of what a command found. */
+  told(event: ScrubEvent): void
+  completed(began: number, done: ScrubDone): Promise<void>
+  stop(): Promise<void>
+}
+
+const tendEvery = 10 * 60_000
+// Long enough for somebody to look at the bytes after a weekend.
+const keptFor = 7 * 24 * 3_600_000
+const mostShown = 100
+
+/** Starts the check of everything that is stored; what it finds goes to log, metrics and status. */
+export async function startScrubbing({ tree, every, busy, refetch, metrics, log }: ScrubbingParts): Promise<Scrubbing> {
+  const { quarantine } = tree.content
+  await quarantine.load().catch(error => log.error({ err: error }, 'what is known to be damaged cannot be read'))
+  quarantine.watch(({ digest, since }) => log.info({ digest, since: iso(since) }, 'damaged content was healed'))
+  const stopped = new AbortController()
+  const { signal } = stopped
+  const told = (event: ScrubEvent) => {
+    tell(event, metrics, log)
+    if (event.type === 'damaged' && event.action === 'quarantined') {
+      refetching = refetching.then(() => heal(event, refetch, signal, log))
+    }
+  }
+  let refetching = Promise.resolve()
+  const failed = (error: Error) => log.error({ err: error }, 'the check of stored content broke off; it goes on in a while')
+  const rounds = new Rounds({ tree, every, busy, told, failed })
+  watchScrubbing(metrics, rounds, tree.content)
+  const running = rounds.run(signal)
+  const tending = tend(tree, signal, log)
+  return {
+    status: () => statusOf(rounds, tree.content),
+    told,
+    completed: (began, done) => rounds.completed(began, done),
+    stop: async () => {
+      stopped.abort()
+      await Promise.all([running, tending(), refetching])
+    }
+  }
+}
+
+async function heal(damaged: Damaged, refetch: ScrubbingParts['refetch'], signal: AbortSignal, log: Logger): Promise<void> {
+  if (signal.aborted) return
+  const { digest, names } = damaged
+  await refetch(damaged, signal).catch(error => {
+    if (!signal.aborted)
+      log.warn({ digest, names, reason: error.message }, 'damaged content could not be fetched anew; the next pull tries again')
+  })
+}
+
+function tell(event: ScrubEvent, metrics: Metrics, log: Logger): void {
+  const { type, ...rest } = event
+  if (type === 'done') log.info(rest, 'all of a scrub is done')
+  else if (type === 'warning') log.debug(rest, 'something refers to what is not here')
+  else if (type === 'damaged') {
+    const { action } = event
+    if (action === 'removed' || action === 'rebuilt') return void log.warn(rest, 'the tree was mended')
+    metrics.damaged.inc()
+    log.error(rest, 'stored content is damaged')
+  }
+}
+
+// Old bytes go, and so does what nobody refers to any more.
+function tend(tree: Tree, signal: AbortSignal, log: Logger): () => Promise<void> {
+  const { content, now } = tree
+  let working = Promise.resolve()
+  const timer = setInterval(() => {
+    working = working
+      .then(async () => {
+        const expired = await content.quarantine.expire(now() - keptFor)
+        if (expired > 0) log.info({ expired }, 'damaged bytes that were kept for examination were removed')
+        await forgetUnneeded(content, signal)
+      })
+      .catch(error => {
+        if (!signal.aborted) log.error({ err: error }, 'what is known to be damaged could not be looked after')
+      })
+  }, tendEvery)
+  timer.unref()
+  return () => {
+    clearInterval(timer)
+    return working
+  }
+}
+
+/** What `/status` says of it. */
+function statusOf(rounds: Rounds, { quarantine }: Content): object {
+  const { done, round, last } = rounds.standing
+  const damaged = quarantine.list()
+  return {
+    done,
+    ...(round ? { round: { ...round, began: iso(round.began) } } : {}),
+    ...(last ? { last: { ...last, began: iso(last.began), ended: iso(last.ended) } } : {}),
+    damaged: damaged.length,
+    quarantinedBytes: quarantine.bytes,
+    ...(damaged.length > 0 ? { damages: damaged.slice(0, mostShown).map(each => ({ ...each, since: iso(each.since) })) } : {})
+  }
+}
+
+function watchScrubbing(metrics: Metrics, rounds: Rounds, { quarantine }: Content): void {
+  metrics.gauge('registry_scrub_position_ratio', 'The part of the current round of the check that is done.', [], function () {
+    this.set(rounds.standing.done)
+  })
+  metrics.gauge('registry_scrub_last_complete_timestamp_seconds', 'When all of the store was last read; 0 if never.', [], function () {
+    this.set((rounds.standing.last?.ended ?? 0) / 1_000)
+  })
+  metrics.gauge('registry_scrub_findings', 'What the last complete round found and left for people to mend.', [], function () {
+    this.set(rounds.standing.last?.damaged ?? 0)
+  })
+  metrics.gauge(
+    'registry_damaged_blobs',
+    'Blobs and manifests that are known to be damaged or gone, until they are healed.',
+    [],
+    function () {
+      this.set(quarantine.list().length)
+    }
+  )
+  metrics.gauge('registry_quarantine_bytes', 'Damaged bytes that are kept for examination.', [], function () {
+    this.set(quarantine.bytes)
+  })
+}
+
+const iso = (ms: number): string => new Date(ms).toISOString()

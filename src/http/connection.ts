@@ -1,0 +1,229 @@
+import { once } from 'node:events'
+import { connect as connectPlain, isIP, type Socket } from 'node:net'
+import { type ConnectionOptions, connect as connectTls, type SecureContext } from 'node:tls'
+import { WireBody } from './response-body.ts'
+import { decodeChunks, type Head, parseHead, WireError } from './response-head.ts'
+
+/** Where a connection leads. */
+export interface Target {
+  host: string
+  port: number
+  /** Present where it is encrypted. */
+  secureContext?: SecureContext | undefined
+}
+
+/** How long is waited for what, in ms. */
+export interface WireTimes {
+  /** For a connection. */
+  connecting: number
+  /** For the head of an answer. */
+  answering: number
+  /** For the next byte of a body, while somebody wants one. */
+  resting: number
+  /** An idle connection is closed after so long. */
+  idle: number
+}
+
+/** An answer whose length is known has its body on the wire, any other one is here whole. */
+export interface WireAnswer {
+  head: Head
+  body: WireBody | Buffer
+}
+
+// Bytes that nobody has made room for come here and are copied at once, whatever connection they belong to. A record of TLS fits.
+const common = Buffer.allocUnsafeSlow(16 * 1024)
+const longestHead = 64 * 1024
+// Answers without a length are those about errors.
+const longestWhole = 1024 * 1024
+
+/** One connection, with one question at a time (RFC 9112). */
+export class Connection {
+  /** Whether it can be asked, is being asked, or is gone. */
+  state: 'idle' | 'busy' | 'closed' = 'busy'
+  readonly #socket: Socket
+  readonly #encrypted: boolean
+  readonly #times: WireTimes
+  readonly #changed: (connection: Connection) => void
+  #asking: PromiseWithResolvers<WireAnswer> | undefined
+  #heard = false
+  /** Of the head, or of an answer that is taken whole. */
+  #collected: Buffer = Buffer.alloc(0)
+  #head: Head | undefined
+  #body: WireBody | undefined
+  #room: Buffer | undefined
+  #timer: NodeJS.Timeout | undefined
+
+  private constructor({ host, port, secureContext }: Target, times: WireTimes, changed: (connection: Connection) => void) {
+    this.#encrypted = secureContext !== undefined
+    this.#times = times
+    this.#changed = changed
+    const onread = {
+      // What is given here is written to by the next read, even if that comes much later; so it is room only while somebody waits. Records of TLS are small, and come one by one.
+      buffer: () => {
+        this.#room = secureContext ? undefined : this.#body?.room
+        return this.#room ?? common
+      },
+      callback: (length: number, buffer: Uint8Array) => this.#guarded(() => this.#arrived(length, buffer))
+    }
+    // An address is no name that could be asked for (RFC 6066 §3).
+    const options = { host, port, onread, ...(isIP(host) === 0 ? { servername: host } : {}) }
+    this.#socket = secureContext
+      ? connectTls({ ...options, secureContext, ALPNProtocols: ['http/1.1'] } as ConnectionOptions)
+      : connectPlain(options)
+    this.#socket.setNoDelay(true)
+    this.#socket.on('error', error => this.#over(error))
+    this.#socket.on('close', () => {
+      this.#over(gone())
+      this.state = 'closed'
+      this.#changed(this)
+    })
+  }
+
+  /** `changed` is told whenever its state is another one. */
+  static async open(target: Target, times: WireTimes, changed: (connection: Connection) => void): Promise<Connection> {
+    const connection = new Connection(target, times, changed)
+    await connection.#connected(target.secureContext ? 'secureConnect' : 'connect')
+    return connection
+  }
+
+  async #connected(event: 'connect' | 'secureConnect'): Promise<void> {
+    const late = Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' })
+    const timer = setTimeout(() => this.#socket.destroy(late), this.#times.connecting)
+    try {
+      await once(this.#socket, event)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  /** Whether a byte of the answer has come. */
+  get heard(): boolean {
+    return this.#heard
+  }
+
+  /** Sends a request without a body; resolves with the answer as soon as its head is there. */
+  async ask(request: string): Promise<WireAnswer> {
+    if (this.#socket.destroyed) throw gone()
+    this.state = 'busy'
+    this.#heard = false
+    this.#head = undefined
+    this.#collected = Buffer.alloc(0)
+    this.#asking = Promise.withResolvers()
+    this.#wait(this.#times.answering, Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' }))
+    this.#socket.ref()
+    this.#socket.write(request, 'latin1')
+    this.#socket.resume()
+    return this.#asking.promise
+  }
+
+  #wait(ms: number, error: Error | undefined): void {
+    clearTimeout(this.#timer)
+    this.#timer = setTimeout(() => this.#socket.destroy(error), ms).unref()
+  }
+
+  #guarded(task: () => boolean): boolean {
+    try {
+      return task()
+    } catch (error) {
+      this.#socket.destroy(error as Error)
+      return false
+    }
+  }
+
+  // True while more may come.
+  #arrived(length: number, buffer: Uint8Array): boolean {
+    const body = this.#body
+    if (body) {
+      // The system is asked again at once when it has filled what it was given.
+      const full = length === buffer.length
+      if (this.#room) body.filled(length, full)
+      else body.came(buffer.subarray(0, length), this.#encrypted ? 'perhaps' : full)
+      // Behind a body comes the end of the connection, sooner or later.
+      return this.#body === undefined || !body.settled
+    }
+    if (!this.#asking) throw new WireError('bytes came that nobody asked for')
+    this.#heard = true
+    this.#collected = Buffer.concat([this.#collected, buffer.subarray(0, length)])
+    return this.#head ? this.#whole(this.#head) : this.#begin()
+  }
+
+  #begin(): boolean {
+    const end = this.#collected.indexOf('\r\n\r\n')
+    if ((end < 0 ? this.#collected.length : end) > longestHead) throw new WireError('the answer has a head without an end')
+    if (end < 0) return true
+    const head = parseHead(this.#collected.toString('latin1', 0, end))
+    this.#collected = this.#collected.subarray(end + 4)
+    // An interim one (RFC 9110 §15.2): the answer follows.
+    if (head.status < 200) return this.#begin()
+    this.#head = head
+    const large = typeof head.framing === 'number' && head.framing > 0 && head.status < 300
+    return large ? this.#stream(head, head.framing as number) : this.#whole(head)
+  }
+
+  #stream(head: Head, length: number): boolean {
+    clearTimeout(this.#timer)
+    const body = new WireBody(
+      {
+        flow: () => void this.#socket.resume(),
+        rest: () => void this.#socket.pause(),
+        complete: () => this.#end(),
+        abandon: () => void this.#socket.destroy()
+      },
+      length,
+      this.#times.resting
+    )
+    const early = this.#collected
+    this.#collected = Buffer.alloc(0)
+    this.#body = body
+    this.#asking?.resolve({ head, body })
+    this.#asking = undefined
+    if (early.length > 0) body.came(early, false)
+    // Nobody has asked for a byte of it yet.
+    return this.#body === undefined
+  }
+
+  #whole(head: Head): boolean {
+    const { framing } = head
+    if (this.#collected.length > longestWhole) throw new WireError('the answer does not tell its length')
+    if (framing === 'close') return true
+    const decoded =
+      framing === 'chunked'
+        ? decodeChunks(this.#collected)
+        : { body: this.#collected.subarray(0, framing), rest: this.#collected.length - framing }
+    if (!decoded || decoded.rest < 0) return true
+    if (decoded.rest > 0) throw new WireError('more bytes came than the answer has')
+    this.#asking?.resolve({ head, body: decoded.body })
+    this.#asking = undefined
+    this.#end()
+    return true
+  }
+
+  // What comes from now on is its end, or no answer of ours.
+  #end(): void {
+    this.#body = undefined
+    if (!this.#head?.keepAlive || this.#socket.destroyed) return void this.#socket.destroy()
+    this.state = 'idle'
+    this.#wait(this.#times.idle, undefined)
+    this.#socket.unref()
+    this.#socket.resume()
+    this.#changed(this)
+  }
+
+  #over(error: Error): void {
+    clearTimeout(this.#timer)
+    const [asking, body, head] = [this.#asking, this.#body, this.#head]
+    this.#asking = undefined
+    this.#body = undefined
+    if (asking && head?.framing === 'close') asking.resolve({ head, body: this.#collected })
+    else asking?.reject(error)
+    body?.fail(Object.assign(new Error('the body ended early', { cause: error }), { code: 'ECONNRESET' }))
+  }
+
+  destroy(): void {
+    this.#socket.destroy(gone())
+  }
+}
+
+function gone(): Error {
+  return Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' })
+}

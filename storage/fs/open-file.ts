@@ -1,0 +1,64 @@
+import type { Stats } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import type { OpenObject } from '../storage.ts'
+import type { Disk } from './disk.ts'
+import { StalledError } from './io-pool.ts'
+import { ignoreAbsent } from './writer.ts'
+
+/** A file that is read. */
+export class OpenFile implements OpenObject {
+  readonly #disk: Disk
+  readonly #handle: FileHandle
+  readonly size: number
+  readonly modified: number
+  /** The file itself: as long as it is open no other one gets its number. */
+  readonly identity: string
+  #stuck = false
+
+  private constructor(disk: Disk, handle: FileHandle, { size, mtimeMs, dev, ino }: Stats) {
+    this.#disk = disk
+    this.#handle = handle
+    this.size = size
+    this.modified = mtimeMs
+    this.identity = `${dev}:${ino}`
+  }
+
+  /** The file at `path`; undefined if there is none. */
+  static open(disk: Disk, path: string): Promise<OpenFile | undefined> {
+    return disk.read(
+      () => OpenFile.#open(disk, path),
+      late => late?.close()
+    )
+  }
+
+  static async #open(disk: Disk, path: string): Promise<OpenFile | undefined> {
+    const handle = await open(path, 'r').catch(ignoreAbsent)
+    if (!handle) return undefined
+    try {
+      const found = await handle.stat()
+      if (found.isFile()) return new OpenFile(disk, handle, found)
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+    await handle.close()
+    return undefined
+  }
+
+  async readInto(into: Buffer, position: number): Promise<number> {
+    try {
+      return (await this.#disk.read(() => this.#handle.read(into, 0, into.length, position))).bytesRead
+    } catch (error) {
+      if (error instanceof StalledError && error.underway) this.#stuck = true
+      throw error
+    }
+  }
+
+  close(): Promise<void> {
+    const closed = this.#handle.close()
+    if (!this.#stuck) return closed
+    // Node closes a file when the calls that use it have returned; nobody waits for that.
+    closed.catch(() => {})
+    return Promise.resolve()
+  }
+}

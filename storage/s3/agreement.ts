@@ -1,0 +1,77 @@
+import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import type { Agreement, Key, SeenObject } from '../storage.ts'
+import { timeOf } from './bodies.ts'
+import type { Bucket } from './bucket.ts'
+import { S3Error } from './error.ts'
+
+/** What is put to see whether anything can be. */
+export const trial = '.registry/trial'
+
+type Condition = { IfNoneMatch: '*' } | { IfMatch: string }
+
+/** Agreement by conditional puts, or by looking before each put where the service knows none. */
+export class S3Agreement implements Agreement {
+  readonly #bucket: Bucket
+  #conditional: Promise<boolean> | undefined
+
+  constructor(bucket: Bucket) {
+    this.#bucket = bucket
+  }
+
+  conditional(): Promise<boolean> {
+    this.#conditional ??= this.#tried().catch(error => {
+      this.#conditional = undefined
+      throw error
+    })
+    return this.#conditional
+  }
+
+  // A service that does not know a condition passes over it, so that one has to be seen to refuse.
+  async #tried(): Promise<boolean> {
+    await this.#put(trial, Buffer.alloc(1))
+    for (const condition of [{ IfNoneMatch: '*' } as const, { IfMatch: '"00000000000000000000000000000000"' }])
+      if ((await this.#putIf(trial, Buffer.alloc(1), condition)) !== 'refused') return false
+    return true
+  }
+
+  async now(): Promise<number> {
+    await this.#put(trial, Buffer.alloc(1))
+    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(trial) }
+    const found = await this.#bucket.ask('HeadObject', trial, 'question', client => client.send(new HeadObjectCommand(input)))
+    return timeOf(found.LastModified)
+  }
+
+  async read(key: Key): Promise<SeenObject | undefined> {
+    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key) }
+    const found = await this.#bucket.find('GetObject', key, 'question', client => client.send(new GetObjectCommand(input)))
+    if (!found?.Body) return undefined
+    const bytes = Buffer.from(await found.Body.transformToByteArray())
+    return { bytes, version: found.ETag ?? '', modified: timeOf(found.LastModified) }
+  }
+
+  async replace(key: Key, bytes: Uint8Array, version?: string): Promise<string | undefined> {
+    if (await this.conditional()) {
+      const put = await this.#putIf(key, bytes, version === undefined ? { IfNoneMatch: '*' } : { IfMatch: version })
+      return typeof put === 'string' ? undefined : put.version
+    }
+    const now = await this.read(key)
+    return now?.version === version ? this.#put(key, bytes) : undefined
+  }
+
+  async #put(key: Key, bytes: Uint8Array, condition?: Condition): Promise<string> {
+    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes, ...condition }
+    const { ETag = '' } = await this.#bucket.ask('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
+    return ETag
+  }
+
+  async #putIf(key: Key, bytes: Uint8Array, condition: Condition): Promise<{ version: string } | 'refused' | 'unknown'> {
+    try {
+      return { version: await this.#put(key, bytes, condition) }
+    } catch (error) {
+      const { status, s3Code } = error instanceof S3Error ? error : {}
+      if (status === 412 || status === 409 || s3Code === 'NoSuchKey') return 'refused'
+      if (status === 501 || s3Code === 'NotImplemented') return 'unknown'
+      throw error
+    }
+  }
+}

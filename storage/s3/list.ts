@@ -1,0 +1,145 @@
+import { ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3'
+import type { Entry, Key, ObjectStat } from '../storage.ts'
+import { timeOf } from './bodies.ts'
+import type { Bucket } from './bucket.ts'
+
+// As many names are kept back at most before the service is asked what they wait for.
+const keptBack = 10_000
+
+/** All objects below `prefix`, at any depth, in the order of their whole keys, those after `after` only; without a prefix all that there are. */
+export async function* listBelow(bucket: Bucket, prefix?: Key, after = ''): AsyncGenerator<ObjectStat> {
+  const Prefix = prefix === undefined ? bucket.prefix : `${bucket.key(prefix)}/`
+  const from = { Prefix, ...(after === '' ? {} : { StartAfter: bucket.prefix + after }) }
+  for await (const { Contents = [] } of pages(bucket, from))
+    for (const { Key = '', Size = 0, LastModified } of Contents)
+      yield { key: Key.slice(bucket.prefix.length), size: Size, modified: timeOf(LastModified) }
+}
+
+/** Names directly below `prefix`, ordered by the bare name: the service puts `v1-a` before `v1/`, since it orders whole keys. */
+export async function* walkBelow(bucket: Bucket, prefix: Key, after: string): AsyncGenerator<Entry> {
+  const order = new Order(name => exists(bucket, `${prefix}/${name}`))
+  for await (const { at, entry } of listed(bucket, prefix, after)) {
+    if (entry.name > after) order.add(entry)
+    yield* order.until(at)
+    if (order.size > keptBack) yield* order.relieve()
+  }
+  yield* order.rest()
+}
+
+// In the order of the service; `at` is where it stands, and a prefix has its slash there.
+async function* listed(bucket: Bucket, prefix: Key, after: string): AsyncGenerator<{ at: string; entry: Entry }> {
+  const Prefix = `${bucket.key(prefix)}/`
+  const from = { Prefix, Delimiter: '/', ...(after === '' ? {} : { StartAfter: Prefix + after }) }
+  for await (const { Contents = [], CommonPrefixes = [] } of pages(bucket, from)) {
+    const found: { at: string; kind: Entry['kind'] }[] = []
+    for (const { Key } of Contents) found.push({ at: Key?.slice(Prefix.length) ?? '', kind: 'object' })
+    for (const { Prefix: below } of CommonPrefixes) found.push({ at: below?.slice(Prefix.length) ?? '', kind: 'prefix' })
+    found.sort((a, b) => (a.at < b.at ? -1 : 1))
+    for (const { at, kind } of found) {
+      const name = kind === 'prefix' ? at.slice(0, -1) : at
+      // Other programs may put keys there that are none of ours.
+      if (name !== '' && name !== '.' && name !== '..' && !name.includes('/')) yield { at, entry: { key: `${prefix}/${name}`, name, kind } }
+    }
+  }
+}
+
+async function* pages(
+  bucket: Bucket,
+  from: { Prefix: string; Delimiter?: string; StartAfter?: string; MaxKeys?: number }
+): AsyncGenerator<ListObjectsV2CommandOutput> {
+  let token: string | undefined
+  do {
+    const input = { Bucket: bucket.name, ...from, ...(token === undefined ? {} : { ContinuationToken: token }) }
+    const page = await bucket.ask('ListObjectsV2', from.Prefix, 'question', client => client.send(new ListObjectsV2Command(input)))
+    yield page
+    token = page.IsTruncated ? page.NextContinuationToken : undefined
+  } while (token !== undefined)
+}
+
+/** Whether there is an object below `prefix`. */
+export async function exists(bucket: Bucket, prefix: Key): Promise<boolean> {
+  const input = { Bucket: bucket.name, Prefix: `${bucket.key(prefix)}/`, MaxKeys: 1 }
+  const { Contents = [] } = await bucket.ask('ListObjectsV2', prefix, 'question', client => client.send(new ListObjectsV2Command(input)))
+  return Contents.length > 0
+}
+
+/**
+ * Entries that come in the order of the service and leave in that of their names. `v1.0-x` has to wait for `v1/` and `v1.0/`, since `.` and `-` come before the slash:
+ * an entry leaves when no prefix can come any more that is a beginning of its name.
+ */
+class Order {
+  readonly #exists: (name: string) => Promise<boolean>
+  /** Sorted by name; what is before `#first` has left. */
+  #waiting: Entry[] = []
+  #first = 0
+  /** Prefixes that were found by asking: they come once more. */
+  readonly #given = new Set<string>()
+
+  constructor(exists: (name: string) => Promise<boolean>) {
+    this.#exists = exists
+  }
+
+  get size(): number {
+    return this.#waiting.length - this.#first
+  }
+
+  add(entry: Entry): void {
+    if (entry.kind === 'prefix' && this.#given.delete(entry.name)) return
+    let at = this.#waiting.length
+    while (at > this.#first && compare(this.#waiting[at - 1], entry) > 0) at--
+    this.#waiting.splice(at, 0, entry)
+  }
+
+  /** Those that need not wait, when the service stands at `at`. */
+  *until(at: string): Generator<Entry> {
+    for (let next = this.#waiting[this.#first]; next; next = this.#waiting[this.#first]) {
+      const awaited = beginnings(next.name)[0]
+      if (awaited !== undefined && `${awaited}/` > at) return
+      yield this.#leave(next)
+    }
+  }
+
+  /** Too many wait: asks for what the first half waits for. */
+  async *relieve(): AsyncGenerator<Entry> {
+    const asked = new Set<string>()
+    for (const entry of this.#waiting.slice(this.#first, this.#first + keptBack / 2)) {
+      for (const name of beginnings(entry.name)) {
+        if (asked.has(name) || this.#given.has(name)) continue
+        asked.add(name)
+        if (this.#waiting.some(each => each.kind === 'prefix' && each.name === name) || !(await this.#exists(name))) continue
+        this.add({ key: entry.key.slice(0, entry.key.length - entry.name.length) + name, name, kind: 'prefix' })
+        this.#given.add(name)
+      }
+      for (let next = this.#waiting[this.#first]; next && compare(next, entry) <= 0; next = this.#waiting[this.#first])
+        yield this.#leave(next)
+    }
+  }
+
+  *rest(): Generator<Entry> {
+    while (this.size > 0) {
+      const next = this.#waiting[this.#first]
+      if (next) yield this.#leave(next)
+    }
+  }
+
+  #leave(entry: Entry): Entry {
+    this.#first++
+    if (this.#first > 1_000 && this.#first * 2 > this.#waiting.length) {
+      this.#waiting = this.#waiting.slice(this.#first)
+      this.#first = 0
+    }
+    return entry
+  }
+}
+
+// The beginnings of a name after which something comes that is before a slash, the shortest first, which as a prefix comes last.
+function beginnings(name: string): string[] {
+  const found: string[] = []
+  for (let at = 1; at < name.length; at++) if (name.charCodeAt(at) < 0x2f) found.push(name.slice(0, at))
+  return found
+}
+
+function compare(a: Entry | undefined, b: Entry): number {
+  if (!a || a.name === b.name) return a?.kind === b.kind ? 0 : a?.kind === 'object' ? -1 : 1
+  return a.name < b.name ? -1 : 1
+}

@@ -1,0 +1,312 @@
+import { createHash } from 'node:crypto'
+import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+import type { Rate } from '../rate-limiter.ts'
+import { createLimit } from '../semaphore.ts'
+import type { ByteRange, Entry, Key, KnownObject, ObjectStat, OpenObject, Shortage, Staged, Storage, Usage, Writer } from '../storage.ts'
+import { S3Agreement, trial } from './agreement.ts'
+import { Bucket, type BucketOptions, beforeTry } from './bucket.ts'
+import { mayPass } from './error.ts'
+import { exists, listBelow, walkBelow } from './list.ts'
+import { S3Object } from './object.ts'
+import { OpenObjects } from './open.ts'
+import { findParts, type Part } from './parts.ts'
+import { abortOrphans, removeObjects } from './remove.ts'
+import { copyObject, renewObject, Upload } from './send.ts'
+import { Spool } from './spool.ts'
+import { S3Staged } from './staged.ts'
+import { S3Usage } from './usage.ts'
+import { S3Writer, type WriterPlace } from './writer.ts'
+
+/** What a bucket may be asked to do. */
+export interface S3Options extends BucketOptions {
+  /** A local directory in which bytes wait for the bucket, and how many of them. */
+  spool: string
+  spoolBytes: number
+  /** Bytes that go in one request, at least 5 MiB. */
+  partBytes: number
+  /** Bytes that the store may take; absent: no limit. */
+  budget?: number | undefined
+  /** So many ms after the service was asked for an object, others who open it while it is read need not ask. */
+  fresh: number
+  /** For the bytes of objects that are created; what is `put` is exempt. */
+  writing?: Rate | undefined
+  /** What does not answer any more, or nothing when all is well again. */
+  changed?: ((stalled: Usage['stalled']) => void) | undefined
+}
+
+// Parts that are sent side by side, of all writers.
+const sentAtOnce = 16
+// Asked by probes, which give up after 10 s.
+const longestCheck = 8_000
+const sweepEvery = 6 * 3_600_000
+const recountEvery = 3_600_000
+
+// Removed at the start, to see whether anything can be: the trial itself others may be looking at.
+const neverThere = '.registry/trial-removal'
+
+/** Objects in a bucket, which other processes may use at the same time. */
+export class S3Storage implements Storage {
+  readonly sharing = 'shared'
+  readonly agreement: S3Agreement
+  readonly #bucket: Bucket
+  readonly #usage: S3Usage
+  readonly #open: OpenObjects
+  readonly #place: WriterPlace
+  readonly #writing: Rate | undefined
+  readonly #changed: (stalled: Usage['stalled']) => void
+  readonly #stopped = new AbortController()
+  readonly #timers: NodeJS.Timeout[] = []
+  #stalled = false
+
+  private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, fresh, writing, changed }: S3Options) {
+    this.#bucket = bucket
+    this.agreement = new S3Agreement(bucket)
+    this.#usage = new S3Usage(budget)
+    this.#open = new OpenObjects(bucket, fresh)
+    this.#writing = writing
+    this.#changed = changed ?? (() => {})
+    this.#place = {
+      bucket,
+      spool,
+      partBytes,
+      sending: createLimit(sentAtOnce),
+      remove: keys => this.remove(keys),
+      published: (key, bytes) => this.#published(key, bytes)
+    }
+  }
+
+  /**
+   * Rejects with an S3Error whose `permanent` is true if somebody has to do something before the bucket can be used. One that does not answer at the moment is opened
+   * all the same: `check` tells when it does.
+   */
+  static async open(options: S3Options): Promise<S3Storage> {
+    const spool = await Spool.open(options.spool, options.spoolBytes)
+    const storage = new S3Storage(new Bucket(options), spool, options)
+    try {
+      await storage.#probe()
+      await storage.checkWritable()
+      await Promise.all([storage.get(trial), storage.remove([neverThere])])
+    } catch (error) {
+      if ((error as { permanent?: boolean }).permanent !== false) {
+        await storage.close()
+        throw error
+      }
+      storage.#tell(true)
+    }
+    storage.#again(sweepEvery, () => abortOrphans(storage.#bucket, 'docker/'))
+    if (options.budget !== undefined) storage.#again(recountEvery, () => storage.recount(storage.#stopped.signal))
+    return storage
+  }
+
+  #again(every: number, task: () => Promise<void>): void {
+    // It is looked after by the next one.
+    const run = () => void task().catch(() => {})
+    run()
+    this.#timers.push(setInterval(run, every).unref())
+  }
+
+  async close(): Promise<void> {
+    this.#stopped.abort(new Error('the registry stops'))
+    for (const timer of this.#timers) clearInterval(timer)
+    this.#bucket.close()
+  }
+
+  /** What the service does not answer. */
+  get stalled(): Usage['stalled'] {
+    return this.#stalled ? ['reads', 'writes'] : []
+  }
+
+  now(): number {
+    return this.#bucket.now()
+  }
+
+  /** What the store may take from now on, in bytes. */
+  set budget(budget: number | undefined) {
+    if (this.#usage.budget === undefined && budget !== undefined) this.#again(recountEvery, () => this.recount(this.#stopped.signal))
+    this.#usage.budget = budget
+  }
+
+  async open(key: Key, range?: ByteRange): Promise<OpenObject | undefined> {
+    return this.#open.open(key, range)
+  }
+
+  // One byte of it: the answer to a head would not tell an object that is absent from a bucket that is.
+  async stat(key: Key): Promise<ObjectStat | undefined> {
+    const object = await S3Object.open(this.#bucket, key, { first: 0, last: 0 })
+    if (!object) return undefined
+    await object.readInto(Buffer.alloc(1), 0)
+    await object.close()
+    return { key, size: object.size, modified: object.modified }
+  }
+
+  async get(key: Key, limit = 65_536): Promise<Buffer | undefined> {
+    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key) }
+    for (let attempt = 1; ; attempt++) {
+      const found = await this.#bucket.find('GetObject', key, 'question', client => client.send(new GetObjectCommand(input)))
+      if (!found?.Body) return undefined
+      const { ContentLength = 0 } = found
+      if (ContentLength > limit) {
+        const body = found.Body as unknown as { destroy?: () => void }
+        body.destroy?.()
+        throw Object.assign(new Error(`${key} has ${ContentLength} bytes, at most ${limit} are expected`), { code: 'EFBIG' })
+      }
+      try {
+        const bytes = Buffer.from(await found.Body.transformToByteArray())
+        if (bytes.length === ContentLength) return bytes
+        throw Object.assign(new Error('the body ended early'), { code: 'ECONNRESET' })
+      } catch (error) {
+        if (attempt === 3 || !mayPass(error)) throw this.#bucket.error('GetObject', key, error)
+        await beforeTry(attempt)
+      }
+    }
+  }
+
+  // There is no cheaper way to do it soon.
+  async put(key: Key, bytes: Uint8Array): Promise<void> {
+    // As for what is sent from the spool.
+    const ContentMD5 = createHash('md5').update(bytes).digest('base64')
+    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes, ContentMD5 }
+    await this.#bucket.ask('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
+    this.#published(key, bytes.length)
+  }
+
+  #published(key: Key, bytes: number): void {
+    this.#open.forget([key])
+    this.#usage.published(bytes)
+  }
+
+  // A prefix is what has objects below it.
+  async ensurePrefix(prefix: Key): Promise<void> {
+    this.#bucket.key(prefix)
+  }
+
+  async create(key: Key, { before, to }: KnownObject = {}): Promise<Writer> {
+    if (before === undefined) {
+      const { parts, others } = await findParts(this.#bucket, key)
+      await this.remove([...parts.map(part => part.key), ...others])
+    }
+    this.#bucket.key(key)
+    return this.#writer(key, [], to === undefined ? undefined : new Upload(this.#bucket, to))
+  }
+
+  async resume(key: Key): Promise<Writer | undefined> {
+    const { parts, others } = await findParts(this.#bucket, key)
+    // What lies behind a gap would belong to it again when the gap is filled.
+    await this.remove(others)
+    return parts.length === 0 ? undefined : this.#writer(key, parts)
+  }
+
+  #writer(key: Key, parts: readonly Part[], direct?: Upload): Writer {
+    return new S3Writer({ ...this.#place, share: this.#writing?.share() }, key, parts, direct)
+  }
+
+  async written(key: Key): Promise<ObjectStat | undefined> {
+    const { parts, modified } = await findParts(this.#bucket, key)
+    const last = parts.at(-1)
+    return last && { key, size: last.offset + last.size, modified }
+  }
+
+  async stage(to: Key, size = 0): Promise<Staged> {
+    this.#bucket.key(to)
+    const { spool } = this.#place
+    spool.demand(size)
+    try {
+      return new S3Staged({ ...this.#place, share: this.#writing?.share() }, to, await spool.create(), size)
+    } catch (error) {
+      spool.release(size)
+      throw error
+    }
+  }
+
+  async move(from: Key, to: Key): Promise<boolean> {
+    this.#bucket.key(to)
+    const found = await this.stat(from)
+    this.#open.forget([to])
+    if (!found || !(await copyObject(this.#bucket, from, to, found.size))) return false
+    await this.remove([from])
+    return true
+  }
+
+  async *walk(prefix: Key, after = ''): AsyncIterable<Entry> {
+    yield* walkBelow(this.#bucket, prefix, after)
+  }
+
+  async *list(prefix: Key, after?: Key): AsyncIterable<ObjectStat> {
+    yield* listBelow(this.#bucket, prefix, after)
+  }
+
+  async touch(keys: readonly Key[]): Promise<void> {
+    await Promise.all(keys.map(key => renewObject(this.#bucket, key, async () => (await this.stat(key))?.size)))
+  }
+
+  async remove(keys: readonly Key[], under?: Key, signal?: AbortSignal): Promise<void> {
+    if (under !== undefined) this.#bucket.key(under)
+    // Before and after it: what is asked for meanwhile may still be found.
+    this.#open.forget(keys)
+    try {
+      await removeObjects(this.#bucket, keys, signal)
+    } finally {
+      this.#open.forget(keys)
+    }
+  }
+
+  async check(): Promise<void> {
+    try {
+      await this.#probe()
+      this.#tell(false)
+    } catch (error) {
+      this.#tell(true)
+      throw error
+    }
+  }
+
+  async #probe(): Promise<void> {
+    const timeout = Promise.withResolvers<never>()
+    const late = Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })
+    const timer = setTimeout(() => timeout.reject(this.#bucket.error('ListObjectsV2', undefined, late)), longestCheck)
+    try {
+      await Promise.race([exists(this.#bucket, '.registry'), timeout.promise])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+
+  #tell(stalled: boolean): void {
+    if (this.#stalled === stalled) return
+    this.#stalled = stalled
+    this.#changed(this.stalled)
+  }
+
+  // Always the same object, so that nothing is left behind.
+  async checkWritable(): Promise<void> {
+    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(trial), Body: Buffer.alloc(1) }
+    await this.#bucket.ask('PutObject', trial, 'question', client => client.send(new PutObjectCommand(input)))
+  }
+
+  async locate(key: Key, seconds: number): Promise<string> {
+    const command = new GetObjectCommand({ Bucket: this.#bucket.name, Key: this.#bucket.key(key) })
+    const options = { expiresIn: seconds, signingDate: new Date(this.#bucket.now()) }
+    return this.#bucket.ask('presign', key, 'question', client => getSignedUrl(client, command, options))
+  }
+
+  async usage(): Promise<Usage> {
+    return { ...this.#usage.usage(), stalled: this.stalled }
+  }
+
+  async shortage(bytes: number): Promise<Shortage | undefined> {
+    return this.#usage.shortage(bytes)
+  }
+
+  recount(signal: AbortSignal): Promise<void> {
+    return this.#usage.recount(async () => {
+      const sum = { bytes: 0, objects: 0 }
+      for await (const { size } of listBelow(this.#bucket)) {
+        signal.throwIfAborted()
+        sum.bytes += size
+        sum.objects++
+      }
+      return sum
+    })
+  }
+}

@@ -1,0 +1,141 @@
+import type { Key, Staged } from '../storage.ts'
+import { allOf, letEnd, Upload } from './send.ts'
+import type { SpoolFile } from './spool.ts'
+import type { WriterPlace } from './writer.ts'
+
+// Sent side by side for one object; more would only wait for the same connection.
+const mostUnderWay = 3
+
+/**
+ * An object whose key is known beforehand. All of it stays in the spool for those who read along, while its parts go straight to a multipart upload, of which nothing is
+ * visible before the end.
+ */
+export class S3Staged implements Staged {
+  readonly key: Key
+  readonly written: Staged['written']
+  readonly #place: WriterPlace
+  readonly #file: SpoolFile
+  readonly #stop = new AbortController()
+  /** Room in the spool: what was said to come, or as much as came. */
+  #room: number
+  readonly #upload: Upload
+  readonly #sending = new Set<Promise<void>>()
+  #sent = 0
+  #parts = 0
+  #failure: unknown
+  #state: 'open' | 'published' | 'discarded' = 'open'
+  #readable = true
+
+  /** `room` bytes of the spool were taken for it. */
+  constructor(place: WriterPlace, to: Key, file: SpoolFile, room: number) {
+    this.#place = place
+    this.key = to
+    this.#file = file
+    this.#room = room
+    this.#upload = new Upload(place.bucket, to)
+    this.written = { readInto: (into, position) => file.read(into, position), close: () => this.#closeReading() }
+  }
+
+  get offset(): number {
+    return this.#file.size
+  }
+
+  get #partBytes(): number {
+    return Math.max(this.#place.partBytes, Math.ceil(this.#sent / 1_000))
+  }
+
+  async write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure
+    let bytes = 0
+    for (const chunk of chunks) bytes += chunk.length
+    const { share, spool } = this.#place
+    await share?.take(bytes, signal).catch(() => share.spend(bytes))
+    const more = this.#file.size + bytes - this.#room
+    if (more > 0) {
+      spool.demand(more)
+      this.#room += more
+    }
+    try {
+      await this.#file.write(chunks)
+    } catch (error) {
+      this.#failure = error
+      throw error
+    }
+    // The last part may be short, so what is at hand now stays until more has come.
+    while (this.#file.size - this.#sent > this.#partBytes) await this.#send(this.#sent + this.#partBytes)
+  }
+
+  async #send(end: number): Promise<void> {
+    const start = this.#sent
+    this.#sent = end
+    const number = ++this.#parts
+    const put = async () => {
+      try {
+        if (this.#failure !== undefined) throw this.#failure
+        await this.#upload.put(number, { file: this.#file, start, end }, this.#stop.signal)
+      } catch (error) {
+        this.#failure ??= error
+        throw error
+      } finally {
+        this.#sending.delete(done)
+      }
+    }
+    const done: Promise<void> = Promise.resolve().then(() => this.#place.sending(put))
+    done.catch(() => {})
+    this.#sending.add(done)
+    // The source goes on at its own pace: what the service has not taken yet is in the spool.
+    if (this.#sending.size > mostUnderWay * 4) await Promise.race(this.#sending)
+  }
+
+  async truncate(offset: number): Promise<void> {
+    if (offset < this.#sent) throw new Error('what was sent cannot be cut back')
+    await this.#file.truncate(offset)
+  }
+
+  read(into: Buffer, position: number): Promise<number> {
+    return this.#file.read(into, position)
+  }
+
+  // It is never gone on with.
+  seal(): undefined {
+    return undefined
+  }
+
+  async publish(to: Key): Promise<void> {
+    if (to !== this.key) throw new Error(`staged for ${this.key}, and not for ${to}`)
+    const { size } = this.#file
+    await allOf([...this.#sending])
+    if (this.#failure !== undefined) throw this.#failure
+    const last = size > this.#sent || this.#parts === 0 ? { file: this.#file, start: this.#sent, end: size } : undefined
+    await this.#upload.complete(this.#parts + 1, last, this.#stop.signal)
+    this.#state = 'published'
+    this.#place.published(to, size)
+    await this.#free()
+  }
+
+  async discard(): Promise<void> {
+    if (this.#state !== 'open') return
+    this.#state = 'discarded'
+    this.#failure ??= new Error(`${this.key} was discarded`)
+    await letEnd([...this.#sending], this.#stop)
+    await this.#upload.abort()
+    await this.#free()
+  }
+
+  close(): Promise<void> {
+    return this.discard()
+  }
+
+  async #closeReading(): Promise<void> {
+    this.#readable = false
+    await this.#free()
+  }
+
+  // The room is taken until writer and readers have ended.
+  async #free(): Promise<void> {
+    if (this.#state === 'open' || this.#readable || this.#room < 0) return
+    this.#place.spool.release(this.#room)
+    this.#room = -1
+    await this.#file.close()
+  }
+}

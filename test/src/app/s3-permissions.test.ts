@@ -1,0 +1,125 @@
+import { readdirSync, utimesSync } from 'node:fs'
+import { join } from 'node:path'
+import { CreateMultipartUploadCommand } from '@aws-sdk/client-s3'
+import { type Test, test } from 'tap'
+import { streamControl } from '../../../src/ports/control.ts'
+import { temporaryDirectory } from '../../support/place.ts'
+import { allow, asUser, bucketFor, multipartUploads, ownerOf, s3Settings, startS3 } from '../../support/s3-server.ts'
+import {
+  ask,
+  bytesOf,
+  dataPath,
+  digestOf,
+  imageType,
+  layerPath,
+  pushBlob,
+  pushImage,
+  type Served,
+  serve,
+  startSession,
+  until
+} from '../support.ts'
+
+const mebibyte = 1024 * 1024
+
+/** What the requests of a registry that lacks a permission are answered, and what is still there. */
+async function scene(t: Test, without?: string) {
+  const server = await startS3(t)
+  if (!server) return undefined
+  const [owner, user] = [ownerOf(t, server), await asUser(server)]
+  const bucket = await bucketFor(owner, user, without)
+  const root = join(server.root, bucket)
+  await owner.send(new CreateMultipartUploadCommand({ Bucket: bucket, Key: 'docker/left' }))
+  ageUploads(root)
+  const served = await serve(t, { storage: { s3: s3Settings(user, bucket, await temporaryDirectory(t)) } })
+  const request = async (method: string, path: string, body?: Uint8Array) =>
+    (await ask(served.listen, method, `/v2/${path}`, { headers: { accept: imageType }, ...(body ? { body } : {}) })).status
+  return {
+    served,
+    root,
+    request,
+    lose: (action: string) => allow(owner, user, bucket, action),
+    left: () => multipartUploads(owner, bucket)
+  }
+}
+
+/** As if they had been begun long ago. */
+function ageUploads(root: string): void {
+  const place = join(root, '.sgwtmp/multipart')
+  for (const each of readdirSync(place)) for (const upload of readdirSync(join(place, each))) utimesSync(join(place, each, upload), 1, 1)
+}
+
+async function collect({ config }: Served): Promise<{ type: string }[]> {
+  const call = { method: 'POST', path: '/upkeep/gc', body: { dryRun: false }, patience: 0 } as const
+  return (await Array.fromAsync(streamControl(config.server.control, call))) as { type: string }[]
+}
+
+/** Pushes what needs every kind of upload, and something that nothing needs. */
+async function fill(served: Served, root: string) {
+  const image = await pushImage(served, 'a', 'v1')
+  const large = bytesOf(11 * mebibyte)
+  const session = await startSession(served, 'a')
+  const { headers, status } = await ask(served.listen, 'PATCH', session, { body: large.subarray(0, 6 * mebibyte) })
+  const put = `${headers.location}?digest=${digestOf(large)}`
+  const done = await ask(served.listen, 'PUT', put, { body: large.subarray(6 * mebibyte) })
+  const loose = await pushBlob(served, 'a', bytesOf(100))
+  for (const path of [dataPath(root, loose), layerPath(root, 'a', loose)]) utimesSync(path, 1, 1)
+  return { image, large, loose, statuses: [status, done.status] }
+}
+
+test('what a registry may do in its bucket', { jobs: 3 }, async t => {
+  t.test('S3: with what docs/s3.md lists, and nothing else, a registry does everything', { buffered: true }, async t => {
+    const made = await scene(t)
+    if (!made) return
+    const { served, root, request, left } = made
+    const { image, large, loose, statuses } = await fill(served, root)
+    t.strictSame(statuses, [202, 201])
+    await until(async () => (await left()).length === 0)
+    const blob = `a/blobs/${digestOf(large)}`
+    utimesSync(dataPath(root, digestOf(large)), 1, 1)
+    t.equal(await request('HEAD', blob), 200)
+    t.ok((await ask(served.listen, 'GET', `/v2/${blob}`)).body.equals(large))
+    t.equal(await request('POST', `b/blobs/uploads/?mount=${digestOf(large)}&from=a`), 201)
+    const events = await collect(served)
+    t.match(
+      events.filter(each => each.type === 'remove'),
+      [
+        { kind: 'link', digest: loose },
+        { kind: 'blob', digest: loose }
+      ]
+    )
+    t.match(events.at(-1), { type: 'done' })
+    t.equal(await request('DELETE', `a/manifests/${image.digest}`), 202)
+    t.equal(await request('DELETE', blob), 202)
+    t.equal(await request('GET', blob), 404)
+    t.equal(await request('GET', 'a/manifests/v1'), 404)
+  })
+
+  t.test('S3: once it may not remove any more pulls go on, and what cannot be removed is said and stays', { buffered: true }, async t => {
+    const made = await scene(t)
+    if (!made) return
+    const { served, root, request, lose } = made
+    const { image, large, loose } = await fill(served, root)
+    await lose('DeleteObject')
+    t.equal(await request('DELETE', `a/manifests/${image.digest}`), 503)
+    t.equal(await request('DELETE', 'a/manifests/v1'), 503)
+    t.equal(await request('DELETE', `a/blobs/${loose}`), 503)
+    const last = (await collect(served)).at(-1)
+    t.match(last, { type: 'failed', message: /AccessDenied.*compare them with docs\/s3\.md/ })
+    for (const digest of [digestOf(large), loose, image.config]) t.equal(await request('GET', `a/blobs/${digest}`), 200)
+    for (const reference of ['v1', image.digest]) t.equal(await request('GET', `a/manifests/${reference}`), 200)
+  })
+
+  for (const action of ['AbortMultipartUpload', 'ListBucketMultipartUploads'])
+    t.test(`S3: without ${action} all goes on, but what a process that died left behind stays`, { buffered: true }, async t => {
+      const made = await scene(t, action)
+      if (!made) return
+      const { served, root, request, left } = made
+      const { image, large, loose, statuses } = await fill(served, root)
+      t.strictSame(statuses, [202, 201])
+      t.ok((await ask(served.listen, 'GET', `/v2/a/blobs/${digestOf(large)}`)).body.equals(large))
+      t.equal(await request('DELETE', `a/manifests/${image.digest}`), 202)
+      t.equal(await request('DELETE', `a/blobs/${loose}`), 202)
+      t.strictSame(await left(), ['docker/left'])
+    })
+})

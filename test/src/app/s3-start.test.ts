@@ -1,0 +1,76 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
+import { type Test, test } from 'tap'
+import { stringify } from 'yaml'
+import { createLimit } from '../../../storage/semaphore.ts'
+import { certificate } from '../../support/certificate.ts'
+import { temporaryDirectory } from '../../support/place.ts'
+import { type Fate, proxyS3 } from '../../support/s3-proxy.ts'
+import { asUser, bucketFor, credentialsFile, makeBucket, ownerOf, type S3Server, s3Settings, startS3 } from '../../support/s3-server.ts'
+
+/** Runs `registry serve` with this section `storage.s3`, and waits for its end. */
+async function start(t: Test, s3: Record<string, unknown>): Promise<{ code: number; said: string }> {
+  const folder = await temporaryDirectory(t)
+  const file = join(folder, 'registry.yaml')
+  await writeFile(
+    file,
+    stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { s3: { ...s3, spool: join(folder, 'spool') } } })
+  )
+  const child = spawn(process.execPath, ['src/main.ts', 'serve', '--config', file], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    env: { ...process.env, NODE_OPTIONS: '' }
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'close')])
+  return { code, said }
+}
+
+async function tokenFile(t: Test, { credentials }: S3Server): Promise<string> {
+  const file = join(await temporaryDirectory(t), 'credentials')
+  await writeFile(file, credentialsFile(credentials, 'unknown'))
+  return file
+}
+
+test('S3: what somebody has to correct ends the start with exit code 2 and one line that says what', async t => {
+  const server = await startS3(t)
+  if (!server) return
+  const settings = s3Settings(server, makeBucket(server), '')
+  const refused = async (code: string) => {
+    const proxy = await proxyS3(t, server)
+    proxy.fate = (): Fate => ({ status: 403, code })
+    return { ...settings, endpoint: proxy.endpoint }
+  }
+  const [owner, user] = [ownerOf(t, server), await asUser(server)]
+  const without = async (action: string) => s3Settings(user, await bucketFor(owner, user, action), '')
+  const { accessKeyId } = server.credentials
+  const secure = await startS3(t, certificate(t))
+  const trusted = secure ? s3Settings(secure, makeBucket(secure), '') : {}
+  const { ca: _, ...untrusted } = trusted
+  const elsewhere = { ...trusted, endpoint: secure?.endpoint.replace('127.0.0.1', 'localhost') }
+  const cases: [string, Record<string, unknown>, RegExp][] = [
+    ['a bucket that is not there', { ...settings, bucket: 'no-such-bucket' }, /no-such-bucket.*create it, or correct storage\.s3\.bucket/],
+    ['a region that is not the one of the service', { ...settings, region: 'eu-north-1' }, /correct storage\.s3\.region/],
+    ['a wrong key', { ...settings, credentials: { accessKeyId, secretAccessKey: 'wrong' } }, /the secret key is wrong/],
+    ['an unknown key', { ...settings, credentials: { accessKeyId: 'unknown', secretAccessKey: 'x' } }, /correct storage\.s3\.credentials/],
+    ['an unknown token', { ...settings, credentials: { file: await tokenFile(t, server) } }, /the session token: correct/],
+    ['no permission to list', await without('ListBucket'), /lack a permission.*docs\/s3\.md/],
+    ['no permission to read', await without('GetObject'), /lack a permission.*docs\/s3\.md/],
+    ['no permission to write', await without('PutObject'), /lack a permission.*docs\/s3\.md/],
+    ['no permission to remove', await without('DeleteObject'), /lack a permission.*docs\/s3\.md/],
+    ['an authority that is unknown', untrusted, /certificate is not trusted: set storage\.s3\.ca/],
+    ['another authority', { ...untrusted, ca: certificate(t).cert }, /certificate is not trusted: set storage\.s3\.ca/],
+    ['a certificate for another name', elsewhere, /for another name than that of storage\.s3\.endpoint/],
+    ['a clock that differs', await refused('RequestTimeTooSkewed'), /clock differs/]
+  ]
+  const atOnce = createLimit(3)
+  const tried = async ([what, s3, says]: (typeof cases)[number]) => {
+    const { code, said } = await start(t, s3)
+    t.equal(code, 2, what)
+    t.match(said, says, what)
+    t.equal(said.trimEnd().split('\n').length, 1, `${what}: one line`)
+  }
+  await Promise.all(cases.map(each => atOnce(() => tried(each))))
+})

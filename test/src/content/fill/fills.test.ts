@@ -1,0 +1,93 @@
+import { randomBytes } from 'node:crypto'
+import { type Test, test } from 'tap'
+import { type FillEvent, Fills } from '../../../../src/content/fill/fills.ts'
+import { digestOf } from '../../../../src/oci/digest.ts'
+import { named, openFor } from '../../../support/content.ts'
+import { keysBelow, openStorage, watchStorage } from '../../../support/storage.ts'
+
+const name = named('app')
+
+async function place(t: Test, fail: (call: string) => void = () => {}) {
+  const { content, storage } = await openFor(t, watchStorage(await openStorage(t), fail))
+  const ended: FillEvent[] = []
+  const clock = { at: 0 }
+  const fills = new Fills(
+    storage,
+    content.commit,
+    event => void ended.push(event),
+    () => clock.at
+  )
+  t.teardown(() => fills.close())
+  const start = ({ most = 8, bytes = randomBytes(100), held = Promise.resolve() as Promise<unknown> } = {}) => {
+    async function* chunks() {
+      await held
+      yield bytes
+    }
+    return fills.start({ digest: digestOf(bytes), name, upstream: 'u', most }, async () => ({ chunks: chunks(), cancel: () => {} }))
+  }
+  return { storage, fills, ended, clock, start }
+}
+
+test('Fills: a running fill is found by its digest until it has ended', async t => {
+  const { fills, start } = await place(t)
+  const held = Promise.withResolvers<void>()
+  const fill = start({ held: held.promise })
+  t.equal(fill && fills.find(fill.digest), fill)
+  t.equal(fills.running, 1)
+  held.resolve()
+  await fill?.done
+  t.equal(fill && fills.find(fill.digest), undefined)
+  t.equal(fills.running, 0)
+})
+
+test('Fills: no more than `most` run at once', async t => {
+  const { start } = await place(t)
+  const held = Promise.withResolvers<void>()
+  const first = start({ most: 1, held: held.promise })
+  t.equal(start({ most: 1 }), undefined)
+  held.resolve()
+  await first?.done
+  t.ok(start({ most: 1 }))
+})
+
+test('Fills: after the medium refused bytes nothing is begun for ten seconds', async t => {
+  let broken = true
+  const { clock, ended, start } = await place(t, call => {
+    if (broken && call === 'write') throw Object.assign(new Error('full'), { code: 'ENOSPC' })
+  })
+  t.equal(await start()?.done, 'medium')
+  broken = false
+  clock.at = 9_999
+  t.equal(start(), undefined)
+  clock.at = 10_000
+  t.equal(await start()?.done, 'stored')
+  t.strictSame(
+    ended.map(each => each.result),
+    ['medium', 'stored']
+  )
+})
+
+test('Fills: closing ends what runs and leaves nothing behind', async t => {
+  const { storage, fills, ended, start } = await place(t)
+  const held = Promise.withResolvers<void>()
+  const all = [start({ held: held.promise }), start({ held: held.promise })]
+  await Promise.all(all.map(each => each?.opened))
+  const closed = fills.close()
+  held.resolve()
+  await closed
+  t.strictSame(await Promise.all(all.map(each => each?.done)), ['broken', 'broken'])
+  t.strictSame(await keysBelow(storage, '.registry/tmp'), [])
+  t.strictSame(await keysBelow(storage, 'docker'), [])
+  t.equal(ended.length, 2)
+})
+
+test('Fills: the event of an end tells how long it took', async t => {
+  const { clock, ended, start } = await place(t)
+  const held = Promise.withResolvers<void>()
+  const fill = start({ held: held.promise })
+  await fill?.opened
+  clock.at = 1_234
+  held.resolve()
+  await fill?.done
+  t.match(ended, [{ ms: 1_234, bytes: 100 }])
+})

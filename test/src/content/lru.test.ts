@@ -1,0 +1,10 @@
+import { test } from 'tap'
+import { createRecent } from '../../../src/content/lru.ts'
+
+test('what was used last is kept, and no more entries than that', async t => {
+  const recent = createRecent<string, number>(2)
+  recent.set('a', 1).set('b', 2)
+  recent.get('a')
+  recent.set('c', 3)
+  t.same([...recent.keys()].sort(), ['a', 'c'])
+})

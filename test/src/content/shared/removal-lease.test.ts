@@ -1,0 +1,343 @@
+import { mkdir, utimes, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Test, test } from 'tap'
+import { LocalSink } from '../../../../src/backend/local-sink.ts'
+import { type Content, openContent } from '../../../../src/content/content.ts'
+import { collect } from '../../../../src/content/gc/collect.ts'
+import * as keys from '../../../../src/content/keys.ts'
+import type { TurnTimes } from '../../../../src/content/shared/removal-lease.ts'
+import { type Digest, digestOf } from '../../../../src/oci/digest.ts'
+import { parseReference } from '../../../../src/oci/name.ts'
+import { storedBytes } from '../../../../src/operations/blobs.ts'
+import type { S3Storage } from '../../../../storage/s3/s3.ts'
+import { hour, noPace, summaries } from '../../../support/collect.ts'
+import { blobText, imageOf, named, patient, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
+import { proxyS3, type S3Proxy } from '../../../support/s3-proxy.ts'
+import { makeBucket, openS3, type S3Server, startS3 } from '../../../support/s3-server.ts'
+
+const name = named('a')
+// What the other one is not seen to do for so long it does not do yet.
+const times: TurnTimes = { seen: 0, known: 0, look: 20 }
+
+interface Process {
+  storage: S3Storage
+  content: Content
+  proxy: S3Proxy
+  bucket: string
+}
+
+/** Two processes over one bucket, each behind its own proxy; `now` is what both take for the time. */
+async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour, turnTimes = times): Promise<[Process, Process]> {
+  const bucket = makeBucket(server)
+  const open = async (): Promise<Process> => {
+    const proxy = await proxyS3(t, server)
+    const storage = await openS3(t, proxy, { bucket })
+    return { bucket, storage, proxy, content: openContent(storage, () => {}, now, 5_000, turnTimes) }
+  }
+  return [await open(), await open()]
+}
+
+const collecting = ({ storage, content }: Process, inHours = 2) =>
+  collect(storage, content, { grace: hour, loose: 'sweep', pace: noPace, now: () => Date.now() + inHours * hour })
+
+/** Lets the requests of a process that `which` names wait until `go`; `come` resolves when there is one. */
+function halt({ proxy }: Process, which: (request: string) => boolean) {
+  const [come, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  proxy.fate = (method, path) => {
+    if (!which(`${method} ${path}`)) return 'pass'
+    come.resolve()
+    return { after: go.promise }
+  }
+  return { come: come.promise, go: () => go.resolve() }
+}
+
+/** Past the service, in whose directory objects are files. */
+async function putFile({ root }: S3Server, { bucket }: Process, key: string, bytes: string | Buffer): Promise<void> {
+  const path = join(root, bucket, key)
+  await mkdir(dirname(path), { recursive: true })
+  await writeFile(path, bytes)
+}
+
+/** Makes an object look as if it had come so many hours ago. */
+async function age({ root }: S3Server, { bucket }: Process, digest: Digest, hours: number): Promise<void> {
+  const then = new Date(Date.now() - hours * hour)
+  for (const key of [keys.blob(digest), keys.layer(name, digest), keys.revision(name, digest)])
+    await utimes(join(root, bucket, key), then, then).catch(() => {})
+}
+
+/** A blob that nothing needs and everybody takes for old, and a collection that has read the repository. */
+async function marked(
+  t: Test,
+  server: S3Server,
+  one: Process,
+  now = Date.now
+): Promise<[run: ReturnType<typeof collecting>, digest: Digest]> {
+  const digest = await pushBlob(one.content, name, 'config')
+  await age(server, one, digest, 2)
+  const run = collect(one.storage, one.content, { grace: hour, loose: 'sweep', pace: noPace, now })
+  t.match(await run.next(), { value: { phase: 'mark' } })
+  return [run, digest]
+}
+
+const outcomeOf = (push: Promise<unknown>): Promise<'acknowledged' | 'refused'> =>
+  push.then(
+    () => 'acknowledged',
+    () => 'refused'
+  )
+
+/** Content that remembers nothing. */
+const afresh = ({ storage }: Process) => openContent(storage, () => {})
+
+/** The `count`th look at who has the turn. */
+function looks(count: number): (request: string) => boolean {
+  let left = count
+  return request => request.startsWith('GET ') && request.includes('lease/removal') && --left === 0
+}
+
+const isDelete = (request: string) => /^POST .*\?delete|^DELETE /.test(request)
+const putManifest = ({ content }: Process, bytes: Buffer) => new LocalSink(content).putManifest(name, parseReference('v1'), { bytes }, [])
+
+test('several processes over one bucket', async t => {
+  const server = await startS3(t)
+  if (!server) return
+
+  await t.test('turn: one process collects at a time', async t => {
+    const [one, other] = await two(t, server)
+    const run = collecting(one)
+    await pushBlob(one.content, name, 'x')
+    await run.next()
+    await t.rejects(Array.fromAsync(collecting(other)), { name: 'OthersTurn' })
+    await run.return(undefined)
+    t.ok((await Array.fromAsync(collecting(other))).length > 0)
+  })
+
+  await t.test('turn: a turn that fails at its beginning is given back', async t => {
+    const [one, other] = await two(t, server)
+    one.proxy.fate = (method, path) => (method === 'HEAD' && path.includes('trial') ? { status: 403, code: 'AccessDenied' } : 'pass')
+    await t.rejects(one.content.holds.turn.take())
+    await (await other.content.holds.turn.take())()
+  })
+
+  await t.test('turn: who pushes what another process has just removed does not wait for the rest of the collection', async t => {
+    const [one, other] = await two(t, server)
+    const digest = await pushBlob(one.content, name, 'the bytes')
+    const run = collecting(one)
+    for (let next = await run.next(); next.value?.type !== 'remove'; next = await run.next());
+    t.equal(await pushBlob(other.content, name, 'the bytes'), digest)
+    await run.return(undefined)
+  })
+
+  await t.test('turn: what is pushed again while it is being removed stays, whoever removes', async t => {
+    const [one, other] = await two(t, server, Date.now)
+    const digest = await pushBlob(one.content, name, 'the bytes')
+    await age(server, one, digest, 2)
+    const removing = halt(one, isDelete)
+    const run = Array.fromAsync(collecting(one, 0))
+    await removing.come
+    // It is decided on, and takes effect only after the push has published the bytes.
+    const published = halt(other, looks(2))
+    const push = outcomeOf(pushBlob(other.content, name, 'the bytes'))
+    await published.come
+    removing.go()
+    await run
+    published.go()
+    const outcome = await push
+    t.equal(outcome === 'acknowledged', (await blobText(afresh(other), name, digest)) === 'the bytes', outcome)
+    t.equal(await pushBlob(other.content, name, 'the bytes'), digest)
+    t.equal(await blobText(one.content, name, digest), 'the bytes')
+  })
+
+  await t.test('turn: a head or a mount of what is about to leave does not say that it is there', async t => {
+    const asks: ((other: Process, digest: Digest) => Promise<unknown>)[] = [
+      (other, digest) => other.content.blobs.statRenewed(name, digest),
+      (other, digest) => new LocalSink(other.content).mountBlob(name, digest),
+      other => putManifest(other, imageOf('the bytes', []))
+    ]
+    for (const ask of asks) {
+      const [one, other] = await two(t, server, Date.now)
+      const digest = await pushBlob(one.content, name, 'the bytes')
+      await age(server, one, digest, 2)
+      const removing = halt(one, isDelete)
+      const run = Array.fromAsync(collecting(one, 0))
+      await removing.come
+      const answer = ask(other, digest).catch(() => undefined)
+      const waiting = other.proxy.requests.length
+      while (!other.proxy.requests.slice(waiting).some(each => each.includes('lease/removal'))) await new Promise(setImmediate)
+      removing.go()
+      await run
+      const told = await answer
+      const there = (await afresh(other).blobs.stat(name, digest)) !== undefined
+      t.equal(Boolean(told), there, `told ${told}`)
+    }
+  })
+
+  await t.test('turn: what another process renewed since it was looked at stays', async t => {
+    const [one, other] = await two(t, server)
+    const digest = await pushBlob(one.content, name, 'the bytes')
+    // The collection goes by the true time from here on, the head by one that makes everything old.
+    let inHours = 2
+    const run = collect(one.storage, one.content, {
+      grace: hour,
+      loose: 'sweep',
+      pace: {
+        step: async () => {
+          if (inHours === 0) return
+          inHours = 0
+          t.equal(await other.content.blobs.statRenewed(name, digest), 9)
+        }
+      },
+      now: () => Date.now() + inHours * hour
+    })
+    t.strictSame(summaries(await Array.fromAsync(run)), [])
+  })
+
+  await t.test('turn: a manifest that another process pushed keeps what it needs, however long the collection runs after it', async t => {
+    let inHours = 0
+    const now = () => Date.now() + inHours * hour
+    const [one, other] = await two(t, server, now)
+    const [run, digest] = await marked(t, server, one, now)
+    const manifest = imageOf('config', [])
+    t.ok(await putManifest(other, manifest))
+    t.ok(now() - ((await one.storage.stat(keys.blob(digest)))?.modified ?? 0) < hour, 'what it needs is new for a while')
+    inHours = 2
+    t.strictSame(summaries(await Array.fromAsync(run)), [])
+    t.equal(await blobText(afresh(one), name, digest), 'config')
+  })
+
+  await t.test('turn: a manifest that another process tagged stays, however long the collection runs after it', async t => {
+    let inHours = 0
+    const now = () => Date.now() + inHours * hour
+    const [one, other] = await two(t, server, now)
+    await pushBlob(one.content, name, 'config')
+    // One more than go together.
+    const manifests = Array.from({ length: 101 }, (_, at) => imageOf('config', [], { annotations: { at: String(at) } }))
+    for (const bytes of manifests) {
+      await putFile(server, one, keys.blob(digestOf(bytes)), bytes)
+      await putFile(server, one, keys.revision(name, digestOf(bytes)), digestOf(bytes))
+      await age(server, one, digestOf(bytes), 2)
+    }
+    const run = collect(one.storage, one.content, { grace: hour, untagged: hour, loose: 'sweep', pace: noPace, now })
+    const gone = [(await run.next()).value as { digest: Digest }].map(each => each.digest)
+    const last = manifests.sort((a, b) => (digestOf(a) < digestOf(b) ? -1 : 1)).at(-1) ?? Buffer.alloc(0)
+    t.not(gone[0], digestOf(last))
+    await putManifest(other, last)
+    inHours = 2
+    await Array.fromAsync(run)
+    t.ok(await afresh(one).manifests.get(name, digestOf(last)))
+    t.equal(await blobText(afresh(one), name, digestOf(Buffer.from('config'))), 'config')
+  })
+
+  await t.test('turn: a manifest that needs what went since it was looked at is refused, also when the collection is over', async t => {
+    const [one, other] = await two(t, server, Date.now)
+    const [run] = await marked(t, server, one)
+    const second = halt(other, looks(2))
+    const push = outcomeOf(putManifest(other, imageOf('config', [])))
+    await second.come
+    t.equal(summaries(await Array.fromAsync(run)).length, 2)
+    second.go()
+    t.equal(await push, 'refused')
+  })
+
+  await t.test('turn: what another push is still renewing does not count as renewed', async t => {
+    const [one, other] = await two(t, server, Date.now)
+    const [run, digest] = await marked(t, server, one)
+    const renewing = halt(other, request => request.startsWith('PUT ') && request.includes(keys.blob(digest)))
+    const first = outcomeOf(putManifest(other, imageOf('config', [])))
+    await renewing.come
+    const second = outcomeOf(putManifest(other, imageOf('config', [], { annotations: { second: 'yes' } })))
+    await Promise.race([second, delay(500)])
+    await Array.fromAsync(run)
+    renewing.go()
+    const there = (await blobText(afresh(one), name, digest)) !== undefined
+    for (const push of [first, second]) t.ok(there || (await push) === 'refused')
+  })
+
+  await t.test('turn: a manifest that needs what could not be renewed is refused, and so is a head', async t => {
+    const [one, other] = await two(t, server, Date.now)
+    const [run, digest] = await marked(t, server, one)
+    const copy = (method: string, path: string) => method === 'PUT' && path.includes(keys.blob(digest))
+    other.proxy.fate = (method, path) => (copy(method, path) ? { status: 403, code: 'AccessDenied' } : 'pass')
+    for (let time = 0; time < 2; time++) t.equal(await outcomeOf(putManifest(other, imageOf('config', []))), 'refused')
+    await t.rejects(other.content.blobs.statRenewed(name, digest), { code: 'ESTALLED' })
+    other.proxy.fate = () => 'pass'
+    t.equal(await other.content.blobs.statRenewed(name, digest), 6)
+    await run.return(undefined)
+  })
+
+  await t.test('turn: who has lost the turn removes nothing any more, not even what was asked for before', async t => {
+    const short = { ...times, lease: { lasts: 4_000, settling: 10 } }
+    const [one, other] = await two(t, server, undefined, short)
+    const digest = await pushBlob(one.content, name, 'the bytes')
+    const go = Promise.withResolvers<void>()
+    const come = Promise.withResolvers<void>()
+    one.proxy.fate = (method, path) => {
+      if (!isDelete(`${method} ${path}`)) return 'pass'
+      come.resolve()
+      one.proxy.fate = (_method, path) => (path.includes('lease/removal') ? { status: 403, code: 'AccessDenied' } : 'pass')
+      return { after: go.promise }
+    }
+    const run = outcomeOf(Array.fromAsync(collecting(one)))
+    await come.promise
+    let release: (() => Promise<void>) | undefined
+    for (; !release; await delay(100)) release = await other.content.holds.turn.take().catch(() => undefined)
+    t.equal(await other.content.blobs.statRenewed(name, digest), 9)
+    go.resolve()
+    t.equal(await run, 'refused')
+    t.equal(await blobText(afresh(other), name, digest), 'the bytes')
+    await release()
+  })
+
+  await t.test('turn: a link that is remembered and that another process removed leads nowhere, also when the bytes are back', async t => {
+    const [one, other] = await two(t, server, Date.now)
+    const digest = await pushBlob(one.content, name, 'config')
+    await age(server, one, digest, 2)
+    t.equal(await other.content.blobs.stat(name, digest), 6, 'it is remembered')
+    t.ok(summaries(await Array.fromAsync(collecting(one, 0))).includes(`link ${digest}`))
+    await pushBlob(one.content, named('b'), 'config')
+    t.equal(await outcomeOf(putManifest(other, imageOf('config', []))), 'refused')
+    t.equal(await other.content.blobs.statRenewed(name, digest), undefined)
+  })
+
+  await t.test('tags: one that another process has just moved stays when what it named before is deleted or evicted', async t => {
+    const [one, other] = await two(t, server)
+    await pushBlob(one.content, name, 'config')
+    const tag = tagged('v1')
+    const [first, second] = [imageOf('config', []), imageOf('config', [], { annotations: { second: 'yes' } })]
+    const upstream = { upstream: 'upstream.example', checked: 0 }
+    for (const remove of [
+      (digest: Digest) => new LocalSink(other.content).deleteManifest(name, { digest }),
+      (digest: Digest) => other.content.withdraw.manifests(name, [{ digest, tags: [tag] }], () => true)
+    ]) {
+      const digest = digestOf(first)
+      await other.content.commit.manifest(name, digest, first, { tags: [tag], origin: { ...upstream, digest } })
+      t.equal(await other.content.tags.resolve(name, tag), digest, 'it is remembered')
+      await putManifest(one, second)
+      const release = await other.content.holds.turn.take()
+      await remove(digest)
+      await release()
+      t.equal(await afresh(one).tags.resolve(name, tag), digestOf(second))
+      await new LocalSink(one.content).deleteManifest(name, { tag })
+    }
+  })
+
+  await t.test('turn: a collection and a count of thousands of blobs cost a request for each thousand', async t => {
+    const [one] = await two(t, server)
+    const layers = Array.from({ length: 2_100 }, (_, at) => `layer ${at}`)
+    const put = (key: string, bytes: string) => putFile(server, one, key, bytes)
+    for (const layer of layers) {
+      const digest = digestOf(Buffer.from(layer))
+      await put(keys.blob(digest), layer)
+      await put(keys.layer(name, digest), digest)
+    }
+    await storeManifest(one.content, name, imageOf('layer 0', layers.slice(1, 2_000)), { tags: [tagged('v1')] })
+    const before = one.proxy.requests.length
+    t.equal(summaries(await Array.fromAsync(collecting(one, 0))).length, 0)
+    const collected = one.proxy.requests.length - before
+    t.ok(collected < 60, `${collected} requests of a collection that removes nothing`)
+    await storedBytes(one.storage, patient)
+    const sum = one.proxy.requests.length - before - collected
+    t.ok(sum <= 3, `${sum} requests of a sum`)
+    t.equal(summaries(await Array.fromAsync(collecting(one))).filter(each => each.startsWith('blob')).length, 100)
+  })
+})

@@ -1,0 +1,78 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { test } from 'tap'
+import * as keys from '../../../../src/content/keys.ts'
+import { digestOf } from '../../../../src/oci/digest.ts'
+import { blobText, bodyOf, named, openFor, patient } from '../../../support/content.ts'
+import { keysBelow, openStorage, walked } from '../../../support/storage.ts'
+
+const name = named('some/name')
+const text = 'what a client pushes'
+const digest = digestOf(Buffer.from(text))
+const tree = 'docker/registry/v2'
+
+test('uploads: idle sessions expire in every repository, with all that they left', async t => {
+  const storage = await openStorage(t)
+  const { content } = await openFor(t, storage)
+  const [empty, begun] = [await content.uploads.start(name), await content.uploads.start(named('other/one'))]
+  await begun.append(bodyOf(text), {}, patient)
+  t.equal(await content.uploads.expire(Date.now() + 60_000, patient), 2)
+  t.strictSame(await keysBelow(storage, tree), [])
+  for (const session of [empty, begun]) await t.rejects(session.finish(digest), { code: 'BLOB_UPLOAD_UNKNOWN' })
+})
+
+test('uploads: sessions of an earlier process expire too', async t => {
+  const storage = await openStorage(t)
+  const before = await openFor(t, storage)
+  await (await before.content.uploads.start(name)).append(bodyOf(text), {}, patient)
+  const { content } = await openFor(t, storage)
+  t.equal(await content.uploads.expire(Date.now() + 60_000, patient), 1)
+  t.strictSame(await keysBelow(storage, tree), [])
+})
+
+test('uploads: sessions to which something was written since stay', async t => {
+  const { content } = await openFor(t)
+  const session = await content.uploads.start(name)
+  await sleep(60)
+  const between = Date.now() - 20
+  await session.append(bodyOf(text), {}, patient)
+  t.equal(await content.uploads.expire(between, patient), 0)
+  await session.finish(digest)
+})
+
+test('uploads: a session with a request under way does not expire, and does not hold up the others', async t => {
+  const { content } = await openFor(t)
+  const [active, idle] = [await content.uploads.start(named('a')), await content.uploads.start(named('b'))]
+  const gate = Promise.withResolvers<void>()
+  const begun = Promise.withResolvers<void>()
+  const body = async function* () {
+    yield Buffer.from(text.slice(0, 5))
+    begun.resolve()
+    await gate.promise
+    yield Buffer.from(text.slice(5))
+  }
+  const append = active.append(body(), {}, patient)
+  await begun.promise
+  t.equal(await content.uploads.expire(Date.now() + 60_000, patient), 1)
+  await t.rejects(idle.cancel(), { code: 'BLOB_UPLOAD_UNKNOWN' })
+  gate.resolve()
+  t.equal(await append, text.length)
+  await active.finish(digest)
+  t.equal(await blobText(content, named('a'), digest), text)
+})
+
+test('uploads: expiry ends when it is told to', async t => {
+  const { content } = await openFor(t)
+  await content.uploads.start(name)
+  t.equal(await content.uploads.expire(Date.now() + 60_000, AbortSignal.abort()), 0)
+})
+
+test('uploads: a session that another registry began expires with all that it left', async t => {
+  const storage = await openStorage(t)
+  const session = `${keys.uploads(name)}/00000000-0000-4000-8000-000000000000`
+  for (const left of ['data', 'startedat', 'hashstates/sha256/0', 'hashstates/sha256/17']) {
+    await storage.put(`${session}/${left}`, Buffer.from('x'))
+  }
+  const { content } = await openFor(t, storage)
+  t.equal(await content.uploads.expire(Date.now() + 60_000, patient), 1)
+  t.strictSame(await walked(storage, keys.uploads(name)), [])
+})

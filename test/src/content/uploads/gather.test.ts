@@ -1,0 +1,81 @@
+import { test } from 'tap'
+import { createGatherer } from '../../../../src/content/uploads/gather.ts'
+import type { Writer } from '../../../../storage/storage.ts'
+import { bodyOf, brokenAfter, patient } from '../../../support/content.ts'
+import { openStorage, textOf } from '../../../support/storage.ts'
+
+const mebibyte = 1024 * 1024
+
+/** A writer that keeps count of the calls, and fails at the one that `fails` says. */
+function counting(writer: Writer, fails = 0): { writer: Writer; writes: number[] } {
+  const writes: number[] = []
+  const counted: Writer = {
+    ...writer,
+    key: writer.key,
+    offset: 0,
+    async write(chunks) {
+      writes.push(chunks.reduce((sum, each) => sum + each.length, 0))
+      if (writes.length === fails) throw Object.assign(new Error('full'), { code: 'ENOSPC' })
+      await writer.write(chunks)
+    }
+  }
+  return { writer: counted, writes }
+}
+
+test('gather: many small chunks become few writes, in order, and each is seen once', async t => {
+  const storage = await openStorage(t)
+  const { writer, writes } = counting(await storage.create('a'))
+  const text = Array.from({ length: 30_000 }, (_, at) => `${at} `.padEnd(100)).join('')
+  const seen: Uint8Array[] = []
+  await createGatherer()(bodyOf(text, 30_000), chunk => seen.push(chunk), writer, patient)
+  t.equal(await textOf(storage, 'a'), text)
+  t.equal(Buffer.concat(seen).toString(), text)
+  t.ok(writes.length <= 4, `${writes.length} writes`)
+  t.ok(Math.max(...writes) <= mebibyte + 100, 'none is much larger than a mebibyte')
+})
+
+test('gather: of a body that breaks off what arrived is written', async t => {
+  const storage = await openStorage(t)
+  const { writer } = counting(await storage.create('a'))
+  await t.rejects(
+    createGatherer()(brokenAfter('arrived'), () => {}, writer, patient),
+    { name: 'BodyBrokenError', cause: { message: 'aborted' } }
+  )
+  t.equal(await textOf(storage, 'a'), 'arrived')
+})
+
+test('gather: a disk that fails ends the body with the error of the disk', async t => {
+  const storage = await openStorage(t)
+  const { writer } = counting(await storage.create('a'), 2)
+  let ended = false
+  const endless = async function* () {
+    try {
+      for (;;) yield Buffer.alloc(mebibyte)
+    } finally {
+      ended = true
+    }
+  }
+  await t.rejects(
+    createGatherer()(endless(), () => {}, writer, patient),
+    { code: 'ENOSPC' }
+  )
+  t.ok(ended, 'whoever sends is told')
+})
+
+test('gather: a disk that fails while the body breaks off counts as the disk', async t => {
+  const storage = await openStorage(t)
+  const { writer } = counting(await storage.create('a'), 1)
+  await t.rejects(
+    createGatherer()(brokenAfter('arrived'), () => {}, writer, patient),
+    { code: 'ENOSPC' }
+  )
+})
+
+test('gather: whoever looks at the chunks may end the body, with its own error', async t => {
+  const storage = await openStorage(t)
+  const { writer } = counting(await storage.create('a'))
+  const stop = (): never => {
+    throw new Error('enough')
+  }
+  await t.rejects(createGatherer()(bodyOf('text'), stop, writer, patient), { message: 'enough' })
+})

@@ -1,0 +1,317 @@
+import { test } from 'tap'
+import * as keys from '../../../../src/content/keys.ts'
+import { digestOf } from '../../../../src/oci/digest.ts'
+import { parseSessionId, type SessionId } from '../../../../src/oci/sink.ts'
+import type { Storage, Writer } from '../../../../storage/storage.ts'
+import { blobText, bodyOf, brokenAfter, named, openFor, patient, pushBlob } from '../../../support/content.ts'
+import { keysBelow, openStorage, textOf, watchStorage } from '../../../support/storage.ts'
+
+const name = named('some/name')
+const text = 'what a client pushes'
+const digest = digestOf(Buffer.from(text))
+const tree = 'docker/registry/v2'
+
+test('uploads: a blob that was pushed in parts can be read, and nothing else is left', async t => {
+  const { content, storage } = await openFor(t)
+  const session = await content.uploads.start(name)
+  t.equal(session.offset, 0)
+  t.equal(await session.append(bodyOf(text.slice(0, 5), 3), { offset: 0, length: 5 }, patient), 5)
+  t.equal(await session.append(bodyOf(text.slice(5)), { offset: 5 }, patient), text.length)
+  t.match(await session.finish(digest), { digest, size: text.length, mediaType: 'application/octet-stream' })
+  t.equal(await blobText(content, name, digest), text)
+  t.strictSame(await keysBelow(storage, tree), [keys.blob(digest), keys.layer(name, digest)])
+})
+
+test('uploads: a session that is over is unknown, whichever way it ended', async t => {
+  const { content } = await openFor(t)
+  const [finished, cancelled, refused] = [
+    await content.uploads.start(name),
+    await content.uploads.start(name),
+    await content.uploads.start(name)
+  ]
+  await finished.append(bodyOf(text), {}, patient)
+  await finished.finish(digest)
+  await cancelled.cancel()
+  await t.rejects(refused.finish(digest), { code: 'DIGEST_INVALID' })
+  for (const session of [finished, cancelled, refused]) {
+    await t.rejects(session.append(bodyOf('x'), {}, patient), { code: 'BLOB_UPLOAD_UNKNOWN' })
+    await t.rejects(session.append(bodyOf('x'), { offset: 3 }, patient), { code: 'BLOB_UPLOAD_UNKNOWN' })
+    await t.rejects(session.finish(digest), { code: 'BLOB_UPLOAD_UNKNOWN' })
+    await t.rejects(session.cancel(), { code: 'BLOB_UPLOAD_UNKNOWN' })
+    await t.rejects(content.uploads.resume(name, session.id), { code: 'BLOB_UPLOAD_UNKNOWN' })
+  }
+  t.equal(content.uploads.open, 0)
+})
+
+test('uploads: a session whose file the disk did not take whole is over, though its client broke off as well', async t => {
+  const below = await openStorage(t)
+  const failing = (writer: Writer): Writer => ({
+    key: writer.key,
+    get offset() {
+      return writer.offset
+    },
+    write: chunks => writer.write(chunks),
+    truncate: offset => writer.truncate(offset),
+    read: (into, position) => writer.read(into, position),
+    seal: offset => writer.seal(offset),
+    publish: to => writer.publish(to),
+    discard: () => writer.discard(),
+    close: async () => {
+      await writer.close()
+      throw Object.assign(new Error('the disk is gone'), { code: 'EIO' })
+    }
+  })
+  const storage = new Proxy<Storage>(below, {
+    get: (target, key) => {
+      if (key === 'create') return async (at: string) => (at.endsWith('/data') ? failing(await target.create(at)) : target.create(at))
+      const value: unknown = Reflect.get(target, key)
+      return typeof value === 'function' ? value.bind(target) : value
+    }
+  })
+  const { content } = await openFor(t, storage)
+  const session = await content.uploads.start(name)
+  await t.rejects(session.append(brokenAfter('arrived'), {}, patient), { code: 'EIO' })
+  await t.rejects(content.uploads.resume(name, session.id), { code: 'BLOB_UPLOAD_UNKNOWN' })
+  t.strictSame(await keysBelow(storage, tree), [])
+})
+
+test('uploads: a session belongs to its repository', async t => {
+  const { content, storage } = await openFor(t)
+  const session = await content.uploads.start(name)
+  await t.rejects(content.uploads.resume(named('other'), session.id), { code: 'BLOB_UPLOAD_UNKNOWN' })
+  const restarted = await openFor(t, storage)
+  await t.rejects(restarted.content.uploads.resume(named('other'), session.id), { code: 'BLOB_UPLOAD_UNKNOWN' })
+  t.equal((await restarted.content.uploads.resume(name, session.id)).offset, 0)
+})
+
+test('uploads: a session nobody started is unknown, and what is no session is not looked for', async t => {
+  const { content } = await openFor(t)
+  await t.rejects(content.uploads.resume(name, '00000000-0000-4000-8000-000000000000' as SessionId), { code: 'BLOB_UPLOAD_UNKNOWN' })
+  for (const id of ['', '..', '../../x', 'x', '00000000-0000-4000-8000-00000000000G', '00000000-0000-4000-8000-000000000000/..']) {
+    t.equal(parseSessionId(id), undefined)
+  }
+})
+
+test('uploads: after a restart a session goes on where it stood, and the digest is that of the whole', async t => {
+  const storage = await openStorage(t)
+  const before = await openFor(t, storage)
+  const first = await before.content.uploads.start(name)
+  await first.append(bodyOf(text.slice(0, 5)), {}, patient)
+  const { content } = await openFor(t, storage)
+  const session = await content.uploads.resume(name, first.id)
+  t.equal(session.offset, 5)
+  await session.append(bodyOf(text.slice(5)), { offset: 5 }, patient)
+  await session.finish(digest)
+  t.equal(await blobText(content, name, digest), text)
+})
+
+test('uploads: after a restart wrong bytes are refused as before', async t => {
+  const storage = await openStorage(t)
+  const before = await openFor(t, storage)
+  const first = await before.content.uploads.start(name)
+  await first.append(bodyOf('other bytes'), {}, patient)
+  const { content } = await openFor(t, storage)
+  const session = await content.uploads.resume(name, first.id)
+  await t.rejects(session.finish(digest), { code: 'DIGEST_INVALID' })
+  t.strictSame(await keysBelow(storage, tree), [])
+})
+
+test('uploads: a session that began for sha256 can end in a sha512, and the other way round', async t => {
+  const { content } = await openFor(t)
+  for (const [began, ends] of [
+    ['sha256', 'sha512'],
+    ['sha512', 'sha256'],
+    ['sha512', 'sha512']
+  ] as const) {
+    const session = await content.uploads.start(name, began)
+    await session.append(bodyOf(text), {}, patient)
+    const wanted = digestOf(Buffer.from(text), ends)
+    await session.finish(wanted)
+    t.equal(await blobText(content, name, wanted), text)
+  }
+})
+
+test('uploads: a wrong digest is DIGEST_INVALID and leaves nothing behind', async t => {
+  const { content, storage } = await openFor(t)
+  const session = await content.uploads.start(name)
+  await session.append(bodyOf('other bytes'), {}, patient)
+  await t.rejects(session.finish(digest), { code: 'DIGEST_INVALID', detail: { actual: digestOf(Buffer.from('other bytes')) } })
+  t.strictSame(await keysBelow(storage, tree), [])
+  t.equal(await content.blobs.stat(name, digest), undefined)
+})
+
+test('uploads: a wrong digest does not touch the blob that is there under the right one', async t => {
+  const { content } = await openFor(t)
+  await pushBlob(content, name, text)
+  const session = await content.uploads.start(name)
+  await session.append(bodyOf('other bytes'), {}, patient)
+  await t.rejects(session.finish(digest), { code: 'DIGEST_INVALID' })
+  t.equal(await blobText(content, name, digest), text)
+})
+
+for (const [title, length] of [
+  ['shorter', 9],
+  ['longer', 5]
+] as const) {
+  test(`uploads: a body that is ${title} than declared is SIZE_INVALID, and the session stands where it stood`, async t => {
+    const { content, storage } = await openFor(t)
+    const session = await content.uploads.start(name)
+    await session.append(bodyOf(text.slice(0, 5)), {}, patient)
+    await t.rejects(session.append(bodyOf('garbage', 7), { offset: 5, length }, patient), { code: 'SIZE_INVALID' })
+    t.equal(session.offset, 5)
+    t.equal(await textOf(storage, keys.upload(name, session.id)), text.slice(0, 5))
+    await session.append(bodyOf(text.slice(5)), { offset: 5, length: text.length - 5 }, patient)
+    await session.finish(digest)
+    t.equal(await blobText(content, name, digest), text)
+  })
+}
+
+test('uploads: a body for another offset is refused unread, and tells where the session stands', async t => {
+  const { content } = await openFor(t)
+  const session = await content.uploads.start(name)
+  await session.append(bodyOf('12345'), {}, patient)
+  let read = false
+  const body = async function* () {
+    read = true
+    yield Buffer.from('x')
+  }
+  for (const offset of [0, 4, 6]) await t.rejects(session.append(body(), { offset }, patient), { name: 'UploadOffsetError', offset: 5 })
+  t.notOk(read)
+  t.equal(session.offset, 5)
+})
+
+test('uploads: of a body that breaks off what arrived stays, and the session can be resumed', async t => {
+  const { content } = await openFor(t)
+  const session = await content.uploads.start(name)
+  await t.rejects(session.append(brokenAfter(text.slice(0, 8)), { length: text.length }, patient), { name: 'BodyBrokenError' })
+  t.equal(session.offset, 8)
+  await session.append(bodyOf(text.slice(8)), { offset: 8 }, patient)
+  await session.finish(digest)
+  t.equal(await blobText(content, name, digest), text)
+})
+
+test('uploads: a request that is aborted ends as a body that breaks off', async t => {
+  const { content } = await openFor(t)
+  const session = await content.uploads.start(name)
+  const request = new AbortController()
+  const body = async function* () {
+    yield Buffer.from(text.slice(0, 8))
+    request.abort()
+    yield Buffer.from('lost')
+  }
+  await t.rejects(session.append(body(), {}, request.signal), { name: 'BodyBrokenError' })
+  t.equal(session.offset, 8)
+  t.equal((await content.uploads.resume(name, session.id)).offset, 8)
+})
+
+test('uploads: a body without bytes changes nothing', async t => {
+  const { content } = await openFor(t)
+  const session = await content.uploads.start(name)
+  t.equal(await session.append(bodyOf(''), { length: 0 }, patient), 0)
+  await t.rejects(session.append(bodyOf(''), { length: 1 }, patient), { code: 'SIZE_INVALID' })
+  t.equal(session.offset, 0)
+  await session.append(bodyOf(text), {}, patient)
+  await session.finish(digest)
+})
+
+test('uploads: two requests to one session run one after another', async t => {
+  const { content } = await openFor(t)
+  const started = await content.uploads.start(name)
+  const gate = Promise.withResolvers<void>()
+  const slow = async function* () {
+    yield Buffer.from(text.slice(0, 5))
+    await gate.promise
+    yield Buffer.from(text.slice(5, 10))
+  }
+  const [first, second] = [started, await content.uploads.resume(name, started.id)]
+  const appends = [first.append(slow(), { offset: 0 }, patient), second.append(bodyOf(text.slice(10)), { offset: 10 }, patient)]
+  const finished = second.finish(digest)
+  gate.resolve()
+  t.strictSame(await Promise.all(appends), [10, text.length])
+  await finished
+  t.equal(await blobText(content, name, digest), text)
+})
+
+test('uploads: after a restart requests that resume a session at once share it', async t => {
+  const storage = await openStorage(t)
+  const before = await openFor(t, storage)
+  const { id } = await before.content.uploads.start(name)
+  const { content } = await openFor(t, storage)
+  const [a, b] = await Promise.all([content.uploads.resume(name, id), content.uploads.resume(name, id)])
+  t.equal(a, b)
+})
+
+test('uploads: a request that waits behind one which failed goes on where the session stands', async t => {
+  const { content } = await openFor(t)
+  const session = await content.uploads.start(name)
+  const broken = session.append(brokenAfter(text.slice(0, 8)), {}, patient)
+  const next = session.append(bodyOf(text.slice(8)), { offset: 8 }, patient)
+  await t.rejects(broken, { name: 'BodyBrokenError' })
+  t.equal(await next, text.length)
+})
+
+test('uploads: two clients that push the same blob at once both succeed', async t => {
+  const { content, storage } = await openFor(t)
+  const names = ['a', 'a', 'b', 'c', 'c'].map(each => named(each))
+  await Promise.all(names.map(each => pushBlob(content, each, text)))
+  for (const each of names) t.equal(await blobText(content, each, digest), text)
+  t.equal(content.uploads.open, 0)
+  t.strictSame(await keysBelow(storage, `${tree}/blobs`), [keys.blob(digest)])
+})
+
+test('uploads: a push and a delete of the same blob at once both succeed', async t => {
+  const { content, storage } = await openFor(t)
+  for (let round = 0; round < 30; round++) {
+    await Promise.all([pushBlob(content, name, text), content.commit.unlinkBlob(name, digest)])
+    const onDisk = (await storage.stat(keys.layer(name, digest))) !== undefined
+    if (((await content.blobs.stat(name, digest)) !== undefined) !== onDisk) t.fail(`round ${round}: memory and disk differ`)
+  }
+  t.pass()
+})
+
+test('uploads: what cannot be started leaves nothing behind', async t => {
+  const below = await openStorage(t)
+  const { content } = await openFor(
+    t,
+    watchStorage(below, call => {
+      if (call === 'put soon') throw Object.assign(new Error('full'), { code: 'ENOSPC' })
+    })
+  )
+  await t.rejects(content.uploads.start(name), { code: 'ENOSPC' })
+  t.strictSame(await Array.fromAsync(below.walk(keys.uploads(name))), [])
+  t.equal(content.uploads.open, 0)
+})
+
+test('uploads: a blob that cannot be published is not linked, and its bytes are freed', async t => {
+  const below = await openStorage(t)
+  const { content } = await openFor(
+    t,
+    watchStorage(below, call => {
+      if (call === 'publish') throw Object.assign(new Error('fsync'), { code: 'EIO' })
+    })
+  )
+  const session = await content.uploads.start(name)
+  await session.append(bodyOf(text), {}, patient)
+  await t.rejects(session.finish(digest), { code: 'EIO' })
+  t.strictSame(await keysBelow(below, tree), [])
+  t.equal(content.uploads.open, 0)
+})
+
+test('uploads: a blob that was published but could not be linked is sound', async t => {
+  const below = await openStorage(t)
+  let failing = true
+  const { content } = await openFor(
+    t,
+    watchStorage(below, call => {
+      if (call === 'put' && failing) throw Object.assign(new Error('full'), { code: 'ENOSPC' })
+    })
+  )
+  const session = await content.uploads.start(name)
+  await session.append(bodyOf(text), {}, patient)
+  await t.rejects(session.finish(digest), { code: 'ENOSPC' })
+  t.equal(await textOf(below, keys.blob(digest)), text)
+  t.equal(await content.blobs.stat(name, digest), undefined)
+  failing = false
+  await pushBlob(content, name, text)
+  t.equal(await blobText(content, name, digest), text)
+})

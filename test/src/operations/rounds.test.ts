@@ -1,0 +1,175 @@
+import { test } from 'tap'
+import * as keys from '../../../src/content/keys.ts'
+import type { ScrubEvent } from '../../../src/operations/events.ts'
+import { createPace, rateFor } from '../../../src/operations/read-rate.ts'
+import { Rounds } from '../../../src/operations/rounds.ts'
+import type { Storage } from '../../../storage/storage.ts'
+import { patient, pushBlob } from '../../support/content.ts'
+import { openStorage, watchStorage } from '../../support/storage.ts'
+import { flip, name, pushImage, treeFor } from './scene.ts'
+
+const day = 24 * 3_600_000
+const MIB = 1024 * 1024
+
+/** A clock that only sleeping moves; every sleep may end the work. */
+function clockOf(ended: AbortController, most = 10_000) {
+  const slept: number[] = []
+  let now = Date.parse('2026-01-01')
+  const sleep = async (ms: number, signal: AbortSignal) => {
+    signal.throwIfAborted()
+    slept.push(ms)
+    now += ms
+    if (slept.length >= most) ended.abort()
+    await new Promise(resolve => setImmediate(resolve))
+    signal.throwIfAborted()
+  }
+  return { slept, times: { now: () => now, sleep } }
+}
+
+/** Rounds over a tree until `until` says so. */
+async function run(
+  t: Parameters<typeof treeFor>[0],
+  { storage, every = 30 * day, until }: { storage?: Storage; every?: number; until: (event: ScrubEvent) => boolean }
+) {
+  const tree = await treeFor(t, storage)
+  await tree.content.quarantine.load()
+  const ended = new AbortController()
+  const { slept, times } = clockOf(ended)
+  const events: { event: ScrubEvent; at: number }[] = []
+  const failures: string[] = []
+  const rounds = new Rounds({
+    tree: { ...tree, now: times.now },
+    every: () => every,
+    busy: () => false,
+    told: event => {
+      events.push({ event, at: times.now() })
+      if (until(event)) ended.abort()
+    },
+    failed: error => failures.push(error.message),
+    times
+  })
+  return { tree, rounds, ended, events, slept, failures, done: () => rounds.run(ended.signal), now: times.now }
+}
+
+test('pace: bytes are read no faster than the rate, and what was not used is not made up for', async t => {
+  const { times, slept } = clockOf(new AbortController())
+  const pace = createPace(
+    () => 1000,
+    () => false,
+    times
+  )
+  const began = times.now()
+  for (let at = 0; at < 100; at++) await pace(100, patient)
+  const took = times.now() - began
+  t.ok(took >= 9_950 && took <= 10_000, `${took}`)
+  await times.sleep(60_000, patient)
+  const rested = times.now()
+  for (let at = 0; at < 10; at++) await pace(100, patient)
+  t.ok(times.now() - rested >= 950, 'after a rest it is as slow')
+  t.ok(slept.every(ms => ms > 0))
+})
+
+test('pace: while requests are answered each piece waits', async t => {
+  const { times, slept } = clockOf(new AbortController())
+  let busy = true
+  const pace = createPace(
+    () => Number.POSITIVE_INFINITY,
+    () => busy,
+    times
+  )
+  await pace(1, patient)
+  busy = false
+  await pace(1, patient)
+  t.equal(slept.length, 1)
+})
+
+test('pace: the rate is what a round needs, between a floor and a ceiling', t => {
+  t.equal(rateFor(0, 30 * day), MIB)
+  t.equal(rateFor(10 * 2 ** 40, day), 64 * MIB)
+  t.equal(rateFor(4 * MIB * (day / 1_000), day), 4 * MIB)
+  t.end()
+})
+
+test('rounds: all is read once within the time, and again when it is over, not before', async t => {
+  const tree = await treeFor(t)
+  await pushImage(tree.content)
+  let rounds = 0
+  const scene = await run(t, { storage: tree.storage, until: event => event.type === 'done' && ++rounds === 3 })
+  await scene.done()
+  const ends = scene.events.filter(({ event }) => event.type === 'done').map(({ at }) => at)
+  t.equal(ends.length, 3)
+  for (const [at, end] of ends.slice(1).entries()) {
+    const apart = end - (ends[at] ?? 0)
+    t.ok(apart > 29.9 * day && apart < 30.1 * day, `${apart / day} days`)
+  }
+  t.ok(
+    scene.slept.every(ms => ms < 2 ** 31),
+    'a timer can do it'
+  )
+})
+
+test('rounds: a restart goes on where the round was, and counts what was found before it', async t => {
+  const tree = await treeFor(t)
+  const digests = (await Promise.all(Array.from({ length: 20 }, (_, at) => pushBlob(tree.content, name, `blob ${at}`)))).sort()
+  await flip(tree.storage, digests[3] ?? digests[0] ?? ('' as never))
+  const reads: string[] = []
+  const counting = (stop?: () => void) =>
+    watchStorage(tree.storage, (call, key) => {
+      if (call !== 'open' || !key.startsWith(keys.blobs)) return
+      reads.push(key)
+      if (reads.length === 12) stop?.()
+    })
+  let stop = () => {}
+  const first = await run(t, { storage: counting(() => stop()), until: () => false })
+  stop = () => first.ended.abort()
+  await first.done()
+  t.ok(first.rounds.standing.done > 0 && first.rounds.standing.done < 1, `${first.rounds.standing.done}`)
+  const before = reads.length
+  const second = await run(t, { storage: counting(), until: event => event.type === 'done' })
+  await second.done()
+  t.ok(reads.length - before < 12, `${reads.length - before} of 20 are read again`)
+  t.match(second.rounds.standing, { done: 1, last: { damaged: 1 } })
+})
+
+test('rounds: a position that cannot be read costs no more than its place', async t => {
+  for (const text of ['', 'nonsense', '[]', '{"round":{"began":"yesterday"},"last":5}', 'null']) {
+    const storage = await openStorage(t)
+    await storage.put(keys.scrubPosition, Buffer.from(text))
+    const scene = await run(t, { storage, until: event => event.type === 'done' })
+    await scene.done()
+    t.match(scene.rounds.standing, { done: 1, last: { damaged: 0 } }, text)
+  }
+})
+
+test('rounds: a clock that was set back does not put the next round off for years', async t => {
+  const storage = await openStorage(t)
+  const later = Date.parse('2036-01-01')
+  await storage.put(keys.scrubPosition, Buffer.from(JSON.stringify({ last: { began: later, ended: later, damaged: 0 } })))
+  const scene = await run(t, { storage, until: event => event.type === 'done' })
+  const began = scene.now()
+  await scene.done()
+  t.equal(scene.events.filter(({ event }) => event.type === 'done').length, 1)
+  t.ok(scene.now() - began < 31 * day, `${(scene.now() - began) / day} days`)
+})
+
+test('rounds: one that breaks off is told, and goes on after a pause', async t => {
+  const below = await openStorage(t)
+  let faults = 2
+  const storage: Storage = {
+    ...watchStorage(below, () => {}),
+    walk: (prefix, after) => {
+      if (prefix === keys.repositories && faults-- > 0) throw new Error('the disk is gone')
+      return below.walk(prefix, after)
+    }
+  }
+  const scene = await run(t, { storage, until: event => event.type === 'done' })
+  await scene.done()
+  t.strictSame(scene.failures, ['the disk is gone', 'the disk is gone'])
+})
+
+test('rounds: a scrub that somebody asked for counts as a round', async t => {
+  const scene = await run(t, { until: () => true })
+  const done = { type: 'done', blobs: 1, bytes: 1, repositories: 1, damaged: 3, mended: 1, warnings: 0 } as const
+  await scene.rounds.completed(scene.now() - 5, done)
+  t.match(scene.rounds.standing, { done: 1, last: { damaged: 2 } })
+})

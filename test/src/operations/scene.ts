@@ -1,0 +1,84 @@
+import type { Test } from 'tap'
+import type { Content } from '../../../src/content/content.ts'
+import * as keys from '../../../src/content/keys.ts'
+import type { Digest } from '../../../src/oci/digest.ts'
+import type { Tree } from '../../../src/operations/check.ts'
+import type { Damaged, ScrubDone, ScrubEvent, Warned } from '../../../src/operations/events.ts'
+import { type ScrubOptions, scrub } from '../../../src/operations/scrub.ts'
+import type { OpenObject, Storage } from '../../../storage/storage.ts'
+import { imageOf, named, openFor, patient, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+
+/** The repository of these tests. */
+export const name = named('app/one')
+
+/** A tree to look at. */
+export async function treeFor(t: Test, storage?: Storage): Promise<Tree> {
+  const opened = await openFor(t, storage)
+  return { content: opened.content, storage: opened.storage, uploadIdle: 60_000, now: Date.now }
+}
+
+/** Pushes an image of a config and a layer. */
+export async function pushImage(
+  content: Content,
+  tag = 'v1',
+  { at = name, more = {} }: { at?: typeof name; more?: Record<string, unknown> } = {}
+) {
+  const [config, layer] = [`config of ${tag}`, `layer of ${tag}`.repeat(1000)]
+  const digests = { config: await pushBlob(content, at, config), layer: await pushBlob(content, at, layer) }
+  const bytes = imageOf(config, [layer], more)
+  return { ...digests, bytes, manifest: await storeManifest(content, at, bytes, { tags: [tagged(tag)] }) }
+}
+
+/** Changes one byte of what is stored, as a disk would. */
+export async function flip(storage: Storage, digest: Digest): Promise<void> {
+  const bytes = await storage.get(keys.blob(digest), Number.MAX_SAFE_INTEGER)
+  if (!bytes) throw new Error(`${digest} is not stored`)
+  bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1
+  await storage.put(keys.blob(digest), bytes)
+}
+
+/** Takes the end of what is stored away. */
+export async function cut(storage: Storage, digest: Digest): Promise<void> {
+  const bytes = await storage.get(keys.blob(digest), Number.MAX_SAFE_INTEGER)
+  await storage.put(keys.blob(digest), bytes?.subarray(0, bytes.length - 1) ?? Buffer.alloc(0))
+}
+
+/** Everything that a scrub tells. */
+export async function eventsOf(tree: Tree, options: Partial<ScrubOptions> = {}): Promise<ScrubEvent[]> {
+  return Array.fromAsync(scrub(tree, { signal: patient, ...options }))
+}
+
+/** What a scrub finds, and the totals. */
+export async function found(
+  tree: Tree,
+  options: Partial<ScrubOptions> = {}
+): Promise<{ damaged: Damaged[]; warnings: Warned[]; done: ScrubDone }> {
+  const events = await eventsOf(tree, options)
+  const done = events.at(-1)
+  if (done?.type !== 'done') throw new Error('it did not end')
+  return { damaged: events.filter(each => each.type === 'damaged'), warnings: events.filter(each => each.type === 'warning'), done }
+}
+
+/** Storage whose objects are read as `read` says; what it throws is what the medium answers. */
+export function readingStorage(storage: Storage, read: (key: string, position: number) => void | Promise<void>): Storage {
+  const watched = (key: string, object: OpenObject): OpenObject => ({
+    size: object.size,
+    modified: object.modified,
+    readInto: async (into, position) => {
+      await read(key, position)
+      return object.readInto(into, position)
+    },
+    close: () => object.close()
+  })
+  return new Proxy(storage, {
+    get(target, property) {
+      if (property === 'open')
+        return async (key: string) => {
+          const object = await target.open(key)
+          return object && watched(key, object)
+        }
+      const value = Reflect.get(target, property)
+      return typeof value === 'function' ? value.bind(target) : value
+    }
+  })
+}

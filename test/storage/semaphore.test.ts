@@ -1,0 +1,26 @@
+import { test } from 'tap'
+import { createLimit } from '../../storage/semaphore.ts'
+
+test('limit: no more than the limit run at once, the others in order, also after one that failed', async t => {
+  const limit = createLimit(2)
+  const gates = Array.from({ length: 5 }, () => Promise.withResolvers<void>())
+  const started: number[] = []
+  const tasks = gates.map((gate, at) =>
+    limit(async () => {
+      started.push(at)
+      await gate.promise
+    })
+  )
+  const settled = Promise.allSettled(tasks)
+  t.strictSame(started, [0, 1])
+  gates[1]?.reject(new Error('1'))
+  await t.rejects(tasks[1] ?? Promise.resolve())
+  await new Promise(resolve => setImmediate(resolve))
+  t.strictSame(started, [0, 1, 2])
+  for (const gate of gates) gate.resolve()
+  t.strictSame(
+    (await settled).map(each => each.status),
+    ['fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'fulfilled']
+  )
+  t.strictSame(started, [0, 1, 2, 3, 4])
+})
