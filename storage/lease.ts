@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Agreement, Key } from './storage.ts'
+import type { ConditionalObjects, Key } from './storage.ts'
 
 /** What a lease goes by, in ms. */
 export interface LeaseTimes {
@@ -40,7 +40,7 @@ export class LeaseLost extends Error {
  * Takes the lease under `key`; undefined while somebody else has it. One that was not renewed in time, by the clock of the medium, is taken over. Without conditional
  * puts it is put, and looked at after a while: of those who put at the same time only the last one has it.
  */
-export async function takeLease(agreement: Agreement, key: Key, times: LeaseTimes = usualTimes): Promise<Lease | undefined> {
+export async function takeLease(agreement: ConditionalObjects, key: Key, times: LeaseTimes = usualTimes): Promise<Lease | undefined> {
   const seen = await agreement.read(key)
   const before = seen && parse(seen.bytes)
   if (seen && before && before.lasts > 0 && (await agreement.now()) < seen.modified + before.lasts + coarse) return undefined
@@ -49,7 +49,7 @@ export async function takeLease(agreement: Agreement, key: Key, times: LeaseTime
 }
 
 /** What can be seen of the lease under `key`. */
-export async function lookAtLease(agreement: Agreement, key: Key): Promise<SeenLease | undefined> {
+export async function lookAtLease(agreement: ConditionalObjects, key: Key): Promise<SeenLease | undefined> {
   const seen = await agreement.read(key)
   const { lasts = 0, said = [] } = (seen && parse(seen.bytes)) ?? {}
   return seen && { version: seen.version, held: lasts > 0, said }
@@ -59,7 +59,7 @@ export async function lookAtLease(agreement: Agreement, key: Key): Promise<SeenL
 export class Lease {
   /** Aborted when it is not ours any more. */
   readonly signal: AbortSignal
-  readonly #agreement: Agreement
+  readonly #agreement: ConditionalObjects
   readonly #key: Key
   readonly #times: LeaseTimes
   readonly #owner = randomUUID()
@@ -73,7 +73,7 @@ export class Lease {
   #tail: Promise<void> = Promise.resolve()
 
   /** `version` is what was seen under `key`. */
-  constructor(agreement: Agreement, key: Key, times: LeaseTimes, version: string | undefined) {
+  constructor(agreement: ConditionalObjects, key: Key, times: LeaseTimes, version: string | undefined) {
     this.#agreement = agreement
     this.#key = key
     this.#times = times

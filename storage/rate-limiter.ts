@@ -33,7 +33,7 @@ const largestPiece = 1024 * 1024
  * A limit of bytes per second for many streams together: a token bucket that lets the stream go first that has moved the least while others waited, so that all get the
  * same number of bytes, whatever they ask for at once.
  */
-export class Rate {
+export class RateLimiter {
   readonly #piece: number
   readonly #perMs: number
   readonly #now: () => number

@@ -36,7 +36,7 @@ export interface Entry {
 }
 
 /** Space of the medium in bytes, and in inodes where it has them. */
-export interface Medium {
+export interface VolumeSpace {
   free: number
   total: number
   inodesFree: number
@@ -47,7 +47,7 @@ export interface Medium {
  * Space of the medium, what the objects take of it, and what they may take. A medium that does not answer is as it was when it last did. A medium without an end has no
  * space to tell of.
  */
-export interface Usage extends Partial<Medium> {
+export interface Usage extends Partial<VolumeSpace> {
   /** Bytes of objects; absent where nobody has counted them yet. */
   used?: number
   /** Files and directories, or objects where there are no others. */
@@ -110,7 +110,7 @@ export interface Staged extends Writer {
 }
 
 /** A small object, and what tells whether it is still the same. */
-export interface SeenObject {
+export interface VersionedObject {
   bytes: Buffer
   version: string
   /** In ms since the epoch, by the clock of the medium. */
@@ -118,12 +118,12 @@ export interface SeenObject {
 }
 
 /** How processes that have the same store come to agree. */
-export interface Agreement {
+export interface ConditionalObjects {
   /** Whether `replace` is one step. Where the medium knows no conditions it looks and then puts: two at once may both succeed, and what the later one put is there. */
   conditional(): Promise<boolean>
   /** The time by the clock that tells those of objects, and never ahead of it, in ms since the epoch. */
   now(): Promise<number>
-  read(key: Key): Promise<SeenObject | undefined>
+  read(key: Key): Promise<VersionedObject | undefined>
   /** Puts where the object still has `version`, or without one where there is none; resolves to its version from then on, undefined if it is another. */
   replace(key: Key, bytes: Uint8Array, version?: string): Promise<string | undefined>
 }
@@ -148,7 +148,7 @@ export interface Storage {
   /** Whether objects change only through this, or other processes may change them too. */
   readonly sharing: 'alone' | 'shared'
   /** Present where the store is shared. */
-  readonly agreement?: Agreement
+  readonly agreement?: ConditionalObjects
   /** The time by the clock that tells those of objects, as far as it is known, in ms since the epoch; absent where that is ours. */
   now?(): number
   open(key: Key, range?: ByteRange): Promise<OpenObject | undefined>

@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache'
 import { type AttemptLimits, createAttempts } from './attempts.ts'
 import type { BasicCredentials } from './basic.ts'
 import { createGate } from './gate.ts'
-import type { Entry } from './htpasswd.ts'
+import type { HtpasswdEntry } from './htpasswd.ts'
 import { createRoll, type Roll } from './user-list.ts'
 
 /** What came of a check; `retryAfter` is in milliseconds. */
@@ -15,7 +15,7 @@ export interface Credentials {
   /** Compares a password of a client at `address` with the user's; never rejects because of what the client sent. */
   check(given: BasicCredentials, address: string): Promise<Verdict>
   /** Takes the entries of a changed file: passwords that are gone are refused from now on, also those that are being checked. */
-  replace(entries: readonly Entry[]): void
+  replace(entries: readonly HtpasswdEntry[]): void
 }
 
 /** Bounds on the work and the memory that strangers can cause. */
@@ -45,7 +45,7 @@ interface Generation {
 
 /** Credentials that are checked with bcrypt; `verify` stands in for it in tests, `now` tells milliseconds. */
 export function createCredentials(options: {
-  entries: readonly Entry[]
+  entries: readonly HtpasswdEntry[]
   now: () => number
   verify?: (password: Uint8Array, hash: string) => Promise<boolean>
   limits?: Partial<CredentialLimits>
@@ -58,7 +58,7 @@ export function createCredentials(options: {
   const secret = randomBytes(32)
   let current = begin(options.entries)
 
-  function begin(entries: readonly Entry[]): Generation {
+  function begin(entries: readonly HtpasswdEntry[]): Generation {
     return { roll: createRoll(entries), running: new Map(), rejected: new LRUCache({ max: limits.cache.rejected }) }
   }
 

@@ -1,5 +1,5 @@
 /** One line of an htpasswd file: a user and one of the passwords that are valid for it. */
-export interface Entry {
+export interface HtpasswdEntry {
   readonly user: string
   /** The bcrypt string as it stands in the file; never logged. */
   readonly hash: string
@@ -16,8 +16,8 @@ const costs = { least: 4, most: 15 }
  * Reads an htpasswd file; a user may stand there more than once, and each of its passwords is valid.
  * Throws one Error that names line and user of every fault, and never a hash.
  */
-export function parseHtpasswd(text: string): Entry[] {
-  const entries: Entry[] = []
+export function parseHtpasswd(text: string): HtpasswdEntry[] {
+  const entries: HtpasswdEntry[] = []
   const faults: string[] = []
   for (const [index, raw] of text
     .replace(/^\uFEFF/, '')
@@ -33,7 +33,7 @@ export function parseHtpasswd(text: string): Entry[] {
   return entries
 }
 
-function parseLine(line: string): Entry | string {
+function parseLine(line: string): HtpasswdEntry | string {
   const colon = line.indexOf(':')
   // The text itself may be a password that stands on the wrong line, so that it is not repeated.
   if (colon < 1) return 'expected user:bcrypt'

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import type { Entry } from './htpasswd.ts'
+import type { HtpasswdEntry } from './htpasswd.ts'
 
 /** The users and their passwords as they stood in the file at one moment; it never changes. */
 export interface Roll {
@@ -10,7 +10,7 @@ export interface Roll {
 }
 
 /** Makes a roll of the entries of an htpasswd file. */
-export function createRoll(entries: readonly Entry[]): Roll {
+export function createRoll(entries: readonly HtpasswdEntry[]): Roll {
   const users = Map.groupBy(entries, entry => entry.user)
   const most = Math.max(0, ...[...users.values()].map(work))
   const decoys = new Map<number, string>()
@@ -29,7 +29,7 @@ export function createRoll(entries: readonly Entry[]): Roll {
 }
 
 // bcrypt's work doubles with each step of cost, so that any difference is a sum of costs: the set bits of the number.
-function work(entries: readonly Entry[]): number {
+function work(entries: readonly HtpasswdEntry[]): number {
   return entries.reduce((sum, entry) => sum + 2 ** entry.cost, 0)
 }
 

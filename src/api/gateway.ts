@@ -1,6 +1,6 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Rate } from '../../storage/rate-limiter.ts'
+import type { RateLimiter } from '../../storage/rate-limiter.ts'
 import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -33,7 +33,7 @@ export interface GatewayOptions {
   sessions: Exchange['sessions']
   progress: Progress
   /** Where blobs that are sent are limited. */
-  egress?: Rate | undefined
+  egress?: RateLimiter | undefined
   log: Logger
   metrics: Metrics
 }

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import type { Rate, Share } from '../../storage/rate-limiter.ts'
+import type { RateLimiter, Share } from '../../storage/rate-limiter.ts'
 import type { Part } from '../oci/range.ts'
 import type { Body } from '../oci/source.ts'
 import type { Buffers } from './buffers.ts'
@@ -12,7 +12,7 @@ export interface SendPlace {
   reads: Reads
   progress: Progress
   /** Where all of them together are limited. */
-  egress?: Rate | undefined
+  egress?: RateLimiter | undefined
 }
 
 /** Why a response ended before its body was complete. */

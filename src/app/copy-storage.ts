@@ -2,9 +2,9 @@ import { stat } from 'node:fs/promises'
 import type { Config } from '../../config/schema.ts'
 import { LockedError } from '../../storage/fs/lock.ts'
 import type { Storage } from '../../storage/storage.ts'
-import { OthersTurn, Turn } from '../content/shared/removal-lease.ts'
+import { LeaseHeldError, RemovalLease } from '../content/shared/removal-lease.ts'
 import { type CopyEvent, copyStorage } from '../operations/copy-storage.ts'
-import { openStore, type Store } from './open-storage.ts'
+import { type OpenedStorage, openStorage } from './open-storage.ts'
 
 /**
  * Copies everything from the storage of one configuration to that of another. A directory must not belong to a running registry, on neither side; on a bucket nothing is
@@ -27,17 +27,17 @@ export async function* copyBetween(from: Config, to: Config, signal: AbortSignal
   if (source && target) yield* copyStorage(source, target, signal)
 }
 
-async function open(config: Config): Promise<Store> {
+async function open(config: Config): Promise<OpenedStorage> {
   const say = (_fields: object | string, text?: string) => void process.stderr.write(`${text ?? ''}\n`)
-  return openStore(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
+  return openStorage(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
     throw error instanceof LockedError ? new Error(`${error.message}: stop it, and run this again`) : error
   })
 }
 
 // Whoever was killed has its turn until its lease ends.
 async function turnOf(storage: Storage): Promise<() => Promise<void>> {
-  return new Turn(storage).take().catch(error => {
-    if (!(error instanceof OthersTurn)) throw error
+  return new RemovalLease(storage).take().catch(error => {
+    if (!(error instanceof LeaseHeldError)) throw error
     throw new Error('another registry is removing from the bucket, or a command on it was killed just now: run this again in a minute', {
       cause: error
     })

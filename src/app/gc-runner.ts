@@ -3,10 +3,10 @@ import type { Config } from '../../config/schema.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { expiryOf } from '../backend/expiry.ts'
 import type { Content } from '../content/content.ts'
-import { Room, type Space } from '../content/gc/capacity.ts'
+import { Capacity, type FreeSpace } from '../content/gc/capacity.ts'
 import { type CollectEvent, collect, type Removal } from '../content/gc/collect.ts'
 import { evict } from '../content/gc/evict.ts'
-import { createPace } from '../content/gc/yield.ts'
+import { createYield } from '../content/gc/yield.ts'
 import { countRemoval, logCollection } from '../telemetry/collect.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -49,7 +49,7 @@ const mostMargin = 1024 ** 3
 const perInode = 4096
 
 /** How full a store is, for those who make room in it. */
-export async function roomIn(storage: Storage): Promise<Space> {
+export async function roomIn(storage: Storage): Promise<FreeSpace> {
   const { budget, total } = await storage.usage()
   return {
     margin: Math.min(mostMargin, (budget ?? total ?? Number.POSITIVE_INFINITY) * margin),
@@ -62,7 +62,7 @@ export async function roomIn(storage: Storage): Promise<Space> {
 }
 
 /** Removes what nothing needs and what expired, from time to time and when it is asked to. */
-export class Maintenance {
+export class GcRunner {
   readonly #parts: MaintenanceParts
   readonly #stop = new AbortController()
   readonly #pins: ReturnType<typeof createPinReader>
@@ -79,7 +79,7 @@ export class Maintenance {
       run: () => this.#runAlone(),
       look: () => {
         parts.content.holds.graceIs(parts.config().gc.grace)
-        parts.content.access.expiresAfter(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
+        parts.content.lastAccess.expiresAfter(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
       }
     })
     const schedule = this.#schedule
@@ -123,7 +123,7 @@ export class Maintenance {
 
   async #turn(ended: () => void): Promise<() => Promise<void>> {
     try {
-      return await this.#parts.content.holds.turn.take()
+      return await this.#parts.content.holds.lease.take()
     } catch (error) {
       this.#running = undefined
       ended()
@@ -133,7 +133,7 @@ export class Maintenance {
 
   async *#events(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<CollectEvent> {
     const { storage, content, config, busy } = this.#parts
-    const pace = createPace(signal, busy)
+    const pace = createYield(signal, busy)
     const { gc, registry } = config()
     yield* this.#expire(signal, dryRun)
     const loose = registry.mode === 'Proxy' ? 'keep' : 'sweep'
@@ -146,7 +146,7 @@ export class Maintenance {
     const view = { config: config(), upstreams: upstreams(), content }
     const before = await expiryOf(view, Date.now(), signal)
     const policy = { reason: 'expired', before, pinned: await this.#pins(), grace } as const
-    yield* evict(storage, content, policy, { pace: createPace(signal, busy), ...(dryRun ? { dryRun } : {}) })
+    yield* evict(storage, content, policy, { pace: createYield(signal, busy), ...(dryRun ? { dryRun } : {}) })
   }
 
   // What went wrong stands in the log.
@@ -160,14 +160,14 @@ export class Maintenance {
   }
 
   /** Makes room in `space` by what was cached. Somebody waits for it, so it goes on without pauses. */
-  room(space: Space): Room {
+  room(space: FreeSpace): Capacity {
     const { storage, content, config, metrics, log } = this.#parts
-    return new Room({
+    return new Capacity({
       storage,
       content,
       space,
       policy: async () => ({ pinned: await this.#pins(), grace: config().gc.grace }),
-      pace: createPace(this.#stop.signal, () => false),
+      pace: createYield(this.#stop.signal, () => false),
       onRemove: removal => countRemoval(removal, metrics, log)
     })
   }

@@ -6,13 +6,13 @@ import type { Fills } from '../content/fill/fills.ts'
 import type { Digest } from '../oci/digest.ts'
 import { createTasks } from '../operations/operations.ts'
 import { refetch } from '../operations/refetch.ts'
-import type { UpkeepTasks } from '../ports/upkeep.ts'
+import type { Operations } from '../ports/upkeep.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { startScrubbing } from './scrubber.ts'
 
 /** What long work needs of a running process; the configuration is the one in force. */
-export interface ProcessParts {
+export interface LongWorkDeps {
   config: () => Config
   content: Content
   storage: Storage
@@ -26,14 +26,14 @@ export interface ProcessParts {
 
 /** The long work of a running process: the check in the background, and what commands ask for. */
 export interface LongWork {
-  tasks: Omit<UpkeepTasks, 'gc'>
+  tasks: Omit<Operations, 'gc'>
   /** What `/status` says of the check. */
   scrub(): object
   stop(): Promise<void>
 }
 
 /** Starts the check in the background. */
-export async function startLongWork({ config, content, storage, fills, modes, running, metrics, log }: ProcessParts): Promise<LongWork> {
+export async function startLongWork({ config, content, storage, fills, modes, running, metrics, log }: LongWorkDeps): Promise<LongWork> {
   const tree = { content, storage, uploadIdle: config().limits.uploadIdle, now: Date.now }
   const fetcher = {
     backendFor: (host: string | undefined) => modes.backendFor(host),

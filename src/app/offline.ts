@@ -3,15 +3,15 @@ import type { Config } from '../../config/schema.ts'
 import { LockedError } from '../../storage/fs/lock.ts'
 import { openContent } from '../content/content.ts'
 import { collect } from '../content/gc/collect.ts'
-import { createPace } from '../content/gc/yield.ts'
+import { createYield } from '../content/gc/yield.ts'
 import { createTasks } from '../operations/operations.ts'
 import { loadPosition, savePosition } from '../operations/position.ts'
-import type { UpkeepTasks } from '../ports/upkeep.ts'
-import { openStore } from './open-storage.ts'
+import type { Operations } from '../ports/upkeep.ts'
+import { openStorage } from './open-storage.ts'
 
 /** A tree that no server owns, for as long as a command works on it. */
 export interface Offline {
-  tasks: UpkeepTasks
+  tasks: Operations
   status(): Promise<object>
   close(): Promise<void>
   [Symbol.asyncDispose](): Promise<void>
@@ -22,7 +22,7 @@ export async function openOffline(config: Config): Promise<Offline> {
   const without = `no registry is running behind ${config.server.control}`
   if (!config.storage.s3) await checkOwner(config.storage.filesystem.root, without)
   const say = (_fields: object | string, text?: string) => void process.stderr.write(`${text ?? ''}\n`)
-  const { storage, place } = await openStore(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
+  const { storage, place } = await openStorage(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
     throw error instanceof LockedError ? new Error(`${error.message}, but ${without}: is server.control the same there?`) : error
   })
   const content = openContent(storage, () => {})
@@ -36,11 +36,11 @@ export async function openOffline(config: Config): Promise<Offline> {
     }
   })
   const loose = config.registry.mode === 'Proxy' ? 'keep' : 'sweep'
-  const tasks: UpkeepTasks = {
+  const tasks: Operations = {
     ...own,
     // What was cached expires only where an upstream can be asked, which is in a running process.
     gc: ({ dryRun, signal }) =>
-      collect(storage, content, { ...config.gc, loose, pace: createPace(signal, () => false), ...(dryRun ? { dryRun } : {}) })
+      collect(storage, content, { ...config.gc, loose, pace: createYield(signal, () => false), ...(dryRun ? { dryRun } : {}) })
   }
   return {
     tasks,

@@ -3,10 +3,10 @@ import type { FilesystemOptions } from '../../storage/fs/filesystem.ts'
 import type { Storage } from '../../storage/storage.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { openRoot } from './open-directory.ts'
-import type { Rates } from './rate-limits.ts'
+import type { RateLimits } from './rate-limits.ts'
 
 /** The storage of a configuration, and what only its kind can tell. */
-export interface Store {
+export interface OpenedStorage {
   storage: Storage
   /** Where it is, for people. */
   place: { root: string } | { bucket: string; prefix?: string; endpoint?: string }
@@ -24,17 +24,17 @@ export class UnusableError extends Error {
 }
 
 /** Opens whichever storage is configured; an error says what to do about it. */
-export function openStore(
+export function openStorage(
   config: Config,
   log: Pick<Logger, 'warn' | 'error' | 'info'>,
-  { writing }: Pick<Rates, 'writing'>
-): Promise<Store> {
+  { writing }: Pick<RateLimits, 'writing'>
+): Promise<OpenedStorage> {
   return config.storage.s3 ? openBucket(config, config.storage.s3, log, writing) : openDirectory(config.storage, log, writing)
 }
 
-type Log = Parameters<typeof openStore>[1]
+type Log = Parameters<typeof openStorage>[1]
 
-async function openDirectory(settings: Config['storage'], log: Log, writing: Rates['writing']): Promise<Store> {
+async function openDirectory(settings: Config['storage'], log: Log, writing: RateLimits['writing']): Promise<OpenedStorage> {
   const { root } = settings.filesystem
   const options: FilesystemOptions = { limits: settings, disk: { changed: tell(log, 'the disk') }, writing }
   const storage = await openRoot(root, log, options)
@@ -56,8 +56,8 @@ async function openBucket(
   { storage: settings, cache }: Config,
   s3: NonNullable<Config['storage']['s3']>,
   log: Log,
-  writing: Rates['writing']
-): Promise<Store> {
+  writing: RateLimits['writing']
+): Promise<OpenedStorage> {
   // Only here: the client takes long to load and much memory.
   const { S3Storage } = await import('../../storage/s3/s3.ts')
   const budget = (from: Config['storage']) => (typeof from.budget === 'number' ? from.budget : undefined)

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import type { Config } from '../../config/schema.ts'
-import { createPins, parsePins } from '../backend/pinned-references.ts'
+import { createPinnedReferences, parsePins } from '../backend/pinned-references.ts'
 import type { EvictPolicy } from '../content/gc/evict.ts'
 import type { Logger } from '../telemetry/log.ts'
 
@@ -9,13 +9,13 @@ export function createPinReader(settings: () => Config['cache'], log: Logger): (
   let last: { file: string; patterns: string[] } | undefined
   return async () => {
     const { pin, pinFile: file } = settings()
-    if (file === undefined) return createPins(pin)
+    if (file === undefined) return createPinnedReferences(pin)
     try {
       last = { file, patterns: parsePins(await readFile(file, 'utf8')) }
     } catch (error) {
       log.warn({ err: error, file }, 'the pins cannot be read: what they were last stays pinned')
       if (last?.file !== file) return () => true
     }
-    return createPins([...pin, ...last.patterns])
+    return createPinnedReferences([...pin, ...last.patterns])
   }
 }

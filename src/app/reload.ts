@@ -13,7 +13,7 @@ export interface LastReload {
 }
 
 /** What a reload needs from the process. */
-export interface ReloadParts {
+export interface ReloadDeps {
   /** Reads the configuration anew; throws a ConfigError with every fault. */
   load: () => Config
   /** Makes a configuration the one in force; what it leaves behind goes on until it is done. Rejects without having changed anything. */
@@ -27,14 +27,14 @@ const secondLook = 200
 
 /** Takes over changed settings while the process runs. */
 export class Reload {
-  readonly #parts: ReloadParts
+  readonly #parts: ReloadDeps
   #current: Config
   #last: LastReload | undefined
   #tail: Promise<unknown> = Promise.resolve()
   /** The last refusal, so that looking at the same file again says nothing new. */
   #said = ''
 
-  constructor(current: Config, parts: ReloadParts) {
+  constructor(current: Config, parts: ReloadDeps) {
     this.#current = current
     this.#parts = parts
   }

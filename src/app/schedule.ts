@@ -15,7 +15,7 @@ interface State {
 }
 
 /** What a schedule needs. */
-export interface ScheduleParts {
+export interface ScheduleDeps {
   storage: Storage
   /** ms between the ends of two runs that succeeded, give or take a tenth. */
   every: () => number
@@ -45,7 +45,7 @@ const usualTime: Time = {
 
 /** Runs something from time to time, where restarts neither begin the time anew nor make all nodes run at once. */
 export class Schedule {
-  readonly #parts: ScheduleParts
+  readonly #parts: ScheduleDeps
   readonly #time: Time
   readonly #started: number
   #state: State | undefined
@@ -55,7 +55,7 @@ export class Schedule {
   #running: Promise<void> = Promise.resolve()
   #stopped = false
 
-  constructor(parts: ScheduleParts) {
+  constructor(parts: ScheduleDeps) {
     this.#parts = parts
     this.#time = parts.time ?? usualTime
     this.#started = this.#time.now()

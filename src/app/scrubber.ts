@@ -7,7 +7,7 @@ import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
 /** What the background check needs of the process. */
-export interface ScrubbingParts {
+export interface ScrubberDeps {
   tree: Tree
   /** Within how many ms everything is to be read once. */
   every: () => number
@@ -19,7 +19,7 @@ export interface ScrubbingParts {
 }
 
 /** The background check of a running process. */
-export interface Scrubbing {
+export interface Scrubber {
   status(): object
   /** Tells log and metrics of what a command found. */
   told(event: ScrubEvent): void
@@ -33,7 +33,7 @@ const keptFor = 7 * 24 * 3_600_000
 const mostShown = 100
 
 /** Starts the check of everything that is stored; what it finds goes to log, metrics and status. */
-export async function startScrubbing({ tree, every, busy, refetch, metrics, log }: ScrubbingParts): Promise<Scrubbing> {
+export async function startScrubbing({ tree, every, busy, refetch, metrics, log }: ScrubberDeps): Promise<Scrubber> {
   const { quarantine } = tree.content
   await quarantine.load().catch(error => log.error({ err: error }, 'what is known to be damaged cannot be read'))
   quarantine.watch(({ digest, since }) => log.info({ digest, since: iso(since) }, 'damaged content was healed'))
@@ -62,7 +62,7 @@ export async function startScrubbing({ tree, every, busy, refetch, metrics, log 
   }
 }
 
-async function heal(damaged: Damaged, refetch: ScrubbingParts['refetch'], signal: AbortSignal, log: Logger): Promise<void> {
+async function heal(damaged: Damaged, refetch: ScrubberDeps['refetch'], signal: AbortSignal, log: Logger): Promise<void> {
   if (signal.aborted) return
   const { digest, names } = damaged
   await refetch(damaged, signal).catch(error => {

@@ -25,10 +25,10 @@ import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { openCertificates } from './certificates.ts'
 import { watchState } from './gauges.ts'
-import { type CollectOptions, Maintenance, roomIn } from './gc-runner.ts'
+import { type CollectOptions, GcRunner, roomIn } from './gc-runner.ts'
 import { startLongWork } from './long-work.ts'
-import { openStore } from './open-storage.ts'
-import { createRates } from './rate-limits.ts'
+import { openStorage } from './open-storage.ts'
+import { createRateLimits } from './rate-limits.ts'
 import { type LastReload, Reload } from './reload.ts'
 import { sweepUploads } from './upload-expiry.ts'
 import { openAccess } from './users.ts'
@@ -75,8 +75,8 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   metrics.build.set({ version: pkg.version, node: process.version }, 1)
   tellConfig(metrics, first)
 
-  const rates = createRates(first, metrics)
-  const store = await openStore(first, log, rates)
+  const rates = createRateLimits(first, metrics)
+  const store = await openStorage(first, log, rates)
   const { storage } = store
   stack.defer(() => storage.close())
   const damaged = (key: string, reason: string) => {
@@ -186,7 +186,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   watchState(metrics, { storage, gateway, content, fills })
   stack.defer(sweepUploads(content, first.limits.uploadIdle, log))
   const busy = () => gateway.running > 0
-  const maintenance = new Maintenance({ storage, content, config: () => config, upstreams: () => upstreams, busy, metrics, log })
+  const maintenance = new GcRunner({ storage, content, config: () => config, upstreams: () => upstreams, busy, metrics, log })
   stack.defer(() => maintenance.stop())
   await maintenance.start()
   const room = maintenance.room(await roomIn(storage))

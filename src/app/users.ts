@@ -1,7 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import { type Access, createAccess } from '../access/access.ts'
 import { type Credentials, createCredentials } from '../access/credentials.ts'
-import { type Entry, parseHtpasswd } from '../access/htpasswd.ts'
+import { type HtpasswdEntry, parseHtpasswd } from '../access/htpasswd.ts'
 import { watchFiles } from '../ports/watch.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
@@ -14,7 +14,7 @@ export async function openUsers(options: {
   onFault: (fault: unknown) => void
 }): Promise<{ credentials: Credentials; close(): void }> {
   const { file, interval, onReload, onFault } = options
-  const watched = await watchFiles<{ users: string }, Entry[]>({
+  const watched = await watchFiles<{ users: string }, HtpasswdEntry[]>({
     files: { users: file },
     interval,
     load: ({ users }) => parseHtpasswd(users.toString('utf8')),

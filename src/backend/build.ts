@@ -1,5 +1,5 @@
 import type { Config, UpstreamConfig } from '../../config/schema.ts'
-import type { Rate } from '../../storage/rate-limiter.ts'
+import type { RateLimiter } from '../../storage/rate-limiter.ts'
 import type { Content } from '../content/content.ts'
 import type { Fills } from '../content/fill/fills.ts'
 import type { Upstream, UpstreamEvent } from '../upstream/upstream.ts'
@@ -12,22 +12,19 @@ import type { Backends } from './switch.ts'
 import type { UpstreamRoute } from './upstream-route.ts'
 
 /** What backends share, whatever the configuration. */
-export interface BackendParts {
+export interface BackendDeps {
   content: Content
   fills: Fills
   observe: (event: UpstreamEvent) => void
   /** Where what comes from upstreams is limited. */
-  ingress?: Rate | undefined
+  ingress?: RateLimiter | undefined
 }
 
 // A client may wait before it follows, and go on after a while. Collections leave alone for longer what was just asked for.
 const validFor = 600
 
 /** The backends of a configuration, and the upstreams that they ask. Nothing is dialled here: a registry starts with its upstream down. */
-export async function buildBackends(
-  config: Config,
-  parts: BackendParts
-): Promise<{ backends: Backends; upstreams: Map<string, Upstream> }> {
+export async function buildBackends(config: Config, parts: BackendDeps): Promise<{ backends: Backends; upstreams: Map<string, Upstream> }> {
   const upstreams = new Map<string, Upstream>()
   const upstream = async (key: string, route: UpstreamConfig): Promise<Upstream> => {
     // Only where there is an upstream: the client and the public suffix list take 20 MiB and 100 ms.

@@ -53,11 +53,11 @@ async function canBeAsked(route: UpstreamRoute, content: Content, signal: AbortS
 }
 
 async function anyCached(route: UpstreamRoute, content: Content): Promise<{ there: string; digest: Digest } | undefined> {
-  for await (const kept of content.origins.names()) {
+  for await (const kept of content.provenance.names()) {
     const name = route.nameOfContent(kept)
     const there = name === undefined ? undefined : route.upstreamName(name)
     if (there === undefined) continue
-    for await (const digest of content.origins.list(kept)) return { there, digest }
+    for await (const digest of content.provenance.list(kept)) return { there, digest }
   }
   return undefined
 }

@@ -69,7 +69,7 @@ export class LocalSink implements Sink {
     // What was found to be there has to be there when the manifest is.
     const release = await this.#content.holds.holdAll([...parsed.blobs, ...parsed.manifests].map(each => each.digest))
     try {
-      const since = await this.#content.staying.look()
+      const since = await this.#content.barrier.look()
       await this.#checkContent(name, parsed)
       const before = await this.#checkStaying(name, parsed, since)
       const set = await this.#content.commit.manifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
@@ -110,7 +110,7 @@ export class LocalSink implements Sink {
 
   // What it needs stays, whatever another process removes.
   async #checkStaying(name: Name, { blobs, manifests }: ParsedManifest, since: number): Promise<'nobody' | 'others'> {
-    const { staying } = this.#content
+    const { barrier: staying } = this.#content
     if (await staying.calm(since)) return 'nobody'
     const relied = [
       ...blobs.filter(each => !isNonDistributable(each.mediaType)).map(({ digest }) => ({ link: keys.layer(name, digest), digest })),

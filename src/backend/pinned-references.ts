@@ -3,7 +3,7 @@ import type { Name } from '../oci/name.ts'
 import { hostOfContent } from './name-mapping.ts'
 
 /** What stays in the cache, as patterns of `<name>`, `<name>:<tag>` or `<name>@<digest>`: `*` is any part of one component, `**` any part at all. */
-export function createPins(patterns: readonly string[]): EvictPolicy['pinned'] {
+export function createPinnedReferences(patterns: readonly string[]): EvictPolicy['pinned'] {
   const all = patterns.map(expressionOf)
   if (all.length === 0) return () => false
   return (kept, reference) => namesOf(kept).some(name => all.some(each => each.test(textOf(name, reference))))

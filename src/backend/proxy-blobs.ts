@@ -84,7 +84,7 @@ export class ProxyBlobs {
     for (let granted = false; ; ) {
       const stored = await this.#content.blobs.open(own, digest, want.range)
       if (stored) {
-        this.#content.access.seen(own, digest)
+        this.#content.lastAccess.seen(own, digest)
         return { value: { ...stored, body: rescuedBody(stored.body, this.#again(name, digest, want.signal)) }, outcome: 'hit' }
       }
       const running = this.#fills.find(digest)

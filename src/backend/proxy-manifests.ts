@@ -63,7 +63,7 @@ export class ProxyManifests {
       () => this.#get(name, reference),
       () => this.#past(name, reference)
     )
-    this.#content.access.seen(this.#route.contentName(name), served.value.descriptor.digest)
+    this.#content.lastAccess.seen(this.#route.contentName(name), served.value.descriptor.digest)
     return served
   }
 
@@ -109,7 +109,7 @@ export class ProxyManifests {
     const own = this.#route.contentName(name)
     const digest = await this.#content.tags.resolve(own, tag)
     const content = digest && (await this.#content.manifests.get(own, digest))
-    return { digest, content, origin: await this.#content.origins.ofTag(own, tag) }
+    return { digest, content, origin: await this.#content.provenance.ofTag(own, tag) }
   }
 
   // One conditional request, whoever waits for it.

@@ -1,8 +1,8 @@
 import { bytesText } from '../why/text.ts'
-import { type Around, longWork, type TaskEvent } from './long-work.ts'
+import { type CommandContext, longWork, type TaskEvent } from './long-work.ts'
 
 /** Shows what each repository takes on disk, and all together. */
-export async function du(around: Around): Promise<void> {
+export async function du(around: CommandContext): Promise<void> {
   const heads = around.screen.form === 'text' ? [row(['TOTAL', 'OWN', 'SHARED', 'BLOBS', 'MANIFESTS', 'TAGS', 'REPOSITORY'])] : []
   await longWork(
     'du',

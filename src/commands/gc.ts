@@ -1,5 +1,5 @@
 import { bytesText, plain } from '../why/text.ts'
-import { type Around, longWork, type TaskEvent } from './long-work.ts'
+import { type CommandContext, longWork, type TaskEvent } from './long-work.ts'
 import { subjectOf } from './screen.ts'
 
 /** The options of `gc` as the command line gives them. */
@@ -9,7 +9,7 @@ export interface GcOptions {
 }
 
 /** Removes what nobody needs, and shows what went. */
-export async function gc({ dryRun }: GcOptions, around: Around): Promise<void> {
+export async function gc({ dryRun }: GcOptions, around: CommandContext): Promise<void> {
   let [removed, freed] = [0, 0]
   const verb = dryRun ? 'would remove' : 'removed'
   const textOf = (event: TaskEvent): string | undefined => {

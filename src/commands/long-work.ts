@@ -1,16 +1,16 @@
 import type { Config } from '../../config/schema.ts'
 import { NotRunning, streamControl } from '../ports/control.ts'
-import type { Failed, UpkeepTasks } from '../ports/upkeep.ts'
+import type { Failed, Operations } from '../ports/upkeep.ts'
 import { type Screen, showing } from './screen.ts'
 
 /** A tree that no server owns. */
 export interface OfflineTree {
-  tasks: UpkeepTasks
+  tasks: Operations
   close(): Promise<void>
 }
 
 /** What a command has around it. */
-export interface Around {
+export interface CommandContext {
   config: Config
   /** Opens the tree of the configuration, where no server runs. */
   openOffline: () => Promise<OfflineTree>
@@ -35,13 +35,13 @@ class TaskFailed extends Error {
 /** An event of a task, as far as all of them agree. */
 export type TaskEvent = { type: string } & Record<string, unknown>
 
-type Asked<Task extends keyof UpkeepTasks> = Omit<Parameters<NonNullable<UpkeepTasks[Task]>>[0], 'signal'>
+type Asked<Task extends keyof Operations> = Omit<Parameters<NonNullable<Operations[Task]>>[0], 'signal'>
 
 /** Has the running registry do a task, or does it here where none runs. */
-async function* eventsOf<Task extends keyof UpkeepTasks>(
+async function* eventsOf<Task extends keyof Operations>(
   task: Task,
   asked: Asked<Task>,
-  { config, openOffline, signal }: Around
+  { config, openOffline, signal }: CommandContext
 ): AsyncGenerator<TaskEvent, void> {
   try {
     for await (const event of streamControl(config.server.control, {
@@ -61,10 +61,10 @@ async function* eventsOf<Task extends keyof UpkeepTasks>(
   }
 }
 
-async function* offlineEvents<Task extends keyof UpkeepTasks>(
+async function* offlineEvents<Task extends keyof Operations>(
   task: Task,
   asked: Asked<Task>,
-  open: Around['openOffline'],
+  open: CommandContext['openOffline'],
   { signal, absent }: { signal: AbortSignal; absent: NotRunning }
 ): AsyncGenerator<TaskEvent, void> {
   const { tasks, close } = await open()
@@ -78,11 +78,11 @@ async function* offlineEvents<Task extends keyof UpkeepTasks>(
 }
 
 /** Does a task and shows its events; resolves to the last one, which says how it ended. */
-export async function longWork<Task extends keyof UpkeepTasks>(
+export async function longWork<Task extends keyof Operations>(
   task: Task,
   asked: Asked<Task>,
   textOf: (event: TaskEvent) => string | undefined,
-  around: Around
+  around: CommandContext
 ): Promise<TaskEvent> {
   let last: TaskEvent | undefined
   const show = showing(around.screen, textOf)

@@ -1,10 +1,10 @@
 import { appendPins, pinsOf } from '../operations/pin-file.ts'
 import { bytesText, plain } from '../why/text.ts'
-import { type Around, longWork, type TaskEvent, WrongUse } from './long-work.ts'
+import { type CommandContext, longWork, type TaskEvent, WrongUse } from './long-work.ts'
 import { referencesOf } from './references.ts'
 
 /** The options of `prefetch` as the command line gives them. */
-export interface PrefetchOptions {
+export interface PrefetchFlags {
   platform?: string[]
   atOnce: string
   pin?: true
@@ -16,8 +16,8 @@ const mostAtOnce = 64
 /** Has the cache fetch references, and shows what became of each; resolves to whether all are stored. Those that failed are said again at the end. */
 export async function prefetch(
   given: readonly string[],
-  { platform = [], atOnce, pin }: PrefetchOptions,
-  around: Around
+  { platform = [], atOnce, pin }: PrefetchFlags,
+  around: CommandContext
 ): Promise<boolean> {
   const wrong = platform.find(each => !platforms.test(each))
   if (wrong !== undefined)
@@ -34,7 +34,7 @@ export async function prefetch(
   return failed === 0
 }
 
-async function pinAll(references: readonly string[], { config, screen }: Around): Promise<void> {
+async function pinAll(references: readonly string[], { config, screen }: CommandContext): Promise<void> {
   const file = config.cache.pinFile
   if (file === undefined) throw new WrongUse('--pin writes to the file that cache.pinFile names, and the configuration names none')
   const added = await appendPins(file, pinsOf(references, config))

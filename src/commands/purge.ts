@@ -1,5 +1,5 @@
 import { MalformedTarget, parseTarget } from '../operations/target.ts'
-import { type Around, longWork, type TaskEvent, WrongUse } from './long-work.ts'
+import { type CommandContext, longWork, type TaskEvent, WrongUse } from './long-work.ts'
 import { subjectOf } from './screen.ts'
 
 /** The options of `purge` as the command line gives them. */
@@ -9,7 +9,7 @@ export interface PurgeOptions {
 }
 
 /** Takes away a repository, a tag or a digest, and shows what went. */
-export async function purge(target: string, { yes }: PurgeOptions, around: Around): Promise<void> {
+export async function purge(target: string, { yes }: PurgeOptions, around: CommandContext): Promise<void> {
   try {
     parseTarget(target)
   } catch (error) {

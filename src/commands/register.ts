@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
 import type { Config } from '../../config/schema.ts'
 import type { GcOptions } from './gc.ts'
-import type { Around } from './long-work.ts'
-import type { PrefetchOptions } from './prefetch.ts'
+import type { CommandContext } from './long-work.ts'
+import type { PrefetchFlags } from './prefetch.ts'
 import type { PurgeOptions } from './purge.ts'
 
 type Load = (file: string | undefined) => Promise<Config>
@@ -48,7 +48,7 @@ export function addUpkeep(program: Command, load: Load): void {
     .option('--platform <os/architecture...>', 'of indexes only these; without it all')
     .option('--at-once <n>', 'downloads at once', '4')
     .option('--pin', 'also keep them: the references are added to the file that cache.pinFile names')
-    .action(async (given: string[], options: Common & PrefetchOptions) => {
+    .action(async (given: string[], options: Common & PrefetchFlags) => {
       const { prefetch } = await import('./prefetch.ts')
       if (!(await prefetch(given, options, await around(options, load)))) process.exitCode = failed
     })
@@ -69,7 +69,7 @@ export function addUpkeep(program: Command, load: Load): void {
     })
 }
 
-async function around({ config: file, json }: Common, load: Load): Promise<Around> {
+async function around({ config: file, json }: Common, load: Load): Promise<CommandContext> {
   const config = await load(file)
   return {
     config,
@@ -78,7 +78,7 @@ async function around({ config: file, json }: Common, load: Load): Promise<Aroun
   }
 }
 
-async function surroundings(json: true | undefined): Promise<Pick<Around, 'screen' | 'signal'>> {
+async function surroundings(json: true | undefined): Promise<Pick<CommandContext, 'screen' | 'signal'>> {
   const { progressOn } = await import('./screen.ts')
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {

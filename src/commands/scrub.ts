@@ -1,10 +1,10 @@
 import { isName } from '../oci/name.ts'
 import { bytesText, plain } from '../why/text.ts'
-import { type Around, longWork, type TaskEvent, WrongUse } from './long-work.ts'
+import { type CommandContext, longWork, type TaskEvent, WrongUse } from './long-work.ts'
 import { subjectOf } from './screen.ts'
 
 /** Reads what is stored and shows what is wrong; resolves to whether nothing is left for people to mend. */
-export async function scrub(name: string | undefined, around: Around): Promise<boolean> {
+export async function scrub(name: string | undefined, around: CommandContext): Promise<boolean> {
   if (name !== undefined && !isName(name)) throw new WrongUse(`${JSON.stringify(name.slice(0, 160))} is not the name of a repository`)
   const { damaged, mended } = await longWork('scrub', name === undefined ? {} : { name }, textOf, around)
   return damaged === mended

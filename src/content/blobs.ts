@@ -7,16 +7,16 @@ import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Damage, Links } from './links.ts'
 import type { Quarantine } from './quarantine.ts'
-import type { Staying } from './shared/deletion-barrier.ts'
+import type { DeletionBarrier } from './shared/deletion-barrier.ts'
 import type { Sizes } from './sizes.ts'
 
 /** What blobs are read through; damaged ones are reported to `damaged`. */
-export interface BlobsParts {
+export interface BlobsDeps {
   storage: Storage
   links: Links
   sizes: Sizes
   holds: Holds
-  staying: Staying
+  staying: DeletionBarrier
   quarantine: Quarantine
   damaged: Damage
 }
@@ -33,11 +33,11 @@ export class Blobs {
   readonly #links: Links
   readonly #sizes: Sizes
   readonly #holds: Holds
-  readonly #staying: Staying
+  readonly #staying: DeletionBarrier
   readonly #quarantine: Quarantine
   readonly #damaged: Damage
 
-  constructor(parts: BlobsParts) {
+  constructor(parts: BlobsDeps) {
     this.#storage = parts.storage
     this.#links = parts.links
     this.#sizes = parts.sizes

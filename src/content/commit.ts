@@ -7,9 +7,9 @@ import * as keys from './keys.ts'
 import type { Links } from './links.ts'
 import type { Locks } from './locks.ts'
 import type { Manifests } from './manifests.ts'
-import type { Origins, TagOrigin } from './origins.ts'
+import type { Provenance, TagOrigin } from './provenance.ts'
 import type { Quarantine } from './quarantine.ts'
-import type { Relied, Staying } from './shared/deletion-barrier.ts'
+import type { DeletionBarrier, Relied } from './shared/deletion-barrier.ts'
 import type { Sizes } from './sizes.ts'
 import type { Tags } from './tags.ts'
 
@@ -28,15 +28,15 @@ export interface ManifestChange {
 }
 
 /** What changes go through. */
-export interface CommitParts {
+export interface CommitDeps {
   storage: Storage
   links: Links
   manifests: Manifests
   tags: Tags
   sizes: Sizes
-  origins: Origins
+  origins: Provenance
   holds: Holds
-  staying: Staying
+  staying: DeletionBarrier
   quarantine: Quarantine
   locked: Locks
 }
@@ -52,12 +52,12 @@ export class Commit {
   readonly #manifests: Manifests
   readonly #tags: Tags
   readonly #sizes: Sizes
-  readonly #origins: Origins
-  readonly #staying: Staying
+  readonly #origins: Provenance
+  readonly #staying: DeletionBarrier
   readonly #quarantine: Quarantine
   readonly #locked: Locks
 
-  constructor(parts: CommitParts) {
+  constructor(parts: CommitDeps) {
     this.holds = parts.holds
     this.#storage = parts.storage
     this.#links = parts.links

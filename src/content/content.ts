@@ -1,18 +1,18 @@
 import type { Storage } from '../../storage/storage.ts'
 import { Blobs } from './blobs.ts'
 import { Commit } from './commit.ts'
-import { Withdraw } from './gc/removals.ts'
+import { Removals } from './gc/removals.ts'
 import { Holds } from './holds.ts'
-import { Access } from './last-access.ts'
+import { LastAccess } from './last-access.ts'
 import { type Damage, Links } from './links.ts'
 import { createLocks } from './locks.ts'
 import { Manifests } from './manifests.ts'
 import { Names } from './names.ts'
-import { Origins } from './origins.ts'
+import { Provenance } from './provenance.ts'
 import { Quarantine } from './quarantine.ts'
 import { Referrers } from './referrers.ts'
-import { Staying } from './shared/deletion-barrier.ts'
-import { Turn, type TurnTimes } from './shared/removal-lease.ts'
+import { DeletionBarrier } from './shared/deletion-barrier.ts'
+import { RemovalLease, type RemovalLeaseTimes } from './shared/removal-lease.ts'
 import { Sizes } from './sizes.ts'
 import { Tags } from './tags.ts'
 import { Uploads } from './uploads/uploads.ts'
@@ -26,13 +26,13 @@ export interface Content {
   referrers: Referrers
   uploads: Uploads
   sizes: Sizes
-  origins: Origins
+  provenance: Provenance
   holds: Holds
-  staying: Staying
-  access: Access
+  barrier: DeletionBarrier
+  lastAccess: LastAccess
   quarantine: Quarantine
   commit: Commit
-  withdraw: Withdraw
+  removals: Removals
 }
 
 const usualTTL = 5_000
@@ -43,18 +43,18 @@ export function openContent(
   damaged: Damage,
   now: () => number = () => storage.now?.() ?? Date.now(),
   metadataTTL = usualTTL,
-  turnTimes?: TurnTimes
+  leaseTimes?: RemovalLeaseTimes
 ): Content {
   const ttl = storage.sharing === 'shared' ? metadataTTL : undefined
   const links = new Links(storage, damaged, ttl)
-  const holds = new Holds(storage, now, new Turn(storage, turnTimes))
-  const staying = new Staying(storage, links, holds, holds.turn)
+  const holds = new Holds(storage, now, new RemovalLease(storage, leaseTimes))
+  const staying = new DeletionBarrier(storage, links, holds, holds.lease)
   const quarantine = new Quarantine(storage, holds)
   const manifests = new Manifests(storage, links, quarantine, damaged)
   const sizes = new Sizes(manifests, storage.sharing)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
-  const origins = new Origins(storage, ttl)
+  const origins = new Provenance(storage, ttl)
   const locked = createLocks()
   const commit = new Commit({ storage, links, manifests, tags, sizes, origins, holds, staying, quarantine, locked })
   return {
@@ -65,12 +65,12 @@ export function openContent(
     referrers: new Referrers(storage, manifests, tags),
     uploads: new Uploads(storage, commit, names),
     sizes,
-    origins,
+    provenance: origins,
     holds,
-    staying,
+    barrier: staying,
     quarantine,
-    access: new Access(storage, origins, now),
+    lastAccess: new LastAccess(storage, origins, now),
     commit,
-    withdraw: new Withdraw({ storage, links, manifests, tags, origins, holds, locked })
+    removals: new Removals({ storage, links, manifests, tags, origins, holds, locked })
   }
 }

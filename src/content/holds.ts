@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
-import { type StillOurs, Turn } from './shared/removal-lease.ts'
+import { RemovalLease, type StillOurs } from './shared/removal-lease.ts'
 
 // Collections look at the time on disk, in steps of a grace that is much longer than this.
 const renewedAgainAfter = 60_000
@@ -32,12 +32,12 @@ export class Holds {
   readonly #renewed = new LRUCache<Digest, Renewed>({ max: remembered })
   readonly #now: () => number
   /** Where other processes remove too. */
-  readonly turn: Turn
+  readonly lease: RemovalLease
   #again: number
 
-  constructor(storage: Storage, now: () => number = Date.now, turn: Turn = new Turn(storage)) {
+  constructor(storage: Storage, now: () => number = Date.now, turn: RemovalLease = new RemovalLease(storage)) {
     this.#storage = storage
-    this.turn = turn
+    this.lease = turn
     this.#now = now
     this.#again = renewedAgainAfter
     this.graceIs(usualGrace)
@@ -161,7 +161,7 @@ export class Holds {
     )
     // All of them leave before the task begins.
     if (free.length === 0) work.resolve([])
-    else this.turn.leaving(free, stillOurs => task(free, stillOurs)).then(work.resolve, work.reject)
+    else this.lease.leaving(free, stillOurs => task(free, stillOurs)).then(work.resolve, work.reject)
     const results = await Promise.allSettled(removals)
     const failed = results.find(each => each.status === 'rejected')
     if (failed) throw failed.reason

@@ -3,7 +3,7 @@ import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import * as keys from './keys.ts'
-import type { Origins } from './origins.ts'
+import type { Provenance } from './provenance.ts'
 
 const hour = 3_600_000
 // A bucket that holds nothing cached has no mark to renew, and each try would cost a copy.
@@ -14,9 +14,9 @@ const remembered = 50_000
  * When what was cached was last asked for: the time of its mark of origin, renewed at most once in `every`, and more exactly from memory. What was pushed has no mark,
  * and nobody asks when it was needed.
  */
-export class Access {
+export class LastAccess {
   readonly #storage: Storage
-  readonly #origins: Pick<Origins, 'marks'>
+  readonly #origins: Pick<Provenance, 'marks'>
   readonly #now: () => number
   readonly #seen = new LRUCache<Key, { at: number; touched: number }>({ max: remembered })
   /** When somebody looked whether anything is cached, and how many marks this process had set by then. */
@@ -24,7 +24,7 @@ export class Access {
   /** ms; shorter where cached content lives for a few hours only. */
   #every = hour
 
-  constructor(storage: Storage, origins: Pick<Origins, 'marks'>, now: () => number = Date.now) {
+  constructor(storage: Storage, origins: Pick<Provenance, 'marks'>, now: () => number = Date.now) {
     this.#storage = storage
     this.#origins = origins
     this.#now = now

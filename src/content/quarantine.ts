@@ -4,7 +4,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import { listDigests } from './manifests.ts'
-import { OthersTurn } from './shared/removal-lease.ts'
+import { LeaseHeldError } from './shared/removal-lease.ts'
 
 /** Bytes that are known to be wrong or gone, until they are published anew. */
 export interface KnownDamage {
@@ -18,7 +18,7 @@ export interface KnownDamage {
 }
 
 /** What an object was when it was looked at. */
-export interface SeenObject {
+export interface ExaminedObject {
   size: number
   modified: number
 }
@@ -27,7 +27,7 @@ export interface SeenObject {
 const attempts = 5
 const between = 200
 // Where nobody can say whether there are bytes, they are not called missing.
-const unreadable: SeenObject = { size: -1, modified: -1 }
+const unreadable: ExaminedObject = { size: -1, modified: -1 }
 
 /**
  * What is damaged now. Its bytes are set aside for examination and answered as missing, so that the next push or fill heals it; a note beside them outlives them and a
@@ -89,10 +89,10 @@ export class Quarantine {
   }
 
   /** Sets aside bytes that are not those of `digest`, unless they are no longer what was `seen`: then undefined. */
-  async take(digest: Digest, seen: SeenObject, reason: string): Promise<KnownDamage | undefined> {
-    const { turn } = this.#holds
+  async take(digest: Digest, seen: ExaminedObject, reason: string): Promise<KnownDamage | undefined> {
+    const { lease: turn } = this.#holds
     const release = await turn.take().catch((error: Error) => {
-      if (error instanceof OthersTurn) return undefined
+      if (error instanceof LeaseHeldError) return undefined
       throw error
     })
     // The next round finds it again.
@@ -104,12 +104,12 @@ export class Quarantine {
     }
   }
 
-  async #takeInTurn(digest: Digest, seen: SeenObject, reason: string): Promise<KnownDamage | undefined> {
+  async #takeInTurn(digest: Digest, seen: ExaminedObject, reason: string): Promise<KnownDamage | undefined> {
     for (let attempt = 0; attempt < attempts; attempt++) {
       let outcome: KnownDamage | 'changed' | undefined
       await this.#holds.remove(digest, async () => {
         const condemn = () => this.#condemn(digest, seen, reason, 'move')
-        outcome = (await this.#holds.turn.leaving([digest], condemn)) ?? 'changed'
+        outcome = (await this.#holds.lease.leaving([digest], condemn)) ?? 'changed'
         return outcome !== 'changed' && outcome.kept === 'quarantine'
       })
       if (outcome !== undefined) return outcome === 'changed' ? undefined : outcome
@@ -124,7 +124,12 @@ export class Quarantine {
   }
 
   // Known before the look: bytes that are published after the look tell us so, those that were published before it are seen by it.
-  async #condemn(digest: Digest, seen: SeenObject | undefined, reason: string, bytes: 'move' | 'leave'): Promise<KnownDamage | undefined> {
+  async #condemn(
+    digest: Digest,
+    seen: ExaminedObject | undefined,
+    reason: string,
+    bytes: 'move' | 'leave'
+  ): Promise<KnownDamage | undefined> {
     const before = this.#known.get(digest)
     const damage: KnownDamage = {
       since: this.#now(),

@@ -1,7 +1,7 @@
-import { Connection, type Target, type WireAnswer, type WireTimes } from './connection.ts'
+import { Connection, type HttpOrigin, type HttpResponse, type HttpTimeouts } from './connection.ts'
 
 /** A request without a body. */
-export interface WireRequest extends Target {
+export interface HttpRequest extends HttpOrigin {
   method: string
   /** Path and query, as they are sent. */
   path: string
@@ -15,18 +15,18 @@ const mostIdle = 32
  * Connections over which large bodies come, each straight into the buffer of whoever reads it. Only for what the clients of Node do slowly, whose chunks are copied twice and
  * allocated twice; everything else is theirs.
  */
-export class Wire {
-  readonly #times: WireTimes
+export class HttpClient {
+  readonly #times: HttpTimeouts
   readonly #idle = new Map<string, Connection[]>()
   readonly #all = new Set<Connection>()
   #closed = false
 
-  constructor(times: WireTimes) {
+  constructor(times: HttpTimeouts) {
     this.#times = times
   }
 
   /** Resolves with the head of the answer; whoever asks takes the body or destroys it. Rejects with an error that has the `code` of a system call. */
-  async ask(request: WireRequest): Promise<WireAnswer> {
+  async ask(request: HttpRequest): Promise<HttpResponse> {
     const text = textOf(request)
     const place = `${request.secureContext ? 'https' : 'http'}://${request.host}:${request.port}`
     for (let kept = this.#idle.get(place)?.pop(); kept; kept = this.#idle.get(place)?.pop()) {
@@ -40,7 +40,7 @@ export class Wire {
     return (await this.#connect(request, place)).ask(text)
   }
 
-  async #connect(target: Target, place: string): Promise<Connection> {
+  async #connect(target: HttpOrigin, place: string): Promise<Connection> {
     const connection = await Connection.open(target, this.#times, one => this.#changed(one, place))
     if (this.#closed) connection.destroy()
     else if (connection.state !== 'closed') this.#all.add(connection)
@@ -63,7 +63,7 @@ export class Wire {
   }
 }
 
-function textOf({ method, path, fields }: WireRequest): string {
+function textOf({ method, path, fields }: HttpRequest): string {
   const lines = [`${method} ${path} HTTP/1.1`, ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`)]
   for (const line of lines) if (!/^[\x20-\x7e\x80-\xff\t]*$/.test(line)) throw new Error(`not a line of a request: ${JSON.stringify(line)}`)
   return `${lines.join('\r\n')}\r\n\r\n`

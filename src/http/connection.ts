@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import { connect as connectPlain, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type SecureContext } from 'node:tls'
-import { WireBody } from './response-body.ts'
+import { ResponseBody } from './response-body.ts'
 import { decodeChunks, type Head, parseHead, WireError } from './response-head.ts'
 
 /** Where a connection leads. */
-export interface Target {
+export interface HttpOrigin {
   host: string
   port: number
   /** Present where it is encrypted. */
@@ -13,7 +13,7 @@ export interface Target {
 }
 
 /** How long is waited for what, in ms. */
-export interface WireTimes {
+export interface HttpTimeouts {
   /** For a connection. */
   connecting: number
   /** For the head of an answer. */
@@ -25,9 +25,9 @@ export interface WireTimes {
 }
 
 /** An answer whose length is known has its body on the wire, any other one is here whole. */
-export interface WireAnswer {
+export interface HttpResponse {
   head: Head
-  body: WireBody | Buffer
+  body: ResponseBody | Buffer
 }
 
 // Bytes that nobody has made room for come here and are copied at once, whatever connection they belong to. A record of TLS fits.
@@ -42,18 +42,18 @@ export class Connection {
   state: 'idle' | 'busy' | 'closed' = 'busy'
   readonly #socket: Socket
   readonly #encrypted: boolean
-  readonly #times: WireTimes
+  readonly #times: HttpTimeouts
   readonly #changed: (connection: Connection) => void
-  #asking: PromiseWithResolvers<WireAnswer> | undefined
+  #asking: PromiseWithResolvers<HttpResponse> | undefined
   #heard = false
   /** Of the head, or of an answer that is taken whole. */
   #collected: Buffer = Buffer.alloc(0)
   #head: Head | undefined
-  #body: WireBody | undefined
+  #body: ResponseBody | undefined
   #room: Buffer | undefined
   #timer: NodeJS.Timeout | undefined
 
-  private constructor({ host, port, secureContext }: Target, times: WireTimes, changed: (connection: Connection) => void) {
+  private constructor({ host, port, secureContext }: HttpOrigin, times: HttpTimeouts, changed: (connection: Connection) => void) {
     this.#encrypted = secureContext !== undefined
     this.#times = times
     this.#changed = changed
@@ -80,7 +80,7 @@ export class Connection {
   }
 
   /** `changed` is told whenever its state is another one. */
-  static async open(target: Target, times: WireTimes, changed: (connection: Connection) => void): Promise<Connection> {
+  static async open(target: HttpOrigin, times: HttpTimeouts, changed: (connection: Connection) => void): Promise<Connection> {
     const connection = new Connection(target, times, changed)
     await connection.#connected(target.secureContext ? 'secureConnect' : 'connect')
     return connection
@@ -102,7 +102,7 @@ export class Connection {
   }
 
   /** Sends a request without a body; resolves with the answer as soon as its head is there. */
-  async ask(request: string): Promise<WireAnswer> {
+  async ask(request: string): Promise<HttpResponse> {
     if (this.#socket.destroyed) throw gone()
     this.state = 'busy'
     this.#heard = false
@@ -162,7 +162,7 @@ export class Connection {
 
   #stream(head: Head, length: number): boolean {
     clearTimeout(this.#timer)
-    const body = new WireBody(
+    const body = new ResponseBody(
       {
         flow: () => void this.#socket.resume(),
         rest: () => void this.#socket.pause(),

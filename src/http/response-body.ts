@@ -20,7 +20,7 @@ const piece = 64 * 1024
  * The body of an answer whose length is known. `readInto` has the system put the bytes where they are wanted: a stream would have each chunk in a buffer of its own, and what that
  * costs is several times what the bytes cost. It is a stream besides, for whoever knows no better.
  */
-export class WireBody extends Readable {
+export class ResponseBody extends Readable {
   readonly #place: BodyPlace
   readonly #patience: number
   /** Bytes that are still to be received. */

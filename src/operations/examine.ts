@@ -1,14 +1,14 @@
 import type { OpenObject, Storage } from '../../storage/storage.ts'
 import { blob as blobKey } from '../content/keys.ts'
-import type { KnownDamage, Quarantine, SeenObject } from '../content/quarantine.ts'
+import type { ExaminedObject, KnownDamage, Quarantine } from '../content/quarantine.ts'
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
-import { type Pace, unpaced } from './read-rate.ts'
+import { type ReadRate, unpaced } from './read-rate.ts'
 
 /** What an examination needs. */
 export interface Laboratory {
   storage: Storage
   quarantine: Quarantine
-  pace: Pace
+  pace: ReadRate
   signal: AbortSignal
   /** Used by one examination at a time. */
   buffer: Buffer
@@ -17,7 +17,7 @@ export interface Laboratory {
 }
 
 /** How the bytes of a digest are. */
-export type Finding =
+export type ScrubFinding =
   | { state: 'sound' | 'absent' }
   | { state: 'damaged'; damage: KnownDamage }
   /** Nobody can tell: what the medium says is no damage of this one blob. */
@@ -36,7 +36,7 @@ const looks = 3
 /**
  * Reads the bytes of `digest` and sets them aside if they are not what it says. Nothing is condemned after one look: a second one, at full speed, has to find the same.
  */
-export async function examine(digest: Digest, lab: Laboratory): Promise<Finding> {
+export async function examine(digest: Digest, lab: Laboratory): Promise<ScrubFinding> {
   let look = await lookAt(digest, lab)
   for (let again = 0; look.state === 'wrong' && again < looks; again++) {
     look = await lookAt(digest, { ...lab, pace: unpaced, read: () => {} })
@@ -49,10 +49,10 @@ export async function examine(digest: Digest, lab: Laboratory): Promise<Finding>
   return look.state === 'wrong' ? { state: 'unknown', reason: 'it changed whenever it was looked at' } : look
 }
 
-type LookedAt = Exclude<Finding, { state: 'damaged' }> | { state: 'wrong'; seen: SeenObject; reason: string }
+type LookedAt = Exclude<ScrubFinding, { state: 'damaged' }> | { state: 'wrong'; seen: ExaminedObject; reason: string }
 
 async function lookAt(digest: Digest, lab: Laboratory): Promise<LookedAt> {
-  let seen: SeenObject | undefined
+  let seen: ExaminedObject | undefined
   let object: OpenObject | undefined
   try {
     object = await lab.storage.open(blobKey(digest))

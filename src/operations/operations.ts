@@ -1,10 +1,10 @@
-import type { UpkeepTasks } from '../ports/upkeep.ts'
+import type { Operations } from '../ports/upkeep.ts'
 import type { Tree } from './check.ts'
 import type { ScrubDone, ScrubEvent } from './events.ts'
 import type { Fetcher } from './fetch.ts'
 
 /** What the tasks need; the same whether a server runs or not. */
-export interface TaskParts {
+export interface OperationsDeps {
   tree: Tree
   /** Absent: nobody can be asked. */
   fetcher?: Fetcher
@@ -15,7 +15,7 @@ export interface TaskParts {
 }
 
 /** Work on what is stored, for people; it is loaded when somebody asks. Collections are somebody else's. */
-export function createTasks({ tree, fetcher, scrubbed, told = () => {} }: TaskParts): Omit<UpkeepTasks, 'gc'> {
+export function createTasks({ tree, fetcher, scrubbed, told = () => {} }: OperationsDeps): Omit<Operations, 'gc'> {
   return {
     async *scrub({ name, signal }) {
       const { scrub, repositoryNamed } = await import('./scrub.ts')

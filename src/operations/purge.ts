@@ -5,7 +5,7 @@ import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import { isTag, type Name, type Tag } from '../oci/name.ts'
 import { linksBelow } from './links.ts'
-import type { Target } from './target.ts'
+import type { PurgeTarget } from './target.ts'
 
 /** Something that was taken from a repository. */
 export interface Purged {
@@ -49,7 +49,7 @@ type Part = Omit<Purged, 'type'>
 
 /** Removes what the target names, whether it was cached or pushed; what was pushed only if `pushed` says so, and nothing at all if it does not. */
 export async function* purge(
-  target: Target,
+  target: PurgeTarget,
   { content, storage }: Parts,
   { pushed, signal }: { pushed: 'refused' | 'included'; signal: AbortSignal }
 ): AsyncGenerator<Purged | PurgeDone, void> {
@@ -75,12 +75,12 @@ export async function* purge(
   yield done
 }
 
-const isWhole = ({ tag, digest }: Target): boolean => tag === undefined && digest === undefined
+const isWhole = ({ tag, digest }: PurgeTarget): boolean => tag === undefined && digest === undefined
 
-const textOf = ({ name, tag, digest }: Target): string =>
+const textOf = ({ name, tag, digest }: PurgeTarget): string =>
   tag !== undefined ? `tag ${tag} in ${name}` : digest !== undefined ? `${digest} in ${name}` : `repository ${name}`
 
-async function* partsOf({ name, tag, digest }: Target, { content, storage }: Parts): AsyncGenerator<Part, void> {
+async function* partsOf({ name, tag, digest }: PurgeTarget, { content, storage }: Parts): AsyncGenerator<Part, void> {
   if (tag !== undefined) {
     if (await content.tags.resolve(name, tag)) yield { kind: 'tag', name, tag }
   } else if (digest !== undefined) {
@@ -93,7 +93,7 @@ async function* partsOf({ name, tag, digest }: Target, { content, storage }: Par
   }
 }
 
-async function isPushed({ origins }: Content, { name, tag, digest }: Part): Promise<boolean> {
+async function isPushed({ provenance: origins }: Content, { name, tag, digest }: Part): Promise<boolean> {
   if (tag !== undefined) return (await origins.ofTag(name, tag)) === undefined
   return digest !== undefined && (await origins.of(name, digest)) === undefined
 }

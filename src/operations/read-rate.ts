@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /** Waits until `bytes` more may be read; rejects when the signal is aborted. */
-export type Pace = (bytes: number, signal: AbortSignal) => Promise<void>
+export type ReadRate = (bytes: number, signal: AbortSignal) => Promise<void>
 
 /** What tests change. */
 export interface PaceTimes {
@@ -16,7 +16,7 @@ export const usualTimes: PaceTimes = {
 }
 
 /** As fast as the disk gives, one piece after the other. */
-export const unpaced: Pace = async (_bytes, signal) => signal.throwIfAborted()
+export const unpaced: ReadRate = async (_bytes, signal) => signal.throwIfAborted()
 
 // Timers are not exact, and one that is set for every piece costs more than the piece.
 const shortest = 20
@@ -24,7 +24,7 @@ const shortest = 20
 const courtesy = 20
 
 /** At most `rate()` bytes a second, less while `busy`; what was not used while it waited for others is not made up for. */
-export function createPace(rate: () => number, busy: () => boolean, { now, sleep }: PaceTimes = usualTimes): Pace {
+export function createPace(rate: () => number, busy: () => boolean, { now, sleep }: PaceTimes = usualTimes): ReadRate {
   let next = now()
   return async (bytes, signal) => {
     signal.throwIfAborted()

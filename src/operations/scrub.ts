@@ -9,14 +9,14 @@ import { counted, type Damaged, everySoOften, type ScrubEvent, type ScrubTotals 
 import { examinationBuffer, examine, type Laboratory } from './examine.ts'
 import { linksOf } from './links.ts'
 import { ownersOf } from './owners.ts'
-import { type Pace, unpaced } from './read-rate.ts'
+import { type ReadRate, unpaced } from './read-rate.ts'
 
 /** Which part of the tree is scrubbed, and how. */
 export interface ScrubOptions {
   signal: AbortSignal
   /** All of the tree unless it is given. */
   name?: Name
-  pace?: Pace
+  pace?: ReadRate
   /** Where a former scrub of all of the tree stopped: the last digest that it had done, how many bytes these were, and when it began. */
   after?: { digest: string; bytes: number; began: number }
   /** Told of each digest that is done. */

@@ -2,7 +2,7 @@ import { type Digest, isDigest } from '../oci/digest.ts'
 import { isName, isTag, type Name, type Tag } from '../oci/name.ts'
 
 /** What is to be taken away: a repository, or a tag or a digest of it. */
-export interface Target {
+export interface PurgeTarget {
   name: Name
   tag?: Tag
   digest?: Digest
@@ -14,7 +14,7 @@ export class MalformedTarget extends Error {
 }
 
 /** Reads `<name>`, `<name>:<tag>` or `<name>@<digest>`; nothing is guessed, since what it names is removed. */
-export function parseTarget(text: string): Target {
+export function parseTarget(text: string): PurgeTarget {
   const at = text.indexOf('@')
   const colon = text.lastIndexOf(':')
   const separator = at !== -1 ? at : colon > text.lastIndexOf('/') ? colon : text.length

@@ -3,7 +3,7 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { lines, whileAsked } from './asked.ts'
 import { demand, oneOf } from './demand.ts'
-import { registerUpkeep, type UpkeepTasks } from './upkeep.ts'
+import { type Operations, registerUpkeep } from './upkeep.ts'
 
 /** How closely stored bytes are looked at: by their size, or by computing their digest. */
 export type Depth = 'size' | 'digest'
@@ -19,7 +19,7 @@ export interface Controls {
   /** Whether everything that the references lead to is stored, one result each. */
   verify(references: readonly string[], asked: { depth: Depth; signal: AbortSignal }): AsyncIterable<object>
   /** Long work on what is stored. */
-  upkeep: UpkeepTasks
+  upkeep: Operations
 }
 
 // A platform has some thousand images; a reference has at most some hundred characters.

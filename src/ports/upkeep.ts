@@ -4,7 +4,7 @@ import { lines, whileAsked } from './asked.ts'
 import { type Demand, demand, oneOf } from './demand.ts'
 
 /** Long work that commands ask for. Each tells what it does one object after the other, and may be broken off at any time and begun again. */
-export interface UpkeepTasks {
+export interface Operations {
   /** Removes what nobody needs; without it this process collects nothing. */
   gc?: (asked: { dryRun: boolean; signal: AbortSignal }) => AsyncIterable<object>
   /** Reads blobs, of one repository or of all, and checks what refers to them. */
@@ -52,7 +52,7 @@ function isText(value: unknown): boolean {
 }
 
 /** The control socket's side of the long work. */
-export function registerUpkeep(app: FastifyInstance, { gc, scrub, du, purge, prefetch }: UpkeepTasks): void {
+export function registerUpkeep(app: FastifyInstance, { gc, scrub, du, purge, prefetch }: Operations): void {
   const task = <Asked extends object>(name: string, run: (asked: Asked & { signal: AbortSignal }) => AsyncIterable<object>) =>
     app.post<{ Body: Asked }>(
       `/upkeep/${name}`,

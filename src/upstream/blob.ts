@@ -1,10 +1,10 @@
 import type { Share } from '../../storage/rate-limiter.ts'
 import type { RangeRequest } from '../oci/range.ts'
-import { type Attempts, mayPass } from './attempts.ts'
 import { UpstreamError } from './error.ts'
 import { failureOf, unusable } from './failure.ts'
 import { abandon } from './read-body.ts'
 import type { Ask } from './request.ts'
+import { mayPass, type Retries } from './retries.ts'
 import { openSegment, rangeField, type Segment } from './segment.ts'
 import type { UpstreamEvent } from './settings.ts'
 
@@ -16,7 +16,7 @@ const bytesPerResume = 1024 * 1024
 
 /** What a stream needs from its upstream. */
 interface Given {
-  attempts: Attempts
+  attempts: Retries
   observe: (event: UpstreamEvent) => void
   signal: AbortSignal
   onEnd: () => void
@@ -26,7 +26,7 @@ interface Given {
 
 /** Opens a blob (or a range of it) and keeps it coming. */
 export class BlobStream {
-  readonly #attempts: Attempts
+  readonly #attempts: Retries
   readonly #ask: Ask
   readonly #observe: (event: UpstreamEvent) => void
   readonly #left = new AbortController()

@@ -1,9 +1,9 @@
 import type { Digest } from '../oci/digest.ts'
-import type { Attempts } from './attempts.ts'
 import { UpstreamError } from './error.ts'
 import { lengthOf } from './headers.ts'
 import { abandon, drain } from './read-body.ts'
 import type { Ask } from './request.ts'
+import type { Retries } from './retries.ts'
 
 // Some registries want rights for HEAD that they give to nobody, and a store behind them may have signed the URL for GET only.
 const refusals: readonly (number | undefined)[] = [401, 403, 405, 501]
@@ -19,7 +19,7 @@ export function blobAsk(method: 'GET' | 'HEAD', name: string, digest: Digest): A
 }
 
 /** Whether a blob is there, and its size if upstream tells: by HEAD, else by a GET whose body is not read. */
-export async function statBlob(attempts: Attempts, name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
+export async function statBlob(attempts: Retries, name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
   const stat = async (method: 'GET' | 'HEAD') => {
     const size = await attempts.run(blobAsk(method, name, digest), signal, async ({ headers, body }) => {
       if (method === 'HEAD') await drain(body)

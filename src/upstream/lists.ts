@@ -1,27 +1,27 @@
 import { isName, isTag } from '../oci/name.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
-import type { Attempts } from './attempts.ts'
 import { type ListPage, nextPage, type Parse, readPage } from './list-page.ts'
 import type { Answer, Ask } from './request.ts'
+import type { Retries } from './retries.ts'
 
 /** A list that has more pages or entries than any registry has is no list. */
 const mostPages = 1000
 const mostItems = 1_000_000
 
 /** Tags, in byte order where the upstream keeps it. */
-export function listTags(attempts: Attempts, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
+export function listTags(attempts: Retries, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
   const ask: Ask = { asked: 'tags', method: 'GET', path: `/v2/${name}/tags/list`, scope: `repository:${name}:pull` }
   return listTexts(attempts, ask, page, { parse: textsOf('tags', isTag), signal })
 }
 
 /** Names of repositories. */
-export function listNames(attempts: Attempts, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
+export function listNames(attempts: Retries, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
   const ask: Ask = { asked: 'names', method: 'GET', path: '/v2/_catalog', scope: 'registry:catalog:*' }
   return listTexts(attempts, ask, page, { parse: textsOf('repositories', isName), signal })
 }
 
 function listTexts(
-  attempts: Attempts,
+  attempts: Retries,
   ask: Ask,
   page: PageRequest,
   { parse, signal }: { parse: Parse<string>; signal: AbortSignal }
@@ -47,7 +47,7 @@ function passOn({ items, next }: ListPage<string>, { n, last }: PageRequest): Pa
 
 /** All entries from a first page on, read from the endpoint that gave it. */
 export async function gather<T>(
-  attempts: Attempts,
+  attempts: Retries,
   ask: Ask,
   first: ListPage<T>,
   { answer, parse, signal }: { answer: Answer; parse: Parse<T>; signal: AbortSignal }

@@ -1,13 +1,13 @@
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts'
 import { mediaTypeOf } from '../oci/manifest.ts'
-import type { Attempts } from './attempts.ts'
 import type { UpstreamError } from './error.ts'
 import { failureOf, unusable } from './failure.ts'
 import { isHeadRefused } from './head.ts'
 import { fieldOf, lengthOf } from './headers.ts'
 import { abandon, drain, readBytes, TooLong } from './read-body.ts'
 import type { Answer, Ask } from './request.ts'
+import type { Retries } from './retries.ts'
 
 /** A manifest as the upstream sent it: asked for by digest, the bytes have it; by tag, they are a JSON object with the digest that the upstream named. */
 export interface UpstreamManifest {
@@ -26,7 +26,7 @@ const accept = [dockerManifest, dockerList, ociManifest, ociIndex, '*/*'].join('
 const vague: ReadonlySet<string> = new Set(['', 'application/json', 'application/octet-stream', 'binary/octet-stream', 'text/plain'])
 
 /** The descriptor of what `reference` names, from a HEAD if it says enough. */
-export async function statManifest(attempts: Attempts, name: string, reference: string, signal: AbortSignal): Promise<Descriptor> {
+export async function statManifest(attempts: Retries, name: string, reference: string, signal: AbortSignal): Promise<Descriptor> {
   try {
     const described = await attempts.run(askFor('HEAD', name, reference), signal, async answer => {
       await drain(answer.body)
@@ -56,7 +56,7 @@ function describe(answer: Answer, reference: string): Descriptor | undefined {
 
 /** The manifest's bytes, verified as far as they can be. */
 export function getManifest(
-  attempts: Attempts,
+  attempts: Retries,
   name: string,
   reference: string,
   { ifNoneMatch, limit = manifestLimits.usual, signal }: { ifNoneMatch?: string; limit?: number; signal: AbortSignal }

@@ -1,19 +1,19 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
-import type { Attempts } from './attempts.ts'
 import { UpstreamError } from './error.ts'
 import { type Parse, readPage } from './list-page.ts'
 import { gather } from './lists.ts'
 import { getManifest } from './manifests.ts'
 import type { Ask } from './request.ts'
+import type { Retries } from './retries.ts'
 
 /** What to ask of a subject's referrers. */
 export type ReferrersWanted = PageRequest & { artifactType?: string }
 
 /** Descriptors of the manifests whose subject is `subject`, ordered by digest; none if the upstream knows none (distribution-spec, "Listing Referrers"). */
 export async function listReferrers(
-  attempts: Attempts,
+  attempts: Retries,
   name: string,
   subject: Digest,
   wanted: ReferrersWanted & { signal: AbortSignal }
@@ -23,7 +23,7 @@ export async function listReferrers(
 }
 
 async function fromApi(
-  attempts: Attempts,
+  attempts: Retries,
   name: string,
   subject: Digest,
   { artifactType, signal }: ReferrersWanted & { signal: AbortSignal }
@@ -42,7 +42,7 @@ async function fromApi(
 }
 
 // Where the registry has no referrers API, clients keep the list themselves (distribution-spec, "Referrers Tag Schema").
-async function fromTag(attempts: Attempts, name: string, subject: Digest, signal: AbortSignal): Promise<Descriptor[]> {
+async function fromTag(attempts: Retries, name: string, subject: Digest, signal: AbortSignal): Promise<Descriptor[]> {
   const [algorithm = '', encoded = ''] = subject.split(':')
   const tag = `${algorithm.slice(0, 32)}-${encoded.slice(0, 64)}`
   try {

@@ -1,5 +1,5 @@
 import type { LookupFunction } from 'node:net'
-import type { Rate } from '../../storage/rate-limiter.ts'
+import type { RateLimiter } from '../../storage/rate-limiter.ts'
 
 /** What another registry is and how it may be asked. */
 export interface UpstreamSettings {
@@ -42,7 +42,7 @@ export interface UpstreamHooks {
   observe?: (event: UpstreamEvent) => void
   lookup?: LookupFunction
   /** Where the bytes of blobs are limited, together with those of other upstreams. */
-  ingress?: Rate | undefined
+  ingress?: RateLimiter | undefined
 }
 
 /** What was asked for, as metrics tell it apart. */

@@ -3,7 +3,6 @@ import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { RangeRequest } from '../oci/range.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
-import { Attempts } from './attempts.ts'
 import { BlobStream } from './blob.ts'
 import { Connections } from './connections.ts'
 import { Endpoints } from './endpoints.ts'
@@ -13,6 +12,7 @@ import { listNames, listTags } from './lists.ts'
 import { getManifest, statManifest, type UpstreamManifest } from './manifests.ts'
 import { listReferrers } from './referrers.ts'
 import { Requests } from './request.ts'
+import { Retries } from './retries.ts'
 import { Running } from './running.ts'
 import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamSettings } from './settings.ts'
 
@@ -40,7 +40,7 @@ export class Upstream {
   readonly #settings: UpstreamSettings
   readonly #connections: Connections
   readonly #endpoints: Endpoints
-  readonly #attempts: Attempts
+  readonly #attempts: Retries
   readonly #observe: (event: UpstreamEvent) => void
   readonly #ingress: UpstreamHooks['ingress']
   readonly #running = new Running()
@@ -54,7 +54,7 @@ export class Upstream {
     this.#endpoints = new Endpoints(settings.endpoints, { now, observe })
     const requests = new Requests(settings, { connections: this.#connections, now, observe })
     const pause = hooks.sleep ?? ((ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }))
-    this.#attempts = new Attempts(this.#endpoints, requests, { random, sleep: pause })
+    this.#attempts = new Retries(this.#endpoints, requests, { random, sleep: pause })
   }
 
   /** Whether the blob is there: a HEAD, or where upstream refuses that or names no length, a GET whose body is not read. */

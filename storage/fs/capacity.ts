@@ -1,13 +1,13 @@
 import { open, readdir, rm, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Medium, Shortage, Usage } from '../storage.ts'
+import type { Shortage, Usage, VolumeSpace } from '../storage.ts'
 import { Disk, type DiskOptions } from './disk.ts'
 import { type Limits, Space } from './limits.ts'
 import { Account, type Amount, type Known } from './usage-counter.ts'
 import { CountFile, countBelow, sizeOf } from './usage-file.ts'
 
 /** Of a disk everything is known. */
-export type DiskUsage = Usage & Medium & { used: number; usedInodes: number }
+export type DiskUsage = Usage & VolumeSpace & { used: number; usedInodes: number }
 
 /** How a store is kept in bounds; what is left out is unlimited, or as in production. */
 export interface KeepingOptions {
@@ -34,7 +34,7 @@ export class Keeping {
   #timer: NodeJS.Timeout | undefined
   #counting: Promise<void> | undefined
 
-  private constructor(root: string, own: string, disk: Disk, file: CountFile, known: Known, medium: Medium, limits: Limits) {
+  private constructor(root: string, own: string, disk: Disk, file: CountFile, known: Known, medium: VolumeSpace, limits: Limits) {
     this.disk = disk
     this.account = new Account(known, next => file.save(next))
     this.space = new Space(this.account, limits, medium, () => disk.read(() => look(root)))
@@ -130,13 +130,13 @@ export class Keeping {
   }
 }
 
-async function look(root: string): Promise<Medium> {
+async function look(root: string): Promise<VolumeSpace> {
   const { bavail, blocks, bsize, ffree, files } = await statfs(root)
   return { free: bavail * bsize, total: blocks * bsize, inodesFree: ffree, inodesTotal: files }
 }
 
 // A new tree is empty. Of any other it is known that it fits on the disk.
-async function guess(root: string, own: string, { total, free, inodesTotal, inodesFree }: Medium): Promise<Known> {
+async function guess(root: string, own: string, { total, free, inodesTotal, inodesFree }: VolumeSpace): Promise<Known> {
   const [above, inside] = [await readdir(root), await readdir(own).catch(() => [])]
   const foreign = above.some(name => join(root, name) !== own) || inside.some(name => name !== 'lock' && name !== 'owner')
   if (!foreign) return { used: { bytes: 0, inodes: 1 }, exact: true }

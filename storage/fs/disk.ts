@@ -1,4 +1,4 @@
-import { Lane, type Patience } from './io-pool.ts'
+import { IoPool, type Patience } from './io-pool.ts'
 
 /** What a disk can be asked for: to give, or to take. A filesystem that is frozen still gives. */
 export type Kind = 'reads' | 'writes'
@@ -24,8 +24,8 @@ const spared = 4
  * then every call is refused at once, except for a trial from time to time.
  */
 export class Disk {
-  readonly #reads: Lane
-  readonly #writes: Lane
+  readonly #reads: IoPool
+  readonly #writes: IoPool
   readonly #interval: number
   readonly #probe: () => Promise<unknown>
   readonly #changed: (stalled: readonly Kind[]) => void
@@ -38,8 +38,8 @@ export class Disk {
     const most = Math.max(2, threads - spared)
     const writes = Math.max(1, Math.floor((most * 5) / 12))
     const busy = () => this.#watch()
-    this.#writes = new Lane(writes, patience, busy)
-    this.#reads = new Lane(most - writes, patience, busy)
+    this.#writes = new IoPool(writes, patience, busy)
+    this.#reads = new IoPool(most - writes, patience, busy)
     this.#interval = interval
     this.#probe = probe
     this.#changed = changed

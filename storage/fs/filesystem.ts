@@ -3,7 +3,7 @@ import { constants } from 'node:fs'
 import { access, type FileHandle, open, readdir, stat, statfs, unlink, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Turns } from '../keyed-mutex.ts'
-import type { Rate } from '../rate-limiter.ts'
+import type { RateLimiter } from '../rate-limiter.ts'
 import type { Entry, Key, ObjectStat, OpenObject, PutPromise, Shortage, Staged, Storage, Usage, Writer } from '../storage.ts'
 import { type DiskUsage, Keeping, type KeepingOptions } from './capacity.ts'
 import { Directories, makeDirectories, syncDirectory } from './directories.ts'
@@ -25,7 +25,7 @@ const attempts = 10
 /** What a directory may be asked to do. */
 export interface FilesystemOptions extends KeepingOptions {
   /** For the bytes of objects that are created; what is `put` is exempt. */
-  writing?: Rate | undefined
+  writing?: RateLimiter | undefined
   /** How long it is waited for a disk that does not answer at first, in ms. */
   patience?: number | undefined
 }
@@ -41,7 +41,7 @@ export class FilesystemStorage implements Storage {
   readonly #files: Files
   readonly #soon = new Turns()
   readonly #pacing = new Pacing()
-  readonly #writing: Rate | undefined
+  readonly #writing: RateLimiter | undefined
   readonly #unlock: () => void
 
   private constructor(root: string, keeping: Keeping, { writing }: FilesystemOptions, unlock: () => void) {

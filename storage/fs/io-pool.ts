@@ -61,7 +61,7 @@ type AnyCall = Pick<Call<never>, 'since' | 'began' | 'state' | 'lost' | 'reject'
  * System calls of one kind: a bounded number is with the kernel, the others wait in order. There is no timer a call: somebody looks at all of them from time to time.
  * Looks are counted and not the clock, so that a process that was stopped for a while does not take its own sleep for the disk's.
  */
-export class Lane {
+export class IoPool {
   readonly #patience: Patience
   readonly #busy: () => void
   // Not a set: one that is old and always changes costs the collector of garbage more than all the rest here.

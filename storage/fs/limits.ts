@@ -1,4 +1,4 @@
-import type { Medium, Shortage } from '../storage.ts'
+import type { Shortage, VolumeSpace } from '../storage.ts'
 import type { Account, Amount } from './usage-counter.ts'
 
 /** A number of bytes or inodes, or a part of what the filesystem has. */
@@ -41,10 +41,10 @@ export class NoRoomError extends Error {
 /** How much fits: what the store has used, what the filesystem has left, and what was allowed. */
 export class Space {
   readonly #account: Account
-  readonly #statfs: () => Promise<Medium>
+  readonly #statfs: () => Promise<VolumeSpace>
   readonly #now: () => number
   #limits: Limits
-  #medium: Medium
+  #medium: VolumeSpace
   #seen: { at: number; added: Amount; removals: number }
   #looking: Promise<void> | undefined
 
@@ -52,8 +52,8 @@ export class Space {
   constructor(
     account: Account,
     limits: Limits,
-    medium: Medium,
-    statfs: () => Promise<Medium>,
+    medium: VolumeSpace,
+    statfs: () => Promise<VolumeSpace>,
     now: () => number = () => performance.now()
   ) {
     this.#account = account
@@ -88,7 +88,7 @@ export class Space {
   }
 
   /** The filesystem as it was when it was last looked at, less what was written since. */
-  get medium(): Medium {
+  get medium(): VolumeSpace {
     const { added } = this.#account
     const { free, total, inodesFree, inodesTotal } = this.#medium
     return {

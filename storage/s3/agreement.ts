@@ -1,5 +1,5 @@
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
-import type { Agreement, Key, SeenObject } from '../storage.ts'
+import type { ConditionalObjects, Key, VersionedObject } from '../storage.ts'
 import { timeOf } from './bodies.ts'
 import type { Bucket } from './bucket.ts'
 import { S3Error } from './error.ts'
@@ -10,7 +10,7 @@ export const trial = '.registry/trial'
 type Condition = { IfNoneMatch: '*' } | { IfMatch: string }
 
 /** Agreement by conditional puts, or by looking before each put where the service knows none. */
-export class S3Agreement implements Agreement {
+export class S3Agreement implements ConditionalObjects {
   readonly #bucket: Bucket
   #conditional: Promise<boolean> | undefined
 
@@ -41,7 +41,7 @@ export class S3Agreement implements Agreement {
     return timeOf(found.LastModified)
   }
 
-  async read(key: Key): Promise<SeenObject | undefined> {
+  async read(key: Key): Promise<VersionedObject | undefined> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key) }
     const found = await this.#bucket.find('GetObject', key, 'question', client => client.send(new GetObjectCommand(input)))
     if (!found?.Body) return undefined

@@ -1,5 +1,5 @@
 import { GetObjectCommand, type GetObjectCommandOutput, HeadObjectCommand } from '@aws-sdk/client-s3'
-import { WireBody } from '../../src/http/response-body.ts'
+import { ResponseBody } from '../../src/http/response-body.ts'
 import type { ByteRange, Key } from '../storage.ts'
 import type { Bucket } from './bucket.ts'
 import { told } from './error.ts'
@@ -94,7 +94,7 @@ export class ObjectBody {
   /** Somebody reads it at the moment. */
   busy = false
   readonly #end: number
-  readonly #wire: WireBody | undefined
+  readonly #wire: ResponseBody | undefined
   #holders = 0
   #broken = false
 
@@ -102,7 +102,7 @@ export class ObjectBody {
     this.position = position
     this.#end = position + ContentLength
     // An empty one is no body on the wire.
-    if (body instanceof WireBody) this.#wire = body
+    if (body instanceof ResponseBody) this.#wire = body
   }
 
   get over(): boolean {

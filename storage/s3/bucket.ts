@@ -4,7 +4,7 @@ import { Agent as HttpsAgent } from 'node:https'
 import { createSecureContext, rootCertificates } from 'node:tls'
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { Wire } from '../../src/http/client.ts'
+import { HttpClient } from '../../src/http/client.ts'
 import type { Key } from '../storage.ts'
 import { credentialsIn } from './credentials.ts'
 import { isAbsence, mayPass, S3Error, unmark } from './error.ts'
@@ -62,7 +62,7 @@ const tries = 4
 const pause = 200
 const longestPause = 5_000
 /** How long a request may take, and by whose connections it goes. */
-export type Lane = 'question' | 'body' | 'copy'
+export type ClientKind = 'question' | 'body' | 'copy'
 
 /** A bucket and the connections to it. */
 export class Bucket {
@@ -99,7 +99,7 @@ export class Bucket {
     this.#question = new S3Client(config(answering, answering))
     this.#body = new S3Client({
       ...common,
-      requestHandler: new WireHandler(new Wire({ connecting, answering, resting, idle }), secureContext)
+      requestHandler: new WireHandler(new HttpClient({ connecting, answering, resting, idle }), secureContext)
     })
     this.#copy = new S3Client(config(copying, 0))
     for (const client of [this.#question, this.#body, this.#copy]) addMiddleware(client, options.onRequest)
@@ -123,12 +123,12 @@ export class Bucket {
   }
 
   /** The client of a lane, for what is not a request. */
-  client(lane: Lane): S3Client {
+  client(lane: ClientKind): S3Client {
     return { question: this.#question, body: this.#body, copy: this.#copy }[lane]
   }
 
   /** Makes a request; what goes wrong becomes an S3Error. */
-  async ask<T>(operation: string, key: Key | undefined, lane: Lane, request: (client: S3Client) => Promise<T>): Promise<T> {
+  async ask<T>(operation: string, key: Key | undefined, lane: ClientKind, request: (client: S3Client) => Promise<T>): Promise<T> {
     try {
       return await this.#request(lane, request)
     } catch (error) {
@@ -136,12 +136,12 @@ export class Bucket {
     }
   }
 
-  #request<T>(lane: Lane, request: (client: S3Client) => Promise<T>): Promise<T> {
+  #request<T>(lane: ClientKind, request: (client: S3Client) => Promise<T>): Promise<T> {
     return tried(() => request(this.client(lane)), this.times.lastTry)
   }
 
   /** `ask` for what may not be there: then undefined. */
-  async find<T>(operation: string, key: Key, lane: Lane, request: (client: S3Client) => Promise<T>): Promise<T | undefined> {
+  async find<T>(operation: string, key: Key, lane: ClientKind, request: (client: S3Client) => Promise<T>): Promise<T | undefined> {
     try {
       return await this.#request(lane, request)
     } catch (error) {

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
-import type { Rate } from '../rate-limiter.ts'
+import type { RateLimiter } from '../rate-limiter.ts'
 import { createLimit } from '../semaphore.ts'
 import type { ByteRange, Entry, Key, KnownObject, ObjectStat, OpenObject, Shortage, Staged, Storage, Usage, Writer } from '../storage.ts'
 import { S3Agreement, trial } from './agreement.ts'
@@ -30,7 +30,7 @@ export interface S3Options extends BucketOptions {
   /** So many ms after the service was asked for an object, others who open it while it is read need not ask. */
   fresh: number
   /** For the bytes of objects that are created; what is `put` is exempt. */
-  writing?: Rate | undefined
+  writing?: RateLimiter | undefined
   /** What does not answer any more, or nothing when all is well again. */
   changed?: ((stalled: Usage['stalled']) => void) | undefined
 }
@@ -53,7 +53,7 @@ export class S3Storage implements Storage {
   readonly #usage: S3Usage
   readonly #open: OpenObjects
   readonly #place: WriterPlace
-  readonly #writing: Rate | undefined
+  readonly #writing: RateLimiter | undefined
   readonly #changed: (stalled: Usage['stalled']) => void
   readonly #stopped = new AbortController()
   readonly #timers: NodeJS.Timeout[] = []

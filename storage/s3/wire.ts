@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { SecureContext } from 'node:tls'
 import type { NodeHttpHandler } from '@smithy/node-http-handler'
-import type { Wire } from '../../src/http/client.ts'
+import type { HttpClient } from '../../src/http/client.ts'
 
 type Request = Parameters<NodeHttpHandler['handle']>[0]
 type Response = Awaited<ReturnType<NodeHttpHandler['handle']>>
@@ -9,10 +9,10 @@ type Response = Awaited<ReturnType<NodeHttpHandler['handle']>>
 /** Has a client of the SDK ask for bodies over the wire; what it signs and how often it tries stays its own. */
 export class WireHandler {
   readonly metadata = { handlerProtocol: 'http/1.1' }
-  readonly #wire: Wire
+  readonly #wire: HttpClient
   readonly #secureContext: SecureContext
 
-  constructor(wire: Wire, secureContext: SecureContext) {
+  constructor(wire: HttpClient, secureContext: SecureContext) {
     this.#wire = wire
     this.#secureContext = secureContext
   }

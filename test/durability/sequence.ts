@@ -149,7 +149,7 @@ export class Sequence {
   }
 
   async #fromOf(name: Name, digest: Digest) {
-    return (await this.#alive.content.origins.of(name, digest)) === undefined ? ('push' as const) : ('upstream' as const)
+    return (await this.#alive.content.provenance.of(name, digest)) === undefined ? ('push' as const) : ('upstream' as const)
   }
 
   async #pushManifest(name: Name): Promise<void> {
@@ -238,7 +238,7 @@ export class Sequence {
     this.#seen(name, digest)
     this.#know(name, digest, bytes, from)
     if (!tag) return
-    const named = (await content.origins.ofTag(name, tag)) === undefined ? 'push' : 'upstream'
+    const named = (await content.provenance.ofTag(name, tag)) === undefined ? 'push' : 'upstream'
     known.tags.set(tag, { digest, from: named })
   }
 
@@ -253,7 +253,7 @@ export class Sequence {
   // As whoever serves it does. The process does not wait for the disk, so that it can die before the disk knows.
   #seen(name: Name, digest: Digest): void {
     const { storage, content } = this.#alive
-    content.access.seen(name, digest)
+    content.lastAccess.seen(name, digest)
     if (storage.dead) throw new Dead('nobody was served')
   }
 
@@ -343,7 +343,7 @@ export class Sequence {
       }
       known.tags.clear()
       for await (const { tag, digest } of content.tags.all(name)) {
-        known.tags.set(tag, { digest, from: (await content.origins.ofTag(name, tag)) === undefined ? 'push' : 'upstream' })
+        known.tags.set(tag, { digest, from: (await content.provenance.ofTag(name, tag)) === undefined ? 'push' : 'upstream' })
       }
       for (const digest of payloadOf.keys()) await this.#adoptBlob(name, digest)
     }

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { openContent } from '../../src/content/content.ts'
 import { collect } from '../../src/content/gc/collect.ts'
-import { createPace } from '../../src/content/gc/yield.ts'
+import { createYield } from '../../src/content/gc/yield.ts'
 import { FilesystemStorage } from '../../storage/fs/filesystem.ts'
 
 /** What a collection took: ms, the most memory in bytes, and how many blobs went. */
@@ -26,7 +26,7 @@ export async function measureCollection(root: string): Promise<Measured> {
 async function main(root: string): Promise<void> {
   const storage = await FilesystemStorage.open(root)
   const content = openContent(storage, () => {})
-  const pace = createPace(new AbortController().signal, () => false)
+  const pace = createYield(new AbortController().signal, () => false)
   let measured: Measured | undefined
   for await (const event of collect(storage, content, { grace: 3_600_000, loose: 'sweep', pace })) {
     if (event.type === 'done') measured = { ms: event.ms, removed: event.removed.blob, rss: process.resourceUsage().maxRSS * 1024 }

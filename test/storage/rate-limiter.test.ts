@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { Rate, type Share } from '../../storage/rate-limiter.ts'
+import { RateLimiter, type Share } from '../../storage/rate-limiter.ts'
 import { turns } from './promise.ts'
 
 /** A rate of 1000 bytes per ms, by a clock that the test winds. */
@@ -7,7 +7,7 @@ function setUp() {
   let now = 0
   let waited = 0
   const timers = new Set<{ at: number; task: () => void }>()
-  const rate = new Rate(1_000_000, {
+  const rate = new RateLimiter(1_000_000, {
     now: () => now,
     after: (ms, task) => void timers.add({ at: now + ms, task }),
     waited: ms => {
@@ -113,7 +113,7 @@ test('rate: what is spent without waiting is waited for by those who come next',
 })
 
 test('rate: a piece is a twentieth of a second, within bounds', t => {
-  const pieces = [1024, 1_000_000, 1_000_000_000].map(each => new Rate(each).share().piece)
+  const pieces = [1024, 1_000_000, 1_000_000_000].map(each => new RateLimiter(each).share().piece)
   t.strictSame(pieces, [4096, 50_000, 1024 * 1024])
   t.end()
 })

@@ -1,20 +1,20 @@
-import { type CollectEvent, type CollectPolicy, collect, type Removal } from '../../src/content/gc/collect.ts'
+import { type CollectEvent, collect, type GcPolicy, type Removal } from '../../src/content/gc/collect.ts'
 import { type EvictPolicy, evict } from '../../src/content/gc/evict.ts'
-import type { Pace } from '../../src/content/gc/yield.ts'
+import type { Yield } from '../../src/content/gc/yield.ts'
 import type { Opened } from './content.ts'
 
 /** One hour in ms. */
 export const hour = 3_600_000
 
 /** As fast as it goes. */
-export const noPace: Pace = { step: async () => {} }
+export const noPace: Yield = { step: async () => {} }
 
 type Given = Pick<Opened, 'content' | 'storage'>
 
 /** What a collection tells, two hours from now unless it is told otherwise, with a grace of one. */
 export function collecting(
   { storage, content }: Given,
-  { inHours = 2, ...more }: Partial<CollectPolicy> & { dryRun?: true; inHours?: number; pace?: Pace } = {}
+  { inHours = 2, ...more }: Partial<GcPolicy> & { dryRun?: true; inHours?: number; pace?: Yield } = {}
 ): AsyncGenerator<CollectEvent> {
   const now = () => Date.now() + inHours * hour
   return collect(storage, content, { grace: hour, loose: 'sweep', pace: noPace, now, ...more })

@@ -19,7 +19,7 @@ export interface FillSource {
 export type FillResult = 'stored' | 'wrong' | 'broken' | 'medium' | 'full'
 
 /** What the fills of one process share. */
-export interface FillPlace {
+export interface FillContext {
   storage: Storage
   commit: Commit
   /** Resolves when there is room for a fill of this size, which is kept until it ends; rejects with the code `EDQUOT` if there is none. */
@@ -48,7 +48,7 @@ export class Fill {
   readonly opened: Promise<number | undefined>
   /** Resolves when the blob can be opened from the store, or the fill has failed; never rejects. */
   readonly done: Promise<FillResult>
-  readonly #place: FillPlace
+  readonly #place: FillContext
   readonly #names: Set<Name>
   readonly #stop = new AbortController()
   readonly #open = Promise.withResolvers<number | undefined>()
@@ -57,7 +57,7 @@ export class Fill {
 
   /** Starts at once; there is no `await` between looking for a fill and this. */
   constructor(
-    place: FillPlace,
+    place: FillContext,
     { digest, name, upstream, now }: { digest: Digest; name: Name; upstream: string; now: number },
     open: (signal: AbortSignal) => Promise<FillSource>
   ) {

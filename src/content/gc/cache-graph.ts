@@ -3,7 +3,7 @@ import { readManifest } from '../../oci/manifest.ts'
 import type { Name, Tag } from '../../oci/name.ts'
 import type { Content } from '../content.ts'
 import type { Node } from './reachable.ts'
-import type { Pace } from './yield.ts'
+import type { Yield } from './yield.ts'
 
 /** A manifest of a repository into which something was cached. */
 export interface CachedNode extends Node {
@@ -24,10 +24,10 @@ export interface CachedRepository {
  * Reads `name` through. A manifest is needed when it is asked for, one of its children, or a blob that no other manifest of the repository has: a layer that all images
  * share says nothing about one of them. Undefined if a pushed manifest does not tell what it needs, so that all of it has to stay.
  */
-export async function readCached(content: Content, name: Name, pace: Pace): Promise<CachedRepository | undefined> {
+export async function readCached(content: Content, name: Name, pace: Yield): Promise<CachedRepository | undefined> {
   const marks = new Map<Digest, number>()
-  for await (const digest of content.origins.list(name)) {
-    const last = await content.access.last(name, digest)
+  for await (const digest of content.provenance.list(name)) {
+    const last = await content.lastAccess.last(name, digest)
     if (last !== undefined) marks.set(digest, last)
     await pace.step()
   }
@@ -63,7 +63,7 @@ export async function readCached(content: Content, name: Name, pace: Pace): Prom
     const node = manifests.get(digest)
     node?.tags.push(tag)
     // Pushed later, to a manifest that had been cached.
-    if (node && (await content.origins.ofTag(name, tag)) === undefined) node.last = Number.POSITIVE_INFINITY
+    if (node && (await content.provenance.ofTag(name, tag)) === undefined) node.last = Number.POSITIVE_INFINITY
     await pace.step()
   }
   for (const node of manifests.values()) node.last = lastOfAll(node, manifests)

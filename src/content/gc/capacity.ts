@@ -1,13 +1,13 @@
 import type { Storage } from '../../../storage/storage.ts'
 import type { Content } from '../content.ts'
 import * as keys from '../keys.ts'
-import { OthersTurn } from '../shared/removal-lease.ts'
+import { LeaseHeldError } from '../shared/removal-lease.ts'
 import { type EvictPolicy, evict } from './evict.ts'
 import type { Removal } from './run.ts'
-import type { Pace } from './yield.ts'
+import type { Yield } from './yield.ts'
 
 /** How full the store is. */
-export interface Space {
+export interface FreeSpace {
   /** How many bytes have to go for `bytes` more to fit; 0 or less if they do. */
   lacking(bytes: number): number | Promise<number>
   /** What is freed beyond that, so that the next one who comes need not wait again. */
@@ -15,12 +15,12 @@ export interface Space {
 }
 
 /** What making room goes by. */
-export interface RoomParts {
+export interface CapacityDeps {
   storage: Storage
   content: Content
-  space: Space
+  space: FreeSpace
   policy(): Promise<Pick<EvictPolicy, 'pinned' | 'grace'>>
-  pace: Pace
+  pace: Yield
   onRemove(removal: Removal): void
   now?: () => number
 }
@@ -29,13 +29,13 @@ export interface RoomParts {
 const pause = 10_000
 
 /** Makes room for what is to be cached, by what was not asked for the longest. One run at a time serves all who wait. */
-export class Room {
-  readonly #parts: RoomParts
+export class Capacity {
+  readonly #parts: CapacityDeps
   readonly #now: () => number
   #tail: Promise<unknown> = Promise.resolve()
   #hopelessUntil = 0
 
-  constructor(parts: RoomParts) {
+  constructor(parts: CapacityDeps) {
     this.#parts = parts
     this.#now = parts.now ?? Date.now
   }
@@ -73,7 +73,7 @@ export class Room {
       for await (const removal of evict(storage, content, policy, { pace, now: this.#now })) onRemove(removal)
       return true
     } catch (error) {
-      if (error instanceof OthersTurn) return false
+      if (error instanceof LeaseHeldError) return false
       throw error
     }
   }
@@ -82,9 +82,9 @@ export class Room {
   async #before(bytes: number): Promise<number> {
     const { storage, content, pace } = this.#parts
     const found: { last: number; size: number }[] = []
-    for await (const name of content.origins.names()) {
-      for await (const digest of content.origins.list(name)) {
-        const [last, stat] = await Promise.all([content.access.last(name, digest), storage.stat(keys.blob(digest))])
+    for await (const name of content.provenance.names()) {
+      for await (const digest of content.provenance.list(name)) {
+        const [last, stat] = await Promise.all([content.lastAccess.last(name, digest), storage.stat(keys.blob(digest))])
         if (last !== undefined && stat) found.push({ last, size: stat.size })
         await pace.step()
       }

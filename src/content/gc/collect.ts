@@ -5,18 +5,18 @@ import { createLate } from './concurrent-pushes.ts'
 import { removeLeftovers } from './debris.ts'
 import { DigestSet } from './digest-set.ts'
 import { markRepository } from './mark.ts'
-import type { CollectEvent, CollectRun, Done, Progress } from './run.ts'
+import type { GcDone, GcEvent, GcProgress, GcRun } from './run.ts'
 import { sweepBytes, sweepLinks } from './sweep.ts'
 import { removeUntagged } from './untagged.ts'
-import type { Pace } from './yield.ts'
+import type { Yield } from './yield.ts'
 
-export type { CollectEvent, Removal } from './run.ts'
+export type { GcEvent as CollectEvent, Removal } from './run.ts'
 
 /** What a collection goes by; times in ms. */
-export interface CollectPolicy {
+export interface GcPolicy {
   untagged?: number
   grace: number
-  loose: CollectRun['loose']
+  loose: GcRun['loose']
 }
 
 /**
@@ -26,12 +26,12 @@ export interface CollectPolicy {
 export async function* collect(
   storage: Storage,
   content: Content,
-  { dryRun, pace, now = () => content.holds.turn.now(), ...policy }: CollectPolicy & { dryRun?: true; pace: Pace; now?: () => number }
-): AsyncGenerator<CollectEvent> {
+  { dryRun, pace, now = () => content.holds.lease.now(), ...policy }: GcPolicy & { dryRun?: true; pace: Yield; now?: () => number }
+): AsyncGenerator<GcEvent> {
   const [marked, held] = [new DigestSet(), new DigestSet()]
   const mode = dryRun ? 'tell' : 'remove'
-  const release = dryRun ? async () => {} : await content.holds.turn.take()
-  const run: CollectRun = {
+  const release = dryRun ? async () => {} : await content.holds.lease.take()
+  const run: GcRun = {
     storage,
     content,
     pace,
@@ -56,7 +56,7 @@ export async function* collect(
   }
 }
 
-async function* phases(run: CollectRun): AsyncGenerator<CollectEvent | Progress['phase']> {
+async function* phases(run: GcRun): AsyncGenerator<GcEvent | GcProgress['phase']> {
   const { names } = run.content
   const manifests = new Set<string>()
   for await (const name of names.all()) {
@@ -79,9 +79,9 @@ async function* phases(run: CollectRun): AsyncGenerator<CollectEvent | Progress[
 }
 
 // Adds up what goes.
-async function* told(events: AsyncIterable<CollectEvent | Progress['phase']>, { marked }: CollectRun): AsyncGenerator<CollectEvent> {
+async function* told(events: AsyncIterable<GcEvent | GcProgress['phase']>, { marked }: GcRun): AsyncGenerator<GcEvent> {
   const began = Date.now()
-  const removed: Done['removed'] = { blob: 0, manifest: 0, tag: 0, link: 0, upload: 0, repository: 0 }
+  const removed: GcDone['removed'] = { blob: 0, manifest: 0, tag: 0, link: 0, upload: 0, repository: 0 }
   let [bytes, count, repositories] = [0, 0, 0]
   for await (const each of events) {
     if (each === 'mark' || each === 'sweep') {

@@ -3,10 +3,10 @@ import type { Content } from '../content.ts'
 import * as keys from '../keys.ts'
 import { listLinks } from '../listing.ts'
 import { markManifest } from './mark.ts'
-import { type CollectRun, targetOf } from './run.ts'
+import { type GcRun, targetOf } from './run.ts'
 
 /** In ms: when a collection began, by a clock that is never ahead of the store's, and when it last looked for manifests that came since, by its own. */
-export interface Late {
+export interface ConcurrentPushes {
   began: number
   looked: number
 }
@@ -17,14 +17,14 @@ const partOfGrace = 4
 const margin = 120_000
 
 /** Nothing has come yet. */
-export function createLate(content: Content, now: () => number): Late {
-  return { began: content.holds.turn.now(), looked: now() }
+export function createLate(content: Content, now: () => number): ConcurrentPushes {
+  return { began: content.holds.lease.now(), looked: now() }
 }
 
 /**
  * Marks what other processes pushed since the collection began, whose holds are not known here, as if it had been held; called before anything goes, and does something from time to time.
  */
-export async function markLate(run: CollectRun): Promise<void> {
+export async function markLate(run: GcRun): Promise<void> {
   const { storage, content, marked, held, pace, late, grace, now } = run
   if (storage.sharing === 'alone' || now() - late.looked < grace / partOfGrace) return
   const began = now()

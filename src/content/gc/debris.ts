@@ -1,11 +1,11 @@
 import { isTag, type Name } from '../../oci/name.ts'
 import * as keys from '../keys.ts'
 import { leavesBelow } from '../walk.ts'
-import type { CollectRun, Removal } from './run.ts'
+import type { GcRun, Removal } from './run.ts'
 
 /** Removes what broken-off changes left in `name`, and the repository itself if there is nothing in it; `stays` is whether a manifest or a blob stays. */
-export async function* removeLeftovers({ storage, content, mode, pace }: CollectRun, name: Name, stays: boolean): AsyncGenerator<Removal> {
-  const { withdraw } = content
+export async function* removeLeftovers({ storage, content, mode, pace }: GcRun, name: Name, stays: boolean): AsyncGenerator<Removal> {
+  const { removals: withdraw } = content
   let used = stays
   for await (const { name: tag } of storage.walk(keys.tags(name))) {
     await pace.step()

@@ -7,13 +7,13 @@ import { listDigests } from '../manifests.ts'
 import { type CachedRepository, readCached } from './cache-graph.ts'
 import { DigestSet } from './digest-set.ts'
 import { createKeep } from './reachable.ts'
-import { allowed, type Leaving } from './removals.ts'
-import type { Reason, Removal } from './run.ts'
-import type { Pace } from './yield.ts'
+import { allowed, type PendingRemoval } from './removals.ts'
+import type { Removal, RemovalReason } from './run.ts'
+import type { Yield } from './yield.ts'
 
 /** What an eviction goes by; times in ms. */
 export interface EvictPolicy {
-  reason: Extract<Reason, 'expired' | 'room'>
+  reason: Extract<RemovalReason, 'expired' | 'room'>
   /** What was cached under `name` and last asked for before this time goes; undefined: none of it. */
   before(name: Name): number | undefined
   /** Whether content of `name` stays whatever its age: all of it, what a tag names, or what has a digest. */
@@ -25,7 +25,7 @@ export interface EvictPolicy {
 interface EvictRun extends EvictPolicy {
   storage: Storage
   content: Content
-  pace: Pace
+  pace: Yield
   now: () => number
   mode: 'remove' | 'tell'
   /** What somebody held since the run began. */
@@ -42,15 +42,15 @@ export async function* evict(
   storage: Storage,
   content: Content,
   policy: EvictPolicy,
-  { pace, now = () => content.holds.turn.now(), dryRun }: { pace: Pace; now?: () => number; dryRun?: true }
+  { pace, now = () => content.holds.lease.now(), dryRun }: { pace: Yield; now?: () => number; dryRun?: true }
 ): AsyncGenerator<Removal> {
   const held = new DigestSet()
-  const release = dryRun ? async () => {} : await content.holds.turn.take()
+  const release = dryRun ? async () => {} : await content.holds.lease.take()
   const end = content.holds.watch(digest => held.add(digest))
   const run: EvictRun = { ...policy, storage, content, pace, now, mode: dryRun ? 'tell' : 'remove', held }
   try {
     const unlinked = new Map<Digest, Set<Name>>()
-    for await (const name of content.origins.names()) {
+    for await (const name of content.provenance.names()) {
       const before = policy.pinned(name) ? undefined : policy.before(name)
       if (before === undefined) continue
       for await (const removal of evictFrom(run, name, before)) {
@@ -68,7 +68,7 @@ export async function* evict(
 
 async function* evictFrom(run: EvictRun, name: Name, before: number): AsyncGenerator<Removal> {
   const { content, reason, pinned } = run
-  const { withdraw } = content
+  const { removals: withdraw } = content
   const repository = await readCached(content, name, run.pace)
   if (!repository) return
   const gone = new Set<Digest>()
@@ -96,7 +96,7 @@ async function* evictFrom(run: EvictRun, name: Name, before: number): AsyncGener
   }
 }
 
-function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: CachedRepository, before: number): Leaving[] {
+function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: CachedRepository, before: number): PendingRemoval[] {
   const kept = new Set<Digest>()
   const keep = createKeep(manifests, kept)
   for (const [digest, { last, tags }] of manifests) {
@@ -111,7 +111,7 @@ function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: Cache
 async function mayGo({ storage, content, held, now, grace }: EvictRun, name: Name, digest: Digest, before: number): Promise<boolean> {
   if (held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
   if (await isNewElsewhere({ storage, now, grace }, digest)) return false
-  const last = await content.access.last(name, digest)
+  const last = await content.lastAccess.last(name, digest)
   return last !== undefined && last < before
 }
 
@@ -136,7 +136,7 @@ async function* removeBytes(run: EvictRun, unlinked: ReadonlyMap<Digest, Readonl
     return true
   }
   for (const batch of batches([...unlinked.keys()].sort())) {
-    for (const digest of run.mode === 'tell' ? await allowed(batch, may) : await content.withdraw.bytes(batch, may)) {
+    for (const digest of run.mode === 'tell' ? await allowed(batch, may) : await content.removals.bytes(batch, may)) {
       yield { type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }
     }
     await run.pace.step()

@@ -4,7 +4,7 @@ import type { Name } from '../../oci/name.ts'
 import * as keys from '../keys.ts'
 import { type Link, listDigests } from '../manifests.ts'
 import type { DigestSet } from './digest-set.ts'
-import { type CollectRun, targetOf } from './run.ts'
+import { type GcRun, targetOf } from './run.ts'
 
 /** What marking one repository came to. */
 export interface Marked {
@@ -19,7 +19,7 @@ export interface Marked {
  * kind that is not known here, everything that the repository may read is marked. An error of the medium is no such damage, and ends the run: what cannot be read now may
  * be needed all the same.
  */
-export async function markRepository(run: CollectRun, name: Name, gone: ReadonlySet<Digest>): Promise<Marked> {
+export async function markRepository(run: GcRun, name: Name, gone: ReadonlySet<Digest>): Promise<Marked> {
   const { storage, content, marked } = run
   let count = 0
   let unclear: Digest | undefined
@@ -41,7 +41,7 @@ export async function markRepository(run: CollectRun, name: Name, gone: Readonly
 }
 
 // What marking a manifest takes; `marked` may be several.
-type MarkRun = Pick<CollectRun, 'content' | 'pace'> & { marked: Pick<DigestSet, 'add'> }
+type MarkRun = Pick<GcRun, 'content' | 'pace'> & { marked: Pick<DigestSet, 'add'> }
 
 /** Marks a manifest, which lies under `target`, with what it needs; resolves to whether it tells that. */
 export async function markManifest({ content, marked, pace }: MarkRun, digest: Digest, target: Digest, from?: Link): Promise<boolean> {
@@ -56,10 +56,10 @@ export async function markManifest({ content, marked, pace }: MarkRun, digest: D
 }
 
 // Cached blobs that no manifest needs, while somebody asks for them.
-async function markLoose({ content, loose, marked, pace, now, grace }: CollectRun, name: Name): Promise<void> {
-  for await (const digest of content.origins.list(name)) {
+async function markLoose({ content, loose, marked, pace, now, grace }: GcRun, name: Name): Promise<void> {
+  for await (const digest of content.provenance.list(name)) {
     if (marked.has(digest)) continue
-    const last = loose === 'keep' ? Number.POSITIVE_INFINITY : ((await content.access.last(name, digest)) ?? 0)
+    const last = loose === 'keep' ? Number.POSITIVE_INFINITY : ((await content.lastAccess.last(name, digest)) ?? 0)
     if (now() - last < grace) marked.add(digest)
     await pace.step()
   }

@@ -1,13 +1,13 @@
 import type { Key, Storage } from '../../../storage/storage.ts'
 import type { Digest } from '../../oci/digest.ts'
 import { isTag, type Name, type Tag } from '../../oci/name.ts'
-import type { CommitParts } from '../commit.ts'
+import type { CommitDeps } from '../commit.ts'
 import type { Holds } from '../holds.ts'
 import * as keys from '../keys.ts'
 import type { Links } from '../links.ts'
 import type { Locks } from '../locks.ts'
 import { listDigests, type Manifests } from '../manifests.ts'
-import type { Origins } from '../origins.ts'
+import type { Provenance } from '../provenance.ts'
 import type { StillOurs } from '../shared/removal-lease.ts'
 import type { Tags } from '../tags.ts'
 import { leavesBelow } from '../walk.ts'
@@ -27,7 +27,7 @@ export async function allowed(digests: readonly Digest[], may: May): Promise<Dig
 }
 
 /** A manifest that is to go, and what goes with it. */
-export interface Leaving {
+export interface PendingRemoval {
   digest: Digest
   subject?: Digest
   /** Cached tags that name it. */
@@ -35,22 +35,22 @@ export interface Leaving {
 }
 
 /** What removals go through. */
-export type WithdrawParts = Pick<CommitParts, 'storage' | 'links' | 'manifests' | 'tags' | 'origins' | 'holds' | 'locked'>
+export type RemovalsDeps = Pick<CommitDeps, 'storage' | 'links' | 'manifests' | 'tags' | 'origins' | 'holds' | 'locked'>
 
 /**
  * What collections take away, each only while nobody holds it. Links go before the bytes that they lead to, durably, so that nobody is led to what is gone. Resolves to
  * what went.
  */
-export class Withdraw {
+export class Removals {
   readonly #storage: Storage
   readonly #links: Links
   readonly #manifests: Manifests
   readonly #tags: Tags
-  readonly #origins: Origins
+  readonly #origins: Provenance
   readonly #holds: Holds
   readonly #locked: Locks
 
-  constructor(parts: WithdrawParts) {
+  constructor(parts: RemovalsDeps) {
     this.#storage = parts.storage
     this.#links = parts.links
     this.#manifests = parts.manifests
@@ -61,11 +61,11 @@ export class Withdraw {
   }
 
   /** Takes manifests from `name`. One that a tag names which was pushed stays, whatever `may` says. */
-  manifests(name: Name, leaving: readonly Leaving[], may: May): Promise<readonly Digest[]> {
+  manifests(name: Name, leaving: readonly PendingRemoval[], may: May): Promise<readonly Digest[]> {
     const known = new Map(leaving.map(each => [each.digest, each]))
     return this.#locked(name, () =>
       this.#holds.removeAll([...known.keys()], async (free, stillOurs) => {
-        const gone: Leaving[] = []
+        const gone: PendingRemoval[] = []
         for (const digest of free) {
           const each = known.get(digest)
           if (each && (await may(digest)) && (await this.#untag(name, each, stillOurs))) gone.push(each)
@@ -84,7 +84,7 @@ export class Withdraw {
     )
   }
 
-  async #untag(name: Name, { digest, tags }: Leaving, stillOurs: StillOurs): Promise<boolean> {
+  async #untag(name: Name, { digest, tags }: PendingRemoval, stillOurs: StillOurs): Promise<boolean> {
     const naming: Tag[] = []
     for (const tag of tags) {
       // Whoever sets a tag holds the manifest, but whoever moves one away does not.

@@ -2,15 +2,15 @@ import type { Key, Storage } from '../../../storage/storage.ts'
 import { algorithmOf, canonical, type Digest, isDigest } from '../../oci/digest.ts'
 import type { Name, Tag } from '../../oci/name.ts'
 import type { Content } from '../content.ts'
-import type { Late } from './concurrent-pushes.ts'
+import type { ConcurrentPushes } from './concurrent-pushes.ts'
 import type { DigestSet } from './digest-set.ts'
-import type { Pace } from './yield.ts'
+import type { Yield } from './yield.ts'
 
 /**
  * Why something goes: no manifest needs it, no tag names it any more, nobody asked for it for so long, there has to be room, it is what a broken-off change left, or
  * there is nothing in it.
  */
-export type Reason = 'unreferenced' | 'untagged' | 'expired' | 'room' | 'broken' | 'empty'
+export type RemovalReason = 'unreferenced' | 'untagged' | 'expired' | 'room' | 'broken' | 'empty'
 
 /** Something that goes, or in a dry run would go. `bytes` are those that it frees. */
 export interface Removal {
@@ -20,11 +20,11 @@ export interface Removal {
   digest?: Digest
   tag?: Tag
   bytes?: number
-  reason: Reason
+  reason: RemovalReason
 }
 
 /** How far a collection is. */
-export interface Progress {
+export interface GcProgress {
   type: 'progress'
   phase: 'mark' | 'sweep'
   repositories: number
@@ -34,7 +34,7 @@ export interface Progress {
 }
 
 /** The end of a collection, with how many of each kind went. */
-export interface Done {
+export interface GcDone {
   type: 'done'
   marked: number
   removed: Record<Removal['kind'], number>
@@ -43,13 +43,13 @@ export interface Done {
 }
 
 /** What a collection tells. `unclear`: a manifest is damaged or of an unknown kind, so that everything stays that its repository may read. */
-export type CollectEvent = Removal | Progress | Done | { type: 'unclear'; name: Name; digest: Digest }
+export type GcEvent = Removal | GcProgress | GcDone | { type: 'unclear'; name: Name; digest: Digest }
 
 /** What one collection knows. */
-export interface CollectRun {
+export interface GcRun {
   storage: Storage
   content: Content
-  pace: Pace
+  pace: Yield
   now: () => number
   /** What was not needed for so many ms may go: a push takes its time from the first blob to the manifest. */
   grace: number
@@ -62,11 +62,11 @@ export interface CollectRun {
   marked: DigestSet
   held: DigestSet
   /** When what other processes push was last looked for. */
-  late: Late
+  late: ConcurrentPushes
 }
 
 /** The digest under which something lies whose link is `key`: Distribution keeps all under sha256, whatever it was pushed by. */
-export async function targetOf({ storage }: CollectRun, key: Key, digest: Digest): Promise<Digest> {
+export async function targetOf({ storage }: GcRun, key: Key, digest: Digest): Promise<Digest> {
   if (algorithmOf(digest) === canonical) return digest
   const text = (await storage.get(key))?.toString('latin1').trim()
   return text !== undefined && isDigest(text) ? text : digest

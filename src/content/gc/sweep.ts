@@ -4,7 +4,7 @@ import * as keys from '../keys.ts'
 import { listBlobs, listLinks } from '../listing.ts'
 import { markLate } from './concurrent-pushes.ts'
 import { allowed } from './removals.ts'
-import { type CollectRun, type Removal, targetOf } from './run.ts'
+import { type GcRun, type Removal, targetOf } from './run.ts'
 
 // Removed in one step: whoever needs one of them waits for all, and one sync of a directory serves them all.
 const together = 64
@@ -12,7 +12,7 @@ const together = 64
 const farTogether = 500
 
 /** Removes the links of `name` to blobs that are not marked; resolves, by `stays`, to how many others there are. */
-export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void): AsyncGenerator<Removal> {
+export async function* sweepLinks(run: GcRun, name: Name, stays: () => void): AsyncGenerator<Removal> {
   const { storage, content, marked, pace, now, grace } = run
   const take = async (batch: readonly Digest[]): Promise<Removal[]> => {
     if (batch.length === 0) return []
@@ -21,7 +21,7 @@ export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void
       const target = await targetOf(run, keys.layer(name, digest), digest)
       return !marked.has(digest) && (await bytesIfOld(run, [target, digest])) !== undefined
     }
-    const gone = run.mode === 'tell' ? await allowed(batch, may) : await content.withdraw.blobs(name, batch, may)
+    const gone = run.mode === 'tell' ? await allowed(batch, may) : await content.removals.blobs(name, batch, may)
     for (const digest of batch) if (!gone.includes(digest)) await keep(digest)
     return gone.map(digest => ({ type: 'remove', kind: 'link', name, digest, reason: 'unreferenced' }))
   }
@@ -40,7 +40,7 @@ export async function* sweepLinks(run: CollectRun, name: Name, stays: () => void
 }
 
 /** Removes bytes that are not marked, after no link leads to them any more. */
-export async function* sweepBytes(run: CollectRun): AsyncGenerator<Removal | 'shard'> {
+export async function* sweepBytes(run: GcRun): AsyncGenerator<Removal | 'shard'> {
   const { storage, marked, pace, now, grace } = run
   const most = storage.sharing === 'alone' ? together : farTogether
   const batch: Digest[] = []
@@ -63,7 +63,7 @@ export async function* sweepBytes(run: CollectRun): AsyncGenerator<Removal | 'sh
 
 const shardOf = (digest: Digest): string => keys.blob(digest).slice(0, keys.blob(digest).lastIndexOf('/') - encodedOf(digest).length)
 
-async function takeBytes(run: CollectRun, batch: readonly Digest[], reason: Removal['reason']): Promise<Removal[]> {
+async function takeBytes(run: GcRun, batch: readonly Digest[], reason: Removal['reason']): Promise<Removal[]> {
   if (batch.length === 0) return []
   await markLate(run)
   const sizes = new Map<Digest, number>()
@@ -72,15 +72,12 @@ async function takeBytes(run: CollectRun, batch: readonly Digest[], reason: Remo
     if (bytes !== undefined) sizes.set(digest, bytes)
     return bytes !== undefined
   }
-  const gone = run.mode === 'tell' ? await allowed(batch, may) : await run.content.withdraw.bytes(batch, may)
+  const gone = run.mode === 'tell' ? await allowed(batch, may) : await run.content.removals.bytes(batch, may)
   return gone.map(digest => ({ type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }))
 }
 
 /** How many bytes lie under the first of the digests, if all are older than the grace; undefined if one is not. */
-async function bytesIfOld(
-  { storage, content, now, grace }: CollectRun,
-  digests: readonly [Digest, ...Digest[]]
-): Promise<number | undefined> {
+async function bytesIfOld({ storage, content, now, grace }: GcRun, digests: readonly [Digest, ...Digest[]]): Promise<number | undefined> {
   const stat = await storage.stat(keys.blob(digests[0]))
   const last = Math.max(stat?.modified ?? 0, ...digests.map(each => content.holds.renewedAt(each)))
   return now() - last >= grace ? (stat?.size ?? 0) : undefined

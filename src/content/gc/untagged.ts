@@ -4,8 +4,8 @@ import type { Name } from '../../oci/name.ts'
 import * as keys from '../keys.ts'
 import { markLate } from './concurrent-pushes.ts'
 import { createKeep, type Node } from './reachable.ts'
-import type { Leaving } from './removals.ts'
-import type { CollectRun, Removal } from './run.ts'
+import type { PendingRemoval } from './removals.ts'
+import type { GcRun, Removal } from './run.ts'
 
 // Withdrawn under one lock of the repository.
 const together = 100
@@ -14,7 +14,7 @@ const together = 100
  * Removes the pushed manifests of `name` that are older than `run.untagged` and that nothing leads to: no tag, no index that stays, no subject that stays. Fills `gone`
  * with what went, or in a dry run would go.
  */
-export async function* removeUntagged(run: CollectRun, name: Name, gone: Set<Digest>): AsyncGenerator<Removal> {
+export async function* removeUntagged(run: GcRun, name: Name, gone: Set<Digest>): AsyncGenerator<Removal> {
   const { content, mode, held } = run
   const leaving = await findLeaving(run, name)
   const leave = new Set<Digest>()
@@ -29,7 +29,7 @@ export async function* removeUntagged(run: CollectRun, name: Name, gone: Set<Dig
       leave.add(digest)
       return true
     }
-    const went = mode === 'tell' ? batch.map(each => each.digest) : await content.withdraw.manifests(name, batch, may)
+    const went = mode === 'tell' ? batch.map(each => each.digest) : await content.removals.manifests(name, batch, may)
     for (const digest of went) {
       gone.add(digest)
       yield { type: 'remove', kind: 'manifest', name, digest, reason: 'untagged' }
@@ -39,12 +39,12 @@ export async function* removeUntagged(run: CollectRun, name: Name, gone: Set<Dig
 }
 
 /** A manifest that is to go, and those that lead to it. */
-interface Candidate extends Leaving {
+interface Candidate extends PendingRemoval {
   parents: readonly Digest[]
 }
 
 // Each after all that lead to it.
-async function findLeaving(run: CollectRun, name: Name): Promise<Candidate[]> {
+async function findLeaving(run: GcRun, name: Name): Promise<Candidate[]> {
   const { content, pace } = run
   const graph = new Map<Digest, Node>()
   for await (const digest of content.manifests.list(name)) {
@@ -96,8 +96,8 @@ function inOrder(graph: ReadonlyMap<Digest, Node>): Candidate[] {
 }
 
 // What was cached is the cache's to remove.
-async function isOld({ storage, content, now, untagged = 0, grace }: CollectRun, name: Name, digest: Digest): Promise<boolean> {
-  if ((await content.origins.of(name, digest)) !== undefined) return false
+async function isOld({ storage, content, now, untagged = 0, grace }: GcRun, name: Name, digest: Digest): Promise<boolean> {
+  if ((await content.provenance.of(name, digest)) !== undefined) return false
   const stats = await Promise.all([keys.revision(name, digest), keys.blob(digest)].map(key => storage.stat(key)))
   const last = Math.max(content.holds.renewedAt(digest), ...stats.map(each => each?.modified ?? 0))
   return now() - last >= Math.max(untagged, grace)

@@ -6,13 +6,13 @@ const stretch = 10
 const pause = 3 * stretch
 
 /** How fast work in the background may go on, and whether at all. */
-export interface Pace {
+export interface Yield {
   /** Called between small pieces of work; rejects with the signal's reason once it is aborted. */
   step(): Promise<void>
 }
 
 /** Leaves the disk to requests while `busy`, and goes on without a pause otherwise. */
-export function createPace(signal: AbortSignal, busy: () => boolean, now: () => number = () => performance.now()): Pace {
+export function createYield(signal: AbortSignal, busy: () => boolean, now: () => number = () => performance.now()): Yield {
   let resumed = now()
   return {
     step: async () => {

@@ -3,7 +3,7 @@ import { type Digest, isDigest } from '../../oci/digest.ts'
 import type { Holds } from '../holds.ts'
 import * as keys from '../keys.ts'
 import type { Links } from '../links.ts'
-import type { Turn } from './removal-lease.ts'
+import type { RemovalLease } from './removal-lease.ts'
 
 /** Bytes that somebody is about to be told of, and the link that leads to them. */
 export interface Relied {
@@ -15,14 +15,14 @@ export interface Relied {
 const atOnce = 8
 
 /** Makes sure, before somebody is told of bytes, that no other process removes them. */
-export class Staying {
+export class DeletionBarrier {
   readonly #storage: Storage
   readonly #links: Links
   readonly #holds: Holds
-  readonly #turn: Turn
+  readonly #turn: RemovalLease
   #changes = 0
 
-  constructor(storage: Storage, links: Links, holds: Holds, turn: Turn) {
+  constructor(storage: Storage, links: Links, holds: Holds, turn: RemovalLease) {
     this.#storage = storage
     this.#links = links
     this.#holds = holds

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Lease, type LeaseTimes, lookAtLease, takeLease } from '../../../storage/lease.ts'
-import type { Agreement, Storage } from '../../../storage/storage.ts'
+import type { ConditionalObjects, Storage } from '../../../storage/storage.ts'
 import { type Digest, encodedOf } from '../../oci/digest.ts'
 import { removalLease } from '../keys.ts'
 
 /** What a turn goes by, in ms. */
-export interface TurnTimes {
+export interface RemovalLeaseTimes {
   /** How long what was seen of the others counts. */
   seen: number
   /** From the beginning of a turn until all others know of it: longer than `seen`, by more than a process may stand still. */
@@ -15,7 +15,7 @@ export interface TurnTimes {
   lease?: LeaseTimes
 }
 
-const usualTimes: TurnTimes = { seen: 5_000, known: 10_000, look: 250 }
+const usualTimes: RemovalLeaseTimes = { seen: 5_000, known: 10_000, look: 250 }
 // Without a sign of life for so long whoever said that something leaves is gone.
 const patience = 90_000
 // Enough of a digest: two that begin alike wait for each other, which harms nobody.
@@ -25,7 +25,7 @@ const told = 16
 export type StillOurs = () => AbortSignal | undefined
 
 /** Another process removes from the same store. */
-export class OthersTurn extends Error {
+export class LeaseHeldError extends Error {
   override readonly name = 'OthersTurn'
 
   constructor() {
@@ -38,9 +38,9 @@ export class OthersTurn extends Error {
  * in it what is about to leave before its age is looked at for the last time. Whoever relies on bytes while another has the turn renews their time first, then waits until they are not
  * about to leave, and looks whether they are there: after that their age protects them. Where the store is ours alone there is nothing to agree on.
  */
-export class Turn {
+export class RemovalLease {
   readonly #storage: Storage
-  readonly #times: TurnTimes
+  readonly #times: RemovalLeaseTimes
   #lease: Promise<Lease | undefined> | undefined
   #users = 0
   #clock = { ahead: 0 }
@@ -49,7 +49,7 @@ export class Turn {
   #last = { version: '', since: 0 }
   #changes = 0
 
-  constructor(storage: Storage, times: TurnTimes = usualTimes) {
+  constructor(storage: Storage, times: RemovalLeaseTimes = usualTimes) {
     this.#storage = storage
     this.#times = times
   }
@@ -65,7 +65,7 @@ export class Turn {
     })
     if (!lease) {
       await this.#done()
-      throw new OthersTurn()
+      throw new LeaseHeldError()
     }
     let open = true
     return async () => {
@@ -150,7 +150,7 @@ export class Turn {
   }
 
   // A lease that nobody renews belongs to a process that is gone.
-  async #look(agreement: Agreement): Promise<boolean> {
+  async #look(agreement: ConditionalObjects): Promise<boolean> {
     const seen = await lookAtLease(agreement, removalLease)
     const [version, now] = [seen?.version ?? '', performance.now()]
     if (version !== this.#last.version) {

@@ -12,7 +12,7 @@ import { BodyBrokenError } from './broken.ts'
 import type { Gatherer } from './gather.ts'
 
 /** What the sessions of one store share. */
-export interface UploadPlace {
+export interface UploadContext {
   storage: Storage
   commit: Commit
   gatherer: Gatherer
@@ -33,10 +33,10 @@ interface Digested {
 }
 
 /** An upload session as an object that grows. Requests to one session run one after another, in this process; another one may go on with it in between. */
-export class Upload implements UploadSession {
+export class StoredUpload implements UploadSession {
   readonly id: SessionId
   readonly name: Name
-  readonly #place: UploadPlace
+  readonly #place: UploadContext
   /** Undefined after a restart, when everything is read once again at the end. */
   #digested: Digested | undefined
   #offset: number
@@ -46,7 +46,7 @@ export class Upload implements UploadSession {
   #requests = 0
   #over = false
 
-  constructor(place: UploadPlace, name: Name, id: SessionId, from: { offset: number; digester?: Digester }) {
+  constructor(place: UploadContext, name: Name, id: SessionId, from: { offset: number; digester?: Digester }) {
     this.#place = place
     this.name = name
     this.id = id

@@ -8,16 +8,16 @@ import * as keys from '../keys.ts'
 import { createRecent } from '../lru.ts'
 import type { Names } from '../names.ts'
 import { createGatherer } from './gather.ts'
-import { Upload, type UploadPlace, unknownUpload } from './upload-session.ts'
+import { StoredUpload, type UploadContext, unknownUpload } from './upload-session.ts'
 
 // Sessions whose running digest is kept; one that is pushed out of memory is read once again at its end.
 const remembered = 10_000
 
 /** The upload sessions of the store; they survive a restart. */
 export class Uploads {
-  readonly #place: UploadPlace
+  readonly #place: UploadContext
   readonly #names: Names
-  readonly #sessions = createRecent<SessionId, Upload>(remembered)
+  readonly #sessions = createRecent<SessionId, StoredUpload>(remembered)
 
   constructor(storage: Storage, commit: Commit, names: Names) {
     this.#place = { storage, commit, gatherer: createGatherer(), ended: id => void this.#sessions.delete(id) }
@@ -30,7 +30,7 @@ export class Uploads {
   }
 
   /** A new session. `algorithm` is that of the digest which the client is going to name at the end. */
-  async start(name: Name, algorithm: Algorithm = canonical): Promise<Upload> {
+  async start(name: Name, algorithm: Algorithm = canonical): Promise<StoredUpload> {
     const id = randomUUID() as string as SessionId
     try {
       await this.#place.storage.put(keys.uploadStarted(name, id), Buffer.from(new Date().toISOString()), 'soon')
@@ -39,13 +39,13 @@ export class Uploads {
       await this.#place.storage.remove([keys.uploadStarted(name, id)], keys.uploads(name)).catch(() => {})
       throw error
     }
-    const session = new Upload(this.#place, name, id, { offset: 0, digester: createDigester(algorithm) })
+    const session = new StoredUpload(this.#place, name, id, { offset: 0, digester: createDigester(algorithm) })
     this.#sessions.set(id, session)
     return session
   }
 
   /** BLOB_UPLOAD_UNKNOWN unless `name` has such a session. */
-  async resume(name: Name, id: SessionId): Promise<Upload> {
+  async resume(name: Name, id: SessionId): Promise<StoredUpload> {
     const known = this.#sessions.get(id)
     if (known) {
       if (known.name === name) return known
@@ -57,7 +57,7 @@ export class Uploads {
     // Another request may have asked for it meanwhile: there is one object a session, since it is what keeps requests apart.
     const meanwhile = this.#sessions.get(id)
     if (meanwhile) return meanwhile
-    const session = new Upload(this.#place, name, id, { offset: written?.size ?? 0 })
+    const session = new StoredUpload(this.#place, name, id, { offset: written?.size ?? 0 })
     this.#sessions.set(id, session)
     return session
   }

@@ -1,18 +1,18 @@
 import { hashSync, verify as verifyBcrypt } from '@node-rs/bcrypt'
 import { test } from 'tap'
 import { type CredentialLimits, createCredentials, type Verdict } from '../../../src/access/credentials.ts'
-import { type Entry, parseHtpasswd } from '../../../src/access/htpasswd.ts'
+import { type HtpasswdEntry, parseHtpasswd } from '../../../src/access/htpasswd.ts'
 
 const line = (user: string, password: string): string => `${user}:${hashSync(password, 4)}`
 const old = line('ana', 'old')
 const fresh = line('ana', 'fresh')
 const bob = line('bob', 'secret')
-const entriesOf = (...lines: string[]): Entry[] => parseHtpasswd(lines.join('\n'))
+const entriesOf = (...lines: string[]): HtpasswdEntry[] => parseHtpasswd(lines.join('\n'))
 const given = (user: string, password: string) => ({ user, password: Buffer.from(password) })
 const outcome = async (verdict: Promise<Verdict>): Promise<string> => (await verdict).outcome
 
 /** Credentials over the real bcrypt, with a count of its jobs, a clock that is set by hand, and a door that can hold jobs back. */
-function setUp(entries: Entry[], limits: Partial<CredentialLimits> = {}) {
+function setUp(entries: HtpasswdEntry[], limits: Partial<CredentialLimits> = {}) {
   const seen = { jobs: 0, running: 0, most: 0, time: 0 }
   const held: (() => void)[] = []
   const door = { closed: false }

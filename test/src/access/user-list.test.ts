@@ -1,9 +1,9 @@
 import { hashSync, verify } from '@node-rs/bcrypt'
 import { test } from 'tap'
-import { type Entry, parseHtpasswd } from '../../../src/access/htpasswd.ts'
+import { type HtpasswdEntry, parseHtpasswd } from '../../../src/access/htpasswd.ts'
 import { createRoll, type Roll } from '../../../src/access/user-list.ts'
 
-const entry = (user: string, cost: number): Entry => ({ user, cost, hash: hashSync(user, 4).replace('$04$', `$0${cost}$`) })
+const entry = (user: string, cost: number): HtpasswdEntry => ({ user, cost, hash: hashSync(user, 4).replace('$04$', `$0${cost}$`) })
 
 const work = (roll: Roll, user: string): number =>
   [...roll.hashesOf(user), ...roll.decoysOf(user)].reduce((sum, hash) => sum + 2 ** Number(hash.split('$')[2]), 0)

@@ -5,7 +5,7 @@ import { Buffers } from '../../../src/api/buffers.ts'
 import { Progress } from '../../../src/api/progress.ts'
 import { CutShortError, sendBody } from '../../../src/api/send.ts'
 import { Reads } from '../../../src/api/shared-reads.ts'
-import { Rate } from '../../../storage/rate-limiter.ts'
+import { RateLimiter } from '../../../storage/rate-limiter.ts'
 
 const MIB = 1024 * 1024
 
@@ -142,7 +142,7 @@ test('send: a transfer that stalls is closed and told apart from a client that l
 /** A transfer under a limit whose time stands still: it may send its first piece, and waits for ever before the next. */
 function setUpLimited(t: Test, progress: Progress) {
   t.teardown(() => progress.close())
-  const egress = new Rate(MIB, { now: () => 0, after: () => {} })
+  const egress = new RateLimiter(MIB, { now: () => 0, after: () => {} })
   const response = new FakeResponse(takes)
   const body = bodyOf(zeros)
   const sending = sendBody({ reads: new Reads(new Buffers(4 * MIB)), progress, egress }, response as unknown as ServerResponse, body, {
@@ -153,7 +153,7 @@ function setUpLimited(t: Test, progress: Progress) {
   return { egress, response, body, sending }
 }
 
-async function untilWaiting(egress: Rate): Promise<void> {
+async function untilWaiting(egress: RateLimiter): Promise<void> {
   while (egress.waiting === 0) await new Promise(resolve => setImmediate(resolve))
 }
 

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { createPins, parsePins } from '../../../src/backend/pinned-references.ts'
+import { createPinnedReferences, parsePins } from '../../../src/backend/pinned-references.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { named, tagged } from '../../support/content.ts'
 
@@ -21,7 +21,7 @@ test('pins: a pattern stands for a name, a tag or a digest, one component or man
     ['b', [false, false, false]]
   ]
   for (const [pattern, expected] of cases) {
-    const pinned = createPins([pattern])
+    const pinned = createPinnedReferences([pattern])
     const name = named('a/b')
     t.strictSame([pinned(name), pinned(name, { tag }), pinned(name, { digest })], expected, pattern)
   }
@@ -30,9 +30,9 @@ test('pins: a pattern stands for a name, a tag or a digest, one component or man
 
 test('pins: what is kept of a further upstream is named as clients name it', t => {
   const kept = named('upstreams/ghcr.io_443/org/app')
-  t.ok(createPins(['ghcr.io:443/org/app'])(kept))
-  t.ok(createPins(['ghcr.io:443/**:v1.2'])(kept, { tag }))
-  t.notOk(createPins(['org/app'])(kept))
+  t.ok(createPinnedReferences(['ghcr.io:443/org/app'])(kept))
+  t.ok(createPinnedReferences(['ghcr.io:443/**:v1.2'])(kept, { tag }))
+  t.notOk(createPinnedReferences(['org/app'])(kept))
   t.end()
 })
 

@@ -189,11 +189,11 @@ test('what is cached is marked with where it came from, what was pushed before i
   const { bytes, digest } = blobIn(made.server, 'there/app', 1000)
   await readAll((await blobs.open(name, digest, { signal: patient })).value)
   await made.fills.find(digest)?.done
-  t.equal(await made.content.origins.of(name, digest), 'first.example/there')
+  t.equal(await made.content.provenance.of(name, digest), 'first.example/there')
   const session = await made.content.uploads.start(name)
   await session.append(bodyOf(bytes), {}, patient)
   await session.finish(digest)
-  t.equal(await made.content.origins.of(name, digest), undefined)
+  t.equal(await made.content.provenance.of(name, digest), undefined)
 })
 
 test('a pushed blob that is damaged and fetched again stays a pushed one', async t => {
@@ -206,6 +206,6 @@ test('a pushed blob that is damaged and fetched again stays a pushed one', async
   const served = await blobs.open(name, digest, { signal: patient })
   t.ok((await readAll(served.value)).equals(bytes))
   await made.fills.find(digest)?.done
-  t.equal(await made.content.origins.of(name, digest), undefined)
+  t.equal(await made.content.provenance.of(name, digest), undefined)
   t.equal(await blobText(made.content, name, digest), bytes.toString())
 })

@@ -2,23 +2,23 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { du } from '../../../src/commands/du.ts'
 import { gc } from '../../../src/commands/gc.ts'
-import type { Around } from '../../../src/commands/long-work.ts'
+import type { CommandContext } from '../../../src/commands/long-work.ts'
 import { prefetch } from '../../../src/commands/prefetch.ts'
 import { purge } from '../../../src/commands/purge.ts'
 import { scrub } from '../../../src/commands/scrub.ts'
-import type { UpkeepTasks } from '../../../src/ports/upkeep.ts'
+import type { Operations } from '../../../src/ports/upkeep.ts'
 import { configured, folder } from '../support.ts'
 
-const never: UpkeepTasks['du'] = () => {
+const never: Operations['du'] = () => {
   throw new Error('nobody asked for this')
 }
 
 /** A command without a server, over tasks that tell what they are given. */
-function scene(t: Test, tasks: Partial<UpkeepTasks>, form: 'text' | 'json' = 'text') {
+function scene(t: Test, tasks: Partial<Operations>, form: 'text' | 'json' = 'text') {
   const printed: string[] = []
   const lines: (string | undefined)[] = []
   let closed = 0
-  const around: Around = {
+  const around: CommandContext = {
     config: configured(t, { server: { control: join(folder(t), 'none.sock') } }),
     openOffline: async () => ({ tasks: { scrub: never, du: never, purge: never, ...tasks }, close: async () => void closed++ }),
     screen: { form, print: text => printed.push(text), progress: line => lines.push(line) },
@@ -166,26 +166,29 @@ test('prefetch: those that failed are said again at the end', async t => {
 })
 
 const digest = `sha256:${'0'.repeat(63)}`
-const wrong: Record<string, (around: Around) => Promise<unknown>> = {
+const wrong: Record<string, (around: CommandContext) => Promise<unknown>> = {
   ...Object.fromEntries(
-    ['../etc', 'A', '', '/', 'a:v1', `a@${digest}`, 'a\u0000'].map(each => [`scrub ${each}`, (around: Around) => scrub(each, around)])
+    ['../etc', 'A', '', '/', 'a:v1', `a@${digest}`, 'a\u0000'].map(each => [
+      `scrub ${each}`,
+      (around: CommandContext) => scrub(each, around)
+    ])
   ),
   ...Object.fromEntries(
     ['', 'a:', '--yes', 'host:5000/a:v1', '../../etc/passwd', `a@${digest}`].map(each => [
       `purge ${each}`,
-      (around: Around) => purge(each, { yes: true }, around)
+      (around: CommandContext) => purge(each, { yes: true }, around)
     ])
   ),
   ...Object.fromEntries(
     ['', '0', '-1', '65', '1.5', 'many', '1e1', ' 4'].map(each => [
       `prefetch --at-once ${each}`,
-      (around: Around) => prefetch(['a:v1'], { atOnce: each }, around)
+      (around: CommandContext) => prefetch(['a:v1'], { atOnce: each }, around)
     ])
   ),
   ...Object.fromEntries(
     ['', 'linux', 'linux/', '/amd64', 'linux/amd64;rm', 'linux/amd64/v1/v2', 'Linux/amd64'].map(each => [
       `prefetch --platform ${each}`,
-      (around: Around) => prefetch(['a:v1'], { atOnce: '4', platform: ['linux/amd64', each] }, around)
+      (around: CommandContext) => prefetch(['a:v1'], { atOnce: '4', platform: ['linux/amd64', each] }, around)
     ])
   ),
   'prefetch of nothing': around => prefetch([], { atOnce: '4' }, around)

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { test } from 'tap'
 import { openContent } from '../../../src/content/content.ts'
 import * as keys from '../../../src/content/keys.ts'
-import { Access } from '../../../src/content/last-access.ts'
+import { LastAccess } from '../../../src/content/last-access.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { named } from '../../support/content.ts'
 import { makeBucket, openS3, startS3 } from '../../support/s3-server.ts'
@@ -15,12 +15,12 @@ test('access: in a bucket where nothing is cached no access is noted, and once s
   if (!server) return
   const bucket = makeBucket(server)
   const storage = await openS3(t, server, { bucket })
-  const { origins } = openContent(storage, () => {})
+  const { provenance: origins } = openContent(storage, () => {})
   const touched: string[] = []
   const watched = watchStorage(storage, (call, key) => void (call === 'touch' && touched.push(key)))
   let now = 1_000_000_000
   let blobs = 0
-  const access = new Access(watched, origins, () => now)
+  const access = new LastAccess(watched, origins, () => now)
   // Each of another digest: one that was noted is not noted again for a while.
   const noted = () => {
     const [digest, before] = [digestOf(Buffer.from(`${blobs++}`)), touched.length]
@@ -44,7 +44,7 @@ test('access: in a bucket where nothing is cached no access is noted, and once s
   noted()
   await until(false)
   const others = openContent(await openS3(t, server, { bucket }), () => {})
-  await others.origins.mark(name, digestOf(Buffer.from('cached')), 'registry.test/x')
+  await others.provenance.mark(name, digestOf(Buffer.from('cached')), 'registry.test/x')
   t.equal(noted(), false)
   now += 60_000
   noted()

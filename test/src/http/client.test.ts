@@ -4,26 +4,26 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import { createSecureContext, createServer as createTlsServer } from 'node:tls'
 import { type Test, test } from 'tap'
-import { Wire } from '../../../src/http/client.ts'
-import type { Target, WireAnswer, WireTimes } from '../../../src/http/connection.ts'
-import { WireBody } from '../../../src/http/response-body.ts'
+import { HttpClient } from '../../../src/http/client.ts'
+import type { HttpOrigin, HttpResponse, HttpTimeouts } from '../../../src/http/connection.ts'
+import { ResponseBody } from '../../../src/http/response-body.ts'
 import { certificate } from '../../support/certificate.ts'
 
-const times: WireTimes = { connecting: 5_000, answering: 5_000, resting: 5_000, idle: 5_000 }
+const times: HttpTimeouts = { connecting: 5_000, answering: 5_000, resting: 5_000, idle: 5_000 }
 
 interface Peer {
-  target: Target
+  target: HttpOrigin
   /** Requests, by connection. */
   asked: string[][]
-  wire: Wire
-  get(path?: string): Promise<WireAnswer>
+  wire: HttpClient
+  get(path?: string): Promise<HttpResponse>
 }
 
 /** A server that gives each request to `answer` as it came, with the number of the connection and of the request on it. */
 async function peer(
   t: Test,
   answer: (socket: Socket, at: { connection: number; request: number }) => unknown,
-  { encrypted = false, ...more }: Partial<WireTimes> & { encrypted?: boolean } = {}
+  { encrypted = false, ...more }: Partial<HttpTimeouts> & { encrypted?: boolean } = {}
 ): Promise<Peer> {
   const asked: string[][] = []
   const sockets = new Set<Socket>()
@@ -44,7 +44,7 @@ async function peer(
   const server = pair ? createTlsServer(pair, serve) : createServer(serve)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const wire = new Wire({ ...times, ...more })
+  const wire = new HttpClient({ ...times, ...more })
   t.teardown(() => {
     wire.destroy()
     for (const socket of sockets) socket.destroy()
@@ -57,13 +57,13 @@ async function peer(
 
 const headOf = (length: number, more = '') => `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n${more}\r\n`
 
-function bodyOf({ body }: WireAnswer): WireBody {
-  if (body instanceof WireBody) return body
+function bodyOf({ body }: HttpResponse): ResponseBody {
+  if (body instanceof ResponseBody) return body
   throw new Error('the body is not on the wire')
 }
 
 /** Reads to the end into buffers of the sizes that `next` gives; what was given must not change afterwards. */
-async function readAll(t: Test, body: WireBody, next: () => number): Promise<Buffer> {
+async function readAll(t: Test, body: ResponseBody, next: () => number): Promise<Buffer> {
   const pieces: { bytes: Buffer; digest: string }[] = []
   for (;;) {
     const into = Buffer.alloc(next())
@@ -262,7 +262,7 @@ test('wire: a connection is not used again after an answer that is closed, or ha
     const { get, asked } = await peer(t, socket => socket.write(`${headOf(2, field)}${chunked ? '2\r\nok\r\n0\r\n\r\n' : 'ok'}`))
     for (let at = 0; at < 2; at++) {
       const { body } = await get()
-      t.equal(String(body instanceof WireBody ? await readAll(t, body, () => 9) : body), 'ok')
+      t.equal(String(body instanceof ResponseBody ? await readAll(t, body, () => 9) : body), 'ok')
     }
     t.equal(asked.length, 2)
   }
@@ -311,7 +311,7 @@ test('wire: nobody behind the port, and a certificate of somebody else, are erro
   const { port } = server.address() as AddressInfo
   server.close()
   await once(server, 'close')
-  const wire = new Wire(times)
+  const wire = new HttpClient(times)
   const request = { host: '127.0.0.1', port, method: 'GET', path: '/', fields: {} }
   await t.rejects(wire.ask(request), { code: 'ECONNREFUSED' })
   const { target } = await peer(t, socket => socket.end(), { encrypted: true })

@@ -21,7 +21,7 @@ test('check: bytes that are gone are told, and counted as damaged until they are
 test('check: bytes of cached content that are gone are no damage: the next pull fetches them', async t => {
   const tree = await treeFor(t)
   const digest = await pushBlob(tree.content, name, 'cached')
-  await tree.content.origins.mark(name, digest, 'upstream.test')
+  await tree.content.provenance.mark(name, digest, 'upstream.test')
   await tree.storage.remove([keys.blob(digest)])
   const { damaged, warnings } = await found(tree)
   t.strictSame(damaged, [])
@@ -93,7 +93,7 @@ test('check: parts of a pushed index that are not here are a warning, those of a
   const image = imageOf('never pushed', [])
   const index = await storeManifest(tree.content, name, indexOf([image]))
   t.match(await found(tree), { damaged: [], warnings: [{ kind: 'manifest', digest: digestOf(image), names: [name] }] })
-  await tree.content.origins.mark(name, index, 'upstream.test')
+  await tree.content.provenance.mark(name, index, 'upstream.test')
   t.strictSame((await found(tree)).warnings, [])
 })
 

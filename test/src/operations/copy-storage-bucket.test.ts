@@ -28,7 +28,7 @@ async function fill(storage: Storage): Promise<void> {
   for (const blob of ['config', small, large]) await pushBlob(content, name, blob)
   const layers = [small, large].map(each => describe(each))
   await storeManifest(content, name, imageOf('config', [], { layers }), { tags: [tagged('v1')] })
-  await content.origins.mark(name, digestOf(Buffer.from(small)), 'registry.test/x')
+  await content.provenance.mark(name, digestOf(Buffer.from(small)), 'registry.test/x')
 }
 
 const copy = (from: Storage, to: Storage): Promise<CopyEvent[]> => Array.fromAsync(copyStorage(from, to, patient))

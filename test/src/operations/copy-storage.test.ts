@@ -17,7 +17,7 @@ async function fill(storage: Storage): Promise<void> {
   const { content } = { content: openContent(storage, () => {}) }
   for (const layer of ['config', ...layers]) await pushBlob(content, name, layer)
   await storeManifest(content, name, imageOf('config', layers), { tags: [tagged('v1'), tagged('v1-a')] })
-  await content.origins.mark(name, digestOf(Buffer.from('one')), 'registry.test/x')
+  await content.provenance.mark(name, digestOf(Buffer.from('one')), 'registry.test/x')
   await content.uploads.start(name)
 }
 

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync,
 import { join } from 'node:path'
 import { test } from 'tap'
 import type { Config } from '../../../config/schema.ts'
-import { createPins, parsePins } from '../../../src/backend/pinned-references.ts'
+import { createPinnedReferences, parsePins } from '../../../src/backend/pinned-references.ts'
 import { appendPins, pinsOf } from '../../../src/operations/pin-file.ts'
 import { named, tagged } from '../../support/content.ts'
 import { folder } from '../support.ts'
@@ -21,7 +21,7 @@ test('pins of references: without the host, except for that of a further upstrea
   ]
   const pins = pinsOf(references, config)
   t.strictSame(pins, ['system/app:v1', 'system/app:latest', `app@${digest}`, 'quay.io/org/tool:v2', 'library/alpine:latest'])
-  const pinned = createPins(pins)
+  const pinned = createPinnedReferences(pins)
   t.ok(pinned(named('system/app'), { tag: tagged('v1') }))
   t.ok(pinned(named('upstreams/quay.io/org/tool'), { tag: tagged('v2') }), 'as the content of a further upstream lies here')
   t.notOk(pinned(named('system/app'), { tag: tagged('v2') }))

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { Rate } from '../../../storage/rate-limiter.ts'
+import { RateLimiter } from '../../../storage/rate-limiter.ts'
 import { startUpstream } from '../../support/upstream.ts'
 import { blobIn, clientOf, limits, never, read } from './ask.ts'
 
@@ -8,7 +8,7 @@ const kib = 1024
 test('upstream limit: a body that is held back longer than bodyTimeout is not taken for one that stalls', async t => {
   const server = await startUpstream(t)
   const { bytes, digest } = blobIn(server, 'a', 300 * kib)
-  const hooks = { ingress: new Rate(100 * kib) }
+  const hooks = { ingress: new RateLimiter(100 * kib) }
   const { upstream, events } = clientOf(t, [server], { hooks, limits: { ...limits, bodyTimeout: 200 } })
   t.ok((await read(upstream, 'a', digest)).bytes.equals(bytes))
   t.equal(server.requests.length, 1)
@@ -21,7 +21,7 @@ test('upstream limit: a body that is held back longer than bodyTimeout is not ta
 test('upstream limit: one that is given up while it is held back ends at once', async t => {
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 300 * kib)
-  const ingress = new Rate(kib, { now: () => 0, after: () => {} })
+  const ingress = new RateLimiter(kib, { now: () => 0, after: () => {} })
   const { upstream } = clientOf(t, [server], { hooks: { ingress } })
   const body = await upstream.openBlob('a', digest, { signal: never() })
   const reading = Array.fromAsync(body.chunks)
@@ -35,7 +35,7 @@ test('upstream limit: one that is given up while it is held back ends at once', 
 test('upstream limit: manifests do not wait', async t => {
   const server = await startUpstream(t)
   const digest = server.addManifest('a', JSON.stringify({ schemaVersion: 2 }), { tag: 'v1' })
-  const ingress = new Rate(kib, { now: () => 0, after: () => {} })
+  const ingress = new RateLimiter(kib, { now: () => 0, after: () => {} })
   ingress.share().spend(1000 * kib)
   const { upstream } = clientOf(t, [server], { hooks: { ingress } })
   t.match(await upstream.getManifest('a', 'v1', { signal: never() }), { descriptor: { digest } })

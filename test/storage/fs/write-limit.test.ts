@@ -1,6 +1,6 @@
 import { type Test, test } from 'tap'
 import { FilesystemStorage } from '../../../storage/fs/filesystem.ts'
-import { Rate } from '../../../storage/rate-limiter.ts'
+import { RateLimiter } from '../../../storage/rate-limiter.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { keysBelow, textOf } from '../../support/storage.ts'
 
@@ -8,7 +8,7 @@ const piece = Buffer.alloc(10_000, 1)
 
 /** Storage whose time stands still: what has to wait, waits for ever. */
 async function setUp(t: Test) {
-  const rate = new Rate(100_000, { now: () => 0, after: () => {} })
+  const rate = new RateLimiter(100_000, { now: () => 0, after: () => {} })
   const storage = await FilesystemStorage.open(await temporaryDirectory(t), { writing: rate })
   t.teardown(() => storage.close())
   const writer = await storage.create('tmp/a')

@@ -44,7 +44,7 @@ test('a fill is stored, linked and marked when its bytes are right', async t => 
   t.equal(await fill?.opened, long.length)
   t.equal(await fill?.done, 'stored')
   t.equal(await blobText(content, app, digestOf(Buffer.from(long))), long)
-  t.equal(await content.origins.of(app, digestOf(Buffer.from(long))), 'host/path')
+  t.equal(await content.provenance.of(app, digestOf(Buffer.from(long))), 'host/path')
   t.match(ended, [{ result: 'stored', bytes: long.length, upstream: 'host/path' }])
 })
 

@@ -1,8 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
-import { Room } from '../../../../src/content/gc/capacity.ts'
+import { Capacity } from '../../../../src/content/gc/capacity.ts'
 import * as keys from '../../../../src/content/keys.ts'
-import { Access } from '../../../../src/content/last-access.ts'
+import { LastAccess } from '../../../../src/content/last-access.ts'
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts'
 import type { Name } from '../../../../src/oci/name.ts'
 import { collected, evicted, hour, noPace } from '../../../support/collect.ts'
@@ -86,20 +86,20 @@ test('evict: a dry run tells what would go, also of what other repositories have
 test('evict: what is asked for stays, also if memory alone knows of it', async t => {
   const all = await opened(t)
   const oldest = digestOf(Buffer.from('old'))
-  all.content.access.seen(name, oldest)
+  all.content.lastAccess.seen(name, oldest)
   t.strictSame(await evicted(all, 3_000), [], 'a blob that no other image has keeps its image')
 })
 
 test('evict: the last access survives a restart, and costs one write an hour', async t => {
   const all = await opened(t)
-  all.content.access.seen(name, all.old)
+  all.content.lastAccess.seen(name, all.old)
   await new Promise(resolve => setTimeout(resolve, 50))
   const restarted = await openFor(t, all.storage)
-  t.ok(((await restarted.content.access.last(name, all.old)) ?? 0) > Date.now() - hour)
+  t.ok(((await restarted.content.lastAccess.last(name, all.old)) ?? 0) > Date.now() - hour)
   const touched: string[] = []
   let now = 1_000_000_000
   const watched = watchStorage(all.storage, (call, key) => void (call === 'touch' && touched.push(key)))
-  const access = new Access(watched, all.content.origins, () => now)
+  const access = new LastAccess(watched, all.content.provenance, () => now)
   for (let minute = 0; minute < 119; minute++, now += 60_000) access.seen(name, all.old)
   while (touched.length < 2) await delay(1)
   await delay(50)
@@ -188,7 +188,7 @@ test('room: the oldest goes first, and no more than is needed', async t => {
   for (let at = 0; at < 10; at++) digests.push(await cacheBlob(all, `blob ${at}`, 1_000 * (at + 1)))
   let used = 60
   const removed: string[] = []
-  const room = new Room({
+  const room = new Capacity({
     ...all,
     space: { lacking: bytes => used + bytes - 60, margin: 3 },
     policy: async () => ({ pinned: () => false, grace: 0 }),
@@ -210,7 +210,7 @@ test('room: shared bytes free nothing, so that it goes on until there is room', 
   await cacheBlob(all, 'shared', 9_000, named('other'))
   const own = await cacheBlob(all, 'own', 5_000)
   let used = 9
-  const room = new Room({
+  const room = new Capacity({
     ...all,
     space: { lacking: bytes => used + bytes - 9, margin: 0 },
     policy: async () => ({ pinned: () => false, grace: 0 }),

@@ -6,7 +6,7 @@ import { LocalSink } from '../../../../src/backend/local-sink.ts'
 import { type Content, openContent } from '../../../../src/content/content.ts'
 import { collect } from '../../../../src/content/gc/collect.ts'
 import * as keys from '../../../../src/content/keys.ts'
-import type { TurnTimes } from '../../../../src/content/shared/removal-lease.ts'
+import type { LeaseTimes } from '../../../../src/content/shared/removal-lease.ts'
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts'
 import { parseReference } from '../../../../src/oci/name.ts'
 import { storedBytes } from '../../../../src/operations/blobs.ts'
@@ -18,7 +18,7 @@ import { makeBucket, openS3, type S3Server, startS3 } from '../../../support/s3-
 
 const name = named('a')
 // What the other one is not seen to do for so long it does not do yet.
-const times: TurnTimes = { seen: 0, known: 0, look: 20 }
+const times: LeaseTimes = { seen: 0, known: 0, look: 20 }
 
 interface Process {
   storage: S3Storage
@@ -115,8 +115,8 @@ test('several processes over one bucket', async t => {
   await t.test('turn: a turn that fails at its beginning is given back', async t => {
     const [one, other] = await two(t, server)
     one.proxy.fate = (method, path) => (method === 'HEAD' && path.includes('trial') ? { status: 403, code: 'AccessDenied' } : 'pass')
-    await t.rejects(one.content.holds.turn.take())
-    await (await other.content.holds.turn.take())()
+    await t.rejects(one.content.holds.lease.take())
+    await (await other.content.holds.lease.take())()
   })
 
   await t.test('turn: who pushes what another process has just removed does not wait for the rest of the collection', async t => {
@@ -280,7 +280,7 @@ test('several processes over one bucket', async t => {
     const run = outcomeOf(Array.fromAsync(collecting(one)))
     await come.promise
     let release: (() => Promise<void>) | undefined
-    for (; !release; await delay(100)) release = await other.content.holds.turn.take().catch(() => undefined)
+    for (; !release; await delay(100)) release = await other.content.holds.lease.take().catch(() => undefined)
     t.equal(await other.content.blobs.statRenewed(name, digest), 9)
     go.resolve()
     t.equal(await run, 'refused')
@@ -307,13 +307,13 @@ test('several processes over one bucket', async t => {
     const upstream = { upstream: 'upstream.example', checked: 0 }
     for (const remove of [
       (digest: Digest) => new LocalSink(other.content).deleteManifest(name, { digest }),
-      (digest: Digest) => other.content.withdraw.manifests(name, [{ digest, tags: [tag] }], () => true)
+      (digest: Digest) => other.content.removals.manifests(name, [{ digest, tags: [tag] }], () => true)
     ]) {
       const digest = digestOf(first)
       await other.content.commit.manifest(name, digest, first, { tags: [tag], origin: { ...upstream, digest } })
       t.equal(await other.content.tags.resolve(name, tag), digest, 'it is remembered')
       await putManifest(one, second)
-      const release = await other.content.holds.turn.take()
+      const release = await other.content.holds.lease.take()
       await remove(digest)
       await release()
       t.equal(await afresh(one).tags.resolve(name, tag), digestOf(second))

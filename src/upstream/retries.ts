@@ -9,7 +9,7 @@ const firstPause = 100
 const lasting = /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|DIGEST$|SIZE$|EPROTO$)/
 
 /** Asks one endpoint after the other until one gives an answer that can be used. Everything here is a GET or a HEAD, and may be repeated. */
-export class Attempts {
+export class Retries {
   readonly #endpoints: Endpoints
   readonly #requests: Requests
   readonly #random: () => number

@@ -20,7 +20,7 @@ const remembered = 20_000
  * Marks of what was cached and not pushed. No mark means pushed, and what was pushed is never evicted: so marks are not synced to disk when they are set (losing one is
  * safe), and are removed before a push is acknowledged.
  */
-export class Origins {
+export class Provenance {
   readonly #storage: Storage
   readonly #tags: ReturnType<typeof createRecent<string, TagOrigin>>
   /** How many marks this process has set. */

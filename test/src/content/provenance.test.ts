@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { Origins, type TagOrigin } from '../../../src/content/origins.ts'
+import { Provenance, type TagOrigin } from '../../../src/content/provenance.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { named, tagged } from '../../support/content.ts'
 import { keysBelow, openStorage, watchStorage } from '../../support/storage.ts'
@@ -10,10 +10,10 @@ const origin: TagOrigin = { upstream: 'host/path', digest, etag: '"x"', checked:
 
 test('Origins: content is marked with its upstream, and unmarked by a push', async t => {
   const storage = await openStorage(t)
-  const origins = new Origins(storage)
+  const origins = new Provenance(storage)
   t.equal(await origins.of(name, digest), undefined)
   await origins.mark(name, digest, 'host/path')
-  t.equal(await new Origins(storage).of(name, digest), 'host/path')
+  t.equal(await new Provenance(storage).of(name, digest), 'host/path')
   t.equal(await origins.of(named('a'), digest), undefined)
   await origins.unmark(name, digest)
   t.equal(await origins.of(name, digest), undefined)
@@ -22,28 +22,28 @@ test('Origins: content is marked with its upstream, and unmarked by a push', asy
 
 test('Origins: a tag remembers where it came from, over a restart as well', async t => {
   const storage = await openStorage(t)
-  await new Origins(storage).markTag(name, tag, origin)
-  const again = new Origins(storage)
+  await new Provenance(storage).markTag(name, tag, origin)
+  const again = new Provenance(storage)
   t.strictSame(await again.ofTag(name, tag), origin)
   await again.unmarkTag(name, tag)
   t.equal(await again.ofTag(name, tag), undefined)
-  t.equal(await new Origins(storage).ofTag(name, tag), undefined)
+  t.equal(await new Provenance(storage).ofTag(name, tag), undefined)
 })
 
 for (const text of ['', '{', 'null', '{}', '{"upstream":1,"digest":"x","checked":1}', '[]', '7']) {
   test(`Origins: a mark that holds ${text || 'nothing'} is none`, async t => {
     const storage = await openStorage(t)
-    await new Origins(storage).markTag(name, tag, origin)
+    await new Provenance(storage).markTag(name, tag, origin)
     await storage.put('.registry/origin/a/b/_tags/v1', Buffer.from(text))
-    t.equal(await new Origins(storage).ofTag(name, tag), undefined)
+    t.equal(await new Provenance(storage).ofTag(name, tag), undefined)
   })
 }
 
 test('Origins: a tag that is unmarked while it is read is not remembered as cached', async t => {
   const storage = await openStorage(t)
-  await new Origins(storage).markTag(name, tag, origin)
+  await new Provenance(storage).markTag(name, tag, origin)
   const read = Promise.withResolvers<void>()
-  const origins = new Origins({
+  const origins = new Provenance({
     ...watchStorage(storage, () => {}),
     get: async key => {
       const bytes = await storage.get(key)
