@@ -1,13 +1,13 @@
 import { openContent } from '../../src/content/content.ts'
 import { collect } from '../../src/content/gc/collect.ts'
-import type { LeaseTimes } from '../../src/content/shared/removal-lease.ts'
+import type { RemovalLeaseTimes } from '../../src/content/shared/removal-lease.ts'
 import { type S3Options, S3Storage } from '../../storage/s3/s3.ts'
 import { hour, noPace } from '../support/collect.ts'
 
 /** What a collector is told in its only argument. */
 export interface CollectorTask {
   options: S3Options
-  times: LeaseTimes
+  times: RemovalLeaseTimes
 }
 
 /** What is older than an hour goes, manifests without a tag too. */

@@ -6,7 +6,7 @@ import { LocalSink } from '../../../../src/backend/local-sink.ts'
 import { type Content, openContent } from '../../../../src/content/content.ts'
 import { collect } from '../../../../src/content/gc/collect.ts'
 import * as keys from '../../../../src/content/keys.ts'
-import type { LeaseTimes } from '../../../../src/content/shared/removal-lease.ts'
+import type { RemovalLeaseTimes } from '../../../../src/content/shared/removal-lease.ts'
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts'
 import { parseReference } from '../../../../src/oci/name.ts'
 import { storedBytes } from '../../../../src/operations/blobs.ts'
@@ -18,7 +18,7 @@ import { makeBucket, openS3, type S3Server, startS3 } from '../../../support/s3-
 
 const name = named('a')
 // What the other one is not seen to do for so long it does not do yet.
-const times: LeaseTimes = { seen: 0, known: 0, look: 20 }
+const times: RemovalLeaseTimes = { seen: 0, known: 0, look: 20 }
 
 interface Process {
   storage: S3Storage
