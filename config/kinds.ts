@@ -1,5 +1,5 @@
 import { type Static, type TSchema, Type } from 'typebox'
-import type { Action } from './schema.ts'
+import type { Permission } from './schema.ts'
 import { addressPattern, bytesPattern, durationPattern, inodesPattern, spacePattern } from './units.ts'
 
 /** A key of ours beside JSON Schema's: what a fault calls a right value, how a string is read, and what may not be printed. */
@@ -115,7 +115,7 @@ export const count = (annotations: Annotations & { default: number; maximum: num
 
 /** What somebody may do. */
 export const actions = (annotations: Annotations) =>
-  Type.Array(oneOf<Action>(['pull', 'push', 'delete'], {}), {
+  Type.Array(oneOf<Permission>(['pull', 'push', 'delete'], {}), {
     uniqueItems: true,
     expects: 'a list of different actions out of pull, push, delete',
     ...annotations

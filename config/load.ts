@@ -7,7 +7,7 @@ import { resolveSettings } from './resolve.ts'
 import { s3Rules } from './resolve-s3.ts'
 import { moduleRules } from './rules.ts'
 import type { Config } from './schema.ts'
-import { readSettings, type Source } from './settings.ts'
+import { readSettings, type SettingsSource } from './settings.ts'
 import { codeOf, readText } from './text.ts'
 
 /** Where the configuration comes from; everything has a default. */
@@ -34,7 +34,7 @@ export const loadConfig = ({ file, env = process.env, cwd = process.cwd() }: Loa
   return config
 }
 
-const readSource = (file: string, cwd: string): Source => {
+const readSource = (file: string, cwd: string): SettingsSource => {
   const absolute = resolve(cwd, file)
   try {
     return { file, text: readText(absolute, MAX_FILE), folder: dirname(absolute) }

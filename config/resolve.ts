@@ -2,11 +2,11 @@ import { join, resolve } from 'node:path'
 import { parseHost, parseProxy } from './places.ts'
 import { registryIn, registrySettingsOf } from './resolve-registry.ts'
 import { s3In, s3SettingsOf } from './resolve-s3.ts'
-import type { Action, Config, Settings, Share } from './schema.ts'
+import type { Config, Permission, Settings, SpaceLimit } from './schema.ts'
 import { formatAddress, formatDuration, formatShare, parseAddress, parseBytes, parseDuration, parseInodes, parseSpace } from './units.ts'
 import { valid, withoutPrototype } from './valid.ts'
 
-const EVERYTHING: readonly Action[] = ['pull', 'push', 'delete']
+const EVERYTHING: readonly Permission[] = ['pull', 'push', 'delete']
 
 /** The effective configuration of validated settings; relative paths start at `folder`. */
 export const resolveSettings = (settings: Settings, folder: string): Config => {
@@ -113,7 +113,7 @@ const storageSettingsOf = ({ filesystem, s3, ...limits }: Config['storage']): Re
 })
 
 const shares = (limits: Omit<Config['storage'], 'filesystem' | 's3'>): Record<string, string | number> =>
-  Object.fromEntries(Object.entries<Share>(limits).map(([key, share]) => [key, formatShare(share)]))
+  Object.fromEntries(Object.entries<SpaceLimit>(limits).map(([key, share]) => [key, formatShare(share)]))
 
 const upstreamIn = ({ proxy = {}, ...upstream }: Settings['upstream']): Config['upstream'] => {
   const [http, https] = [proxy.http && parseProxy(proxy.http), proxy.https && parseProxy(proxy.https)]

@@ -20,7 +20,7 @@ import { cacheSection, gcSection, registrySection, upstreamSection } from './reg
 import { s3Section } from './s3.ts'
 
 /** What a user may be allowed to do; `pull` includes the catalog. */
-export type Action = 'pull' | 'push' | 'delete'
+export type Permission = 'pull' | 'push' | 'delete'
 /** The log levels, least to most talkative. */
 export type LogLevel = 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
 /** What the registry is in the cluster, in the ModuleConfig's words. */
@@ -36,7 +36,7 @@ export interface Address {
 }
 
 /** A number of bytes or inodes, or a part of what the filesystem has. */
-export type Share = number | { readonly percent: number }
+export type SpaceLimit = number | { readonly percent: number }
 
 /** Another registry and how it is reached. */
 export interface UpstreamConfig {
@@ -109,15 +109,15 @@ export interface Config {
     /** In force in place of `filesystem`, if it is there. */
     readonly s3?: S3Config
     /** Absent: no limit. */
-    readonly budget?: Share
-    readonly inodeBudget?: Share
-    readonly reserve: Share
-    readonly inodeReserve: Share
+    readonly budget?: SpaceLimit
+    readonly inodeBudget?: SpaceLimit
+    readonly reserve: SpaceLimit
+    readonly inodeReserve: SpaceLimit
   }
   readonly auth: {
     /** `roles` has no prototype: a lookup of any user's name is safe. */
-    readonly users?: { readonly file: string; readonly roles: Readonly<Record<string, readonly Action[]>> }
-    readonly anonymous: readonly Action[]
+    readonly users?: { readonly file: string; readonly roles: Readonly<Record<string, readonly Permission[]>> }
+    readonly anonymous: readonly Permission[]
   }
   readonly limits: {
     readonly manifestBytes: number
@@ -241,7 +241,7 @@ export const settingsSchema = Type.Object(
       {
         users: optionalSection('Users with a password.', {
           file: path({ description: 'An htpasswd file with bcrypt passwords. A user who stands there twice has two valid passwords.' }),
-          roles: Type.Unsafe<Record<string, Action[]>>({
+          roles: Type.Unsafe<Record<string, Permission[]>>({
             type: 'object',
             propertyNames: { minLength: 1, expects: 'the name of a user' },
             additionalProperties: actions({}),

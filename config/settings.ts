@@ -5,7 +5,7 @@ import { readSecretFiles } from './secret.ts'
 import { validate } from './validate.ts'
 
 /** A file's text; without one, the defaults alone. */
-export interface Source {
+export interface SettingsSource {
   /** As it is named in faults. */
   readonly file: string
   readonly text?: string
@@ -26,7 +26,7 @@ export type Rules = (settings: unknown) => readonly Finding[]
 /** Reads settings of any schema; throws a `ConfigError` with everything that is wrong. `written` is about what stands in the file, without the defaults. */
 export const readSettings = <T extends TSchema>(
   schema: T,
-  source: Source,
+  source: SettingsSource,
   rules: Rules = () => [],
   written: Rules = () => []
 ): ReadSettings<Static<T>> => {

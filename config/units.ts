@@ -1,5 +1,5 @@
 import { isIP, isIPv6 } from 'node:net'
-import type { Address, Share } from './schema.ts'
+import type { Address, SpaceLimit } from './schema.ts'
 
 /** A duration: whole numbers of h, m, s and ms in this order, each at most once. */
 export const durationPattern = '^(?=.)([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$'
@@ -50,19 +50,19 @@ export const parseBytes = (value: string | number): number | undefined => {
 }
 
 /** Bytes or a part in percent, or undefined when the value is neither. */
-export const parseSpace = (value: string | number): Share | undefined => parsePercent(value) ?? parseBytes(value)
+export const parseSpace = (value: string | number): SpaceLimit | undefined => parsePercent(value) ?? parseBytes(value)
 
 /** Inodes or a part of them in percent, or undefined when the value is neither. */
-export const parseInodes = (value: string | number): Share | undefined =>
+export const parseInodes = (value: string | number): SpaceLimit | undefined =>
   parsePercent(value) ?? (/^[0-9]{1,15}$/.test(String(value)) ? Number(value) : undefined)
 
-const parsePercent = (value: string | number): Share | undefined => {
+const parsePercent = (value: string | number): SpaceLimit | undefined => {
   const percent = /^([0-9]{1,3})%$/.exec(String(value))?.[1]
   return percent !== undefined && Number(percent) <= 100 ? { percent: Number(percent) } : undefined
 }
 
 /** What `parseSpace` and `parseInodes` read as this. */
-export const formatShare = (share: Share): string | number => (typeof share === 'number' ? share : `${share.percent}%`)
+export const formatShare = (share: SpaceLimit): string | number => (typeof share === 'number' ? share : `${share.percent}%`)
 
 /** The two parts of host:port, or undefined; IPv6 in brackets, which `host` is without. */
 export const parseAddress = (text: string): Address | undefined => {

@@ -188,7 +188,7 @@ export class Gateway {
     if (age !== undefined) metrics.tagAge.observe(age)
     if (received > 0) metrics.received.inc({ route }, received)
     if (sent > 0) metrics.sent.inc({ route }, sent)
-    if (cut !== undefined && promised + sent > 0) metrics.cut.inc({ cause: cut })
+    if (cut !== undefined && promised + sent > 0) metrics.truncated.inc({ cause: cut })
     const line = {
       method,
       route,

@@ -7,7 +7,7 @@ import { Capacity, type FreeSpace } from '../content/gc/capacity.ts'
 import { type CollectEvent, collect, type Removal } from '../content/gc/collect.ts'
 import { evict } from '../content/gc/evict.ts'
 import { createYield } from '../content/gc/yield.ts'
-import { countRemoval, logCollection } from '../telemetry/collect.ts'
+import { countRemoval, logGcRun } from '../telemetry/gc.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Upstream } from '../upstream/upstream.ts'
@@ -110,9 +110,9 @@ export class GcRunner {
       }
       if (last?.type !== 'done' || dryRun) return
       await this.#schedule.record()
-      logCollection(last, metrics, log)
+      logGcRun(last, metrics, log)
     } catch (error) {
-      if (!dryRun) logCollection(error as Error, metrics, log, ended)
+      if (!dryRun) logGcRun(error as Error, metrics, log, ended)
       throw error
     } finally {
       await release()

@@ -27,16 +27,16 @@ const secondLook = 200
 
 /** Takes over changed settings while the process runs. */
 export class Reload {
-  readonly #parts: ReloadDeps
+  readonly #deps: ReloadDeps
   #current: Config
   #last: LastReload | undefined
   #tail: Promise<unknown> = Promise.resolve()
   /** The last refusal, so that looking at the same file again says nothing new. */
-  #said = ''
+  #lastReported = ''
 
   constructor(current: Config, parts: ReloadDeps) {
     this.#current = current
-    this.#parts = parts
+    this.#deps = parts
   }
 
   get last(): LastReload | undefined {
@@ -51,7 +51,7 @@ export class Reload {
   }
 
   async #check(): Promise<LastReload> {
-    const { load, apply } = this.#parts
+    const { load, apply } = this.#deps
     try {
       const next = load()
       const changed = configDifference(this.#current, next)
@@ -74,14 +74,14 @@ export class Reload {
     const before = this.#last?.result
     // A fault that was taken back is over.
     if (what.result !== 'unchanged' || before === 'faulty' || before === 'refused') this.#last = last
-    if (said === this.#said && what.result !== 'applied') return last
-    this.#said = said
+    if (said === this.#lastReported && what.result !== 'applied') return last
+    this.#lastReported = said
     this.#report(last)
     return last
   }
 
   #report(last: LastReload): void {
-    const { log, metrics } = this.#parts
+    const { log, metrics } = this.#deps
     const { result, changed, reason } = last
     metrics.reloads.inc({ result })
     if (result === 'applied') log.info({ changed }, 'the changed configuration is in force')

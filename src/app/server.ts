@@ -107,7 +107,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   let access = await openAccess(config.auth, watchInterval, metrics, log)
   stack.defer(() => access.close())
   const reload = new Reload(config, {
-    load,
+    load: load,
     log,
     metrics,
     apply: async (next, changed) => {

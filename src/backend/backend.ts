@@ -1,8 +1,6 @@
+import type { Mode } from '../../config/schema.ts'
 import type { Sink } from '../oci/sink.ts'
 import type { Source } from '../oci/source.ts'
-
-/** How the process answers (registry.mode). */
-export type Mode = 'Direct' | 'Proxy' | 'Local'
 
 /** One per mode. The API asks for it once a request, so that a switch of modes never splits one. */
 export interface Backend extends Source {

@@ -1,4 +1,5 @@
-import type { Backend, Mode } from './backend.ts'
+import type { Mode } from '../../config/schema.ts'
+import type { Backend } from './backend.ts'
 
 /** Which backend answers for which `ns=`. */
 export interface Backends {

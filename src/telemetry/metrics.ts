@@ -27,9 +27,11 @@ export function createMetrics() {
     }),
     received: counter('registry_http_request_bytes_total', 'Bytes of bodies received.', ['route']),
     sent: counter('registry_http_response_bytes_total', 'Bytes of bodies sent.', ['route']),
-    cut: counter('registry_http_responses_cut_total', 'Responses that ended short: the client left, it stalled, or the source broke.', [
-      'cause'
-    ]),
+    truncated: counter(
+      'registry_http_responses_cut_total',
+      'Responses that ended short: the client left, it stalled, or the source broke.',
+      ['cause']
+    ),
     authentications: counter('registry_authentications_total', 'How requests were told apart.', ['outcome']),
     cache: counter('registry_cache_requests_total', 'Pulls by how their answer came about.', ['route', 'outcome']),
     fills: counter('registry_fills_total', 'Downloads into the cache by how they ended.', ['result']),

@@ -21,7 +21,7 @@ function reloading(t: Test, ...texts: string[]) {
   const lines: string[] = []
   const metrics = createMetrics()
   const reload = new Reload(first, {
-    load,
+    load: load,
     apply: async (config, changed) => {
       if (fault.message !== undefined) throw new Error(fault.message)
       applied.push({ config, changed })

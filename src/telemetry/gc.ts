@@ -26,7 +26,7 @@ export function countRemoval({ kind, name, digest, tag, bytes = 0, reason }: Rem
 }
 
 /** One line and the counters for a collection that ended, one way or another. */
-export function logCollection(end: Done | Error, metrics: Metrics, log: Logger, signal?: AbortSignal): void {
+export function logGcRun(end: Done | Error, metrics: Metrics, log: Logger, signal?: AbortSignal): void {
   if (!(end instanceof Error)) {
     metrics.collections.inc({ result: 'done' })
     const { marked, removed, bytes, ms } = end
