@@ -72,7 +72,7 @@ export class LocalSink implements Sink {
       const since = await this.#content.barrier.look()
       await this.#checkContent(name, parsed)
       const before = await this.#checkStaying(name, parsed, since)
-      const set = await this.#content.commit.manifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
+      const set = await this.#content.commit.putManifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
       // Who began to collect meanwhile may not have seen the manifest.
       if (before === 'nobody') await this.#checkStaying(name, parsed, since)
       return { digest: actual, tags: set, ...(subject ? { subject } : {}) }

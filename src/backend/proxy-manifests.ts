@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import type { SeenTag } from '../content/commit.ts'
+import type { TagState } from '../content/commit.ts'
 import type { Content } from '../content/content.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
@@ -32,7 +32,7 @@ const retryAfterFault = 5_000
 // What is known when upstream is asked: for a conditional request, and for a push in the meantime to win.
 interface Before {
   known?: { manifest: Manifest; etag: string | undefined }
-  seen?: SeenTag
+  seen?: TagState
 }
 
 /** Manifests of a cache: by digest once, by tag as fresh as the policy says. */
@@ -109,7 +109,7 @@ export class ProxyManifests {
     const own = this.#route.contentName(name)
     const digest = await this.#content.tags.resolve(own, tag)
     const content = digest && (await this.#content.manifests.get(own, digest))
-    return { digest, content, origin: await this.#content.provenance.ofTag(own, tag) }
+    return { digest, content, origin: await this.#content.provenance.getTag(own, tag) }
   }
 
   // One conditional request, whoever waits for it.
@@ -118,7 +118,7 @@ export class ProxyManifests {
     const same = origin?.upstream === this.#route.origin && origin.digest === content?.descriptor.digest
     const known = same ? { manifest: content, etag: origin.etag } : undefined
     try {
-      return await this.#fetch(name, { tag }, { seen: { digest, origin }, ...(known ? { known } : {}) })
+      return await this.#fetch(name, { tag }, { seen: { digest, provenance: origin }, ...(known ? { known } : {}) })
     } catch (error) {
       if (!content) throw error
       const age = origin ? this.#now() - origin.checked : undefined
@@ -130,7 +130,7 @@ export class ProxyManifests {
       }
       if (!(cause instanceof UpstreamError) || cause.kind !== 'not-found') throw error
       if (this.#policy.onUpstreamNotFound === 'serve' || !origin) return this.#stale(content, age, 'upstream no longer has this tag')
-      if (await this.#content.commit.forgetTag(this.#route.contentName(name), tag)) throw error
+      if (await this.#content.commit.removeCachedTag(this.#route.contentName(name), tag)) throw error
       return this.#stale(content, age, 'upstream no longer has this tag')
     }
   }
@@ -177,15 +177,15 @@ export class ProxyManifests {
     }
   }
 
-  async #keep(name: Name, reference: Reference, answer: Manifest & { etag?: string }, seen?: SeenTag): Promise<Served<Manifest>> {
+  async #keep(name: Name, reference: Reference, answer: Manifest & { etag?: string }, seen?: TagState): Promise<Served<Manifest>> {
     const { descriptor, bytes } = answer
     const own = this.#route.contentName(name)
     const subject = readManifest(bytes)?.subject?.digest
     const origin = this.#origin(descriptor.digest, answer.etag)
     const tags = reference.tag === undefined ? [] : [reference.tag]
     try {
-      const known = { ...(subject ? { subject } : {}), ...(seen ? { seen } : {}) }
-      await this.#content.commit.manifest(own, descriptor.digest, bytes, { tags, origin, ...known })
+      const known = { ...(subject ? { subject } : {}), ...(seen ? { expected: seen } : {}) }
+      await this.#content.commit.putManifest(own, descriptor.digest, bytes, { tags, provenance: origin, ...known })
       this.#resting.delete(`${name} ${referenceText(reference)}`)
       return { value: { descriptor, bytes }, outcome: 'miss', age: 0 }
     } catch (error) {
@@ -198,7 +198,7 @@ export class ProxyManifests {
   async #mark(name: Name, reference: Reference, digest: Digest, etag: string | undefined): Promise<void> {
     if (reference.tag === undefined) return
     const own = this.#route.contentName(name)
-    await this.#content.commit.renewTag(own, reference.tag, this.#origin(digest, etag)).catch(() => {})
+    await this.#content.commit.renewCachedTag(own, reference.tag, this.#origin(digest, etag)).catch(() => {})
     this.#resting.delete(`${name} ${reference.tag}`)
   }
 

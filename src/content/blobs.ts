@@ -5,7 +5,7 @@ import { type RangeRequest, select } from '../oci/range.ts'
 import type { Body, OpenBlob } from '../oci/source.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
-import type { Damage, Links } from './links.ts'
+import type { Links, ReportDamage } from './links.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { DeletionBarrier } from './shared/deletion-barrier.ts'
 import type { Sizes } from './sizes.ts'
@@ -18,7 +18,7 @@ export interface BlobsDeps {
   holds: Holds
   staying: DeletionBarrier
   quarantine: Quarantine
-  damaged: Damage
+  reportDamage: ReportDamage
 }
 
 /** Which blobs clients fetch elsewhere, and for how long a place is valid. */
@@ -35,7 +35,7 @@ export class Blobs {
   readonly #holds: Holds
   readonly #staying: DeletionBarrier
   readonly #quarantine: Quarantine
-  readonly #damaged: Damage
+  readonly #reportDamage: ReportDamage
 
   constructor(parts: BlobsDeps) {
     this.#storage = parts.storage
@@ -44,7 +44,7 @@ export class Blobs {
     this.#holds = parts.holds
     this.#staying = parts.staying
     this.#quarantine = parts.quarantine
-    this.#damaged = parts.damaged
+    this.#reportDamage = parts.reportDamage
   }
 
   /** Open for reading, and held until whoever asks closes `body`. Undefined if `name` has no such blob, or if what is stored cannot be it. */
@@ -74,7 +74,7 @@ export class Blobs {
     const target = await this.linked(name, digest)
     if (!this.#storage.locate || !target || this.#quarantine.has(target)) return undefined
     // Of an empty one there is nothing to fetch.
-    if (over > 0 && (this.#sizes.of(target) ?? (await this.stat(name, digest)) ?? 0) <= over) return undefined
+    if (over > 0 && (this.#sizes.get(target) ?? (await this.stat(name, digest)) ?? 0) <= over) return undefined
     return this.#storage.locate(keys.blob(target), seconds)
   }
 
@@ -144,7 +144,7 @@ export class Blobs {
   }
 
   #missing(key: Key, reason: string): undefined {
-    this.#damaged(key, reason)
+    this.#reportDamage(key, reason)
     return undefined
   }
 }

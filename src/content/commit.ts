@@ -7,24 +7,24 @@ import * as keys from './keys.ts'
 import type { Links } from './links.ts'
 import type { Locks } from './locks.ts'
 import type { Manifests } from './manifests.ts'
-import type { Provenance, TagOrigin } from './provenance.ts'
+import type { Provenance, TagProvenance } from './provenance.ts'
 import type { Quarantine } from './quarantine.ts'
 import type { DeletionBarrier, Relied } from './shared/deletion-barrier.ts'
 import type { Sizes } from './sizes.ts'
 import type { Tags } from './tags.ts'
 
 /** What a tag was before upstream was asked for it; a push that was acknowledged in the meantime wins over the answer. */
-export interface SeenTag {
+export interface TagState {
   digest: Digest | undefined
-  origin: TagOrigin | undefined
+  provenance: TagProvenance | undefined
 }
 
 /** What a manifest changes beside being there. */
-export interface ManifestChange {
+export interface ManifestOptions {
   subject?: Digest
   tags: readonly Tag[]
-  origin?: TagOrigin
-  seen?: SeenTag
+  provenance?: TagProvenance
+  expected?: TagState
 }
 
 /** What changes go through. */
@@ -34,7 +34,7 @@ export interface CommitDeps {
   manifests: Manifests
   tags: Tags
   sizes: Sizes
-  origins: Provenance
+  provenance: Provenance
   holds: Holds
   staying: DeletionBarrier
   quarantine: Quarantine
@@ -52,7 +52,7 @@ export class Commit {
   readonly #manifests: Manifests
   readonly #tags: Tags
   readonly #sizes: Sizes
-  readonly #origins: Provenance
+  readonly #provenance: Provenance
   readonly #staying: DeletionBarrier
   readonly #quarantine: Quarantine
   readonly #locked: Locks
@@ -64,7 +64,7 @@ export class Commit {
     this.#manifests = parts.manifests
     this.#tags = parts.tags
     this.#sizes = parts.sizes
-    this.#origins = parts.origins
+    this.#provenance = parts.provenance
     this.#staying = parts.staying
     this.#quarantine = parts.quarantine
     this.#locked = parts.locked
@@ -74,7 +74,7 @@ export class Commit {
    * Publishes verified bytes and lets `name` read them. Bytes that are there already are replaced, which is how a damaged blob heals. `upstream` is where they were
    * cached from; without it they were pushed.
    */
-  blob(name: Name, digest: Digest, writer: Writer, upstream?: string): Promise<void> {
+  publishBlob(name: Name, digest: Digest, writer: Writer, upstream?: string): Promise<void> {
     return this.holds.during(digest, async () => {
       const since = await this.#staying.look()
       const size = writer.offset
@@ -97,7 +97,7 @@ export class Commit {
     const release = await this.holds.holdAll([digest, target])
     try {
       const link = keys.layer(name, digest)
-      await this.#setOrigin(name, digest, upstream, link)
+      await this.#setProvenance(name, digest, upstream, link)
       await this.#links.write(link, target)
     } finally {
       release()
@@ -105,22 +105,22 @@ export class Commit {
   }
 
   // What was pushed once stays pushed, even if a cache would fetch it again.
-  async #setOrigin(name: Name, digest: Digest, upstream: string | undefined, link: Key): Promise<void> {
-    if (upstream === undefined) await this.#origins.unmark(name, digest)
-    else if ((await this.#links.read(link)) === undefined) await this.#origins.mark(name, digest, upstream)
+  async #setProvenance(name: Name, digest: Digest, upstream: string | undefined, link: Key): Promise<void> {
+    if (upstream === undefined) await this.#provenance.remove(name, digest)
+    else if ((await this.#links.read(link)) === undefined) await this.#provenance.set(name, digest, upstream)
   }
 
   /** Takes a blob from `name`; the bytes stay for others and for the garbage collection. */
   async unlinkBlob(name: Name, digest: Digest): Promise<void> {
     await this.#links.remove([keys.layer(name, digest)], keys.layers(name))
-    await this.#origins.unmark(name, digest)
+    await this.#provenance.remove(name, digest)
   }
 
   /**
    * Stores a verified manifest under `digest` and lets `tags` name it. Resolves to what each tag named before. With `origin` it was cached, and tags that are not as
    * they were `seen` stay as they are.
    */
-  manifest(name: Name, digest: Digest, bytes: Uint8Array, change: ManifestChange): Promise<{ tag: Tag; old?: Digest }[]> {
+  putManifest(name: Name, digest: Digest, bytes: Uint8Array, change: ManifestOptions): Promise<{ tag: Tag; old?: Digest }[]> {
     return this.holds.during(digest, async () => {
       const since = await this.#staying.look()
       await this.#storage.put(keys.blob(digest), bytes)
@@ -135,13 +135,13 @@ export class Commit {
     name: Name,
     digest: Digest,
     bytes: Uint8Array,
-    { subject, tags, origin, seen }: ManifestChange
+    { subject, tags, provenance: origin, expected: seen }: ManifestOptions
   ): Promise<{ tag: Tag; old?: Digest }[]> {
     return this.#locked(name, async () => {
       // Distribution knows a repository by this prefix, and would sweep the blobs of one that has none.
       await this.#storage.ensurePrefix(keys.layers(name))
       // The index of referrers first: the manifest must not be there without being listed.
-      await this.#setOrigin(name, digest, origin?.upstream, keys.revision(name, digest))
+      await this.#setProvenance(name, digest, origin?.upstream, keys.revision(name, digest))
       if (subject) await this.#links.write(keys.referrer(name, subject, digest), digest)
       await this.#links.write(keys.revision(name, digest), digest)
       this.#manifests.remember(digest, bytes)
@@ -155,35 +155,35 @@ export class Commit {
   }
 
   // A tag that was pushed and names the same already stays a pushed one.
-  async #mayCache(name: Name, tag: Tag, digest: Digest, seen: SeenTag | undefined): Promise<boolean> {
-    const [now, origin] = [await this.#tags.resolve(name, tag), await this.#origins.ofTag(name, tag)]
+  async #mayCache(name: Name, tag: Tag, digest: Digest, seen: TagState | undefined): Promise<boolean> {
+    const [now, origin] = [await this.#tags.resolve(name, tag), await this.#provenance.getTag(name, tag)]
     if (now !== undefined && origin === undefined && now === digest) return false
-    return seen === undefined || (now === seen.digest && (origin === undefined) === (seen.origin === undefined))
+    return seen === undefined || (now === seen.digest && (origin === undefined) === (seen.provenance === undefined))
   }
 
-  async #setTag(name: Name, tag: Tag, digest: Digest, origin: TagOrigin | undefined): Promise<{ tag: Tag; old?: Digest }> {
+  async #setTag(name: Name, tag: Tag, digest: Digest, origin: TagProvenance | undefined): Promise<{ tag: Tag; old?: Digest }> {
     const old = await this.#tags.resolve(name, tag)
-    if (origin) await this.#origins.markTag(name, tag, origin)
-    else await this.#origins.unmarkTag(name, tag)
+    if (origin) await this.#provenance.setTag(name, tag, origin)
+    else await this.#provenance.removeTag(name, tag)
     await this.#links.write(keys.tag(name, tag), digest)
     await this.#links.write(keys.tagIndexEntry(name, tag, digest), digest)
     return old === undefined ? { tag } : { tag, old }
   }
 
   /** Upstream says that a cached tag is what it was; one that was pushed since stays a pushed one. */
-  renewTag(name: Name, tag: Tag, origin: TagOrigin): Promise<void> {
+  renewCachedTag(name: Name, tag: Tag, origin: TagProvenance): Promise<void> {
     return this.#locked(name, async () => {
-      const known = await this.#origins.ofTag(name, tag)
-      if (known?.digest === origin.digest) await this.#origins.markTag(name, tag, origin)
+      const known = await this.#provenance.getTag(name, tag)
+      if (known?.digest === origin.digest) await this.#provenance.setTag(name, tag, origin)
     })
   }
 
   /** Upstream says that it has no such tag; resolves to whether it was removed, which one that was pushed is not. */
-  forgetTag(name: Name, tag: Tag): Promise<boolean> {
+  removeCachedTag(name: Name, tag: Tag): Promise<boolean> {
     return this.#locked(name, async () => {
-      if ((await this.#origins.ofTag(name, tag)) === undefined) return false
+      if ((await this.#provenance.getTag(name, tag)) === undefined) return false
       await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
-      await this.#origins.unmarkTag(name, tag)
+      await this.#provenance.removeTag(name, tag)
       return true
     })
   }
@@ -193,7 +193,7 @@ export class Commit {
     return this.#locked(name, async () => {
       const old = await this.#tags.resolve(name, tag)
       await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
-      await this.#origins.unmarkTag(name, tag)
+      await this.#provenance.removeTag(name, tag)
       return old
     })
   }
@@ -204,11 +204,11 @@ export class Commit {
       const tags = await this.#tags.pointingAt(name, digest)
       for (const tag of tags) {
         await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
-        await this.#origins.unmarkTag(name, tag)
+        await this.#provenance.removeTag(name, tag)
       }
       await this.#links.remove([keys.revision(name, digest)], keys.revisions(name))
       if (subject) await this.#links.remove([keys.referrer(name, subject, digest)], keys.repository(name))
-      await this.#origins.unmark(name, digest)
+      await this.#provenance.remove(name, digest)
       // Hardly anybody asks for it again, and another repository reads it anew.
       this.#manifests.forget(digest)
       return tags

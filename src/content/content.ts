@@ -4,7 +4,7 @@ import { Commit } from './commit.ts'
 import { Removals } from './gc/removals.ts'
 import { Holds } from './holds.ts'
 import { LastAccess } from './last-access.ts'
-import { type Damage, Links } from './links.ts'
+import { Links, type ReportDamage } from './links.ts'
 import { createLocks } from './locks.ts'
 import { Manifests } from './manifests.ts'
 import { Names } from './names.ts'
@@ -40,7 +40,7 @@ const usualTTL = 5_000
 /** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. `metadataTTL` is how long, in ms, what another process changed may go unseen. */
 export function openContent(
   storage: Storage,
-  damaged: Damage,
+  damaged: ReportDamage,
   now: () => number = () => storage.now?.() ?? Date.now(),
   metadataTTL = usualTTL,
   leaseTimes?: RemovalLeaseTimes
@@ -56,9 +56,9 @@ export function openContent(
   const names = new Names(storage)
   const origins = new Provenance(storage, ttl)
   const locked = createLocks()
-  const commit = new Commit({ storage, links, manifests, tags, sizes, origins, holds, staying, quarantine, locked })
+  const commit = new Commit({ storage, links, manifests, tags, sizes, provenance: origins, holds, staying, quarantine, locked })
   return {
-    blobs: new Blobs({ storage, links, sizes, holds, staying, quarantine, damaged }),
+    blobs: new Blobs({ storage, links, sizes, holds, staying, quarantine, reportDamage: damaged }),
     manifests,
     tags,
     names,
@@ -71,6 +71,6 @@ export function openContent(
     quarantine,
     lastAccess: new LastAccess(storage, origins, now),
     commit,
-    removals: new Removals({ storage, links, manifests, tags, origins, holds, locked })
+    removals: new Removals({ storage, links, manifests, tags, provenance: origins, holds, locked })
   }
 }

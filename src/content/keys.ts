@@ -79,13 +79,13 @@ export function digestOfPath(algorithm: string, encoded: string): Digest | undef
 }
 
 /** Below it, the marks of what was cached; the same shape as `repositories`. */
-export const origins: Key = '.registry/origin'
+export const provenance: Key = '.registry/origin'
 /** The marks of blobs and manifests of `name`. */
-export const originsOf = (name: Name): Key => `${origins}/${name}/_content`
+export const provenanceOf = (name: Name): Key => `${provenance}/${name}/_content`
 /** The mark of a blob or manifest of `name`. */
-export const originOf = (name: Name, digest: Digest): Key => `${originsOf(name)}/${path(digest)}`
+export const provenanceRecord = (name: Name, digest: Digest): Key => `${provenanceOf(name)}/${path(digest)}`
 /** The mark of a tag of `name`. */
-export const originOfTag = (name: Name, each: Tag): Key => `${origins}/${name}/_tags/${each}`
+export const tagProvenanceRecord = (name: Name, each: Tag): Key => `${provenance}/${name}/_tags/${each}`
 
 /** Below it, what was found to be damaged. */
 export const quarantine: Key = '.registry/quarantine'

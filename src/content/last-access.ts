@@ -16,7 +16,7 @@ const remembered = 50_000
  */
 export class LastAccess {
   readonly #storage: Storage
-  readonly #origins: Pick<Provenance, 'marks'>
+  readonly #origins: Pick<Provenance, 'recordsWritten'>
   readonly #now: () => number
   readonly #seen = new LRUCache<Key, { at: number; touched: number }>({ max: remembered })
   /** When somebody looked whether anything is cached, and how many marks this process had set by then. */
@@ -24,7 +24,7 @@ export class LastAccess {
   /** ms; shorter where cached content lives for a few hours only. */
   #every = hour
 
-  constructor(storage: Storage, origins: Pick<Provenance, 'marks'>, now: () => number = Date.now) {
+  constructor(storage: Storage, origins: Pick<Provenance, 'recordsWritten'>, now: () => number = Date.now) {
     this.#storage = storage
     this.#origins = origins
     this.#now = now
@@ -37,7 +37,7 @@ export class LastAccess {
 
   /** Content of `name` was asked for. Nobody waits for the disk. */
   seen(name: Name, digest: Digest): void {
-    const key = keys.originOf(name, digest)
+    const key = keys.provenanceRecord(name, digest)
     const at = this.#now()
     const known = this.#seen.get(key)
     if (known) known.at = at
@@ -50,7 +50,7 @@ export class LastAccess {
 
   // As far as is known: another process may have begun to cache within the last minute.
   #nothingCached(at: number): boolean {
-    const { marks } = this.#origins
+    const { recordsWritten: marks } = this.#origins
     const known = this.#looked
     if (!known || known.marks !== marks || at - known.at >= lookedAgain) {
       const looked = { at, marks, nothing: false }
@@ -66,13 +66,13 @@ export class LastAccess {
   }
 
   async #look(): Promise<boolean> {
-    for await (const _ of this.#storage.walk(keys.origins)) return true
+    for await (const _ of this.#storage.walk(keys.provenance)) return true
     return false
   }
 
   /** The last time, in ms since the epoch; undefined if the content has no mark. */
   async last(name: Name, digest: Digest): Promise<number | undefined> {
-    const key = keys.originOf(name, digest)
+    const key = keys.provenanceRecord(name, digest)
     const mark = await this.#storage.stat(key)
     return mark && Math.max(mark.modified, this.#seen.peek(key)?.at ?? 0)
   }

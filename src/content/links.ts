@@ -6,7 +6,7 @@ import { createRecent } from './lru.ts'
 const remembered = 50_000
 
 /** What a damaged object is reported to; the key says which. */
-export type Damage = (key: Key, reason: string) => void
+export type ReportDamage = (key: Key, reason: string) => void
 
 /**
  * The small files that hold a digest. Read once and remembered: where this process owns the storage every change goes through here, so that memory never says
@@ -14,16 +14,16 @@ export type Damage = (key: Key, reason: string) => void
  */
 export class Links {
   readonly #storage: Storage
-  readonly #damaged: Damage
+  readonly #reportDamage: ReportDamage
   readonly #cache: ReturnType<typeof createRecent<Key, Digest>>
   // Of the links that are being read or written: counts their changes, so that a read that began before one is not remembered after it.
   readonly #busy = new Map<Key, { users: number; changes: number }>()
 
   /** What was read is remembered for `ttl` ms; without it for as long as there is room. */
-  constructor(storage: Storage, damaged: Damage, ttl?: number) {
+  constructor(storage: Storage, damaged: ReportDamage, ttl?: number) {
     this.#storage = storage
     this.#cache = createRecent(remembered, ttl)
-    this.#damaged = damaged
+    this.#reportDamage = damaged
   }
 
   /**
@@ -38,11 +38,11 @@ export class Links {
     const text = (await this.#storage.get(key).catch(tooLarge))?.toString('latin1').trim()
     if (text === undefined) return undefined
     if (!isDigest(text)) {
-      this.#damaged(key, 'the link holds no digest')
+      this.#reportDamage(key, 'the link holds no digest')
       return undefined
     }
     if (of !== undefined && algorithmOf(of) === algorithmOf(text) && of !== text) {
-      this.#damaged(key, 'the link holds another digest than its name')
+      this.#reportDamage(key, 'the link holds another digest than its name')
       return undefined
     }
     if (unchanged()) this.#cache.set(key, text)

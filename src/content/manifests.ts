@@ -5,7 +5,7 @@ import { mediaTypeOf } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
 import * as keys from './keys.ts'
-import type { Damage, Links } from './links.ts'
+import type { Links, ReportDamage } from './links.ts'
 import type { Quarantine } from './quarantine.ts'
 
 // Bytes of manifests kept in memory; a platform has some thousand of about 2 KiB.
@@ -14,7 +14,7 @@ const remembered = 32 * 1024 * 1024
 const longest = 8 * 1024 * 1024
 
 /** That `name` has a manifest. */
-export interface Link {
+export interface ManifestLink {
   name: Name
   digest: Digest
 }
@@ -24,14 +24,14 @@ export class Manifests {
   readonly #storage: Storage
   readonly #links: Links
   readonly #quarantine: Quarantine
-  readonly #damaged: Damage
+  readonly #reportDamage: ReportDamage
   readonly #cache = new LRUCache<Digest, Manifest>({ maxSize: remembered, sizeCalculation: ({ bytes }) => bytes.length + 512 })
 
-  constructor(storage: Storage, links: Links, quarantine: Quarantine, damaged: Damage) {
+  constructor(storage: Storage, links: Links, quarantine: Quarantine, damaged: ReportDamage) {
     this.#storage = storage
     this.#links = links
     this.#quarantine = quarantine
-    this.#damaged = damaged
+    this.#reportDamage = damaged
   }
 
   /** The digest under which a manifest of `name` lies, whether or not its bytes are sound. */
@@ -47,13 +47,13 @@ export class Manifests {
     if (!manifest || target === digest) return manifest
     // Distribution's link from a sha512 to the sha256 under which it lies: cheap to verify, so nothing is taken on trust.
     if (digestOf(manifest.bytes, algorithmOf(digest)) === digest) return { ...manifest, descriptor: { ...manifest.descriptor, digest } }
-    this.#damaged(keys.revision(name, digest), 'the link leads to other bytes than its name')
+    this.#reportDamage(keys.revision(name, digest), 'the link leads to other bytes than its name')
     return undefined
   }
 
-  async #load(digest: Digest, from: Link): Promise<Manifest | undefined> {
+  async #load(digest: Digest, from: ManifestLink): Promise<Manifest | undefined> {
     if (this.#quarantine.has(digest)) {
-      this.#damaged(keys.blob(digest), 'its bytes are known to be damaged or gone')
+      this.#reportDamage(keys.blob(digest), 'its bytes are known to be damaged or gone')
       return undefined
     }
     const known = this.#cache.get(digest)
@@ -62,7 +62,7 @@ export class Manifests {
     return bytes && this.remember(digest, bytes)
   }
 
-  async #read(digest: Digest, from: Link | undefined): Promise<Uint8Array | undefined> {
+  async #read(digest: Digest, from: ManifestLink | undefined): Promise<Uint8Array | undefined> {
     const key = keys.blob(digest)
     const bytes = await this.#storage.get(key, longest).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EFBIG') return Buffer.alloc(0)
@@ -71,18 +71,18 @@ export class Manifests {
     if (bytes && digestOf(bytes, algorithmOf(digest)) === digest) return bytes
     // Links go before the bytes that they lead to: whoever read one a moment before finds nothing, and nothing is wrong.
     if (!bytes && from && (await this.#linkedNow(from)) === undefined) return undefined
-    this.#damaged(key, bytes ? 'the bytes are not those of the digest' : 'a manifest has no bytes')
+    this.#reportDamage(key, bytes ? 'the bytes are not those of the digest' : 'a manifest has no bytes')
     return undefined
   }
 
   // Past the memory of links, where another process may have removed it.
-  #linkedNow({ name, digest }: Link): Promise<Digest | undefined> {
+  #linkedNow({ name, digest }: ManifestLink): Promise<Digest | undefined> {
     if (this.#storage.sharing === 'shared') this.#links.forget([keys.revision(name, digest)])
     return this.linked(name, digest)
   }
 
   /** The verified bytes that lie under `digest`, and to which the link `from` led, for whoever reads through all of them: what is served often stays in memory instead. */
-  async peek(digest: Digest, from?: Link): Promise<Uint8Array | undefined> {
+  async peek(digest: Digest, from?: ManifestLink): Promise<Uint8Array | undefined> {
     return this.#cache.peek(digest)?.bytes ?? this.#read(digest, from)
   }
 

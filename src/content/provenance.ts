@@ -5,7 +5,7 @@ import * as keys from './keys.ts'
 import { createRecent } from './lru.ts'
 
 /** Where a cached tag came from, and when that was last known to be so. */
-export interface TagOrigin {
+export interface TagProvenance {
   /** The upstream as `<host>/<path>`. */
   upstream: string
   digest: Digest
@@ -22,9 +22,9 @@ const remembered = 20_000
  */
 export class Provenance {
   readonly #storage: Storage
-  readonly #tags: ReturnType<typeof createRecent<string, TagOrigin>>
+  readonly #tags: ReturnType<typeof createRecent<string, TagProvenance>>
   /** How many marks this process has set. */
-  marks = 0
+  recordsWritten = 0
   // Counts changes, so that a read that began before one is not remembered after it.
   #changes = 0
 
@@ -35,23 +35,23 @@ export class Provenance {
   }
 
   /** Marks content of `name` as cached from `upstream`; called before the content becomes visible. */
-  async mark(name: Name, digest: Digest, upstream: string): Promise<void> {
-    await this.#write(keys.originOf(name, digest), upstream)
+  async set(name: Name, digest: Digest, upstream: string): Promise<void> {
+    await this.#write(keys.provenanceRecord(name, digest), upstream)
   }
 
   /** The upstream that content of `name` was cached from; undefined if it was pushed. */
-  async of(name: Name, digest: Digest): Promise<string | undefined> {
-    return (await this.#storage.get(keys.originOf(name, digest)))?.toString('utf8')
+  async get(name: Name, digest: Digest): Promise<string | undefined> {
+    return (await this.#storage.get(keys.provenanceRecord(name, digest)))?.toString('utf8')
   }
 
   /** Content of `name` is pushed. */
-  async unmark(name: Name, digest: Digest): Promise<void> {
-    await this.#remove(keys.originOf(name, digest))
+  async remove(name: Name, digest: Digest): Promise<void> {
+    await this.#remove(keys.provenanceRecord(name, digest))
   }
 
   /** Where a tag came from; undefined if it was pushed. */
-  async ofTag(name: Name, tag: Tag): Promise<TagOrigin | undefined> {
-    const key = keys.originOfTag(name, tag)
+  async getTag(name: Name, tag: Tag): Promise<TagProvenance | undefined> {
+    const key = keys.tagProvenanceRecord(name, tag)
     const known = this.#tags.get(key)
     if (known) return known
     const changes = this.#changes
@@ -61,31 +61,31 @@ export class Provenance {
     return origin
   }
 
-  async markTag(name: Name, tag: Tag, origin: TagOrigin): Promise<void> {
-    const key = keys.originOfTag(name, tag)
+  async setTag(name: Name, tag: Tag, origin: TagProvenance): Promise<void> {
+    const key = keys.tagProvenanceRecord(name, tag)
     this.#changes++
     this.#tags.set(key, origin)
     await this.#write(key, JSON.stringify(origin))
   }
 
-  async unmarkTag(name: Name, tag: Tag): Promise<void> {
-    const key = keys.originOfTag(name, tag)
+  async removeTag(name: Name, tag: Tag): Promise<void> {
+    const key = keys.tagProvenanceRecord(name, tag)
     this.#changes++
     this.#tags.delete(key)
     await this.#remove(key)
   }
 
   /** Forgets of several that they were cached: they are removed. */
-  async unmarkAll(name: Name, digests: readonly Digest[]): Promise<void> {
+  async removeAll(name: Name, digests: readonly Digest[]): Promise<void> {
     await this.#storage.remove(
-      digests.map(digest => keys.originOf(name, digest)),
-      keys.origins
+      digests.map(digest => keys.provenanceRecord(name, digest)),
+      keys.provenance
     )
   }
 
   /** The content of `name` that is marked as cached. */
   async *list(name: Name): AsyncIterable<Digest> {
-    for await (const algorithm of this.#storage.walk(keys.originsOf(name))) {
+    for await (const algorithm of this.#storage.walk(keys.provenanceOf(name))) {
       for await (const encoded of this.#storage.walk(algorithm.key)) {
         const digest = keys.digestOfPath(algorithm.name, encoded.name)
         if (digest) yield digest
@@ -100,7 +100,7 @@ export class Provenance {
 
   async *#namesBelow(prefix: string): AsyncIterable<Name> {
     const children: string[] = []
-    for await (const { name, kind } of this.#storage.walk(prefix === '' ? keys.origins : `${keys.origins}/${prefix}`)) {
+    for await (const { name, kind } of this.#storage.walk(prefix === '' ? keys.provenance : `${keys.provenance}/${prefix}`)) {
       if (name === '_content' && isName(prefix)) yield prefix
       else if (kind === 'prefix' && !name.startsWith('_')) children.push(name)
     }
@@ -112,20 +112,20 @@ export class Provenance {
       await this.#storage.put(key, Buffer.from(text), 'soon')
     } finally {
       // Whoever looked meanwhile may not have seen it.
-      this.marks++
+      this.recordsWritten++
     }
   }
 
   async #remove(key: Key): Promise<void> {
     // Most pushes replace nothing that was cached; a removal costs a sync.
-    if (await this.#storage.stat(key)) await this.#storage.remove([key], keys.origins)
+    if (await this.#storage.stat(key)) await this.#storage.remove([key], keys.provenance)
   }
 }
 
 // Not synced, so a power cut may leave anything.
-function parse(text: string): TagOrigin | undefined {
+function parse(text: string): TagProvenance | undefined {
   try {
-    const value = JSON.parse(text) as TagOrigin
+    const value = JSON.parse(text) as TagProvenance
     return typeof value.upstream === 'string' && typeof value.checked === 'number' && typeof value.digest === 'string' ? value : undefined
   } catch {
     return undefined

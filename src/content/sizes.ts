@@ -61,7 +61,7 @@ export class Sizes {
   }
 
   /** The size of `digest`, if it is known. */
-  of(digest: Digest): number | undefined {
+  get(digest: Digest): number | undefined {
     return this.#known.get(digest)
   }
 

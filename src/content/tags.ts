@@ -25,7 +25,7 @@ export class Tags {
   }
 
   /** The same for whoever removes something because of it: also where another process has just moved the tag. */
-  resolveStored(name: Name, tag: Tag): Promise<Digest | undefined> {
+  resolveUncached(name: Name, tag: Tag): Promise<Digest | undefined> {
     if (this.#storage.sharing === 'shared') this.#links.forget([keys.tag(name, tag)])
     return this.resolve(name, tag)
   }
@@ -56,7 +56,7 @@ export class Tags {
   /** Every tag with what it names, for whoever removes. */
   async *all(name: Name): AsyncIterable<{ tag: Tag; digest: Digest }> {
     for await (const tag of this.#all(name)) {
-      const digest = await this.resolveStored(name, tag)
+      const digest = await this.resolveUncached(name, tag)
       if (digest !== undefined) yield { tag, digest }
     }
   }

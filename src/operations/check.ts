@@ -42,7 +42,7 @@ async function* checkLink(
   if (!target || (!known && (await storage.stat(keys.blob(target))))) return
   const reason = known ? `the bytes of the ${kind} are known to be damaged or gone` : `the ${kind} has no bytes`
   // What was cached comes back with the next pull.
-  if ((await content.provenance.of(name, digest)) !== undefined)
+  if ((await content.provenance.get(name, digest)) !== undefined)
     yield { type: 'warning', ...found, reason: `${reason}; the next pull fetches them` }
   else if (known || (await content.quarantine.missing(target, reason))) yield { type: 'damaged', ...found, reason, action: 'reported' }
 }
@@ -66,7 +66,7 @@ async function* checkParts(
   digest: Digest,
   { manifests, blobs }: ParsedManifest
 ): AsyncGenerator<Warned, void> {
-  if ((await content.provenance.of(name, digest)) !== undefined) return
+  if ((await content.provenance.get(name, digest)) !== undefined) return
   const parts = [
     ...manifests.map(each => ({ kind: 'manifest', digest: each.digest, link: keys.revision(name, each.digest) }) as const),
     ...blobs

@@ -40,7 +40,7 @@ export async function* copyStorage(from: Storage, to: Storage, signal: AbortSign
   yield* run.rest(keys.repositories, key => !isTag(key) && !isSession(key))
   yield* run.rest(keys.repositories, isTag)
   // The rest of what is only ours belongs to one place. Without its mark content counts as pushed, which keeps it.
-  yield* run.rest(keys.origins, () => true)
+  yield* run.rest(keys.provenance, () => true)
   yield { type: 'done', ...run.totals }
 }
 

@@ -94,8 +94,8 @@ async function* partsOf({ name, tag, digest }: PurgeTarget, { content, storage }
 }
 
 async function isPushed({ provenance: origins }: Content, { name, tag, digest }: Part): Promise<boolean> {
-  if (tag !== undefined) return (await origins.ofTag(name, tag)) === undefined
-  return digest !== undefined && (await origins.of(name, digest)) === undefined
+  if (tag !== undefined) return (await origins.getTag(name, tag)) === undefined
+  return digest !== undefined && (await origins.get(name, digest)) === undefined
 }
 
 async function remove({ commit, manifests }: Content, { kind, name, tag, digest }: Part): Promise<Part[]> {

@@ -29,8 +29,8 @@ async function ageOf(
   { tag }: Reference,
   digest: Digest
 ): Promise<Pick<Stored, 'origin' | 'age' | 'fresh'>> {
-  if (tag === undefined) return { origin: (await content.provenance.of(stored, digest)) ?? 'pushed' }
-  const origin = await content.provenance.ofTag(stored, tag)
+  if (tag === undefined) return { origin: (await content.provenance.get(stored, digest)) ?? 'pushed' }
+  const origin = await content.provenance.getTag(stored, tag)
   if (!origin) return { origin: 'pushed' }
   const age = Math.max(0, Date.now() - origin.checked)
   const fresh = origin.upstream === behind?.route.origin && origin.digest === digest && age < config.cache.tagTTL

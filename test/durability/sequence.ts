@@ -9,7 +9,7 @@ import { readManifest } from '../../src/oci/manifest.ts'
 import type { Name, Tag } from '../../src/oci/name.ts'
 import type { Storage } from '../../storage/storage.ts'
 import type { Random } from '../long/random.ts'
-import { blobText, bodyOf, describe, imageOf, indexOf, named, patient, tagged } from '../support/content.ts'
+import { blobText, bodyOf, describe, imageOf, indexOf, named, neverAborted, tagged } from '../support/content.ts'
 import { Model, type Repository } from './model.ts'
 import { Dead, MortalStorage } from './mortal.ts'
 
@@ -125,7 +125,7 @@ export class Sequence {
     const [digest, payload] = this.#pick([...payloadOf])
     this.#footprint.add(`${name} ${digest}`)
     const session = await this.#alive.content.uploads.start(name)
-    await session.append(bodyOf(payload), {}, patient)
+    await session.append(bodyOf(payload), {}, neverAborted)
     await session.finish(digest)
     this.#model.at(name).blobs.set(digest, { from: 'push', told: this.#clock })
   }
@@ -149,7 +149,7 @@ export class Sequence {
   }
 
   async #fromOf(name: Name, digest: Digest) {
-    return (await this.#alive.content.provenance.of(name, digest)) === undefined ? ('push' as const) : ('upstream' as const)
+    return (await this.#alive.content.provenance.get(name, digest)) === undefined ? ('push' as const) : ('upstream' as const)
   }
 
   async #pushManifest(name: Name): Promise<void> {
@@ -217,7 +217,7 @@ export class Sequence {
     const writer = await storage.create(`.registry/tmp/${digest.slice(-8)}`)
     try {
       await writer.write([Buffer.from(payload)])
-      await content.commit.blob(name, digest, writer, upstream)
+      await content.commit.publishBlob(name, digest, writer, upstream)
     } finally {
       await writer.close()
     }
@@ -234,11 +234,14 @@ export class Sequence {
     const known = this.#model.at(name)
     const from = known.manifests.get(digest)?.from ?? 'upstream'
     const { content } = this.#alive
-    await content.commit.manifest(name, digest, bytes, { tags: tag ? [tag] : [], origin: { upstream, digest, checked: this.#clock } })
+    await content.commit.putManifest(name, digest, bytes, {
+      tags: tag ? [tag] : [],
+      provenance: { upstream, digest, checked: this.#clock }
+    })
     this.#seen(name, digest)
     this.#know(name, digest, bytes, from)
     if (!tag) return
-    const named = (await content.provenance.ofTag(name, tag)) === undefined ? 'push' : 'upstream'
+    const named = (await content.provenance.getTag(name, tag)) === undefined ? 'push' : 'upstream'
     known.tags.set(tag, { digest, from: named })
   }
 
@@ -343,7 +346,7 @@ export class Sequence {
       }
       known.tags.clear()
       for await (const { tag, digest } of content.tags.all(name)) {
-        known.tags.set(tag, { digest, from: (await content.provenance.ofTag(name, tag)) === undefined ? 'push' : 'upstream' })
+        known.tags.set(tag, { digest, from: (await content.provenance.getTag(name, tag)) === undefined ? 'push' : 'upstream' })
       }
       for (const digest of payloadOf.keys()) await this.#adoptBlob(name, digest)
     }

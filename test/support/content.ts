@@ -7,7 +7,7 @@ import type { Storage } from '../../storage/storage.ts'
 import { openStorage } from './storage.ts'
 
 /** A signal that nobody aborts. */
-export const patient = new AbortController().signal
+export const neverAborted = new AbortController().signal
 
 /** A repository's name, spelled shortly. */
 export const named = (text: string): Name => parseName(text)
@@ -45,7 +45,7 @@ export async function* brokenAfter(bytes: string | Uint8Array): AsyncIterable<Ui
 export async function pushBlob(content: Content, name: Name, bytes: string | Uint8Array): Promise<Digest> {
   const digest = digestOf(Buffer.from(bytes))
   const session = await content.uploads.start(name)
-  await session.append(bodyOf(bytes), {}, patient)
+  await session.append(bodyOf(bytes), {}, neverAborted)
   await session.finish(digest)
   return digest
 }
@@ -99,7 +99,7 @@ export async function storeManifest(
   { subject, tags = [] }: { subject?: Digest; tags?: readonly Tag[] } = {}
 ): Promise<Digest> {
   const digest = digestOf(bytes)
-  await content.commit.manifest(name, digest, bytes, { ...(subject ? { subject } : {}), tags })
+  await content.commit.putManifest(name, digest, bytes, { ...(subject ? { subject } : {}), tags })
   return digest
 }
 

@@ -48,7 +48,7 @@ export class Fill {
   readonly opened: Promise<number | undefined>
   /** Resolves when the blob can be opened from the store, or the fill has failed; never rejects. */
   readonly done: Promise<FillResult>
-  readonly #place: FillContext
+  readonly #context: FillContext
   readonly #names: Set<Name>
   readonly #stop = new AbortController()
   readonly #open = Promise.withResolvers<number | undefined>()
@@ -61,7 +61,7 @@ export class Fill {
     { digest, name, upstream, now }: { digest: Digest; name: Name; upstream: string; now: number },
     open: (signal: AbortSignal) => Promise<FillSource>
   ) {
-    this.#place = place
+    this.#context = place
     this.digest = digest
     this.upstream = upstream
     this.began = now
@@ -120,7 +120,7 @@ export class Fill {
       else if (error instanceof SourceError || this.#stop.signal.aborted) result = 'broken'
     }
     // Out of the map first: whoever comes now finds the stored blob, or starts anew.
-    this.#place.ended(this, result, failure)
+    this.#context.ended(this, result, failure)
     if (failure) {
       source?.cancel()
       this.#open.reject(failure)
@@ -133,7 +133,7 @@ export class Fill {
 
   // Asked beforehand: what fits nowhere would fill the disk and fail in the middle of everybody's answer.
   async #create(size: number | undefined): Promise<Growing> {
-    const { storage, admit } = this.#place
+    const { storage, admit } = this.#context
     if (size !== undefined) await admit(this, size)
     return Growing.create(storage, blobKey(this.digest), size)
   }
@@ -161,13 +161,13 @@ export class Fill {
   }
 
   async #publish(growing: Growing): Promise<void> {
-    const { commit } = this.#place
+    const { commit } = this.#context
     let published = false
     await commit.holds.during(this.digest, async () => {
       // A set is iterated in the order of insertion, names that come meanwhile included.
       for (const name of this.#names) {
         if (published) await commit.linkBlob(name, this.digest, { upstream: this.upstream })
-        else await commit.blob(name, this.digest, growing.writer, this.upstream)
+        else await commit.publishBlob(name, this.digest, growing.writer, this.upstream)
         published = true
       }
     })

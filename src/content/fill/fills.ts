@@ -15,7 +15,7 @@ export interface FillEvent {
 }
 
 /** Makes room for so many bytes more; resolves to whether there is. */
-export type MakeRoom = (bytes: number) => Promise<boolean>
+export type EnsureCapacity = (bytes: number) => Promise<boolean>
 
 // After the medium refused bytes, how long nothing is tried to be stored.
 const pause = 10_000
@@ -29,7 +29,7 @@ export class Fills {
   readonly #unfinished = new Set<Fill>()
   readonly #onEnd: (event: FillEvent) => void
   readonly #now: () => number
-  readonly #makeRoom: MakeRoom
+  readonly #ensureCapacity: EnsureCapacity
   /** Those that were told that there is room for them, and their sizes. */
   readonly #admitted = new Map<Fill, number>()
   #admission: Promise<unknown> = Promise.resolve()
@@ -40,13 +40,13 @@ export class Fills {
     commit: Commit,
     onEnd: (event: FillEvent) => void,
     now: () => number = Date.now,
-    makeRoom: MakeRoom = async bytes => (await storage.shortage(bytes)) === undefined
+    makeRoom: EnsureCapacity = async bytes => (await storage.shortage(bytes)) === undefined
   ) {
     this.#storage = storage
     this.#commit = commit
     this.#onEnd = onEnd
     this.#now = now
-    this.#makeRoom = makeRoom
+    this.#ensureCapacity = makeRoom
   }
 
   /** How many are running. */
@@ -79,7 +79,7 @@ export class Fills {
     const admission = this.#admission.then(async () => {
       let needed = size
       for (const [each, whole] of this.#admitted) needed += Math.max(0, whole - each.offset)
-      if (!(await this.#makeRoom(needed))) throw await noRoom(this.#storage, needed)
+      if (!(await this.#ensureCapacity(needed))) throw await noRoom(this.#storage, needed)
       this.#admitted.set(fill, size)
     })
     this.#admission = admission.catch(() => {})

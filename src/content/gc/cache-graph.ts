@@ -63,7 +63,7 @@ export async function readCached(content: Content, name: Name, pace: Yield): Pro
     const node = manifests.get(digest)
     node?.tags.push(tag)
     // Pushed later, to a manifest that had been cached.
-    if (node && (await content.provenance.ofTag(name, tag)) === undefined) node.last = Number.POSITIVE_INFINITY
+    if (node && (await content.provenance.getTag(name, tag)) === undefined) node.last = Number.POSITIVE_INFINITY
     await pace.step()
   }
   for (const node of manifests.values()) node.last = lastOfAll(node, manifests)

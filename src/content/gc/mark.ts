@@ -2,7 +2,7 @@ import type { Digest } from '../../oci/digest.ts'
 import { readManifest } from '../../oci/manifest.ts'
 import type { Name } from '../../oci/name.ts'
 import * as keys from '../keys.ts'
-import { type Link, listDigests } from '../manifests.ts'
+import { listDigests, type ManifestLink } from '../manifests.ts'
 import type { DigestSet } from './digest-set.ts'
 import { type GcRun, targetOf } from './run.ts'
 
@@ -23,7 +23,7 @@ export async function markRepository(run: GcRun, name: Name, gone: ReadonlySet<D
   const { storage, content, marked } = run
   let count = 0
   let unclear: Digest | undefined
-  const mark = async (digest: Digest, target: Digest, from?: Link) => {
+  const mark = async (digest: Digest, target: Digest, from?: ManifestLink) => {
     if (!(await markManifest(run, digest, target, from))) unclear = digest
   }
   for await (const digest of content.manifests.list(name)) {
@@ -44,7 +44,12 @@ export async function markRepository(run: GcRun, name: Name, gone: ReadonlySet<D
 type MarkRun = Pick<GcRun, 'content' | 'pace'> & { marked: Pick<DigestSet, 'add'> }
 
 /** Marks a manifest, which lies under `target`, with what it needs; resolves to whether it tells that. */
-export async function markManifest({ content, marked, pace }: MarkRun, digest: Digest, target: Digest, from?: Link): Promise<boolean> {
+export async function markManifest(
+  { content, marked, pace }: MarkRun,
+  digest: Digest,
+  target: Digest,
+  from?: ManifestLink
+): Promise<boolean> {
   marked.add(digest)
   marked.add(target)
   const bytes = await content.manifests.peek(target, from)

@@ -35,7 +35,7 @@ export interface PendingRemoval {
 }
 
 /** What removals go through. */
-export type RemovalsDeps = Pick<CommitDeps, 'storage' | 'links' | 'manifests' | 'tags' | 'origins' | 'holds' | 'locked'>
+export type RemovalsDeps = Pick<CommitDeps, 'storage' | 'links' | 'manifests' | 'tags' | 'provenance' | 'holds' | 'locked'>
 
 /**
  * What collections take away, each only while nobody holds it. Links go before the bytes that they lead to, durably, so that nobody is led to what is gone. Resolves to
@@ -46,7 +46,7 @@ export class Removals {
   readonly #links: Links
   readonly #manifests: Manifests
   readonly #tags: Tags
-  readonly #origins: Provenance
+  readonly #provenance: Provenance
   readonly #holds: Holds
   readonly #locked: Locks
 
@@ -55,7 +55,7 @@ export class Removals {
     this.#links = parts.links
     this.#manifests = parts.manifests
     this.#tags = parts.tags
-    this.#origins = parts.origins
+    this.#provenance = parts.provenance
     this.#holds = parts.holds
     this.#locked = parts.locked
   }
@@ -78,7 +78,7 @@ export class Removals {
         ])
         const all = [...links, ...(await this.#history(name, new Set(digests)))]
         await this.#links.remove(all, keys.repository(name), stillOurs())
-        await this.#origins.unmarkAll(name, digests)
+        await this.#provenance.removeAll(name, digests)
         return digests
       })
     )
@@ -88,13 +88,13 @@ export class Removals {
     const naming: Tag[] = []
     for (const tag of tags) {
       // Whoever sets a tag holds the manifest, but whoever moves one away does not.
-      if ((await this.#tags.resolveStored(name, tag)) !== digest) continue
-      if ((await this.#origins.ofTag(name, tag)) === undefined) return false
+      if ((await this.#tags.resolveUncached(name, tag)) !== digest) continue
+      if ((await this.#provenance.getTag(name, tag)) === undefined) return false
       naming.push(tag)
     }
     for (const tag of naming) {
       await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name), stillOurs())
-      await this.#origins.unmarkTag(name, tag)
+      await this.#provenance.removeTag(name, tag)
     }
     return true
   }
@@ -119,7 +119,7 @@ export class Removals {
         keys.layers(name),
         stillOurs()
       )
-      await this.#origins.unmarkAll(name, gone)
+      await this.#provenance.removeAll(name, gone)
     })
   }
 

@@ -97,7 +97,7 @@ function inOrder(graph: ReadonlyMap<Digest, Node>): Candidate[] {
 
 // What was cached is the cache's to remove.
 async function isOld({ storage, content, now, untagged = 0, grace }: GcRun, name: Name, digest: Digest): Promise<boolean> {
-  if ((await content.provenance.of(name, digest)) !== undefined) return false
+  if ((await content.provenance.get(name, digest)) !== undefined) return false
   const stats = await Promise.all([keys.revision(name, digest), keys.blob(digest)].map(key => storage.stat(key)))
   const last = Math.max(content.holds.renewedAt(digest), ...stats.map(each => each?.modified ?? 0))
   return now() - last >= Math.max(untagged, grace)

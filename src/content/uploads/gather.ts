@@ -10,7 +10,7 @@ const together = 8 * 1024 * 1024
  * Writes a body as it comes: `seen` gets each chunk once, in order, and may throw to end it; one write is under way while the next is gathered. Rejects with a
  * BodyBrokenError after what arrived was written, if the body breaks off.
  */
-export type Gatherer = (
+export type BodyWriter = (
   body: AsyncIterable<Uint8Array>,
   seen: (chunk: Uint8Array) => void,
   writer: Writer,
@@ -18,7 +18,7 @@ export type Gatherer = (
 ) => Promise<void>
 
 /** A gatherer whose requests share one bound on memory. */
-export function createGatherer(): Gatherer {
+export function createBodyWriter(): BodyWriter {
   let running = 0
   return async (body, seen, writer, signal) => {
     running++

@@ -9,13 +9,13 @@ import type { Commit } from '../commit.ts'
 import * as keys from '../keys.ts'
 import { objectsBelow } from '../walk.ts'
 import { BodyBrokenError } from './broken.ts'
-import type { Gatherer } from './gather.ts'
+import type { BodyWriter } from './gather.ts'
 
 /** What the sessions of one store share. */
 export interface UploadContext {
   storage: Storage
   commit: Commit
-  gatherer: Gatherer
+  writeBody: BodyWriter
   /** The session is over, one way or another. */
   ended(id: SessionId): void
 }
@@ -33,10 +33,10 @@ interface Digested {
 }
 
 /** An upload session as an object that grows. Requests to one session run one after another, in this process; another one may go on with it in between. */
-export class StoredUpload implements UploadSession {
+export class StoredUploadSession implements UploadSession {
   readonly id: SessionId
   readonly name: Name
-  readonly #place: UploadContext
+  readonly #context: UploadContext
   /** Undefined after a restart, when everything is read once again at the end. */
   #digested: Digested | undefined
   #offset: number
@@ -47,7 +47,7 @@ export class StoredUpload implements UploadSession {
   #over = false
 
   constructor(place: UploadContext, name: Name, id: SessionId, from: { offset: number; digester?: Digester }) {
-    this.#place = place
+    this.#context = place
     this.name = name
     this.id = id
     this.#offset = from.offset
@@ -61,9 +61,9 @@ export class StoredUpload implements UploadSession {
 
   async refresh(): Promise<void> {
     // A request that runs here knows better.
-    if (this.#place.storage.sharing === 'alone' || this.#requests > 0) return
+    if (this.#context.storage.sharing === 'alone' || this.#requests > 0) return
     await this.#alone(async () => {
-      const { storage } = this.#place
+      const { storage } = this.#context
       const written = await storage.written(keys.upload(this.name, this.id))
       if (!written) await this.#mustHaveBegun()
       this.#offset = written?.size ?? 0
@@ -73,14 +73,14 @@ export class StoredUpload implements UploadSession {
   append(body: AsyncIterable<Uint8Array>, expect: { offset?: number; length?: number }, signal: AbortSignal): Promise<number> {
     return this.#alone(async () => {
       const writer = await this.#writer()
-      await this.#take(writer, { body, ...expect, signal })
-      await this.#keep(writer)
+      await this.#receiveChunk(writer, { body, ...expect, signal })
+      await this.#closeWriter(writer)
       return this.#offset
     })
   }
 
   // The writer goes on after it; if it fails, the writer has ended.
-  async #take(writer: Writer, chunk: Chunk): Promise<void> {
+  async #receiveChunk(writer: Writer, chunk: Chunk): Promise<void> {
     if (chunk.offset !== undefined && chunk.offset !== this.#offset) {
       await writer.close()
       throw new UploadOffsetError(this.#offset)
@@ -88,19 +88,19 @@ export class StoredUpload implements UploadSession {
     const running = this.#runningIn(writer)
     const before = { offset: this.#offset, digester: running?.copy() }
     try {
-      await this.#receive(writer, chunk, running)
+      await this.#writeChunk(writer, chunk, running)
     } catch (error) {
-      if (error instanceof BodyBrokenError) await this.#keep(writer)
+      if (error instanceof BodyBrokenError) await this.#closeWriter(writer)
       else if (error instanceof OciError) await this.#rollBack(writer, before)
       else await this.#discard(writer)
       throw error
     }
   }
 
-  async #receive(writer: Writer, { body, length, signal }: Chunk, running: Digester | undefined): Promise<void> {
+  async #writeChunk(writer: Writer, { body, length, signal }: Chunk, running: Digester | undefined): Promise<void> {
     const end = length === undefined ? Number.POSITIVE_INFINITY : this.#offset + length
     try {
-      await this.#place.gatherer(
+      await this.#context.writeBody(
         body,
         chunk => {
           running?.update(chunk)
@@ -137,7 +137,7 @@ export class StoredUpload implements UploadSession {
   }
 
   // What the medium did not take whole is not gone on with.
-  async #keep(writer: Writer): Promise<void> {
+  async #closeWriter(writer: Writer): Promise<void> {
     try {
       await writer.close()
     } catch (error) {
@@ -154,13 +154,13 @@ export class StoredUpload implements UploadSession {
     await writer.truncate(offset)
     this.#offset = offset
     if (digester) this.#digested = { digester, offset, seal: undefined, writer }
-    await this.#keep(writer)
+    await this.#closeWriter(writer)
   }
 
   finish(digest: Digest, last?: Chunk): Promise<Descriptor> {
     return this.#alone(async () => {
       const writer = await this.#writer(last && digest)
-      if (last) await this.#take(writer, last)
+      if (last) await this.#receiveChunk(writer, last)
       let ours = false
       try {
         // Nobody else has written to it then.
@@ -171,7 +171,7 @@ export class StoredUpload implements UploadSession {
             detail: { reason: 'the bytes have another digest', provided: digest, actual, size: this.#offset }
           })
         }
-        await this.#place.commit.blob(this.name, digest, writer)
+        await this.#context.commit.publishBlob(this.name, digest, writer)
       } catch (error) {
         await this.#discard(writer)
         throw error
@@ -205,7 +205,7 @@ export class StoredUpload implements UploadSession {
     // In use, however long ago its last byte came; who looks for idle sessions must not wait for this one.
     if (this.#requests > 0) return false
     return this.#alone(async () => {
-      const { storage } = this.#place
+      const { storage } = this.#context
       const found = await Promise.all([
         storage.written(keys.upload(this.name, this.id)),
         storage.stat(keys.uploadStarted(this.name, this.id))
@@ -226,8 +226,8 @@ export class StoredUpload implements UploadSession {
   // Without `left` it is looked for: Distribution keeps states of the running digest there as well, and another process may have written what lost.
   async #end(left?: readonly Key[]): Promise<void> {
     this.#over = true
-    this.#place.ended(this.id)
-    const { storage } = this.#place
+    this.#context.ended(this.id)
+    const { storage } = this.#context
     const found = left ?? (await Array.fromAsync(objectsBelow(storage, keys.session(this.name, this.id))))
     await storage.remove(found, keys.uploads(this.name))
   }
@@ -235,7 +235,7 @@ export class StoredUpload implements UploadSession {
   // With `whole` all that is not written yet comes now, and is going to have that digest.
   async #writer(whole?: Digest): Promise<Writer> {
     if (this.#over) throw unknownUpload(this.id)
-    const { storage } = this.#place
+    const { storage } = this.#context
     const key = keys.upload(this.name, this.id)
     let writer = await storage.resume(key)
     if (!writer) {
@@ -252,9 +252,9 @@ export class StoredUpload implements UploadSession {
 
   // Another process may have ended it.
   async #mustHaveBegun(): Promise<void> {
-    if (await this.#place.storage.stat(keys.uploadStarted(this.name, this.id))) return
+    if (await this.#context.storage.stat(keys.uploadStarted(this.name, this.id))) return
     this.#over = true
-    this.#place.ended(this.id)
+    this.#context.ended(this.id)
     throw unknownUpload(this.id)
   }
 

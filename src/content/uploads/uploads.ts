@@ -7,20 +7,20 @@ import type { Commit } from '../commit.ts'
 import * as keys from '../keys.ts'
 import { createRecent } from '../lru.ts'
 import type { Names } from '../names.ts'
-import { createGatherer } from './gather.ts'
-import { StoredUpload, type UploadContext, unknownUpload } from './upload-session.ts'
+import { createBodyWriter } from './gather.ts'
+import { StoredUploadSession, type UploadContext, unknownUpload } from './upload-session.ts'
 
 // Sessions whose running digest is kept; one that is pushed out of memory is read once again at its end.
 const remembered = 10_000
 
 /** The upload sessions of the store; they survive a restart. */
 export class Uploads {
-  readonly #place: UploadContext
+  readonly #context: UploadContext
   readonly #names: Names
-  readonly #sessions = createRecent<SessionId, StoredUpload>(remembered)
+  readonly #sessions = createRecent<SessionId, StoredUploadSession>(remembered)
 
   constructor(storage: Storage, commit: Commit, names: Names) {
-    this.#place = { storage, commit, gatherer: createGatherer(), ended: id => void this.#sessions.delete(id) }
+    this.#context = { storage, commit, writeBody: createBodyWriter(), ended: id => void this.#sessions.delete(id) }
     this.#names = names
   }
 
@@ -30,34 +30,34 @@ export class Uploads {
   }
 
   /** A new session. `algorithm` is that of the digest which the client is going to name at the end. */
-  async start(name: Name, algorithm: Algorithm = canonical): Promise<StoredUpload> {
+  async start(name: Name, algorithm: Algorithm = canonical): Promise<StoredUploadSession> {
     const id = randomUUID() as string as SessionId
     try {
-      await this.#place.storage.put(keys.uploadStarted(name, id), Buffer.from(new Date().toISOString()), 'soon')
+      await this.#context.storage.put(keys.uploadStarted(name, id), Buffer.from(new Date().toISOString()), 'soon')
     } catch (error) {
       // On a full disk the directory may be all that could be made.
-      await this.#place.storage.remove([keys.uploadStarted(name, id)], keys.uploads(name)).catch(() => {})
+      await this.#context.storage.remove([keys.uploadStarted(name, id)], keys.uploads(name)).catch(() => {})
       throw error
     }
-    const session = new StoredUpload(this.#place, name, id, { offset: 0, digester: createDigester(algorithm) })
+    const session = new StoredUploadSession(this.#context, name, id, { offset: 0, digester: createDigester(algorithm) })
     this.#sessions.set(id, session)
     return session
   }
 
   /** BLOB_UPLOAD_UNKNOWN unless `name` has such a session. */
-  async resume(name: Name, id: SessionId): Promise<StoredUpload> {
+  async resume(name: Name, id: SessionId): Promise<StoredUploadSession> {
     const known = this.#sessions.get(id)
     if (known) {
       if (known.name === name) return known
       throw unknownUpload(id)
     }
-    const { storage } = this.#place
+    const { storage } = this.#context
     const written = await storage.written(keys.upload(name, id))
     if (!written && !(await storage.stat(keys.uploadStarted(name, id)))) throw unknownUpload(id)
     // Another request may have asked for it meanwhile: there is one object a session, since it is what keeps requests apart.
     const meanwhile = this.#sessions.get(id)
     if (meanwhile) return meanwhile
-    const session = new StoredUpload(this.#place, name, id, { offset: written?.size ?? 0 })
+    const session = new StoredUploadSession(this.#context, name, id, { offset: written?.size ?? 0 })
     this.#sessions.set(id, session)
     return session
   }
@@ -66,7 +66,7 @@ export class Uploads {
   async expire(before: number, signal: AbortSignal): Promise<number> {
     let count = 0
     for await (const name of this.#names.all()) {
-      for await (const entry of this.#place.storage.walk(keys.uploads(name))) {
+      for await (const entry of this.#context.storage.walk(keys.uploads(name))) {
         if (signal.aborted) return count
         const id = parseSessionId(entry.name)
         const session = id && (await this.resume(name, id).catch(() => undefined))

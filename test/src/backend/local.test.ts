@@ -3,7 +3,7 @@ import { Local } from '../../../src/backend/local.ts'
 import * as keys from '../../../src/content/keys.ts'
 import { mediaTypes } from '../../../src/oci/descriptor.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
-import { imageOf, indexOf, named, openFor, patient, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { imageOf, indexOf, named, neverAborted, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { openStorage } from '../../support/storage.ts'
 
 const name = named('some/name')
@@ -123,7 +123,7 @@ test('Local: a session is started and resumed through the sink', async t => {
       yield Buffer.from('pushed')
     })(),
     {},
-    patient
+    neverAborted
   )
   const pushed = digestOf(Buffer.from('pushed'), 'sha512')
   await session.finish(pushed)

@@ -5,7 +5,7 @@ import { blob } from '../../../src/content/keys.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 import { StalledError } from '../../../storage/fs/io-pool.ts'
 import type { Storage } from '../../../storage/storage.ts'
-import { blobText, bodyOf, named, patient, pushBlob } from '../../support/content.ts'
+import { blobText, bodyOf, named, neverAborted, pushBlob } from '../../support/content.ts'
 import { keysBelow, openStorage, watchStorage } from '../../support/storage.ts'
 import { blobIn } from '../upstream/ask.ts'
 import { readAll, scene } from './scene.ts'
@@ -24,7 +24,7 @@ test('a medium that takes nothing: the client gets its bytes from upstream, and 
     if (call === 'stage') throw full()
   })
   const { bytes, digest } = blobIn(server, 'there/app', 100_000)
-  const served = await blobs.open(name, digest, { signal: patient })
+  const served = await blobs.open(name, digest, { signal: neverAborted })
   t.equal(served.outcome, 'bypass')
   t.ok((await readAll(served.value)).equals(bytes))
   t.strictSame(
@@ -41,7 +41,7 @@ test('a medium that fails in the middle: the client gets all its bytes, verified
   let writes = 2
   const { bytes, digest } = blobIn(server, 'there/app', 8 * 2 ** 20)
   server.faults.bytesPerSecond = 40 * 2 ** 20
-  const served = await blobs.open(name, digest, { signal: patient })
+  const served = await blobs.open(name, digest, { signal: neverAborted })
   t.equal(served.outcome, 'miss')
   t.ok((await readAll(served.value)).equals(bytes))
   t.strictSame(await keysBelow(storage, '.registry/tmp'), [])
@@ -66,16 +66,16 @@ for (const [when, from] of Object.entries({ 'from its first byte on': 0, 'in its
     const made = await scene(t, storage)
     const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8)
     const { bytes, digest } = blobIn(made.server, 'there/app', 300_000)
-    await readAll((await blobs.open(name, digest, { signal: patient })).value)
+    await readAll((await blobs.open(name, digest, { signal: neverAborted })).value)
     await made.fills.find(digest)?.done
     failing = true
     for (const range of [undefined, { first: 50_000, last: 249_999 }]) {
-      const served = await blobs.open(name, digest, { signal: patient, ...(range ? { range } : {}) })
+      const served = await blobs.open(name, digest, { signal: neverAborted, ...(range ? { range } : {}) })
       t.equal(served.outcome, 'hit')
       t.ok((await readAll(served.value)).equals(range ? bytes.subarray(range.first, range.last + 1) : bytes))
     }
     await made.server.stop()
-    const served = await blobs.open(name, digest, { signal: patient })
+    const served = await blobs.open(name, digest, { signal: neverAborted })
     await t.rejects(readAll(served.value))
     t.ok(await made.content.holds.remove(digest, async () => true), 'and nobody holds it any more')
   })
@@ -91,7 +91,7 @@ test('a medium that fails in the middle, and wrong bytes from then on: the answe
   let writes = 2
   const { digest } = blobIn(server, 'there/app', 8 * 2 ** 20)
   server.faults.bytesPerSecond = 40 * 2 ** 20
-  await t.rejects(readAll((await blobs.open(name, digest, { signal: patient })).value), /upstream sent bytes of/)
+  await t.rejects(readAll((await blobs.open(name, digest, { signal: neverAborted })).value), /upstream sent bytes of/)
 })
 
 test('after the medium failed nothing is tried to be stored for a while, then again', async t => {
@@ -100,14 +100,14 @@ test('after the medium failed nothing is tried to be stored for a while, then ag
     if (broken && call === 'stage') throw full()
   })
   const { bytes, digest } = blobIn(server, 'there/app', 1000)
-  await readAll((await blobs.open(name, digest, { signal: patient })).value)
+  await readAll((await blobs.open(name, digest, { signal: neverAborted })).value)
   broken = false
   t.equal(fills.running, 0)
-  const during = await blobs.open(name, digest, { signal: patient })
+  const during = await blobs.open(name, digest, { signal: neverAborted })
   t.equal(during.outcome, 'bypass')
   t.ok((await readAll(during.value)).equals(bytes))
   clock.at += 10_000
-  const after = await blobs.open(name, digest, { signal: patient })
+  const after = await blobs.open(name, digest, { signal: neverAborted })
   t.equal(after.outcome, 'miss')
   await fills.find(digest)?.done
   t.ok((await readAll(after.value)).equals(bytes))
@@ -119,7 +119,7 @@ test('a blob that cannot be published is served all the same', async t => {
     if (call === 'publish' && key.includes('/blobs/')) throw full()
   })
   const { bytes, digest } = blobIn(server, 'there/app', 100_000)
-  const served = await blobs.open(name, digest, { signal: patient })
+  const served = await blobs.open(name, digest, { signal: neverAborted })
   t.ok((await readAll(served.value)).equals(bytes))
   await fills.find(digest)?.done
   t.strictSame(
@@ -133,7 +133,7 @@ test('a client waits for the head of an answer no longer than it has patience, a
   const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8, { now: Date.now, patience: 50 })
   const { digest } = blobIn(made.server, 'there/app', 1000)
   made.server.faults.headerDelay = 300
-  const error = await blobs.open(name, digest, { signal: patient }).catch((cause: unknown) => cause)
+  const error = await blobs.open(name, digest, { signal: neverAborted }).catch((cause: unknown) => cause)
   t.ok(error instanceof OciError && error.status === 504)
   t.equal(await made.fills.find(digest)?.done, 'stored')
 })
@@ -145,11 +145,11 @@ test('a range that a slow download would reach only after a minute is fetched fo
   const { bytes, digest } = blobIn(made.server, 'there/app', 2 ** 20)
   const held = Promise.withResolvers<void>()
   made.server.faults.hold = { at: 2 ** 17, until: held.promise }
-  const first = await blobs.open(name, digest, { signal: patient })
+  const first = await blobs.open(name, digest, { signal: neverAborted })
   await first.value.body.readInto(Buffer.alloc(1), 2 ** 16)
   made.server.faults.hold = undefined
   made.clock.at += 59_000
-  const far = await blobs.open(name, digest, { range: { first: 2 ** 19 }, signal: patient })
+  const far = await blobs.open(name, digest, { range: { first: 2 ** 19 }, signal: neverAborted })
   t.equal(far.outcome, 'bypass')
   t.ok((await readAll(far.value)).equals(bytes.subarray(2 ** 19)))
   held.resolve()
@@ -163,10 +163,10 @@ test('a range not far ahead of the download joins it', async t => {
   const { bytes, digest } = blobIn(made.server, 'there/app', 2 ** 20)
   const held = Promise.withResolvers<void>()
   made.server.faults.hold = { at: 2 ** 19, until: held.promise }
-  const first = await blobs.open(name, digest, { signal: patient })
+  const first = await blobs.open(name, digest, { signal: neverAborted })
   await first.value.body.readInto(Buffer.alloc(1), 2 ** 18)
   made.clock.at += 2_500
-  const near = await blobs.open(name, digest, { range: { first: 2 ** 19 + 1 }, signal: patient })
+  const near = await blobs.open(name, digest, { range: { first: 2 ** 19 + 1 }, signal: neverAborted })
   t.equal(near.outcome, 'join')
   held.resolve()
   t.ok((await readAll(near.value)).equals(bytes.subarray(2 ** 19 + 1)))
@@ -177,7 +177,7 @@ test('two clients that ask at the same moment share one download', async t => {
   const made = await scene(t)
   const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8)
   const { bytes, digest } = blobIn(made.server, 'there/app', 50_000)
-  const both = await Promise.all([1, 2].map(() => blobs.open(name, digest, { signal: patient })))
+  const both = await Promise.all([1, 2].map(() => blobs.open(name, digest, { signal: neverAborted })))
   t.strictSame(both.map(each => each.outcome).sort(), ['join', 'miss'])
   for (const each of both) t.ok((await readAll(each.value)).equals(bytes))
   t.equal(made.server.count('/blobs/'), 1)
@@ -187,13 +187,13 @@ test('what is cached is marked with where it came from, what was pushed before i
   const made = await scene(t)
   const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8)
   const { bytes, digest } = blobIn(made.server, 'there/app', 1000)
-  await readAll((await blobs.open(name, digest, { signal: patient })).value)
+  await readAll((await blobs.open(name, digest, { signal: neverAborted })).value)
   await made.fills.find(digest)?.done
-  t.equal(await made.content.provenance.of(name, digest), 'first.example/there')
+  t.equal(await made.content.provenance.get(name, digest), 'first.example/there')
   const session = await made.content.uploads.start(name)
-  await session.append(bodyOf(bytes), {}, patient)
+  await session.append(bodyOf(bytes), {}, neverAborted)
   await session.finish(digest)
-  t.equal(await made.content.provenance.of(name, digest), undefined)
+  t.equal(await made.content.provenance.get(name, digest), undefined)
 })
 
 test('a pushed blob that is damaged and fetched again stays a pushed one', async t => {
@@ -203,9 +203,9 @@ test('a pushed blob that is damaged and fetched again stays a pushed one', async
   const digest = await pushBlob(made.content, name, bytes)
   made.server.addBlob('there/app', bytes)
   await made.storage.put(blob(digest), bytes.subarray(0, 10))
-  const served = await blobs.open(name, digest, { signal: patient })
+  const served = await blobs.open(name, digest, { signal: neverAborted })
   t.ok((await readAll(served.value)).equals(bytes))
   await made.fills.find(digest)?.done
-  t.equal(await made.content.provenance.of(name, digest), undefined)
+  t.equal(await made.content.provenance.get(name, digest), undefined)
   t.equal(await blobText(made.content, name, digest), bytes.toString())
 })

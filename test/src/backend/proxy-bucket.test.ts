@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { ProxyBlobs } from '../../../src/backend/proxy-blobs.ts'
 import { blob } from '../../../src/content/keys.ts'
-import { named, patient } from '../../support/content.ts'
+import { named, neverAborted } from '../../support/content.ts'
 import { type Fate, proxyS3 } from '../../support/s3-proxy.ts'
 import { makeBucket, multipartUploads, openS3, ownerOf, startS3 } from '../../support/s3-server.ts'
 import { blobIn } from '../upstream/ask.ts'
@@ -38,7 +38,7 @@ test('a cache in a bucket', async t => {
         const blobs = new ProxyBlobs(content, fills, route, 8)
         const { bytes, digest } = blobIn(server, 'there/app', size)
         const open = async () => {
-          const { outcome, value } = await blobs.open(name, digest, { signal: patient })
+          const { outcome, value } = await blobs.open(name, digest, { signal: neverAborted })
           return { outcome, bytes: readAll(value) }
         }
         let failures = 0

@@ -233,7 +233,7 @@ test('forget: a cached tag that upstream no longer has is 404 and gone, its imag
   clock.at += 61_000
   t.equal(await codeOf(manifests.get(name, v1)), '404 MANIFEST_UNKNOWN')
   t.equal(await content.tags.resolve(name, tagged('v1')), undefined)
-  t.equal(await content.provenance.ofTag(name, tagged('v1')), undefined)
+  t.equal(await content.provenance.getTag(name, tagged('v1')), undefined)
   t.equal((await manifests.get(name, parseReference(digest))).outcome, 'hit')
 })
 
@@ -265,8 +265,8 @@ test('a pushed tag that upstream has with the same digest stays a pushed one', a
   await storeManifest(content, name, bytes, { tags: [tagged('v1')] })
   server.addManifest('there/app', bytes, { tag: 'v1' })
   t.equal((await manifests.get(name, v1)).value.descriptor.digest, digestOf(bytes))
-  t.equal(await content.provenance.ofTag(name, tagged('v1')), undefined)
-  t.equal(await content.provenance.of(name, digestOf(bytes)), undefined)
+  t.equal(await content.provenance.getTag(name, tagged('v1')), undefined)
+  t.equal(await content.provenance.get(name, digestOf(bytes)), undefined)
 })
 
 test('a tag that is pushed while upstream is asked for it is not overwritten by the answer', async t => {
@@ -278,7 +278,7 @@ test('a tag that is pushed while upstream is asked for it is not overwritten by 
   answer()
   await asking
   t.equal(await content.tags.resolve(name, tagged('v1')), pushed)
-  t.equal(await content.provenance.ofTag(name, tagged('v1')), undefined)
+  t.equal(await content.provenance.getTag(name, tagged('v1')), undefined)
 })
 
 test('forget: a tag that is pushed while upstream says 404 is not removed', async t => {
@@ -306,7 +306,7 @@ test('a cached tag that is pushed again with the same digest while upstream says
   await storeManifest(content, name, bytes, { tags: [tagged('v1')] })
   answer()
   await asking
-  t.equal(await content.provenance.ofTag(name, tagged('v1')), undefined)
+  t.equal(await content.provenance.getTag(name, tagged('v1')), undefined)
 })
 
 test('a manifest with wrong bytes is refused and not stored', async t => {

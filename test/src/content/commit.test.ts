@@ -54,9 +54,9 @@ test('commit: a manifest that could not be had by the repository leaves the tag 
 
 test('commit: each tag that is set tells what it named before', async t => {
   const { content } = await openFor(t)
-  t.strictSame(await content.commit.manifest(name, digest, bytes, { tags: [tag] }), [{ tag }])
+  t.strictSame(await content.commit.putManifest(name, digest, bytes, { tags: [tag] }), [{ tag }])
   const other = imageOf('other', [])
-  t.strictSame(await content.commit.manifest(name, digestOf(other), other, { tags: [tag, tagged('v2')] }), [
+  t.strictSame(await content.commit.putManifest(name, digestOf(other), other, { tags: [tag, tagged('v2')] }), [
     { tag, old: digest },
     { tag: 'v2' }
   ])
@@ -66,7 +66,7 @@ test('commit: moves of one tag at once end in one of the digests, whose manifest
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   const all = Array.from({ length: 12 }, (_, at) => imageOf(`${at}`, []))
-  const moves = await Promise.all(all.map(each => content.commit.manifest(name, digestOf(each), each, { tags: [tag] })))
+  const moves = await Promise.all(all.map(each => content.commit.putManifest(name, digestOf(each), each, { tags: [tag] })))
   const olds = moves.map(([move]) => move?.old)
   t.equal(new Set(olds).size, all.length, 'each has seen another predecessor')
   for (const { tags, manifests } of [content, (await openFor(t, storage)).content]) {

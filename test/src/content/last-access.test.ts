@@ -25,7 +25,7 @@ test('access: in a bucket where nothing is cached no access is noted, and once s
   const noted = () => {
     const [digest, before] = [digestOf(Buffer.from(`${blobs++}`)), touched.length]
     access.seen(name, digest)
-    return touched.slice(before).includes(keys.originOf(name, digest))
+    return touched.slice(before).includes(keys.provenanceRecord(name, digest))
   }
   const until = async (wanted: boolean) => {
     while (noted() !== wanted) await delay(5)
@@ -33,18 +33,18 @@ test('access: in a bucket where nothing is cached no access is noted, and once s
   t.equal(noted(), true, 'nobody has looked yet')
   await until(false)
   t.equal(noted(), false)
-  await origins.mark(name, digestOf(Buffer.from('cached')), 'registry.test/x')
+  await origins.set(name, digestOf(Buffer.from('cached')), 'registry.test/x')
   t.equal(noted(), true, 'this process caches')
   await delay(50)
   t.equal(noted(), true)
 
   // Another process caches: that is seen after a minute.
-  await storage.remove([keys.originOf(name, digestOf(Buffer.from('cached')))])
+  await storage.remove([keys.provenanceRecord(name, digestOf(Buffer.from('cached')))])
   now += 60_000
   noted()
   await until(false)
   const others = openContent(await openS3(t, server, { bucket }), () => {})
-  await others.provenance.mark(name, digestOf(Buffer.from('cached')), 'registry.test/x')
+  await others.provenance.set(name, digestOf(Buffer.from('cached')), 'registry.test/x')
   t.equal(noted(), false)
   now += 60_000
   noted()

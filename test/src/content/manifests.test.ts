@@ -126,7 +126,7 @@ test('manifests: the list is that of the repository, of both algorithms, without
   const other = imageOf('other', [])
   await storeManifest(content, name, bytes)
   await storeManifest(content, name, other)
-  await content.commit.manifest(name, digestOf(bytes, 'sha512'), bytes, { tags: [] })
+  await content.commit.putManifest(name, digestOf(bytes, 'sha512'), bytes, { tags: [] })
   await storage.put(`${keys.revisions(name)}/sha256/nonsense/link`, Buffer.from('x'))
   await storage.put(`${keys.revisions(name)}/md5/${'a'.repeat(32)}/link`, Buffer.from('x'))
   t.strictSame(await Array.fromAsync(content.manifests.list(name)), [...[digest, digestOf(other)].sort(), digestOf(bytes, 'sha512')])

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import * as keys from '../../../src/content/keys.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
-import { bodyOf, imageOf, indexOf, named, patient, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { bodyOf, imageOf, indexOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { keysBelow, textOf } from '../../support/storage.ts'
 import { found, name, pushImage, treeFor } from './scene.ts'
 
@@ -21,7 +21,7 @@ test('check: bytes that are gone are told, and counted as damaged until they are
 test('check: bytes of cached content that are gone are no damage: the next pull fetches them', async t => {
   const tree = await treeFor(t)
   const digest = await pushBlob(tree.content, name, 'cached')
-  await tree.content.provenance.mark(name, digest, 'upstream.test')
+  await tree.content.provenance.set(name, digest, 'upstream.test')
   await tree.storage.remove([keys.blob(digest)])
   const { damaged, warnings } = await found(tree)
   t.strictSame(damaged, [])
@@ -93,7 +93,7 @@ test('check: parts of a pushed index that are not here are a warning, those of a
   const image = imageOf('never pushed', [])
   const index = await storeManifest(tree.content, name, indexOf([image]))
   t.match(await found(tree), { damaged: [], warnings: [{ kind: 'manifest', digest: digestOf(image), names: [name] }] })
-  await tree.content.provenance.mark(name, index, 'upstream.test')
+  await tree.content.provenance.set(name, index, 'upstream.test')
   t.strictSame((await found(tree)).warnings, [])
 })
 
@@ -107,7 +107,7 @@ test('check: a blob that a manifest names and its repository has no link to is a
 test('check: upload sessions that nobody goes on with are removed, others stay', async t => {
   const tree = await treeFor(t)
   const [old, young] = [await tree.content.uploads.start(name), await tree.content.uploads.start(named('young'))]
-  await old.append(bodyOf('bytes'), {}, patient)
+  await old.append(bodyOf('bytes'), {}, neverAborted)
   const later = { ...tree, now: () => Date.now() + tree.uploadIdle + 1_000 }
   t.strictSame((await found(tree)).damaged, [])
   t.match((await found(later, { name: undefined as never })).damaged, [

@@ -11,7 +11,7 @@ import { digestOf, parseDigest } from '../../../src/oci/digest.ts'
 import { type CopyEvent, copyStorage } from '../../../src/operations/copy-storage.ts'
 import { createLimit } from '../../../storage/semaphore.ts'
 import type { Storage } from '../../../storage/storage.ts'
-import { describe, imageOf, named, patient, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { describe, imageOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { type Fate, proxyS3, type S3Proxy } from '../../support/s3-proxy.ts'
 import { makeBucket, multipartUploads, openS3, ownerOf, type S3Server, startS3 } from '../../support/s3-server.ts'
@@ -28,10 +28,10 @@ async function fill(storage: Storage): Promise<void> {
   for (const blob of ['config', small, large]) await pushBlob(content, name, blob)
   const layers = [small, large].map(each => describe(each))
   await storeManifest(content, name, imageOf('config', [], { layers }), { tags: [tagged('v1')] })
-  await content.provenance.mark(name, digestOf(Buffer.from(small)), 'registry.test/x')
+  await content.provenance.set(name, digestOf(Buffer.from(small)), 'registry.test/x')
 }
 
-const copy = (from: Storage, to: Storage): Promise<CopyEvent[]> => Array.fromAsync(copyStorage(from, to, patient))
+const copy = (from: Storage, to: Storage): Promise<CopyEvent[]> => Array.fromAsync(copyStorage(from, to, neverAborted))
 
 const fails = (copying: Promise<unknown>) =>
   copying.then(
@@ -48,7 +48,7 @@ function objectsIn(directory: string): Map<string, number> {
 
 /** What a registry keeps there. */
 function kept(directory: string): [key: string, size: number][] {
-  return [...objectsIn(directory)].filter(([key]) => key.startsWith('docker/') || key.startsWith(keys.origins))
+  return [...objectsIn(directory)].filter(([key]) => key.startsWith('docker/') || key.startsWith(keys.provenance))
 }
 
 /** What can be found there and is not whole. */

@@ -4,7 +4,7 @@ import * as keys from '../../../src/content/keys.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { type CopyEvent, copyStorage } from '../../../src/operations/copy-storage.ts'
 import type { Storage } from '../../../storage/storage.ts'
-import { blobText, imageOf, named, openFor, patient, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { blobText, imageOf, named, neverAborted, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { openS3, startS3 } from '../../support/s3-server.ts'
 import { listed, openStorage, watchStorage } from '../../support/storage.ts'
@@ -17,15 +17,15 @@ async function fill(storage: Storage): Promise<void> {
   const { content } = { content: openContent(storage, () => {}) }
   for (const layer of ['config', ...layers]) await pushBlob(content, name, layer)
   await storeManifest(content, name, imageOf('config', layers), { tags: [tagged('v1'), tagged('v1-a')] })
-  await content.provenance.mark(name, digestOf(Buffer.from('one')), 'registry.test/x')
+  await content.provenance.set(name, digestOf(Buffer.from('one')), 'registry.test/x')
   await content.uploads.start(name)
 }
 
-const copy = (from: Storage, to: Storage, signal = patient): Promise<CopyEvent[]> => Array.fromAsync(copyStorage(from, to, signal))
+const copy = (from: Storage, to: Storage, signal = neverAborted): Promise<CopyEvent[]> => Array.fromAsync(copyStorage(from, to, signal))
 
 /** What a registry keeps there, as `<key> <size>`. */
 async function kept(storage: Storage): Promise<string[]> {
-  const all = [...(await listed(storage, 'docker')), ...(await listed(storage, keys.origins))]
+  const all = [...(await listed(storage, 'docker')), ...(await listed(storage, keys.provenance))]
   return all.filter(each => !each.key.includes('/_uploads/')).map(({ key, size }) => `${key} ${size}`)
 }
 

@@ -3,10 +3,10 @@ import { type Digest, digestOf } from '../../../src/oci/digest.ts'
 import type { Tree } from '../../../src/operations/check.ts'
 import { Column, DigestTable } from '../../../src/operations/digest-table.ts'
 import { du, type RepositoryUsage } from '../../../src/operations/du.ts'
-import { imageOf, named, patient, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { imageOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { flip, treeFor } from './scene.ts'
 
-const told = async (tree: Tree) => (await Array.fromAsync(du(tree, patient))).filter(each => each.type !== 'progress')
+const told = async (tree: Tree) => (await Array.fromAsync(du(tree, neverAborted))).filter(each => each.type !== 'progress')
 const [one, two, three] = [named('one'), named('two'), named('two/three')]
 
 test('du: what a repository has alone is its own, what others have as well is shared, and the sum counts each once', async t => {
@@ -19,7 +19,7 @@ test('du: what a repository has alone is its own, what others have as well is sh
   await storeManifest(content, two, manifest, { tags: [tagged('v1'), tagged('v2')] })
   const gone = await pushBlob(content, three, 'unlinked')
   await content.commit.unlinkBlob(three, gone)
-  const events = await Array.fromAsync(du(tree, patient))
+  const events = await Array.fromAsync(du(tree, neverAborted))
   t.strictSame(
     events.filter(each => each.type === 'repository'),
     [
@@ -65,7 +65,7 @@ test('du: what is set aside as damaged is told, and is nobody’s', async t => {
   const seen = await tree.content.blobs.open(one, digest)
   await seen?.body.close()
   const { scrub } = await import('../../../src/operations/scrub.ts')
-  await Array.fromAsync(scrub(tree, { signal: patient }))
+  await Array.fromAsync(scrub(tree, { signal: neverAborted }))
   t.match(await told(tree), [{ bytes: 0 }, { bytes: 0, quarantined: 4 }])
 })
 

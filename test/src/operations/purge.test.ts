@@ -4,11 +4,11 @@ import { digestOf } from '../../../src/oci/digest.ts'
 import type { Tree } from '../../../src/operations/check.ts'
 import { purge } from '../../../src/operations/purge.ts'
 import { parseTarget } from '../../../src/operations/target.ts'
-import { imageOf, named, patient, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { imageOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { keysBelow } from '../../support/storage.ts'
 import { name, pushImage, treeFor } from './scene.ts'
 
-const purged = (tree: Tree, target: string, pushed: 'refused' | 'included' = 'included', signal = patient) =>
+const purged = (tree: Tree, target: string, pushed: 'refused' | 'included' = 'included', signal = neverAborted) =>
   Array.fromAsync(purge(parseTarget(target), tree, { pushed, signal }))
 
 const origin = { upstream: 'upstream.test', checked: 1 }
@@ -92,13 +92,13 @@ test('purge: what was cached goes unasked, with its marks; what was pushed does 
   const { content } = tree
   const cached = imageOf('cached', [])
   const digest = digestOf(cached)
-  await content.commit.manifest(name, digest, cached, { tags: [tagged('cached')], origin: { ...origin, digest } })
+  await content.commit.putManifest(name, digest, cached, { tags: [tagged('cached')], provenance: { ...origin, digest } })
   await pushImage(content, 'pushed')
   await t.rejects(purged(tree, name, 'refused'), { name: 'PushedContent', message: /4 objects were pushed.*--yes/ })
   await t.rejects(purged(tree, `${name}:pushed`, 'refused'), { name: 'PushedContent' })
   t.strictSame((await content.tags.list(name, {})).items, ['cached', 'pushed'])
   t.match((await purged(tree, `${name}@${digest}`, 'refused')).at(-1), { tags: 1, manifests: 1 })
-  t.strictSame(await keysBelow(tree.storage, keys.origins), [])
+  t.strictSame(await keysBelow(tree.storage, keys.provenance), [])
 })
 
 for (const target of ['nobody', 'nobody:v1', `${name}:v9`, `${name}@${digestOf(Buffer.from('absent'))}`]) {

@@ -4,7 +4,7 @@ import type { ScrubEvent } from '../../../src/operations/events.ts'
 import { createPace, rateFor } from '../../../src/operations/read-rate.ts'
 import { Rounds } from '../../../src/operations/rounds.ts'
 import type { Storage } from '../../../storage/storage.ts'
-import { patient, pushBlob } from '../../support/content.ts'
+import { neverAborted, pushBlob } from '../../support/content.ts'
 import { openStorage, watchStorage } from '../../support/storage.ts'
 import { flip, name, pushImage, treeFor } from './scene.ts'
 
@@ -59,12 +59,12 @@ test('pace: bytes are read no faster than the rate, and what was not used is not
     times
   )
   const began = times.now()
-  for (let at = 0; at < 100; at++) await pace(100, patient)
+  for (let at = 0; at < 100; at++) await pace(100, neverAborted)
   const took = times.now() - began
   t.ok(took >= 9_950 && took <= 10_000, `${took}`)
-  await times.sleep(60_000, patient)
+  await times.sleep(60_000, neverAborted)
   const rested = times.now()
-  for (let at = 0; at < 10; at++) await pace(100, patient)
+  for (let at = 0; at < 10; at++) await pace(100, neverAborted)
   t.ok(times.now() - rested >= 950, 'after a rest it is as slow')
   t.ok(slept.every(ms => ms > 0))
 })
@@ -77,9 +77,9 @@ test('pace: while requests are answered each piece waits', async t => {
     () => busy,
     times
   )
-  await pace(1, patient)
+  await pace(1, neverAborted)
   busy = false
-  await pace(1, patient)
+  await pace(1, neverAborted)
   t.equal(slept.length, 1)
 })
 

@@ -2,7 +2,7 @@ import { type Test, test } from 'tap'
 import type { FillSource } from '../../../../src/content/fill/fill.ts'
 import { type FillEvent, Fills } from '../../../../src/content/fill/fills.ts'
 import { digestOf } from '../../../../src/oci/digest.ts'
-import { blobText, named, openFor, patient } from '../../../support/content.ts'
+import { blobText, named, neverAborted, openFor } from '../../../support/content.ts'
 import { keysBelow } from '../../../support/storage.ts'
 
 const [app, other] = [named('app'), named('other')]
@@ -44,7 +44,7 @@ test('a fill is stored, linked and marked when its bytes are right', async t => 
   t.equal(await fill?.opened, long.length)
   t.equal(await fill?.done, 'stored')
   t.equal(await blobText(content, app, digestOf(Buffer.from(long))), long)
-  t.equal(await content.provenance.of(app, digestOf(Buffer.from(long))), 'host/path')
+  t.equal(await content.provenance.get(app, digestOf(Buffer.from(long))), 'host/path')
   t.match(ended, [{ result: 'stored', bytes: long.length, upstream: 'host/path' }])
 })
 
@@ -71,7 +71,7 @@ for (const [what, chunks, size] of [
     const { storage, ended, start } = await place(t)
     const fill = start(long, sourceOf(chunks, size === undefined ? {} : { size }).open)
     await fill?.opened
-    const body = fill?.reader(patient)
+    const body = fill?.reader(neverAborted)
     const into = Buffer.alloc(long.length + 10)
     let read = 0
     await t.rejects(
@@ -93,7 +93,7 @@ test('a fill that failed is out of the way before its readers hear of it', async
   const { fills, start } = await place(t)
   const fill = start(long, sourceOf([`y${long.slice(1)}`]).open)
   await fill?.opened
-  const body = fill?.reader(patient)
+  const body = fill?.reader(neverAborted)
   await body?.readInto(Buffer.alloc(1), long.length - 1).catch(() => {})
   t.equal(fills.find(digestOf(Buffer.from(long))), undefined)
   await body?.close()
@@ -117,7 +117,7 @@ test('a source that breaks fails the readers with its error', async t => {
   }
   const fill = start(long, async () => ({ chunks: breaking(), cancel: () => {}, size: 2 * long.length }))
   await fill?.opened
-  const body = fill?.reader(patient)
+  const body = fill?.reader(neverAborted)
   await t.rejects(async () => void (await body?.readInto(Buffer.alloc(1), long.length + 1)), /cut/)
   await body?.close()
   t.equal(await fill?.done, 'broken')

@@ -18,7 +18,7 @@ async function cacheBlob(t: Opened, bytes: string, at: number, of: Name = name):
   const digest = digestOf(Buffer.from(bytes))
   const writer = await t.storage.create(`.registry/tmp/${digest.slice(-8)}`)
   await writer.write([Buffer.from(bytes)])
-  await t.content.commit.blob(of, digest, writer, upstream)
+  await t.content.commit.publishBlob(of, digest, writer, upstream)
   await age(t, digest, at, of)
   return digest
 }
@@ -26,14 +26,14 @@ async function cacheBlob(t: Opened, bytes: string, at: number, of: Name = name):
 /** Caches a manifest, last asked for at `at`. */
 async function cacheManifest(t: Opened, bytes: Buffer, at: number, tags: readonly string[] = [], of: Name = name): Promise<Digest> {
   const digest = digestOf(bytes)
-  await t.content.commit.manifest(of, digest, bytes, { tags: tags.map(tagged), origin: { upstream, digest, checked: at } })
+  await t.content.commit.putManifest(of, digest, bytes, { tags: tags.map(tagged), provenance: { upstream, digest, checked: at } })
   await age(t, digest, at, of)
   return digest
 }
 
 async function age({ storage }: Opened, digest: Digest, at: number, of: Name): Promise<void> {
   const { utimes } = await import('node:fs/promises')
-  const path = (storage as unknown as { path(key: string): string }).path(keys.originOf(of, digest))
+  const path = (storage as unknown as { path(key: string): string }).path(keys.provenanceRecord(of, digest))
   await utimes(path, at / 1000, at / 1000)
 }
 
@@ -61,7 +61,7 @@ test('evict: an image that nobody asked for goes with its tag and with the blobs
   )
   t.equal(await blobText(all.content, name, digestOf(Buffer.from('shared'))), 'shared')
   t.strictSame((await all.content.tags.list(name, {})).items, ['new'])
-  t.equal((await keysBelow(all.storage, keys.origins)).length, 4, 'the marks are gone as well')
+  t.equal((await keysBelow(all.storage, keys.provenance)).length, 4, 'the marks are gone as well')
   t.strictSame(all.damages, [])
 })
 
@@ -74,7 +74,7 @@ test('evict: a dry run tells what would go, also of what other repositories have
     ['shared', 1_000]
   ] as const)
     await cacheBlob(all, bytes, at, other)
-  const everything = async () => [...(await keysBelow(all.storage, 'docker')), ...(await keysBelow(all.storage, keys.origins))]
+  const everything = async () => [...(await keysBelow(all.storage, 'docker')), ...(await keysBelow(all.storage, keys.provenance))]
   const before = await everything()
   const told = await evicted(all, 3_000, { dryRun: true })
   t.ok(told.includes(`blob ${digestOf(Buffer.from('old'))}`), 'the bytes that both would lose')
@@ -119,7 +119,7 @@ test('evict: what was pushed stays whatever its age, with the cached blobs that 
 
 test('evict: a cached image under a tag that was pushed stays', async t => {
   const all = await opened(t)
-  await all.content.commit.manifest(name, all.old, imageOf('config', ['shared', 'old']), { tags: [tagged('mine')] })
+  await all.content.commit.putManifest(name, all.old, imageOf('config', ['shared', 'old']), { tags: [tagged('mine')] })
   await evicted(all, forever)
   t.ok(await all.content.manifests.get(name, all.old))
   t.equal(await blobText(all.content, name, digestOf(Buffer.from('old'))), 'old')

@@ -12,7 +12,7 @@ import { parseReference } from '../../../../src/oci/name.ts'
 import { storedBytes } from '../../../../src/operations/blobs.ts'
 import type { S3Storage } from '../../../../storage/s3/s3.ts'
 import { hour, noPace, summaries } from '../../../support/collect.ts'
-import { blobText, imageOf, named, patient, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
+import { blobText, imageOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
 import { proxyS3, type S3Proxy } from '../../../support/s3-proxy.ts'
 import { makeBucket, openS3, type S3Server, startS3 } from '../../../support/s3-server.ts'
 
@@ -310,7 +310,7 @@ test('several processes over one bucket', async t => {
       (digest: Digest) => other.content.removals.manifests(name, [{ digest, tags: [tag] }], () => true)
     ]) {
       const digest = digestOf(first)
-      await other.content.commit.manifest(name, digest, first, { tags: [tag], origin: { ...upstream, digest } })
+      await other.content.commit.putManifest(name, digest, first, { tags: [tag], provenance: { ...upstream, digest } })
       t.equal(await other.content.tags.resolve(name, tag), digest, 'it is remembered')
       await putManifest(one, second)
       const release = await other.content.holds.lease.take()
@@ -335,7 +335,7 @@ test('several processes over one bucket', async t => {
     t.equal(summaries(await Array.fromAsync(collecting(one, 0))).length, 0)
     const collected = one.proxy.requests.length - before
     t.ok(collected < 60, `${collected} requests of a collection that removes nothing`)
-    await storedBytes(one.storage, patient)
+    await storedBytes(one.storage, neverAborted)
     const sum = one.proxy.requests.length - before - collected
     t.ok(sum <= 3, `${sum} requests of a sum`)
     t.equal(summaries(await Array.fromAsync(collecting(one))).filter(each => each.startsWith('blob')).length, 100)

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'tap'
 import * as keys from '../../../../src/content/keys.ts'
 import { digestOf } from '../../../../src/oci/digest.ts'
-import { blobText, bodyOf, named, openFor, patient } from '../../../support/content.ts'
+import { blobText, bodyOf, named, neverAborted, openFor } from '../../../support/content.ts'
 import { keysBelow, openStorage, walked } from '../../../support/storage.ts'
 
 const name = named('some/name')
@@ -14,8 +14,8 @@ test('uploads: idle sessions expire in every repository, with all that they left
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   const [empty, begun] = [await content.uploads.start(name), await content.uploads.start(named('other/one'))]
-  await begun.append(bodyOf(text), {}, patient)
-  t.equal(await content.uploads.expire(Date.now() + 60_000, patient), 2)
+  await begun.append(bodyOf(text), {}, neverAborted)
+  t.equal(await content.uploads.expire(Date.now() + 60_000, neverAborted), 2)
   t.strictSame(await keysBelow(storage, tree), [])
   for (const session of [empty, begun]) await t.rejects(session.finish(digest), { code: 'BLOB_UPLOAD_UNKNOWN' })
 })
@@ -23,9 +23,9 @@ test('uploads: idle sessions expire in every repository, with all that they left
 test('uploads: sessions of an earlier process expire too', async t => {
   const storage = await openStorage(t)
   const before = await openFor(t, storage)
-  await (await before.content.uploads.start(name)).append(bodyOf(text), {}, patient)
+  await (await before.content.uploads.start(name)).append(bodyOf(text), {}, neverAborted)
   const { content } = await openFor(t, storage)
-  t.equal(await content.uploads.expire(Date.now() + 60_000, patient), 1)
+  t.equal(await content.uploads.expire(Date.now() + 60_000, neverAborted), 1)
   t.strictSame(await keysBelow(storage, tree), [])
 })
 
@@ -34,8 +34,8 @@ test('uploads: sessions to which something was written since stay', async t => {
   const session = await content.uploads.start(name)
   await sleep(60)
   const between = Date.now() - 20
-  await session.append(bodyOf(text), {}, patient)
-  t.equal(await content.uploads.expire(between, patient), 0)
+  await session.append(bodyOf(text), {}, neverAborted)
+  t.equal(await content.uploads.expire(between, neverAborted), 0)
   await session.finish(digest)
 })
 
@@ -50,9 +50,9 @@ test('uploads: a session with a request under way does not expire, and does not 
     await gate.promise
     yield Buffer.from(text.slice(5))
   }
-  const append = active.append(body(), {}, patient)
+  const append = active.append(body(), {}, neverAborted)
   await begun.promise
-  t.equal(await content.uploads.expire(Date.now() + 60_000, patient), 1)
+  t.equal(await content.uploads.expire(Date.now() + 60_000, neverAborted), 1)
   await t.rejects(idle.cancel(), { code: 'BLOB_UPLOAD_UNKNOWN' })
   gate.resolve()
   t.equal(await append, text.length)
@@ -73,6 +73,6 @@ test('uploads: a session that another registry began expires with all that it le
     await storage.put(`${session}/${left}`, Buffer.from('x'))
   }
   const { content } = await openFor(t, storage)
-  t.equal(await content.uploads.expire(Date.now() + 60_000, patient), 1)
+  t.equal(await content.uploads.expire(Date.now() + 60_000, neverAborted), 1)
   t.strictSame(await walked(storage, keys.uploads(name)), [])
 })

@@ -1,7 +1,7 @@
 import { test } from 'tap'
-import { createGatherer } from '../../../../src/content/uploads/gather.ts'
+import { createBodyWriter } from '../../../../src/content/uploads/gather.ts'
 import type { Writer } from '../../../../storage/storage.ts'
-import { bodyOf, brokenAfter, patient } from '../../../support/content.ts'
+import { bodyOf, brokenAfter, neverAborted } from '../../../support/content.ts'
 import { openStorage, textOf } from '../../../support/storage.ts'
 
 const mebibyte = 1024 * 1024
@@ -27,7 +27,7 @@ test('gather: many small chunks become few writes, in order, and each is seen on
   const { writer, writes } = counting(await storage.create('a'))
   const text = Array.from({ length: 30_000 }, (_, at) => `${at} `.padEnd(100)).join('')
   const seen: Uint8Array[] = []
-  await createGatherer()(bodyOf(text, 30_000), chunk => seen.push(chunk), writer, patient)
+  await createBodyWriter()(bodyOf(text, 30_000), chunk => seen.push(chunk), writer, neverAborted)
   t.equal(await textOf(storage, 'a'), text)
   t.equal(Buffer.concat(seen).toString(), text)
   t.ok(writes.length <= 4, `${writes.length} writes`)
@@ -38,7 +38,7 @@ test('gather: of a body that breaks off what arrived is written', async t => {
   const storage = await openStorage(t)
   const { writer } = counting(await storage.create('a'))
   await t.rejects(
-    createGatherer()(brokenAfter('arrived'), () => {}, writer, patient),
+    createBodyWriter()(brokenAfter('arrived'), () => {}, writer, neverAborted),
     { name: 'BodyBrokenError', cause: { message: 'aborted' } }
   )
   t.equal(await textOf(storage, 'a'), 'arrived')
@@ -56,7 +56,7 @@ test('gather: a disk that fails ends the body with the error of the disk', async
     }
   }
   await t.rejects(
-    createGatherer()(endless(), () => {}, writer, patient),
+    createBodyWriter()(endless(), () => {}, writer, neverAborted),
     { code: 'ENOSPC' }
   )
   t.ok(ended, 'whoever sends is told')
@@ -66,7 +66,7 @@ test('gather: a disk that fails while the body breaks off counts as the disk', a
   const storage = await openStorage(t)
   const { writer } = counting(await storage.create('a'), 1)
   await t.rejects(
-    createGatherer()(brokenAfter('arrived'), () => {}, writer, patient),
+    createBodyWriter()(brokenAfter('arrived'), () => {}, writer, neverAborted),
     { code: 'ENOSPC' }
   )
 })
@@ -77,5 +77,5 @@ test('gather: whoever looks at the chunks may end the body, with its own error',
   const stop = (): never => {
     throw new Error('enough')
   }
-  await t.rejects(createGatherer()(bodyOf('text'), stop, writer, patient), { message: 'enough' })
+  await t.rejects(createBodyWriter()(bodyOf('text'), stop, writer, neverAborted), { message: 'enough' })
 })
