@@ -2,32 +2,32 @@ import { isIPv6 } from 'node:net'
 import { LRUCache } from 'lru-cache'
 
 /** How many passwords one remote address may try. */
-export interface AttemptLimits {
+export interface LoginThrottleLimits {
   /** Tries that are free at once. */
   burst: number
   /** Milliseconds until one more try is free. */
-  refill: number
+  refillMs: number
   /** Addresses that are remembered. */
-  addresses: number
+  maxAddresses: number
 }
 
 /** A token bucket per remote address. */
-export interface Attempts {
+export interface LoginThrottle {
   /** Takes one try; otherwise the milliseconds until the next one is free. */
   take(address: string): number | undefined
   /** Returns a try that turned out to be an honest login. */
-  giveBack(address: string): void
+  refund(address: string): void
 }
 
 /** Buckets that fill up with the time that `now` tells, in milliseconds. */
-export function createAttempts(limits: AttemptLimits, now: () => number): Attempts {
-  const buckets = new LRUCache<string, { tries: number; at: number }>({ max: limits.addresses })
+export function createLoginThrottle(limits: LoginThrottleLimits, now: () => number): LoginThrottle {
+  const buckets = new LRUCache<string, { tries: number; at: number }>({ max: limits.maxAddresses })
 
   function fill(key: string): { tries: number; at: number } {
     const time = now()
     const bucket = buckets.get(key) ?? { tries: limits.burst, at: time }
     // A clock that steps back gives nothing and takes nothing.
-    const gained = Math.max(0, time - bucket.at) / limits.refill
+    const gained = Math.max(0, time - bucket.at) / limits.refillMs
     const filled = { tries: Math.min(limits.burst, bucket.tries + gained), at: time }
     buckets.set(key, filled)
     return filled
@@ -36,11 +36,11 @@ export function createAttempts(limits: AttemptLimits, now: () => number): Attemp
   return {
     take(address) {
       const bucket = fill(addressKey(address))
-      if (bucket.tries < 1) return (1 - bucket.tries) * limits.refill
+      if (bucket.tries < 1) return (1 - bucket.tries) * limits.refillMs
       bucket.tries--
       return undefined
     },
-    giveBack(address) {
+    refund(address) {
       const bucket = fill(addressKey(address))
       bucket.tries = Math.min(limits.burst, bucket.tries + 1)
     }

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { HtpasswdEntry } from './htpasswd.ts'
 
 /** The users and their passwords as they stood in the file at one moment; it never changes. */
-export interface Roll {
+export interface UserList {
   /** The hashes that are valid for the user, none for an unknown one. */
   hashesOf(user: string): readonly string[]
   /** Hashes that match nothing: with them a failure takes the same work for every user, known or not. */
@@ -10,7 +10,7 @@ export interface Roll {
 }
 
 /** Makes a roll of the entries of an htpasswd file. */
-export function createRoll(entries: readonly HtpasswdEntry[]): Roll {
+export function createUserList(entries: readonly HtpasswdEntry[]): UserList {
   const users = Map.groupBy(entries, entry => entry.user)
   const most = Math.max(0, ...[...users.values()].map(work))
   const decoys = new Map<number, string>()

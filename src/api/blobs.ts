@@ -19,7 +19,7 @@ export async function headBlob(exchange: Exchange, name: Name, digest: Digest): 
 
 /** end-2 GET: the blob, or the part of it that `Range` asks for (RFC 9110 §14). */
 export async function getBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
-  const { request, response, record, place } = exchange
+  const { request, response, record, transfers: place } = exchange
   const { headers } = request
   const elsewhere = noneMatch(headers['if-none-match'], digest) ? undefined : await exchange.backend.locateBlob?.(name, digest)
   if (elsewhere !== undefined) {

@@ -9,11 +9,11 @@ import type { Endpoint, Route } from './routes.ts'
 import { deleteUpload, getUpload, patchUpload, putUpload, startUpload } from './uploads.ts'
 
 /** What a request does, as far as rights are concerned; `base` is `GET /v2/`, `open` needs none. */
-export type Need = 'open' | 'base' | 'pull' | 'push' | 'delete'
+export type RequiredPermission = 'open' | 'base' | 'pull' | 'push' | 'delete'
 
 type Answer<R extends Route = Route> = (exchange: Exchange, route: R) => Promise<void> | void
 type Of<E extends Endpoint> = Extract<Route, { endpoint: E }>
-type Methods<R extends Route> = Partial<Record<string, { need: Need; answer: Answer<R> }>>
+type Methods<R extends Route> = Partial<Record<string, { need: RequiredPermission; answer: Answer<R> }>>
 
 // The endpoints table of the distribution-spec ("API").
 const table: { [E in Endpoint]: Methods<Of<E>> } = {
@@ -43,16 +43,16 @@ const table: { [E in Endpoint]: Methods<Of<E>> } = {
   }
 }
 
-function reads<R extends Route>(need: Need, answer: Answer<R>): Methods<R> {
+function reads<R extends Route>(need: RequiredPermission, answer: Answer<R>): Methods<R> {
   return { GET: { need, answer }, HEAD: { need, answer } }
 }
 
 /** What answers `method` on a route; UNSUPPORTED (405) with `Allow` if nothing does. */
-export function resolve(route: Route, method: string): { need: Need; answer: Answer } {
+export function resolve(route: Route, method: string): { need: RequiredPermission; answer: Answer } {
   const methods = table[route.endpoint]
   const found = Object.hasOwn(methods, method) ? methods[method as keyof typeof methods] : undefined
   // The table's type pairs each endpoint with its routes.
-  if (found) return found as { need: Need; answer: Answer }
+  if (found) return found as { need: RequiredPermission; answer: Answer }
   throw new OciError('UNSUPPORTED', {
     detail: { reason: `${method} is not defined here` },
     headers: { allow: Object.keys(methods).join(', ') }

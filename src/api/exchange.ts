@@ -4,7 +4,7 @@ import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Sink } from '../oci/sink.ts'
 import type { Outcome, Page, PageRequest } from '../oci/source.ts'
-import type { SendPlace } from './send.ts'
+import type { TransferContext } from './send.ts'
 
 /** What is remembered of a request for its log line and for the metrics. */
 export interface RequestRecord {
@@ -23,7 +23,7 @@ export interface RequestRecord {
   promised: number
   outcome?: Outcome
   /** Why a response ended short. */
-  cut?: string
+  truncated?: string
   error?: unknown
 }
 
@@ -47,7 +47,7 @@ export interface Exchange {
   /** Aborted when the client is gone. */
   signal: AbortSignal
   record: RequestRecord
-  place: SendPlace
+  transfers: TransferContext
   limits: { manifestBytes: number }
   /** What is in the way of so many bytes more; undefined if they fit. */
   shortage(bytes: number): Promise<Shortage | undefined>
@@ -61,7 +61,7 @@ export function sinkOf({ backend }: Exchange): NonNullable<Backend['sink']> {
 }
 
 /** INSUFFICIENT_STORAGE (507) unless the body of the request has room; called before the client is asked for it. */
-export async function demandSpace({ request, shortage }: Exchange): Promise<void> {
+export async function requireCapacity({ request, shortage }: Exchange): Promise<void> {
   // Of a body of unknown length, or one that is still to come, at least a byte.
   const short = await shortage(Math.max(1, Number(request.headers['content-length'] ?? 1)))
   if (short) throw new OciError('INSUFFICIENT_STORAGE', { detail: short })

@@ -5,20 +5,20 @@ import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { Buffers } from './buffers.ts'
-import { clientSignal, describe, type Need, resolve } from './endpoints.ts'
+import { BufferPool } from './buffers.ts'
+import { clientSignal, describe, type RequiredPermission, resolve } from './endpoints.ts'
 import { toOciError, writeError } from './error-writer.ts'
 import type { AuditEvent, Exchange, RequestRecord } from './exchange.ts'
-import type { Progress } from './progress.ts'
+import type { StallDetector } from './progress.ts'
 import { awaitingContinue, hasBody, SlowClientError } from './receive.ts'
 import { type Endpoint, parseRoute, type Route } from './routes.ts'
-import { CutShortError, type SendPlace } from './send.ts'
-import { Reads } from './shared-reads.ts'
+import { type TransferContext, TruncatedError } from './send.ts'
+import { SharedReads } from './shared-reads.ts'
 
 /** Who asks, and a check of what that one may do; it throws UNAUTHORIZED, DENIED or TOOMANYREQUESTS. */
 export interface Caller {
   user?: string
-  demand(need: Need): void
+  require(need: RequiredPermission): void
 }
 
 /** What the registry port is made of. */
@@ -31,7 +31,7 @@ export interface GatewayOptions {
   limits: { manifestBytes: number; uploads: number }
   shortage: Exchange['shortage']
   sessions: Exchange['sessions']
-  progress: Progress
+  stalls: StallDetector
   /** Where blobs that are sent are limited. */
   egress?: RateLimiter | undefined
   log: Logger
@@ -44,14 +44,14 @@ const sendBuffers = 16 * 1024 * 1024
 /** Answers the registry port: one way in and one way out for every request. */
 export class Gateway {
   readonly #options: GatewayOptions
-  readonly #place: SendPlace
+  readonly #transfers: TransferContext
   #uploading = 0
   #requests = 0
 
   constructor(options: GatewayOptions) {
     this.#options = options
-    const { progress, egress } = options
-    this.#place = { reads: new Reads(new Buffers(sendBuffers)), progress, egress }
+    const { stalls, egress } = options
+    this.#transfers = { reads: new SharedReads(new BufferPool(sendBuffers)), stalls, egress }
   }
 
   /** Takes every path and method of `app`; Fastify's own parsing of bodies is out of the way. */
@@ -123,7 +123,7 @@ export class Gateway {
       shortage,
       sessions,
       signal: clientSignal(request, response),
-      place: this.#place,
+      transfers: this.#transfers,
       audit: event => this.#audit(event, record, id)
     }
     await this.#bounded(request, route.endpoint, async () => answer(exchange, route as Route))
@@ -132,15 +132,15 @@ export class Gateway {
   async #admit(
     request: IncomingMessage,
     record: RequestRecord,
-    need: Need,
+    need: RequiredPermission,
     query: URLSearchParams,
     identify: GatewayOptions['identify']
   ): Promise<void> {
     const caller = await identify(request, record.address)
     if (caller.user !== undefined) record.user = caller.user
-    caller.demand(need)
+    caller.require(need)
     // A mount reads the blob from somewhere.
-    if (query.has('mount')) caller.demand('pull')
+    if (query.has('mount')) caller.require('pull')
   }
 
   async #bounded(request: IncomingMessage, endpoint: Endpoint, task: () => Promise<void>): Promise<void> {
@@ -157,15 +157,15 @@ export class Gateway {
   }
 
   async #fail(request: IncomingMessage, response: ServerResponse, record: RequestRecord, error: unknown): Promise<void> {
-    if (error instanceof CutShortError) {
+    if (error instanceof TruncatedError) {
       record.sent = error.sent
-      record.cut = error.reason
+      record.truncated = error.reason
       if (error.reason === 'source') record.error = error.cause
       return
     }
     const told = toOciError(error)
     const gone = response.destroyed || request.errored !== null
-    if (gone) record.cut = request.errored instanceof SlowClientError ? 'stalled' : 'client'
+    if (gone) record.truncated = request.errored instanceof SlowClientError ? 'stalled' : 'client'
     else if (told.status >= 500) record.error = told.cause ?? told
     await writeError(request, response, told)
   }
@@ -179,7 +179,7 @@ export class Gateway {
 
   #observe(request: IncomingMessage, response: ServerResponse, record: RequestRecord, { id, ms }: { id: string; ms: number }): void {
     const { log, metrics } = this.#options
-    const { route, received, sent, promised, cut, error, age, ...about } = record
+    const { route, received, sent, promised, truncated, error, age, ...about } = record
     const method = request.method ?? ''
     const known = response.headersSent
     metrics.requests.inc({ route, method: methods.has(method) ? method : 'other', code: known ? response.statusCode : 'none' })
@@ -188,7 +188,7 @@ export class Gateway {
     if (age !== undefined) metrics.tagAge.observe(age)
     if (received > 0) metrics.received.inc({ route }, received)
     if (sent > 0) metrics.sent.inc({ route }, sent)
-    if (cut !== undefined && promised + sent > 0) metrics.truncated.inc({ cause: cut })
+    if (truncated !== undefined && promised + sent > 0) metrics.truncated.inc({ cause: truncated })
     const line = {
       method,
       route,
@@ -198,7 +198,7 @@ export class Gateway {
       ...(promised > 0 ? { sent, promised } : {}),
       ...(received > 0 ? { received } : {}),
       ...(age === undefined ? {} : { age: Math.round(age) }),
-      ...(cut === undefined ? {} : { cut }),
+      ...(truncated === undefined ? {} : { cut: truncated }),
       ms: Math.round(ms * 1000) / 1000,
       agent: request.headers['user-agent']?.slice(0, 256),
       request: id

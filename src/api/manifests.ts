@@ -1,7 +1,7 @@
 import { OciError } from '../oci/errors.ts'
 import { type Name, parseTag, type Reference, referenceText } from '../oci/name.ts'
 import type { PutManifest } from '../oci/sink.ts'
-import { answerBytes, answerEmpty, demandSpace, type Exchange, sinkOf } from './exchange.ts'
+import { answerBytes, answerEmpty, type Exchange, requireCapacity, sinkOf } from './exchange.ts'
 import { etagOf, noneMatch, setServed } from './headers.ts'
 import { receiveBody, receiveWhole } from './receive.ts'
 
@@ -39,13 +39,13 @@ export async function headManifest(exchange: Exchange, name: Name, reference: Re
 
 /** end-7a, and end-7b with `?tag=`. */
 export async function putManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
-  const { request, response, record, query, place, limits } = exchange
+  const { request, response, record, query, transfers: place, limits } = exchange
   const tags = query.getAll('tag').map(parseTag)
   if (tags.length > mostTags)
     throw new OciError('MANIFEST_INVALID', { status: 414, detail: { reason: `more than ${mostTags} tags at once` } })
   const sink = sinkOf(exchange)
-  await demandSpace(exchange)
-  const body = receiveBody(request, response, place.progress, bytes => {
+  await requireCapacity(exchange)
+  const body = receiveBody(request, response, place.stalls, bytes => {
     record.received += bytes
   })
   const bytes = await receiveWhole(request, body, limits.manifestBytes)

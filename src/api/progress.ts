@@ -1,16 +1,16 @@
 /** What counts as progress: at least `bytes` in `per` ms. */
 export interface MinimumRate {
   bytes: number
-  per: number
+  perMs: number
 }
 
 /** One body on its way. */
-export interface Watched {
+export interface TransferWatch {
   /** So many bytes more have moved. */
-  moved(bytes: number): void
+  progressed(bytes: number): void
   /** From here to `go` it does not wait for the client but for us, and that time does not count. */
-  hold(): void
-  go(): void
+  pause(): void
+  resume(): void
   /** It is over. */
   end(): void
 }
@@ -27,40 +27,40 @@ interface Transfer {
 const pausesOfSenders = 4
 
 /** Ends bodies that make no progress. It measures progress, never the time that a body takes in all. */
-export class Progress {
-  readonly #rate: MinimumRate
+export class StallDetector {
+  readonly #minimumRate: MinimumRate
   readonly #now: () => number
   readonly #transfers = new Set<Transfer>()
   readonly #timer: NodeJS.Timeout
 
   constructor(rate: MinimumRate, now: () => number = Date.now) {
-    this.#rate = rate
+    this.#minimumRate = rate
     this.#now = now
-    this.#timer = setInterval(() => this.check(), Math.max(50, rate.per / 4))
+    this.#timer = setInterval(() => this.check(), Math.max(50, rate.perMs / 4))
     this.#timer.unref()
   }
 
   /** A body that a client sends to us. `stalled` is called once if it is too slow. */
-  receiving(stalled: () => void): Watched {
-    return this.#watch(this.#rate.per, stalled)
+  receiving(stalled: () => void): TransferWatch {
+    return this.#watch(this.#minimumRate.perMs, stalled)
   }
 
   /** A body that we send to a client. */
-  sending(stalled: () => void): Watched {
-    return this.#watch(this.#rate.per * pausesOfSenders, stalled)
+  sending(stalled: () => void): TransferWatch {
+    return this.#watch(this.#minimumRate.perMs * pausesOfSenders, stalled)
   }
 
-  #watch(per: number, stalled: () => void): Watched {
+  #watch(per: number, stalled: () => void): TransferWatch {
     const transfer: Transfer = { moved: 0, since: this.#now(), held: undefined, per, stalled }
     this.#transfers.add(transfer)
     return {
-      moved: bytes => {
+      progressed: bytes => {
         transfer.moved += bytes
       },
-      hold: () => {
+      pause: () => {
         transfer.held ??= this.#now()
       },
-      go: () => {
+      resume: () => {
         if (transfer.held === undefined) return
         transfer.since += this.#now() - transfer.held
         transfer.held = undefined
@@ -74,7 +74,7 @@ export class Progress {
     const now = this.#now()
     for (const transfer of this.#transfers) {
       if (transfer.held !== undefined || now - transfer.since < transfer.per) continue
-      if (transfer.moved < this.#rate.bytes) {
+      if (transfer.moved < this.#minimumRate.bytes) {
         this.#transfers.delete(transfer)
         transfer.stalled()
       }
@@ -84,7 +84,7 @@ export class Progress {
   }
 
   /** How many bodies are on their way. */
-  get running(): number {
+  get transfers(): number {
     return this.#transfers.size
   }
 

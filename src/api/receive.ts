@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { OciError } from '../oci/errors.ts'
-import type { Progress } from './progress.ts'
+import type { StallDetector } from './progress.ts'
 
 /** Requests whose client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1). */
 export const awaitingContinue = new WeakSet<IncomingMessage>()
@@ -17,7 +17,7 @@ export class SlowClientError extends Error {
 export async function* receiveBody(
   request: IncomingMessage,
   response: ServerResponse,
-  progress: Progress,
+  progress: StallDetector,
   moved: (bytes: number) => void
 ): AsyncIterable<Buffer> {
   // Asked for only now, when rights and space were checked.
@@ -28,12 +28,12 @@ export async function* receiveBody(
   const watched = progress.receiving(() => request.destroy(new SlowClientError()))
   try {
     for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      watched.moved(chunk.length)
+      watched.progressed(chunk.length)
       moved(chunk.length)
       // A disk that is slow, or a limit of ours, is not the client's fault.
-      watched.hold()
+      watched.pause()
       yield chunk
-      watched.go()
+      watched.resume()
     }
   } finally {
     watched.end()

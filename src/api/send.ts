@@ -2,28 +2,28 @@ import type { ServerResponse } from 'node:http'
 import type { RateLimiter, Share } from '../../storage/rate-limiter.ts'
 import type { Part } from '../oci/range.ts'
 import type { Body } from '../oci/source.ts'
-import type { Buffers } from './buffers.ts'
-import type { Progress, Watched } from './progress.ts'
-import type { Loan } from './shared-chunk.ts'
-import type { Reader, Reads } from './shared-reads.ts'
+import type { BufferPool } from './buffers.ts'
+import type { StallDetector, TransferWatch } from './progress.ts'
+import type { ChunkLease } from './shared-chunk.ts'
+import type { BodyReader, SharedReads } from './shared-reads.ts'
 
 /** What all bodies that are sent share. */
-export interface SendPlace {
-  reads: Reads
-  progress: Progress
+export interface TransferContext {
+  reads: SharedReads
+  stalls: StallDetector
   /** Where all of them together are limited. */
   egress?: RateLimiter | undefined
 }
 
 /** Why a response ended before its body was complete. */
-export type CutCause = 'client' | 'stalled' | 'source'
+export type TruncationCause = 'client' | 'stalled' | 'source'
 
 /** The response ended short: the client has fewer bytes than Content-Length promised, and can tell. */
-export class CutShortError extends Error {
-  readonly reason: CutCause
+export class TruncatedError extends Error {
+  readonly reason: TruncationCause
   readonly sent: number
 
-  constructor(reason: CutCause, sent: number, cause?: unknown) {
+  constructor(reason: TruncationCause, sent: number, cause?: unknown) {
     super(`the response was cut short after ${sent} bytes`, { cause })
     this.name = 'CutShortError'
     this.reason = reason
@@ -45,7 +45,7 @@ const resting = 250
  * Sends `part` of a body, read into pooled buffers: while one is on its way to the socket, the next is read. The head is written already. Closes the body, ends the
  * response, and resolves to the bytes sent; rejects with a CutShortError after the connection was closed.
  */
-export async function sendBody(place: SendPlace, response: ServerResponse, body: Body, part: Part): Promise<number> {
+export async function sendBody(place: TransferContext, response: ServerResponse, body: Body, part: Part): Promise<number> {
   const transfer = new Transfer(place, response)
   try {
     await transfer.run(body, part)
@@ -61,10 +61,10 @@ export async function sendBody(place: SendPlace, response: ServerResponse, body:
 }
 
 class Transfer {
-  readonly #buffers: Buffers
-  readonly #reads: Reads
+  readonly #buffers: BufferPool
+  readonly #reads: SharedReads
   readonly #response: ServerResponse
-  readonly #watched: Watched
+  readonly #watched: TransferWatch
   readonly #share: Share | undefined
   readonly #left: AbortController | undefined
   readonly #onClose: () => void
@@ -72,15 +72,15 @@ class Transfer {
   #gone: boolean
   #stalled = false
   /** Read, and waiting for the write before it. */
-  #ahead: Loan | undefined
-  #writing: Loan | undefined
+  #ahead: ChunkLease | undefined
+  #writing: ChunkLease | undefined
   readonly #rest: NodeJS.Timeout
   /** While it rests: what others may use meanwhile. */
   #parked: number | undefined
   #sent = 0
   #size = first
 
-  constructor({ reads, progress, egress }: SendPlace, response: ServerResponse) {
+  constructor({ reads, stalls: progress, egress }: TransferContext, response: ServerResponse) {
     this.#buffers = reads.buffers
     this.#reads = reads
     this.#response = response
@@ -90,7 +90,7 @@ class Transfer {
       response.destroy()
     })
     // Only while something is on its way to the socket is it the client that we wait for.
-    this.#watched.hold()
+    this.#watched.pause()
     this.#rest = setTimeout(() => this.#park(), resting)
     this.#rest.unref()
     this.#share = egress?.share()
@@ -119,14 +119,18 @@ class Transfer {
     }
   }
 
-  async #send(reader: Reader, part: Part): Promise<void> {
+  async #send(reader: BodyReader, part: Part): Promise<void> {
     let writing: Promise<void> | undefined
     const piece = this.#share?.piece ?? Number.POSITIVE_INFINITY
     for (let done = 0; done < part.length; ) {
       const most = Math.min(piece, part.length - done)
       // Who takes little at a time would keep a large buffer from all the others.
       const shareable = this.#size > first ? largest : first
-      const loan = await reader.read(part.offset + done, { size: Math.min(this.#size, piece), most, largest: shareable })
+      const loan = await reader.read(part.offset + done, {
+        bufferBytes: Math.min(this.#size, piece),
+        maxBytes: most,
+        maxSharedBufferBytes: shareable
+      })
       const read = loan.bytes.length
       try {
         if (read === 0 && part.length !== Number.POSITIVE_INFINITY)
@@ -136,10 +140,10 @@ class Transfer {
         this.#ahead = undefined
         if (this.#share) await this.#share.take(read, this.#left?.signal)
       } catch (error) {
-        loan.giveBack()
+        loan.release()
         throw error
       }
-      if (read === 0) return loan.giveBack()
+      if (read === 0) return loan.release()
       done += read
       writing = this.#write(loan)
       writing.catch(() => {})
@@ -147,24 +151,24 @@ class Transfer {
     await writing
   }
 
-  async #write(loan: Loan): Promise<void> {
+  async #write(loan: ChunkLease): Promise<void> {
     const began = performance.now()
     const { length } = loan.bytes
-    this.#watched.go()
+    this.#watched.resume()
     this.#writing = loan
     this.#rest.refresh()
     try {
       await this.#flush(loan.bytes)
     } catch (error) {
-      loan.spoil()
+      loan.poison()
       throw error
     }
     this.#wake()
     this.#writing = undefined
-    loan.giveBack()
+    loan.release()
     this.#sent += length
-    this.#watched.moved(length)
-    this.#watched.hold()
+    this.#watched.progressed(length)
+    this.#watched.pause()
     const took = performance.now() - began
     if (took < fast && length >= first) this.#size = this.#sent < proven ? first : Math.min(this.#size * 4, largest)
     else if (took > slow) this.#size = Math.max(this.#size / 4, first)
@@ -172,12 +176,12 @@ class Transfer {
 
   #park(): void {
     if (this.#parked !== undefined || !this.#writing) return
-    this.#parked = this.#buffers.rest(pooled(this.#writing) + pooled(this.#ahead))
+    this.#parked = this.#buffers.park(pooled(this.#writing) + pooled(this.#ahead))
   }
 
   #wake(): void {
     if (this.#parked === undefined) return
-    this.#buffers.wake(this.#parked)
+    this.#buffers.unpark(this.#parked)
     this.#parked = undefined
   }
 
@@ -189,9 +193,9 @@ class Transfer {
     })
   }
 
-  cut(error: unknown): CutShortError {
+  cut(error: unknown): TruncatedError {
     const gone = error instanceof ClosedError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_STREAM') || isReset(error)
-    return new CutShortError(this.#stalled ? 'stalled' : gone ? 'client' : 'source', this.#sent, error)
+    return new TruncatedError(this.#stalled ? 'stalled' : gone ? 'client' : 'source', this.#sent, error)
   }
 
   end(): void {
@@ -205,8 +209,8 @@ class Transfer {
   }
 }
 
-function pooled(loan: Loan | undefined): number {
-  return loan && loan.held >= first ? loan.held : 0
+function pooled(loan: ChunkLease | undefined): number {
+  return loan && loan.bufferBytes >= first ? loan.bufferBytes : 0
 }
 
 class ClosedError extends Error {

@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Body } from '../oci/source.ts'
-import type { Buffers } from './buffers.ts'
-import { Block, type Loan } from './shared-chunk.ts'
+import type { BufferPool } from './buffers.ts'
+import { type ChunkLease, SharedChunk } from './shared-chunk.ts'
 
 // Of one body, for those who come behind.
 const mostKept = 4 * 1024 * 1024
@@ -13,38 +13,38 @@ const brisk = 10
 const patience = 16
 
 /** How much is read: about `size` bytes into a buffer, never more than `most`. */
-export interface Amount {
-  size: number
-  most: number
+export interface ReadOptions {
+  bufferBytes: number
+  maxBytes: number
   /** No larger buffers are shared with others: a client that rests would keep them. */
-  largest: number
+  maxSharedBufferBytes: number
 }
 
 /** What one transfer reads of a body. */
-export interface Reader {
+export interface BodyReader {
   /** Bytes at `position`; none is the end. Rejects as the body does. */
-  read(position: number, amount: Amount): Promise<Loan>
+  read(position: number, amount: ReadOptions): Promise<ChunkLease>
   /** It reads no more. What was lent stays until it is given back. */
   end(): void
 }
 
 /** Reads bodies into pooled buffers. Who reads the same at about the same time shares one read and one buffer: a whole cluster pulls an image at once. */
-export class Reads {
-  readonly buffers: Buffers
+export class SharedReads {
+  readonly buffers: BufferPool
   readonly #now: () => number
-  readonly #crowds = new Map<string | object, Crowd>()
+  readonly #groups = new Map<string | object, ReaderGroup>()
 
-  constructor(buffers: Buffers, now: () => number = () => performance.now()) {
+  constructor(buffers: BufferPool, now: () => number = () => performance.now()) {
     this.buffers = buffers
     this.#now = now
   }
 
   /** Whoever asks ends the reader, and closes the body. */
-  open(body: Body): Reader {
+  open(body: Body): BodyReader {
     const { identity } = body
-    if (identity === undefined) return { read: (position, amount) => this.#own(body, position, amount), end: () => {} }
-    const crowd = this.#crowds.get(identity) ?? new Crowd()
-    this.#crowds.set(identity, crowd)
+    if (identity === undefined) return { read: (position, amount) => this.#readChunk(body, position, amount), end: () => {} }
+    const crowd = this.#groups.get(identity) ?? new ReaderGroup()
+    this.#groups.set(identity, crowd)
     const place = crowd.enter()
     return {
       read: async (position, amount) => {
@@ -52,65 +52,70 @@ export class Reads {
         const ready = body.ready?.(position)
         if (ready) await ready
         place.move(position, this.#now())
-        return this.#shared(body, place, amount, crowd)
+        return this.#readShared(body, place, amount, crowd)
       },
       end: () => {
         crowd.leave(place)
-        if (crowd.size === 0) this.#crowds.delete(identity)
+        if (crowd.size === 0) this.#groups.delete(identity)
       }
     }
   }
 
-  async #shared(body: Body, place: Place, amount: Amount, crowd: Crowd): Promise<Loan> {
+  async #readShared(body: Body, place: ReaderPosition, amount: ReadOptions, crowd: ReaderGroup): Promise<ChunkLease> {
     const { position } = place
     for (let turns = 0; crowd.size > 1 && body.identity !== undefined; ) {
-      const block = crowd.find(position, amount.largest)
+      const block = crowd.find(position, amount.maxSharedBufferBytes)
       if (!block) {
-        if (turns >= Math.floor(patience / crowd.size) || !crowd.pursues(place, this.#now()))
-          return this.#own(body, position, amount, crowd)
+        if (turns >= Math.floor(patience / crowd.size) || !crowd.hasFollower(place, this.#now()))
+          return this.#readChunk(body, position, amount, crowd)
         turns++
         await nextTurn()
         continue
       }
-      block.hold()
+      block.retain()
       if (block.loading) await block.loading
-      if (block.sound && position < block.end) {
+      if (block.valid && position < block.end) {
         // A write over TLS holds as much again in memory.
-        return block.lend(position, Math.min(amount.most, this.buffers.share(amount.size)))
+        return block.lease(position, Math.min(amount.maxBytes, this.buffers.shareBytes(amount.bufferBytes)))
       }
-      block.letGo()
-      if (block.sound) return this.#own(body, position, amount, crowd)
+      block.release()
+      if (block.valid) return this.#readChunk(body, position, amount, crowd)
       // Found again and again otherwise: nothing else has a turn in this loop.
-      crowd.forget(block)
+      crowd.remove(block)
     }
-    return this.#own(body, position, amount)
+    return this.#readChunk(body, position, amount)
   }
 
-  async #own(body: Body, position: number, { size, most }: Amount, crowd?: Crowd): Promise<Loan> {
-    const block = new Block(this.buffers, this.#take(size), position)
+  async #readChunk(
+    body: Body,
+    position: number,
+    { bufferBytes: size, maxBytes: most }: ReadOptions,
+    crowd?: ReaderGroup
+  ): Promise<ChunkLease> {
+    const block = new SharedChunk(this.buffers, this.#take(size), position)
     const reading = block.load(body, most)
-    crowd?.keep(block)
+    crowd?.add(block)
     try {
       await reading
-      return block.lend(position, most)
+      return block.lease(position, most)
     } catch (error) {
-      block.letGo()
+      block.release()
       throw error
     } finally {
-      if (!block.sound) crowd?.forget(block)
+      if (!block.valid) crowd?.remove(block)
     }
   }
 
   #take(size: number): Buffer {
     const buffer = this.buffers.take(size)
-    if (this.buffers.owns(buffer)) return buffer
-    for (const crowd of this.#crowds.values()) crowd.clear()
+    if (this.buffers.isPooled(buffer)) return buffer
+    for (const crowd of this.#groups.values()) crowd.clear()
     return this.buffers.take(size)
   }
 }
 
 /** Where a reader of a crowd is. */
-class Place {
+class ReaderPosition {
   position = 0
   /** When it came there. */
   #since = 0
@@ -121,67 +126,67 @@ class Place {
   }
 
   /** Whether it is behind `other`, but could be with it soon. */
-  follows(other: Place, now: number): boolean {
+  canCatchUpWith(other: ReaderPosition, now: number): boolean {
     const behind = other.position - this.position
     return behind > mostKept / 2 && behind < reach && now - this.#since < brisk
   }
 }
 
 /** Those who read the same bytes, and what was read last. */
-class Crowd {
-  readonly #places = new Set<Place>()
-  #blocks: Block[] = []
+class ReaderGroup {
+  readonly #positions = new Set<ReaderPosition>()
+  #chunks: SharedChunk[] = []
   #bytes = 0
 
   get size(): number {
-    return this.#places.size
+    return this.#positions.size
   }
 
-  enter(): Place {
-    const place = new Place()
-    this.#places.add(place)
+  enter(): ReaderPosition {
+    const place = new ReaderPosition()
+    this.#positions.add(place)
     return place
   }
 
-  leave(place: Place): void {
-    this.#places.delete(place)
-    if (this.#places.size <= 1) this.clear()
+  leave(place: ReaderPosition): void {
+    this.#positions.delete(place)
+    if (this.#positions.size <= 1) this.clear()
   }
 
   /** Whether somebody is about to catch up with `place`. */
-  pursues(place: Place, now: number): boolean {
-    for (const each of this.#places) if (each.follows(place, now)) return true
+  hasFollower(place: ReaderPosition, now: number): boolean {
+    for (const each of this.#positions) if (each.canCatchUpWith(place, now)) return true
     return false
   }
 
   /** The block that holds the byte at `position`, or is being read and should. */
-  find(position: number, largest: number): Block | undefined {
-    return this.#blocks.findLast(block => block.position <= position && position < block.end && block.size <= largest)
+  find(position: number, largest: number): SharedChunk | undefined {
+    return this.#chunks.findLast(block => block.position <= position && position < block.end && block.bufferBytes <= largest)
   }
 
-  keep(block: Block): void {
-    block.hold()
-    this.#blocks.push(block)
-    this.#bytes += block.size
+  add(block: SharedChunk): void {
+    block.retain()
+    this.#chunks.push(block)
+    this.#bytes += block.bufferBytes
     while (this.#bytes > mostKept) this.#shift()
   }
 
   #shift(): void {
-    const block = this.#blocks.shift()
+    const block = this.#chunks.shift()
     if (!block) return
-    this.#bytes -= block.size
-    block.letGo()
+    this.#bytes -= block.bufferBytes
+    block.release()
   }
 
-  forget(block: Block): void {
-    const at = this.#blocks.indexOf(block)
+  remove(block: SharedChunk): void {
+    const at = this.#chunks.indexOf(block)
     if (at < 0) return
-    this.#blocks.splice(at, 1)
-    this.#bytes -= block.size
-    block.letGo()
+    this.#chunks.splice(at, 1)
+    this.#bytes -= block.bufferBytes
+    block.release()
   }
 
   clear(): void {
-    while (this.#blocks.length > 0) this.#shift()
+    while (this.#chunks.length > 0) this.#shift()
   }
 }

@@ -3,7 +3,7 @@ import { OciError } from '../oci/errors.ts'
 import { isName, type Name } from '../oci/name.ts'
 import { parseChunkRange } from '../oci/range.ts'
 import type { Chunk, SessionId, UploadSession } from '../oci/sink.ts'
-import { answerEmpty, demandSpace, type Exchange, sinkOf } from './exchange.ts'
+import { answerEmpty, type Exchange, requireCapacity, sinkOf } from './exchange.ts'
 import { contentRangeOfUpload } from './headers.ts'
 import { hasBody, receiveBody } from './receive.ts'
 
@@ -18,7 +18,7 @@ export async function startUpload(exchange: Exchange, name: Name): Promise<void>
   const digest = mount === null ? optional(query.get('digest'), parseDigest) : undefined
   const sink = sinkOf(exchange)
   // Whoever begins without a body sends one next.
-  if (digest === undefined) await demandSpace(exchange)
+  if (digest === undefined) await requireCapacity(exchange)
   const session = await sink.startUpload(name, algorithm(exchange, digest))
   exchange.record.session = session.id
   if (digest === undefined) return uploadAccepted(exchange, name, session)
@@ -86,11 +86,11 @@ async function sessionOf(exchange: Exchange, name: Name, id: SessionId): Promise
 }
 
 async function nextChunk(exchange: Exchange, session: UploadSession): Promise<Chunk | undefined> {
-  const { request, response, record, place, signal } = exchange
+  const { request, response, record, transfers: place, signal } = exchange
   const expect = expectation(request.headers)
   if (!hasBody(request) && expect.offset === undefined) return undefined
-  await demandSpace(exchange).catch(error => cancelAfter(session, error))
-  const body = receiveBody(request, response, place.progress, bytes => {
+  await requireCapacity(exchange).catch(error => cancelAfter(session, error))
+  const body = receiveBody(request, response, place.stalls, bytes => {
     record.received += bytes
   })
   return { body, ...expect, signal }

@@ -6,7 +6,7 @@ import { configHash } from '../../config/effective.ts'
 import type { Config } from '../../config/schema.ts'
 import pkg from '../../package.json' with { type: 'json' }
 import { deferContinue, Gateway } from '../api/gateway.ts'
-import { Progress } from '../api/progress.ts'
+import { StallDetector } from '../api/progress.ts'
 import { buildBackends } from '../backend/build.ts'
 import { LocalSink } from '../backend/local-sink.ts'
 import { Switch } from '../backend/switch.ts'
@@ -56,7 +56,7 @@ const watchInterval = 5_000
 // How long after a reload the old upstreams may still be asked.
 const lastQuestion = 60_000
 const aboutBackends = /^(registry|upstream|cache|server)\b/
-const controlLimits = { connections: 64, head: 10_000 }
+const controlLimits = { maxConnections: 64, headTimeoutMs: 10_000 }
 
 /** Starts everything that `config` names; on failure nothing is left running. The only place where the parts meet. */
 export async function startRegistry(config: Config, log: Logger, load: Load = () => config): Promise<Registry> {
@@ -139,8 +139,9 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
 
   const tls = first.server.tls && (await openCertificates(first.server.tls, watchInterval, metrics, log))
   if (tls) stack.defer(() => tls.close())
-  const progress = new Progress(first.limits.minimumRate)
-  stack.defer(() => progress.close())
+  const { bytes, per } = first.limits.minimumRate
+  const stalls = new StallDetector({ bytes, perMs: per })
+  stack.defer(() => stalls.close())
   const gateway = new Gateway({
     backendFor: ns => modes.backendFor(ns),
     identify: async (request, address) => {
@@ -149,14 +150,14 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       const identity = await current.authenticate({ authorization, certificateName: verifiedName(request.socket), address })
       return {
         ...(identity.user === undefined ? {} : { user: identity.user }),
-        demand: need => (need === 'base' ? current.authorizeBase(identity) : need !== 'open' && current.authorize(identity, need))
+        require: need => (need === 'base' ? current.authorizeBase(identity) : need !== 'open' && current.authorize(identity, need))
       }
     },
     addressOf: request => clientAddress(request, config.server.forwarders),
     limits: first.limits,
     shortage: bytes => storage.shortage(bytes),
     sessions: new LocalSink(content),
-    progress,
+    stalls,
     egress: rates.egress,
     log,
     metrics
@@ -243,7 +244,7 @@ function tellConfig(metrics: Metrics, config: Config): void {
 }
 
 async function openPort(config: Config, tls: Tls | undefined, metrics: Metrics, log: Logger, gateway: Gateway): Promise<Server> {
-  const limits = { connections: config.limits.connections, head: config.limits.minimumRate.per }
+  const limits = { maxConnections: config.limits.connections, headTimeoutMs: config.limits.minimumRate.per }
   const app = createApp(
     listener => createPort(listener, tls?.options, limits),
     (_error, request, reply) => void gateway.handle(request, reply)
@@ -262,7 +263,7 @@ async function openPort(config: Config, tls: Tls | undefined, metrics: Metrics, 
 }
 
 async function openAdmin(config: Config, health: Health, metrics: Metrics): Promise<Server> {
-  const limits = { connections: config.limits.connections, head: config.limits.minimumRate.per }
+  const limits = { maxConnections: config.limits.connections, headTimeoutMs: config.limits.minimumRate.per }
   const app = createApp(listener => createPort(listener, undefined, limits))
   registerAdmin(app, { health, metrics })
   await app.ready()

@@ -1,6 +1,6 @@
 import type { Config } from '../../config/schema.ts'
 import { type Access, createAccess } from '../access/access.ts'
-import { type Credentials, createCredentials } from '../access/credentials.ts'
+import { createPasswordChecker, type PasswordChecker } from '../access/credentials.ts'
 import { type HtpasswdEntry, parseHtpasswd } from '../access/htpasswd.ts'
 import { watchFiles } from '../ports/watch.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -12,11 +12,11 @@ export async function openUsers(options: {
   interval: number
   onReload: (users: number) => void
   onFault: (fault: unknown) => void
-}): Promise<{ credentials: Credentials; close(): void }> {
+}): Promise<{ credentials: PasswordChecker; close(): void }> {
   const { file, interval, onReload, onFault } = options
   const watched = await watchFiles<{ users: string }, HtpasswdEntry[]>({
     files: { users: file },
-    interval,
+    intervalMs: interval,
     load: ({ users }) => parseHtpasswd(users.toString('utf8')),
     onChange: entries => {
       credentials.replace(entries)
@@ -24,7 +24,7 @@ export async function openUsers(options: {
     },
     onFault
   })
-  const credentials = createCredentials({ entries: watched.value, now: Date.now })
+  const credentials = createPasswordChecker({ entries: watched.value, now: Date.now })
   return { credentials, close: () => watched.stop() }
 }
 

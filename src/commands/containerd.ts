@@ -4,13 +4,13 @@ import { describePlan } from '../containerd/describe.ts'
 import { type HostDirectory, type RenderOptions, renderHosts } from '../containerd/hosts.ts'
 import { install, restore } from '../containerd/install.ts'
 import {
-  type Credentials,
   type Flavor,
   hostsOfMode,
   type Mirror,
+  type MirrorCredentials,
+  type MirrorUpstream,
   type RegistryHost,
-  transition,
-  type UpstreamSettings
+  transition
 } from '../containerd/mirrors.ts'
 import type { Plan } from '../containerd/plan.ts'
 
@@ -76,7 +76,7 @@ async function accessOf({ mirror, ca, username, passwordFile }: HostsOptions): P
   }
 }
 
-async function credentialsOf(username: string | undefined, passwordFile: string | undefined): Promise<Credentials | undefined> {
+async function credentialsOf(username: string | undefined, passwordFile: string | undefined): Promise<MirrorCredentials | undefined> {
   if (username === undefined && passwordFile === undefined) return undefined
   if (username === undefined || passwordFile === undefined) throw new Error('--username and --password-file go together')
   return { username, password: (await readFile(passwordFile, 'utf8')).replace(/\r?\n$/, '') }
@@ -103,7 +103,7 @@ function registryOf({ server }: Config, { host, ...access }: Access): Mirror {
 }
 
 // The endpoint is what is really dialled: for docker.io that is another host.
-function upstreamOf({ host: named, path, endpoints, credentials, ca }: NonNullable<Config['registry']['upstream']>): UpstreamSettings {
+function upstreamOf({ host: named, path, endpoints, credentials, ca }: NonNullable<Config['registry']['upstream']>): MirrorUpstream {
   const host = endpoints[0] === undefined ? named : new URL(endpoints[0]).host
   return {
     imagesRepo: path === '' ? host : `${host}/${path}`,

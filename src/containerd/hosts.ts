@@ -1,5 +1,5 @@
 import { stringify } from 'smol-toml'
-import type { Credentials, Flavor, Mirror, RegistryHost } from './mirrors.ts'
+import type { Flavor, Mirror, MirrorCredentials, RegistryHost } from './mirrors.ts'
 import { urlOf } from './mirrors.ts'
 import { checkCa, checkDuration, checkHost, checkPassword, checkPath, checkRegex, checkUsername } from './values.ts'
 
@@ -106,7 +106,7 @@ function caFile(mirror: Mirror): HostFile[] {
   return mirror.ca === undefined ? [] : [{ name: caName(mirror), text: `${mirror.ca.trim()}\n`, mode: 0o644 }]
 }
 
-function base64({ username, password }: Credentials): string {
+function base64({ username, password }: MirrorCredentials): string {
   return Buffer.from(`${username}:${password}`).toString('base64')
 }
 

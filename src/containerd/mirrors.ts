@@ -4,7 +4,7 @@ import { checkHost, checkPath } from './values.ts'
 export type Flavor = 'stock' | 'deckhouse'
 
 /** A user and password, sent as Basic authorization. */
-export interface Credentials {
+export interface MirrorCredentials {
   username: string
   password: string
 }
@@ -22,7 +22,7 @@ export interface Mirror {
   scheme: 'http' | 'https'
   /** Certificates in PEM that are trusted beside the node's own. */
   ca?: string
-  auth?: Credentials
+  auth?: MirrorCredentials
   rewrites?: readonly Rewrite[]
 }
 
@@ -33,7 +33,7 @@ export interface RegistryHost {
 }
 
 /** An upstream as the settings `registry.direct` and `registry.proxy` name it. */
-export interface UpstreamSettings {
+export interface MirrorUpstream {
   imagesRepo: string
   scheme?: 'HTTP' | 'HTTPS' | undefined
   license?: string | undefined
@@ -47,7 +47,7 @@ export interface ModeSettings {
   mode: 'Unmanaged' | 'Direct' | 'Proxy' | 'Local'
   containerd: Flavor
   /** Needed in Unmanaged, and in Direct on Deckhouse's containerd. */
-  upstream?: UpstreamSettings
+  upstream?: MirrorUpstream
   /** This registry as the node reaches it; `https://127.0.0.1:5001` without CA and credentials where nothing else is said. */
   registry?: Partial<Omit<Mirror, 'rewrites'>>
   /** The registry host of the references; `registry.d8-system.svc:5001`. */
@@ -106,7 +106,7 @@ function upstreamOf({ mode, upstream }: ModeSettings): { mirror: Mirror; reposit
   return { mirror, repository: repository.slice(1) }
 }
 
-function credentialsOf({ license, username, password }: UpstreamSettings): Credentials | undefined {
+function credentialsOf({ license, username, password }: MirrorUpstream): MirrorCredentials | undefined {
   if (license) return { username: licenseUser, password: license }
   return username ? { username, password: password ?? '' } : undefined
 }

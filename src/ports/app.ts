@@ -1,7 +1,7 @@
 import type { RequestListener, Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
-import { refuseGarbage } from './listen.ts'
+import { answerParserError } from './listen.ts'
 
 /** A Fastify instance over a server of ours. `frameworkErrors` answers what Fastify itself refuses. */
 export function createApp(
@@ -11,7 +11,7 @@ export function createApp(
   return Fastify({
     ...(frameworkErrors ? { frameworkErrors } : {}),
     serverFactory: listener => createServer(listener),
-    clientErrorHandler: (error, socket) => refuseGarbage(error as NodeJS.ErrnoException, socket as Socket),
+    clientErrorHandler: (error, socket) => answerParserError(error as NodeJS.ErrnoException, socket as Socket),
     routerOptions: { maxParamLength: 16 * 1024 },
     bodyLimit: 64 * 1024,
     requestIdHeader: false,

@@ -7,9 +7,9 @@ import { OciError } from '../oci/errors.ts'
 /** Limits of a port; the times are in ms. */
 export interface PortLimits {
   /** Connections at once; more are closed. */
-  connections: number
+  maxConnections: number
   /** How long the head of a request may take. */
-  head: number
+  headTimeoutMs: number
 }
 
 // Longer than the idle time of the balancers in front, so that it is never we who close a connection which they are about to use.
@@ -17,7 +17,11 @@ const keepAlive = 75_000
 const longestHead = 16 * 1024
 
 /** An HTTP server with the limits of a port. A body may take as long as it makes progress, so there is no limit on a request's total time. */
-export function createPort(listener: RequestListener, tls: TlsOptions | undefined, { connections, head }: PortLimits): Server {
+export function createPort(
+  listener: RequestListener,
+  tls: TlsOptions | undefined,
+  { maxConnections: connections, headTimeoutMs: head }: PortLimits
+): Server {
   const options = {
     keepAliveTimeout: keepAlive,
     headersTimeout: head,
@@ -47,7 +51,7 @@ const notHttp: Fault = ['400 Bad Request', 'the request is not HTTP/1.1']
 const wrongBody: Fault = ['400 Bad Request', 'the body does not have its declared length', 'SIZE_INVALID']
 
 /** Answers what is not HTTP, in the form of every other error, and ends the connection. */
-export function refuseGarbage(error: NodeJS.ErrnoException, socket: Socket): void {
+export function answerParserError(error: NodeJS.ErrnoException, socket: Socket): void {
   // Behind the head of an answer these bytes would be taken for a part of its body.
   const pending = (socket as { _httpMessage?: OutgoingMessage | null })._httpMessage
   if (pending?.headersSent || !socket.writable || error.code === 'ECONNRESET') return void socket.destroy()

@@ -81,7 +81,7 @@ export async function openTls(options: { files: TlsFiles; interval: number; now:
 
   const watched = await watchFiles({
     files,
-    interval,
+    intervalMs: interval,
     load,
     onChange(usable) {
       server?.setSecureContext(usable.context)

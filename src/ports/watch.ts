@@ -8,7 +8,7 @@ export type Paths<F> = { [K in keyof F]?: string }
 export type Contents<F> = { [K in keyof F]: Buffer }
 
 /** A value made from files that are looked at again and again. */
-export interface Watched<V> {
+export interface FileWatch<V> {
   /** What was made of the newest content that could be used. */
   readonly value: V
   /** Looks once, now; a change is taken at the second look that finds it. */
@@ -21,7 +21,7 @@ export interface Watched<V> {
 export interface WatchOptions<F extends Paths<F>, V> {
   files: F
   /** Milliseconds between two looks. */
-  interval: number
+  intervalMs: number
   /** Makes the value, or throws what is wrong with the content; then the previous value stays. */
   load: (contents: Contents<F>, previous: V | undefined) => V
   /** Hears of every value but the first. */
@@ -37,8 +37,8 @@ const largest = 4 * 1024 * 1024
  * Reads files and makes a value of them, again whenever their content has changed; rejects if the first time fails.
  * Compares content, since notifications of the file system get lost when Kubernetes swaps symbolic links.
  */
-export async function watchFiles<F extends Paths<F>, V>(options: WatchOptions<F, V>): Promise<Watched<V>> {
-  const { files, interval, load, onChange, onFault } = options
+export async function watchFiles<F extends Paths<F>, V>(options: WatchOptions<F, V>): Promise<FileWatch<V>> {
+  const { files, intervalMs: interval, load, onChange, onFault } = options
   const first = await readAll(files)
   let value = load(first.contents, undefined)
   let taken = first.fingerprint

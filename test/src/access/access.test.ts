@@ -1,7 +1,7 @@
 import { hashSync } from '@node-rs/bcrypt'
 import { test } from 'tap'
-import { type Action, createAccess, type Outcome } from '../../../src/access/access.ts'
-import { createCredentials } from '../../../src/access/credentials.ts'
+import { type AuthOutcome, createAccess, type Permission } from '../../../src/access/access.ts'
+import { createPasswordChecker } from '../../../src/access/credentials.ts'
 import { parseHtpasswd } from '../../../src/access/htpasswd.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 
@@ -10,10 +10,10 @@ const entries = parseHtpasswd(['ro', 'rw', 'bare'].map(user => `${user}:${hashSy
 const basic = (user: string, password = `${user}-secret`): string => `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
 const challenge = { 'WWW-Authenticate': 'Basic realm="registry", charset="UTF-8"' }
 
-function setUp(anonymous: Action[] = []) {
-  const outcomes: Outcome[] = []
-  const users = createCredentials({ entries, now: () => 0, limits: { attempts: { burst: 2, refill: 1500, addresses: 10 } } })
-  const roles = { ro: ['pull'], rw: ['pull', 'push', 'delete'] } satisfies Record<string, Action[]>
+function setUp(anonymous: Permission[] = []) {
+  const outcomes: AuthOutcome[] = []
+  const users = createPasswordChecker({ entries, now: () => 0, limits: { throttle: { burst: 2, refillMs: 1500, maxAddresses: 10 } } })
+  const roles = { ro: ['pull'], rw: ['pull', 'push', 'delete'] } satisfies Record<string, Permission[]>
   const access = createAccess({ users, roles, anonymous, onOutcome: outcome => outcomes.push(outcome) })
   return { access, outcomes }
 }
@@ -90,7 +90,7 @@ test('access: a client certificate whose name has a role acts as that user', asy
   const { access, outcomes } = setUp()
   const identity = await access.authenticate({ certificateName: 'ro', address })
   t.equal(identity.user, 'ro')
-  t.strictSame([...identity.actions], ['pull'])
+  t.strictSame([...identity.permissions], ['pull'])
   t.strictSame(outcomes, ['certificate'])
 })
 
@@ -128,5 +128,5 @@ test('end-1 GET /v2/: no credentials answer 401 unless anonymous may pull, any u
 test('access: without users a header is not looked at, and gives nothing', async t => {
   const access = createAccess({ roles: { rw: ['push'] }, anonymous: ['pull'], onOutcome: () => {} })
   const identity = await access.authenticate({ authorization: basic('rw'), address })
-  t.strictSame({ user: identity.user, actions: [...identity.actions] }, { user: undefined, actions: ['pull'] })
+  t.strictSame({ user: identity.user, actions: [...identity.permissions] }, { user: undefined, actions: ['pull'] })
 })

@@ -1,9 +1,9 @@
 import { test } from 'tap'
-import { addressKey, createAttempts } from '../../../src/access/attempts.ts'
+import { addressKey, createLoginThrottle } from '../../../src/access/attempts.ts'
 
 test('attempts: after the burst an address waits until the clock has given it one more', async t => {
   let time = 0
-  const attempts = createAttempts({ burst: 2, refill: 1000, addresses: 10 }, () => time)
+  const attempts = createLoginThrottle({ burst: 2, refillMs: 1000, maxAddresses: 10 }, () => time)
   t.equal(attempts.take('10.0.0.1'), undefined)
   t.equal(attempts.take('10.0.0.1'), undefined)
   t.equal(attempts.take('10.0.0.1'), 1000)
@@ -16,17 +16,17 @@ test('attempts: after the burst an address waits until the clock has given it on
 })
 
 test('attempts: what is given back can be taken again, and never exceeds the burst', async t => {
-  const attempts = createAttempts({ burst: 1, refill: 1000, addresses: 10 }, () => 0)
-  attempts.giveBack('a')
+  const attempts = createLoginThrottle({ burst: 1, refillMs: 1000, maxAddresses: 10 }, () => 0)
+  attempts.refund('a')
   t.equal(attempts.take('a'), undefined)
   t.equal(attempts.take('a'), 1000)
-  attempts.giveBack('a')
+  attempts.refund('a')
   t.equal(attempts.take('a'), undefined)
 })
 
 test('attempts: a clock that steps back neither frees nor locks an address', async t => {
   let time = 10_000
-  const attempts = createAttempts({ burst: 1, refill: 1000, addresses: 10 }, () => time)
+  const attempts = createLoginThrottle({ burst: 1, refillMs: 1000, maxAddresses: 10 }, () => time)
   t.equal(attempts.take('a'), undefined)
   time = 0
   t.equal(attempts.take('a'), 1000)

@@ -1,6 +1,6 @@
 import { hashSync, verify as verifyBcrypt } from '@node-rs/bcrypt'
 import { test } from 'tap'
-import { type CredentialLimits, createCredentials, type Verdict } from '../../../src/access/credentials.ts'
+import { createPasswordChecker, type PasswordLimits, type Verdict } from '../../../src/access/credentials.ts'
 import { type HtpasswdEntry, parseHtpasswd } from '../../../src/access/htpasswd.ts'
 
 const line = (user: string, password: string): string => `${user}:${hashSync(password, 4)}`
@@ -12,11 +12,11 @@ const given = (user: string, password: string) => ({ user, password: Buffer.from
 const outcome = async (verdict: Promise<Verdict>): Promise<string> => (await verdict).outcome
 
 /** Credentials over the real bcrypt, with a count of its jobs, a clock that is set by hand, and a door that can hold jobs back. */
-function setUp(entries: HtpasswdEntry[], limits: Partial<CredentialLimits> = {}) {
+function setUp(entries: HtpasswdEntry[], limits: Partial<PasswordLimits> = {}) {
   const seen = { jobs: 0, running: 0, most: 0, time: 0 }
   const held: (() => void)[] = []
   const door = { closed: false }
-  const credentials = createCredentials({
+  const credentials = createPasswordChecker({
     entries,
     now: () => seen.time,
     limits,
@@ -106,7 +106,7 @@ test('credentials: a check that finds the queue full is limited, and costs its a
 })
 
 test('credentials: an address that guesses is limited without a bcrypt job, others and remembered passwords are not', async t => {
-  const { credentials, seen } = setUp(entriesOf(fresh, bob), { attempts: { burst: 3, refill: 2000, addresses: 10 } })
+  const { credentials, seen } = setUp(entriesOf(fresh, bob), { throttle: { burst: 3, refillMs: 2000, maxAddresses: 10 } })
   await credentials.check(given('bob', 'secret'), 'a')
   for (const guess of ['1', '2', '3']) t.equal(await outcome(credentials.check(given('ana', guess), 'a')), 'failed')
   const jobs = seen.jobs
@@ -119,14 +119,14 @@ test('credentials: an address that guesses is limited without a bcrypt job, othe
 })
 
 test('credentials: parallel guesses cannot pass the limit together', async t => {
-  const { credentials, seen } = setUp(entriesOf(fresh), { attempts: { burst: 3, refill: 2000, addresses: 10 } })
+  const { credentials, seen } = setUp(entriesOf(fresh), { throttle: { burst: 3, refillMs: 2000, maxAddresses: 10 } })
   await Promise.all(Array.from({ length: 10 }, (_, index) => credentials.check(given('ana', `${index}`), 'a')))
   t.equal(seen.jobs, 3)
 })
 
 test('credentials: honest logins do not use up the tries of their address', async t => {
   const lines = Array.from({ length: 5 }, (_, index) => line(`user${index}`, 'secret'))
-  const { credentials } = setUp(entriesOf(...lines), { attempts: { burst: 1, refill: 60_000, addresses: 10 } })
+  const { credentials } = setUp(entriesOf(...lines), { throttle: { burst: 1, refillMs: 60_000, maxAddresses: 10 } })
   for (const index of lines.keys()) t.equal(await outcome(credentials.check(given(`user${index}`, 'secret'), 'a')), 'ok')
 })
 
@@ -186,7 +186,7 @@ test('credentials: 72 bytes are a password, a longer one with the same beginning
 })
 
 test('credentials: the number of remembered passwords is bounded', async t => {
-  const { credentials, seen } = setUp(entriesOf(fresh, bob), { cache: { accepted: 1, rejected: 1, rejectedFor: 1000 } })
+  const { credentials, seen } = setUp(entriesOf(fresh, bob), { cache: { maxAccepted: 1, maxRejected: 1, rejectedTtlMs: 1000 } })
   await credentials.check(given('ana', 'fresh'), 'a')
   await credentials.check(given('bob', 'secret'), 'a')
   const jobs = seen.jobs

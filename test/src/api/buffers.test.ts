@@ -1,10 +1,10 @@
 import { test } from 'tap'
-import { Buffers } from '../../../src/api/buffers.ts'
+import { BufferPool } from '../../../src/api/buffers.ts'
 
 const kib = 1024
 
 test('buffers: as large as wanted while there is one transfer', t => {
-  const buffers = new Buffers(8192 * kib)
+  const buffers = new BufferPool(8192 * kib)
   buffers.enter()
   t.strictSame(
     [64, 256, 1024].map(wanted => buffers.take(wanted * kib).length),
@@ -14,23 +14,23 @@ test('buffers: as large as wanted while there is one transfer', t => {
 })
 
 test('buffers: one that was given back is the next one taken', t => {
-  const buffers = new Buffers(4096 * kib)
+  const buffers = new BufferPool(4096 * kib)
   buffers.enter()
   const buffer = buffers.take(256 * kib)
-  buffers.give(buffer)
+  buffers.release(buffer)
   t.equal(buffers.take(256 * kib), buffer)
   t.end()
 })
 
 test('buffers: many transfers get smaller ones', t => {
-  const buffers = new Buffers(4096 * kib)
+  const buffers = new BufferPool(4096 * kib)
   for (let transfer = 0; transfer < 16; transfer++) buffers.enter()
   t.equal(buffers.take(1024 * kib).length, 128 * kib)
   t.end()
 })
 
 test('buffers: when all are taken, small private ones serve', t => {
-  const buffers = new Buffers(128 * kib)
+  const buffers = new BufferPool(128 * kib)
   buffers.enter()
   t.strictSame(
     [buffers.take(64 * kib).length, buffers.take(64 * kib).length, buffers.take(64 * kib).length],
@@ -40,20 +40,20 @@ test('buffers: when all are taken, small private ones serve', t => {
 })
 
 test('buffers: a private one is not taken into the pool', t => {
-  const buffers = new Buffers(64 * kib)
+  const buffers = new BufferPool(64 * kib)
   buffers.enter()
   buffers.take(64 * kib)
   const small = buffers.take(64 * kib)
-  buffers.give(small)
+  buffers.release(small)
   t.not(buffers.take(64 * kib), small)
   t.end()
 })
 
 test('buffers: one that is dropped makes room for another', t => {
-  const buffers = new Buffers(128 * kib)
+  const buffers = new BufferPool(128 * kib)
   buffers.enter()
   const [one] = [buffers.take(64 * kib), buffers.take(64 * kib)]
-  buffers.drop(one)
+  buffers.discard(one)
   const next = buffers.take(64 * kib)
   t.equal(next.length, 64 * kib)
   t.not(next, one)
@@ -61,10 +61,10 @@ test('buffers: one that is dropped makes room for another', t => {
 })
 
 test('buffers: when the last transfer has ended, the memory is let go', t => {
-  const buffers = new Buffers(4096 * kib)
+  const buffers = new BufferPool(4096 * kib)
   buffers.enter()
   const buffer = buffers.take(64 * kib)
-  buffers.give(buffer)
+  buffers.release(buffer)
   buffers.leave()
   buffers.enter()
   t.not(buffers.take(64 * kib), buffer)
@@ -72,32 +72,32 @@ test('buffers: when the last transfer has ended, the memory is let go', t => {
 })
 
 test('buffers: transfers that rest take no share, and what they hold can be had again', t => {
-  const buffers = new Buffers(1024 * kib)
+  const buffers = new BufferPool(1024 * kib)
   for (let transfer = 0; transfer < 8; transfer++) buffers.enter()
   const held = Array.from({ length: 7 }, () => [buffers.take(64 * kib), buffers.take(64 * kib)]).flat()
   t.strictSame(new Set(held.map(each => each.length)), new Set([64 * kib]))
-  const parked = Array.from({ length: 7 }, () => buffers.rest(128 * kib))
+  const parked = Array.from({ length: 7 }, () => buffers.park(128 * kib))
   t.strictSame(new Set(parked), new Set([128 * kib]))
   t.equal(buffers.take(1024 * kib).length, 512 * kib)
   t.end()
 })
 
 test('buffers: no more rests beside the pool than the pool holds', t => {
-  const buffers = new Buffers(128 * kib)
+  const buffers = new BufferPool(128 * kib)
   buffers.enter()
   buffers.enter()
-  t.equal(buffers.rest(128 * kib), 128 * kib)
-  t.equal(buffers.rest(64 * kib), 0)
+  t.equal(buffers.park(128 * kib), 128 * kib)
+  t.equal(buffers.park(64 * kib), 0)
   t.end()
 })
 
 test('buffers: whoever moves again is counted again', t => {
-  const buffers = new Buffers(256 * kib)
+  const buffers = new BufferPool(256 * kib)
   for (let transfer = 0; transfer < 2; transfer++) buffers.enter()
   const own = buffers.take(64 * kib)
-  const parked = buffers.rest(own.length)
+  const parked = buffers.park(own.length)
   t.equal(buffers.take(128 * kib).length, 128 * kib)
-  buffers.wake(parked)
+  buffers.unpark(parked)
   t.equal(buffers.take(128 * kib).length, 64 * kib)
   t.equal(buffers.take(128 * kib).length, 16 * kib)
   t.end()

@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { type Test, test } from 'tap'
-import { Buffers } from '../../../src/api/buffers.ts'
-import { Progress } from '../../../src/api/progress.ts'
-import { CutShortError, sendBody } from '../../../src/api/send.ts'
-import { Reads } from '../../../src/api/shared-reads.ts'
+import { BufferPool } from '../../../src/api/buffers.ts'
+import { StallDetector } from '../../../src/api/progress.ts'
+import { sendBody, TruncatedError } from '../../../src/api/send.ts'
+import { SharedReads } from '../../../src/api/shared-reads.ts'
 import { RateLimiter } from '../../../storage/rate-limiter.ts'
 
 const MIB = 1024 * 1024
@@ -47,22 +47,22 @@ function bodyOf(readInto: (into: Buffer, position: number) => Promise<number>) {
 }
 
 function setUp(t: Test, write: ConstructorParameters<typeof FakeResponse>[0]) {
-  const progress = new Progress({ bytes: 1, per: 3_600_000 })
-  t.teardown(() => progress.close())
+  const stalls = new StallDetector({ bytes: 1, perMs: 3_600_000 })
+  t.teardown(() => stalls.close())
   const response = new FakeResponse(write)
-  const buffers = new Buffers(4 * MIB)
+  const buffers = new BufferPool(4 * MIB)
   const send = (body: ReturnType<typeof bodyOf>, length: number) =>
-    sendBody({ reads: new Reads(buffers), progress }, response as unknown as ServerResponse, body, { offset: 0, length })
-  return { progress, response, buffers, send }
+    sendBody({ reads: new SharedReads(buffers), stalls }, response as unknown as ServerResponse, body, { offset: 0, length })
+  return { stalls, response, buffers, send }
 }
 
 const zeros = async (into: Buffer): Promise<number> => into.fill(0).length
 
-async function cutOf(sending: Promise<number>): Promise<CutShortError> {
+async function cutOf(sending: Promise<number>): Promise<TruncatedError> {
   try {
     await sending
   } catch (error) {
-    if (error instanceof CutShortError) return error
+    if (error instanceof TruncatedError) return error
     throw error
   }
   throw new Error('it was not cut short')
@@ -87,7 +87,7 @@ test('send: no more than the part is read, whatever the source has', async t => 
 })
 
 test('send: an error of the source ends the connection, closes the body and is the cause', async t => {
-  const { progress, response, send } = setUp(t, takes)
+  const { stalls, response, send } = setUp(t, takes)
   const fault = Object.assign(new Error('EIO'), { code: 'EIO' })
   const body = bodyOf(async (into, position) => {
     if (position > 200_000) throw fault
@@ -99,15 +99,15 @@ test('send: an error of the source ends the connection, closes the body and is t
   t.ok(response.destroyed)
   t.notOk(response.ended)
   t.equal(body.closed, 1)
-  t.equal(progress.running, 0)
+  t.equal(stalls.transfers, 0)
 })
 
 test('send: a connection that closes while a write never calls back ends the transfer as the client’s', async t => {
-  const { response, progress, send } = setUp(t, () => setImmediate(() => response.destroy()))
+  const { response, stalls, send } = setUp(t, () => setImmediate(() => response.destroy()))
   const body = bodyOf(zeros)
   t.match(await cutOf(send(body, 10 * MIB)), { reason: 'client', sent: 0 })
   t.equal(body.closed, 1)
-  t.equal(progress.running, 0)
+  t.equal(stalls.transfers, 0)
 })
 
 test('send: a reset is the client’s', async t => {
@@ -126,29 +126,34 @@ test('send: a connection that was closed before the first byte is the client’s
 
 test('send: a transfer that stalls is closed and told apart from a client that left', async t => {
   let now = 0
-  const progress = new Progress({ bytes: 1, per: 1000 }, () => now)
-  t.teardown(() => progress.close())
+  const stalls = new StallDetector({ bytes: 1, perMs: 1000 }, () => now)
+  t.teardown(() => stalls.close())
   const response = new FakeResponse(() => {
     now += 4000
-    setImmediate(() => progress.check())
+    setImmediate(() => stalls.check())
   })
   const body = bodyOf(zeros)
-  const place = { reads: new Reads(new Buffers(4 * MIB)), progress }
+  const place = { reads: new SharedReads(new BufferPool(4 * MIB)), stalls }
   const sending = sendBody(place, response as unknown as ServerResponse, body, { offset: 0, length: MIB })
   t.match(await cutOf(sending), { reason: 'stalled' })
   t.equal(body.closed, 1)
 })
 
 /** A transfer under a limit whose time stands still: it may send its first piece, and waits for ever before the next. */
-function setUpLimited(t: Test, progress: Progress) {
-  t.teardown(() => progress.close())
+function setUpLimited(t: Test, stalls: StallDetector) {
+  t.teardown(() => stalls.close())
   const egress = new RateLimiter(MIB, { now: () => 0, after: () => {} })
   const response = new FakeResponse(takes)
   const body = bodyOf(zeros)
-  const sending = sendBody({ reads: new Reads(new Buffers(4 * MIB)), progress, egress }, response as unknown as ServerResponse, body, {
-    offset: 0,
-    length: 10 * MIB
-  })
+  const sending = sendBody(
+    { reads: new SharedReads(new BufferPool(4 * MIB)), stalls, egress },
+    response as unknown as ServerResponse,
+    body,
+    {
+      offset: 0,
+      length: 10 * MIB
+    }
+  )
   sending.catch(() => {})
   return { egress, response, body, sending }
 }
@@ -158,7 +163,7 @@ async function untilWaiting(egress: RateLimiter): Promise<void> {
 }
 
 test('send: a client that leaves while its transfer is held back by our limit ends it', async t => {
-  const { egress, response, body, sending } = setUpLimited(t, new Progress({ bytes: 1, per: 3_600_000 }))
+  const { egress, response, body, sending } = setUpLimited(t, new StallDetector({ bytes: 1, perMs: 3_600_000 }))
   await untilWaiting(egress)
   response.destroy()
   t.match(await cutOf(sending), { reason: 'client' })
@@ -168,31 +173,31 @@ test('send: a client that leaves while its transfer is held back by our limit en
 
 test('send: a client that is held back by our limit is not taken for a slow one', async t => {
   let now = 0
-  const progress = new Progress({ bytes: 1000, per: 1000 }, () => now)
-  const { egress, response, sending } = setUpLimited(t, progress)
+  const stalls = new StallDetector({ bytes: 1000, perMs: 1000 }, () => now)
+  const { egress, response, sending } = setUpLimited(t, stalls)
   await untilWaiting(egress)
   for (let period = 0; period < 10; period++) {
     now += 4000
-    progress.check()
+    stalls.check()
   }
   t.notOk(response.destroyed)
-  t.equal(progress.running, 1)
+  t.equal(stalls.transfers, 1)
   response.destroy()
   await cutOf(sending)
 })
 
 test('send: a client whose source is slow is not taken for a slow one', async t => {
   let now = 0
-  const progress = new Progress({ bytes: 1000, per: 1000 }, () => now)
-  t.teardown(() => progress.close())
+  const stalls = new StallDetector({ bytes: 1000, perMs: 1000 }, () => now)
+  t.teardown(() => stalls.close())
   const body = bodyOf(async into => {
     // What was sent before is taken by now.
     await new Promise(resolve => setTimeout(resolve, 5))
     now += 100_000
-    progress.check()
+    stalls.check()
     return zeros(into.subarray(0, 10))
   })
-  const place = { reads: new Reads(new Buffers(4 * MIB)), progress }
+  const place = { reads: new SharedReads(new BufferPool(4 * MIB)), stalls }
   t.equal(await sendBody(place, new FakeResponse(takes) as unknown as ServerResponse, body, { offset: 0, length: 100 }), 100)
 })
 
@@ -214,11 +219,11 @@ test('send: at most one write and one read are under way', async t => {
 })
 
 test('send: transfers that failed leave the pool as large as it was', async t => {
-  const buffers = new Buffers(MIB)
+  const buffers = new BufferPool(MIB)
   for (let round = 0; round < 50; round++) {
-    const { progress } = setUp(t, takes)
+    const { stalls } = setUp(t, takes)
     const response = new FakeResponse(() => setImmediate(() => response.destroy()))
-    const sending = sendBody({ reads: new Reads(buffers), progress }, response as unknown as ServerResponse, bodyOf(zeros), {
+    const sending = sendBody({ reads: new SharedReads(buffers), stalls }, response as unknown as ServerResponse, bodyOf(zeros), {
       offset: 0,
       length: 10 * MIB
     })
@@ -229,15 +234,15 @@ test('send: transfers that failed leave the pool as large as it was', async t =>
 })
 
 test('send: a source that breaks while a write is under way leaves the pool as large as it was', async t => {
-  const buffers = new Buffers(MIB)
+  const buffers = new BufferPool(MIB)
   for (let round = 0; round < 50; round++) {
-    const { progress } = setUp(t, takes)
+    const { stalls } = setUp(t, takes)
     const response = new FakeResponse(() => {})
     const body = bodyOf(async (into, position) => {
       if (position > 0) throw new Error('broken')
       return zeros(into)
     })
-    const sending = sendBody({ reads: new Reads(buffers), progress }, response as unknown as ServerResponse, body, {
+    const sending = sendBody({ reads: new SharedReads(buffers), stalls }, response as unknown as ServerResponse, body, {
       offset: 0,
       length: 10 * MIB
     })

@@ -1,11 +1,11 @@
 import { test } from 'tap'
-import { Buffers } from '../../../src/api/buffers.ts'
-import { type Reader, Reads } from '../../../src/api/shared-reads.ts'
+import { BufferPool } from '../../../src/api/buffers.ts'
+import { type BodyReader, SharedReads } from '../../../src/api/shared-reads.ts'
 import type { Body } from '../../../src/oci/source.ts'
 
 const KIB = 1024
 const MIB = 1024 * KIB
-const amount = { size: 64 * KIB, most: Number.POSITIVE_INFINITY, largest: MIB }
+const amount = { bufferBytes: 64 * KIB, maxBytes: Number.POSITIVE_INFINITY, maxSharedBufferBytes: MIB }
 
 /** A body whose bytes tell where they are, and that remembers where it was read. */
 function bodyOf(
@@ -39,15 +39,15 @@ function isRight(bytes: Buffer, position: number): boolean {
 
 /** A pool, and what of it could be had at once. */
 function poolOf(bytes = 4 * MIB) {
-  const buffers = new Buffers(bytes)
+  const buffers = new BufferPool(bytes)
   buffers.enter()
   const available = () => {
     const taken: Buffer[] = []
-    for (let buffer = buffers.take(64 * KIB); buffers.owns(buffer); buffer = buffers.take(64 * KIB)) taken.push(buffer)
-    for (const buffer of taken) buffers.give(buffer)
+    for (let buffer = buffers.take(64 * KIB); buffers.isPooled(buffer); buffer = buffers.take(64 * KIB)) taken.push(buffer)
+    for (const buffer of taken) buffers.release(buffer)
     return taken.length * 64 * KIB
   }
-  return { reads: new Reads(buffers), buffers, available }
+  return { reads: new SharedReads(buffers), buffers, available }
 }
 
 test('reads: those who read the same at once share one read and one buffer', async t => {
@@ -64,7 +64,7 @@ test('reads: who comes a little later finds what was read before, from any posit
   const { reads } = poolOf()
   const [first, second] = [bodyOf('same'), bodyOf('same')]
   const [ahead, behind] = [reads.open(first), reads.open(second)]
-  for (let position = 0; position < MIB; position += 64 * KIB) (await ahead.read(position, amount)).giveBack()
+  for (let position = 0; position < MIB; position += 64 * KIB) (await ahead.read(position, amount)).release()
   const loan = await behind.read(100 * KIB, amount)
   t.equal(loan.bytes.length, 28 * KIB, 'the rest of a block')
   t.ok(isRight(loan.bytes, 100 * KIB))
@@ -74,8 +74,8 @@ test('reads: who comes a little later finds what was read before, from any posit
 test('reads: no more than was asked for is given of what others read', async t => {
   const { reads } = poolOf()
   const [ahead, behind] = [reads.open(bodyOf('same')), reads.open(bodyOf('same'))]
-  ;(await ahead.read(0, amount)).giveBack()
-  const { bytes } = await behind.read(10, { ...amount, most: 7 })
+  ;(await ahead.read(0, amount)).release()
+  const { bytes } = await behind.read(10, { ...amount, maxBytes: 7 })
   t.strictSame([bytes.length, isRight(bytes, 10)], [7, true])
 })
 
@@ -90,10 +90,10 @@ test('reads: bytes do not change while somebody has them, however far the others
   const { reads } = poolOf(MIB)
   const [slow, fast] = [reads.open(bodyOf('same')), reads.open(bodyOf('same'))]
   const [kept, other] = await Promise.all([slow.read(0, amount), fast.read(0, amount)])
-  other.giveBack()
-  for (let position = 64 * KIB; position < 16 * MIB; position += 64 * KIB) (await fast.read(position, amount)).giveBack()
+  other.release()
+  for (let position = 64 * KIB; position < 16 * MIB; position += 64 * KIB) (await fast.read(position, amount)).release()
   t.ok(isRight(kept.bytes, 0))
-  kept.giveBack()
+  kept.release()
   t.ok(isRight((await slow.read(64 * KIB, amount)).bytes, 64 * KIB), 'and the slow one reads on by itself')
 })
 
@@ -104,8 +104,8 @@ test('reads: everything is back in the pool when all have left, in whatever orde
   const [first, second] = await Promise.all([one.read(0, amount), two.read(0, amount)])
   one.end()
   t.ok(available() < before, 'the other one has it still')
-  first.giveBack()
-  second.giveBack()
+  first.release()
+  second.release()
   two.end()
   t.equal(available(), before)
 })
@@ -113,9 +113,9 @@ test('reads: everything is back in the pool when all have left, in whatever orde
 test('reads: what is kept for those behind does not keep others from the pool', async t => {
   const { reads } = poolOf(256 * KIB)
   const [one] = [reads.open(bodyOf('same')), reads.open(bodyOf('same'))]
-  for (let position = 0; position < MIB; position += 64 * KIB) (await one.read(position, amount)).giveBack()
+  for (let position = 0; position < MIB; position += 64 * KIB) (await one.read(position, amount)).release()
   const loan = await reads.open(bodyOf('other')).read(0, amount)
-  t.equal(loan.held, 64 * KIB)
+  t.equal(loan.bufferBytes, 64 * KIB)
 })
 
 test('reads: a buffer that a failed write may still look at is never used again, even if others gave it back', async t => {
@@ -123,8 +123,8 @@ test('reads: a buffer that a failed write may still look at is never used again,
   const [one, two] = [reads.open(bodyOf('same')), reads.open(bodyOf('same'))]
   const [first, second] = await Promise.all([one.read(0, amount), two.read(0, amount)])
   const { buffer } = first.bytes
-  first.spoil()
-  second.giveBack()
+  first.poison()
+  second.release()
   one.end()
   two.end()
   const taken = Array.from({ length: available() / (64 * KIB) }, () => buffers.take(64 * KIB).buffer)
@@ -155,7 +155,7 @@ test('reads: memory that a hanging disk may still write to is never used again, 
   const readers = [reads.open(one), reads.open(two)]
   const [failed, loan] = await Promise.allSettled(readers.map(reader => reader.read(0, amount)))
   t.equal(failed?.status, 'rejected')
-  if (loan?.status === 'fulfilled') loan.value.giveBack()
+  if (loan?.status === 'fulfilled') loan.value.release()
   for (const reader of readers) reader.end()
   const taken = Array.from({ length: available() / (64 * KIB) }, () => buffers.take(64 * KIB).buffer)
   t.ok(one.given[0] && !taken.includes(one.given[0]))
@@ -181,7 +181,7 @@ test('reads: what ends before the position that another wants says nothing about
   const { reads } = poolOf()
   const [short, whole] = [bodyOf('same'), bodyOf('same')]
   const [one, two] = [reads.open(short), reads.open(whole)]
-  const [first, second] = await Promise.all([one.read(0, { ...amount, most: 10 }), two.read(20, amount)])
+  const [first, second] = await Promise.all([one.read(0, { ...amount, maxBytes: 10 }), two.read(20, amount)])
   t.strictSame([first.bytes.length, second.bytes.length, isRight(second.bytes, 20)], [10, 64 * KIB, true])
 })
 
@@ -198,8 +198,8 @@ test('reads: the end of a body is the end for all', async t => {
 test('reads: who takes little at a time gets no part of a large buffer', async t => {
   const { reads } = poolOf(16 * MIB)
   const [one, two] = [reads.open(bodyOf('same')), reads.open(bodyOf('same'))]
-  t.equal((await one.read(0, { ...amount, size: MIB })).held, MIB)
-  t.equal((await two.read(0, { ...amount, largest: 64 * KIB })).held, 64 * KIB)
+  t.equal((await one.read(0, { ...amount, bufferBytes: MIB })).bufferBytes, MIB)
+  t.equal((await two.read(0, { ...amount, maxSharedBufferBytes: 64 * KIB })).bufferBytes, 64 * KIB)
 })
 
 test('reads: a reader that cannot go on ends by itself, whoever reads the same', async t => {
@@ -214,13 +214,13 @@ test('reads: a reader that cannot go on ends by itself, whoever reads the same',
 })
 
 /** Reads on from `position` to `end`; gives where each read began. */
-async function readOn(reader: Reader, position: number, end: number): Promise<number[]> {
+async function readOn(reader: BodyReader, position: number, end: number): Promise<number[]> {
   const begun: number[] = []
   for (let at = position; at < end; ) {
     const loan = await reader.read(at, amount)
     begun.push(at)
     at += loan.bytes.length
-    loan.giveBack()
+    loan.release()
     await new Promise(resolve => setImmediate(resolve))
   }
   return begun
@@ -229,17 +229,17 @@ async function readOn(reader: Reader, position: number, end: number): Promise<nu
 test('reads: who is far ahead goes on, whether those behind move or rest', async t => {
   const { reads } = poolOf()
   const [ahead, behind] = [reads.open(bodyOf('same')), reads.open(bodyOf('same'))]
-  ;(await behind.read(0, amount)).giveBack()
+  ;(await behind.read(0, amount)).release()
   t.equal((await readOn(ahead, 8 * MIB, 9 * MIB)).length, 16, 'beside one that rests')
   const [one, two] = await Promise.all([readOn(ahead, 9 * MIB, 10 * MIB), readOn(behind, 0, MIB)])
   t.strictSame([one.length, two.length], [16, 16], 'beside one that moves')
 })
 
 test('reads: who is ahead lets one that is about to catch up go first, and then they share', async t => {
-  const reads = new Reads(new Buffers(16 * MIB), () => 0)
+  const reads = new SharedReads(new BufferPool(16 * MIB), () => 0)
   const [first, second] = [bodyOf('same'), bodyOf('same')]
   const [ahead, behind] = [reads.open(first), reads.open(second)]
-  ;(await ahead.read(6 * MIB, amount)).giveBack()
+  ;(await ahead.read(6 * MIB, amount)).release()
   await Promise.all([readOn(ahead, 6 * MIB + 64 * KIB, 32 * MIB), readOn(behind, 0, 32 * MIB)])
   const all = (32 * MIB) / (64 * KIB)
   t.ok(second.positions.length < all / 2, `it reads ${second.positions.length} of ${all} pieces itself`)
@@ -250,12 +250,12 @@ test('reads: what the last one reads for a crowd that has left is given back wit
   const all = available()
   const gate = Promise.withResolvers<void>()
   const [leaving, staying] = [reads.open(bodyOf('same', { before: () => gate.promise })), reads.open(bodyOf('same'))]
-  const short = leaving.read(0, { ...amount, most: 10 })
+  const short = leaving.read(0, { ...amount, maxBytes: 10 })
   // It waits for a read that turns out to be too short for it.
   const beyond = staying.read(100, amount)
   leaving.end()
   gate.resolve()
-  for (const loan of await Promise.all([short, beyond])) loan.giveBack()
+  for (const loan of await Promise.all([short, beyond])) loan.release()
   staying.end()
   t.equal(available(), all)
 })

@@ -2,18 +2,18 @@ import { once } from 'node:events'
 import { createServer, get } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Test, test } from 'tap'
-import { Buffers } from '../../../src/api/buffers.ts'
-import { Progress } from '../../../src/api/progress.ts'
+import { BufferPool } from '../../../src/api/buffers.ts'
+import { StallDetector } from '../../../src/api/progress.ts'
 import { sendBody } from '../../../src/api/send.ts'
-import { Reads } from '../../../src/api/shared-reads.ts'
+import { SharedReads } from '../../../src/api/shared-reads.ts'
 import { rescuedBody } from '../../../src/backend/fallback-body.ts'
 
 const hangs = (state: { underway: boolean }) => Object.assign(new Error('the disk does not answer'), { code: 'ESTALLED', ...state })
 
 /** Sends a body whose first read fails; gives the buffer that it was given and the one that comes next. */
 async function failing(t: Test, error: Error): Promise<{ given: ArrayBufferLike; next: ArrayBufferLike }> {
-  const buffers = new Buffers(1024 * 1024)
-  const progress = new Progress({ bytes: 1, per: 30_000 })
+  const buffers = new BufferPool(1024 * 1024)
+  const progress = new StallDetector({ bytes: 1, perMs: 30_000 })
   const sent = Promise.withResolvers<ArrayBufferLike>()
   // Another transfer goes on, so that the pool keeps what comes back.
   buffers.enter()
@@ -24,7 +24,7 @@ async function failing(t: Test, error: Error): Promise<{ given: ArrayBufferLike;
       throw error
     }
     const body = { readInto, close: async () => {} }
-    sendBody({ reads: new Reads(buffers), progress }, response, body, { offset: 0, length: 100 }).catch(() =>
+    sendBody({ reads: new SharedReads(buffers), stalls: progress }, response, body, { offset: 0, length: 100 }).catch(() =>
       sent.resolve(given ?? new ArrayBuffer())
     )
   }).listen(0, '127.0.0.1')

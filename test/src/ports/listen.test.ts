@@ -2,15 +2,15 @@ import { once } from 'node:events'
 import type { RequestListener, Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Test, test } from 'tap'
-import { createPort, drain, refuseGarbage } from '../../../src/ports/listen.ts'
+import { answerParserError, createPort, drain } from '../../../src/ports/listen.ts'
 import { Wire } from '../api/wire.ts'
 import { until } from '../support.ts'
 
 const hour = 3_600_000
 
 async function open(t: Test, listener: RequestListener, head = hour): Promise<{ server: Server; address: string }> {
-  const server = createPort(listener, undefined, { connections: 10, head })
-  server.on('clientError', refuseGarbage)
+  const server = createPort(listener, undefined, { maxConnections: 10, headTimeoutMs: head })
+  server.on('clientError', answerParserError)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => {

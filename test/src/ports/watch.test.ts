@@ -9,14 +9,14 @@ type Test = Parameters<Parameters<typeof test>[0]>[0]
 const never = 3_600_000
 
 /** Watches `a` (and `b`) in a new directory; the value is their text, and the text "bad" cannot be used. */
-async function setUp(t: Test, options: { interval?: number } = {}) {
+async function setUp(t: Test, options: { intervalMs?: number } = {}) {
   const directory = t.testdir({ a: 'a1', b: 'b1' })
   const path = (name: string): string => join(directory, name)
   const changes: string[] = []
   const faults: string[] = []
   const watched = await watchFiles({
     files: { a: path('a'), b: path('b') },
-    interval: options.interval ?? never,
+    intervalMs: options.intervalMs ?? never,
     load({ a, b }) {
       if (String(a) === 'bad') throw new Error('bad content')
       return `${a} ${b}`
@@ -66,7 +66,7 @@ test('watch: a swapped symbolic link to a directory is seen', async t => {
   await symlink('one', join(directory, 'now'))
   const watched = await watchFiles({
     files: { f: join(directory, 'now', 'f') },
-    interval: never,
+    intervalMs: never,
     load: ({ f }) => String(f),
     onChange: () => {},
     onFault: fault => t.fail(String(fault))
@@ -122,7 +122,7 @@ test('watch: a file far too large is not read', async t => {
 })
 
 test('watch: it rejects when the first content cannot be read or used', async t => {
-  const options = { interval: never, load: () => '', onChange: () => {}, onFault: () => {} }
+  const options = { intervalMs: never, load: () => '', onChange: () => {}, onFault: () => {} }
   await t.rejects(watchFiles({ ...options, files: { a: join(t.testdir({}), 'none') } }), { code: 'ENOENT' })
   const load = (): string => {
     throw new Error('unusable')
@@ -131,7 +131,7 @@ test('watch: it rejects when the first content cannot be read or used', async t 
 })
 
 test('watch: it looks by itself, again and again', async t => {
-  const { watched, path } = await setUp(t, { interval: 5 })
+  const { watched, path } = await setUp(t, { intervalMs: 5 })
   for (const text of ['x', 'y']) {
     await writeFile(path('a'), text)
     while (watched.value !== `${text} b1`) await sleep(5)
