@@ -1,6 +1,6 @@
 import { OciError } from '../oci/errors.ts'
 import { basicChallenge, parseBasic } from './basic.ts'
-import type { PasswordChecker } from './credentials.ts'
+import type { PasswordChecker } from './password-checker.ts'
 
 /** What a client can be allowed to do; `pull` includes the catalog. */
 export type Permission = 'pull' | 'push' | 'delete'

@@ -5,15 +5,15 @@ import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { BufferPool } from './buffers.ts'
+import { BufferPool } from './buffer-pool.ts'
 import { clientSignal, describe, type RequiredPermission, resolve } from './endpoints.ts'
 import { toOciError, writeError } from './error-writer.ts'
 import type { AuditEvent, Exchange, RequestRecord } from './exchange.ts'
-import type { StallDetector } from './progress.ts'
 import { awaitingContinue, hasBody, SlowClientError } from './receive.ts'
 import { type Endpoint, parseRoute, type Route } from './routes.ts'
 import { type TransferContext, TruncatedError } from './send.ts'
 import { SharedReads } from './shared-reads.ts'
+import type { StallDetector } from './stall-detector.ts'
 
 /** Who asks, and a check of what that one may do; it throws UNAUTHORIZED, DENIED or TOOMANYREQUESTS. */
 export interface Caller {

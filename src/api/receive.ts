@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { OciError } from '../oci/errors.ts'
-import type { StallDetector } from './progress.ts'
+import type { StallDetector } from './stall-detector.ts'
 
 /** Requests whose client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1). */
 export const awaitingContinue = new WeakSet<IncomingMessage>()

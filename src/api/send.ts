@@ -2,10 +2,10 @@ import type { ServerResponse } from 'node:http'
 import type { RateLimiter, Share } from '../../storage/rate-limiter.ts'
 import type { Part } from '../oci/range.ts'
 import type { Body } from '../oci/source.ts'
-import type { BufferPool } from './buffers.ts'
-import type { StallDetector, TransferWatch } from './progress.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import type { ChunkLease } from './shared-chunk.ts'
 import type { BodyReader, SharedReads } from './shared-reads.ts'
+import type { StallDetector, TransferWatch } from './stall-detector.ts'
 
 /** What all bodies that are sent share. */
 export interface TransferContext {

@@ -1,5 +1,5 @@
 import type { Body } from '../oci/source.ts'
-import type { BufferPool } from './buffers.ts'
+import type { BufferPool } from './buffer-pool.ts'
 
 /** Bytes of a body, on loan from the pool. Others may look at them as well; they change only after all have given them back. */
 export interface ChunkLease {

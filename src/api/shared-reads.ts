@@ -1,6 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { Body } from '../oci/source.ts'
-import type { BufferPool } from './buffers.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import { type ChunkLease, SharedChunk } from './shared-chunk.ts'
 
 // Of one body, for those who come behind.

@@ -6,7 +6,7 @@ import { configHash } from '../../config/effective.ts'
 import type { Config } from '../../config/schema.ts'
 import pkg from '../../package.json' with { type: 'json' }
 import { deferContinue, Gateway } from '../api/gateway.ts'
-import { StallDetector } from '../api/progress.ts'
+import { StallDetector } from '../api/stall-detector.ts'
 import { buildBackends } from '../backend/build.ts'
 import { LocalSink } from '../backend/local-sink.ts'
 import { Switch } from '../backend/switch.ts'

@@ -1,7 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import { type Access, createAccess } from '../access/access.ts'
-import { createPasswordChecker, type PasswordChecker } from '../access/credentials.ts'
 import { type HtpasswdEntry, parseHtpasswd } from '../access/htpasswd.ts'
+import { createPasswordChecker, type PasswordChecker } from '../access/password-checker.ts'
 import { watchFiles } from '../ports/watch.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'

@@ -1,8 +1,8 @@
 import { hashSync } from '@node-rs/bcrypt'
 import { test } from 'tap'
 import { type AuthOutcome, createAccess, type Permission } from '../../../src/access/access.ts'
-import { createPasswordChecker } from '../../../src/access/credentials.ts'
 import { parseHtpasswd } from '../../../src/access/htpasswd.ts'
+import { createPasswordChecker } from '../../../src/access/password-checker.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 
 const address = '127.0.0.1'

@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { type Test, test } from 'tap'
-import { BufferPool } from '../../../src/api/buffers.ts'
-import { StallDetector } from '../../../src/api/progress.ts'
+import { BufferPool } from '../../../src/api/buffer-pool.ts'
 import { sendBody, TruncatedError } from '../../../src/api/send.ts'
 import { SharedReads } from '../../../src/api/shared-reads.ts'
+import { StallDetector } from '../../../src/api/stall-detector.ts'
 import { RateLimiter } from '../../../storage/rate-limiter.ts'
 
 const MIB = 1024 * 1024

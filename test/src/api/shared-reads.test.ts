@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { BufferPool } from '../../../src/api/buffers.ts'
+import { BufferPool } from '../../../src/api/buffer-pool.ts'
 import { type BodyReader, SharedReads } from '../../../src/api/shared-reads.ts'
 import type { Body } from '../../../src/oci/source.ts'
 

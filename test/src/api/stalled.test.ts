@@ -2,10 +2,10 @@ import { once } from 'node:events'
 import { createServer, get } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { type Test, test } from 'tap'
-import { BufferPool } from '../../../src/api/buffers.ts'
-import { StallDetector } from '../../../src/api/progress.ts'
+import { BufferPool } from '../../../src/api/buffer-pool.ts'
 import { sendBody } from '../../../src/api/send.ts'
 import { SharedReads } from '../../../src/api/shared-reads.ts'
+import { StallDetector } from '../../../src/api/stall-detector.ts'
 import { rescuedBody } from '../../../src/backend/fallback-body.ts'
 
 const hangs = (state: { underway: boolean }) => Object.assign(new Error('the disk does not answer'), { code: 'ESTALLED', ...state })

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { addressKey, createLoginThrottle } from '../../../src/access/attempts.ts'
+import { addressKey, createLoginThrottle } from '../../../src/access/login-throttle.ts'
 
 test('attempts: after the burst an address waits until the clock has given it one more', async t => {
   let time = 0

@@ -1,5 +1,5 @@
 import { type Test, test } from 'tap'
-import { StallDetector } from '../../../src/api/progress.ts'
+import { StallDetector } from '../../../src/api/stall-detector.ts'
 
 /** A clock that the test winds. */
 function setUp(t: Test) {

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { BufferPool } from '../../../src/api/buffers.ts'
+import { BufferPool } from '../../../src/api/buffer-pool.ts'
 
 const kib = 1024
 

@@ -1,10 +1,10 @@
 import { createHmac, randomBytes } from 'node:crypto'
 import { verify as verifyBcrypt } from '@node-rs/bcrypt'
 import { LRUCache } from 'lru-cache'
-import { createLoginThrottle, type LoginThrottleLimits } from './attempts.ts'
 import type { BasicCredentials } from './basic.ts'
 import { createGate } from './gate.ts'
 import type { HtpasswdEntry } from './htpasswd.ts'
+import { createLoginThrottle, type LoginThrottleLimits } from './login-throttle.ts'
 import { createUserList, type UserList } from './user-list.ts'
 
 /** What came of a check; `retryAfter` is in milliseconds. */

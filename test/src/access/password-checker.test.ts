@@ -1,7 +1,7 @@
 import { hashSync, verify as verifyBcrypt } from '@node-rs/bcrypt'
 import { test } from 'tap'
-import { createPasswordChecker, type PasswordLimits, type Verdict } from '../../../src/access/credentials.ts'
 import { type HtpasswdEntry, parseHtpasswd } from '../../../src/access/htpasswd.ts'
+import { createPasswordChecker, type PasswordLimits, type Verdict } from '../../../src/access/password-checker.ts'
 
 const line = (user: string, password: string): string => `${user}:${hashSync(password, 4)}`
 const old = line('ana', 'old')
