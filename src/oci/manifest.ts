@@ -1,14 +1,15 @@
 import { type Descriptor, mediaTypes } from './descriptor.ts'
 import { type Digest, isDigest } from './digest.ts'
 import { OciError } from './errors.ts'
+import { platformText } from './platform.ts'
 
 /** What a manifest says, as far as a registry has to know. */
 export interface ParsedManifest {
   mediaType: string
   /** Content that the manifest needs in the same repository: config and layers, in this order. */
   blobs: Descriptor[]
-  /** The manifests of an image index. */
-  manifests: Descriptor[]
+  /** The manifests of an image index, each with its platform (`os/architecture[/variant]`) where the index names one. */
+  manifests: (Descriptor & { platform?: string })[]
   subject?: Descriptor
   /** As the referrers API shows it: the manifest's own, else the config's media type (distribution-spec, "Listing Referrers"). */
   artifactType?: string
@@ -120,7 +121,7 @@ function parseImage(json: Json, mediaType: string): ParsedManifest {
 
 function parseIndex(json: Json, mediaType: string): ParsedManifest {
   if ('config' in json || 'layers' in json) throw invalid('an image index has neither config nor layers')
-  return { mediaType, blobs: [], manifests: parseList(json['manifests'], 'manifests'), ...parseCommon(json, undefined) }
+  return { mediaType, blobs: [], manifests: parseChildren(json['manifests']), ...parseCommon(json, undefined) }
 }
 
 function parseCommon(json: Json, configType: string | undefined): Pick<ParsedManifest, 'subject' | 'artifactType' | 'annotations'> {
@@ -145,6 +146,13 @@ function parseList(value: unknown, path: string): Descriptor[] {
   if (value === undefined || value === null) return []
   if (!Array.isArray(value)) throw invalid(`${path} is not a list`)
   return value.map((each, index) => parseDescriptor(each, `${path}[${index}]`))
+}
+
+function parseChildren(value: unknown): ParsedManifest['manifests'] {
+  return parseList(value, 'manifests').map((each, index) => {
+    const platform = platformText((value as Json[])[index]?.['platform'])
+    return platform === undefined ? each : { ...each, platform }
+  })
 }
 
 function parseDescriptor(value: unknown, path: string): Descriptor {

@@ -1,20 +1,5 @@
-import type { Digest } from './digest.ts'
-import { readManifest } from './manifest.ts'
-
-/** The platform of each manifest in an index, as `<os>/<architecture>[/<variant>]`, where it names one. */
-export function platformsOf(index: Uint8Array): Map<Digest, string> {
-  const entries = readManifest(index)?.manifests ?? []
-  const written =
-    entries.length === 0 ? [] : (JSON.parse(Buffer.from(index).toString()) as { manifests: { platform?: unknown }[] }).manifests
-  return new Map(
-    entries.flatMap(({ digest }, at) => {
-      const platform = platformText(written[at]?.platform)
-      return platform === undefined ? [] : [[digest, platform] as const]
-    })
-  )
-}
-
-function platformText(platform: unknown): string | undefined {
+/** A descriptor's `platform` as `os/architecture[/variant]`; undefined where it names no platform. */
+export function platformText(platform: unknown): string | undefined {
   if (typeof platform !== 'object' || platform === null) return undefined
   const { os, architecture, variant } = platform as Record<string, unknown>
   const parts = [os, architecture, variant].filter(part => typeof part === 'string' && part !== '')
@@ -25,6 +10,11 @@ function platformText(platform: unknown): string | undefined {
         .join('/')
         .replaceAll(/[^\w./-]/g, '?')
         .slice(0, 64)
+}
+
+/** Whether a child of an index is one of `platforms`; a platform without a variant stands for all its variants. An empty list takes all children. */
+export function matchesPlatform(platform: string | undefined, platforms: readonly string[]): boolean {
+  return platforms.length === 0 || platforms.some(each => platform === each || platform?.startsWith(`${each}/`))
 }
 
 const goNames: Record<string, string> = { x64: 'amd64', ia32: '386', arm64: 'arm64', arm: 'arm', ppc64: 'ppc64le' }

@@ -4,7 +4,7 @@ import { isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Name, Reference } from '../oci/name.ts'
-import { platformsOf } from '../oci/platform.ts'
+import { matchesPlatform } from '../oci/platform.ts'
 import { parsePodReference } from '../oci/pod-reference.ts'
 import type { Progressed } from './events.ts'
 import { type Fetcher, fetchBlob, reasonOf } from './fetch.ts'
@@ -110,20 +110,14 @@ class Prefetch {
 
   async #below(backend: Backend, name: Name, bytes: Uint8Array): Promise<'here' | 'fetched'> {
     const { manifests = [], blobs = [] } = readManifest(bytes) ?? {}
-    const platforms = manifests.length > 0 ? platformsOf(bytes) : new Map<Digest, string>()
     let outcome: 'here' | 'fetched' = 'here'
-    for (const { digest } of manifests.filter(each => this.#isWanted(platforms.get(each.digest)))) {
+    for (const { digest } of manifests.filter(each => matchesPlatform(each.platform, this.#options.platforms))) {
       if ((await this.#manifest(backend, name, { digest })).outcome === 'fetched') outcome = 'fetched'
     }
     const wanted = blobs.filter(each => !isNonDistributable(each.mediaType) && !this.#seen.has(each.digest))
     for (const { digest } of wanted) this.#seen.add(digest)
     await Promise.all(wanted.map(({ digest, size }) => this.#limit(() => this.#blob(backend, name, digest, size))))
     return outcome
-  }
-
-  #isWanted(platform: string | undefined): boolean {
-    const { platforms } = this.#options
-    return platforms.length === 0 || platforms.some(each => platform === each || platform?.startsWith(`${each}/`))
   }
 
   async #blob(backend: Backend, name: Name, digest: Digest, size: number): Promise<void> {

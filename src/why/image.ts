@@ -2,7 +2,6 @@ import { blob as blobKey } from '../content/keys.ts'
 import { type Descriptor, isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
-import { platformsOf } from '../oci/platform.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import type { Place, View } from './place.ts'
@@ -39,10 +38,9 @@ export class ImageLook {
   async lines({ descriptor, bytes }: Manifest, state: State): Promise<ManifestLine[]> {
     const { manifests = [] } = readManifest(bytes) ?? {}
     if (manifests.length === 0) return [{ digest: descriptor.digest, size: descriptor.size, state, blobs: await this.#blobsOf(bytes) }]
-    const platforms = platformsOf(bytes)
     const lines: ManifestLine[] = []
     for (const each of manifests) {
-      const platform = platforms.get(each.digest)
+      const { platform } = each
       lines.push({ ...(await this.#line(each)), ...(platform === undefined ? {} : { platform }) })
     }
     return lines
