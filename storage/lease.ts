@@ -5,16 +5,16 @@ import type { ConditionalObjects, Key } from './storage.ts'
 /** What a lease goes by, in ms. */
 export interface LeaseTimes {
   /** How long it lasts without being renewed. */
-  lasts: number
+  ttlMs: number
   /** Where the medium knows no conditions: longer than a small put takes. */
-  settling: number
+  settleMs: number
 }
 
 /** What others see of a lease. */
-export interface SeenLease {
+export interface ObservedLease {
   version: string
   held: boolean
-  said: readonly string[]
+  announced: readonly string[]
 }
 
 interface Content {
@@ -25,34 +25,34 @@ interface Content {
   said: readonly string[]
 }
 
-const usualTimes: LeaseTimes = { lasts: 60_000, settling: 10_000 }
+const defaultTimes: LeaseTimes = { ttlMs: 60_000, settleMs: 10_000 }
 // What is left of a lease that was not renewed is too little to begin anything.
 const spare = 0.25
 // Times of objects are told in seconds.
 const coarse = 1_000
 
 /** Somebody else has the lease now. */
-export class LeaseLost extends Error {
-  override readonly name = 'LeaseLost'
+export class LeaseLostError extends Error {
+  override readonly name = 'LeaseLostError'
 }
 
 /**
  * Takes the lease under `key`; undefined while somebody else has it. One that was not renewed in time, by the clock of the medium, is taken over. Without conditional
  * puts it is put, and looked at after a while: of those who put at the same time only the last one has it.
  */
-export async function takeLease(agreement: ConditionalObjects, key: Key, times: LeaseTimes = usualTimes): Promise<Lease | undefined> {
-  const seen = await agreement.read(key)
+export async function acquireLease(agreement: ConditionalObjects, key: Key, times: LeaseTimes = defaultTimes): Promise<Lease | undefined> {
+  const seen = await agreement.get(key)
   const before = seen && parse(seen.bytes)
   if (seen && before && before.lasts > 0 && (await agreement.now()) < seen.modified + before.lasts + coarse) return undefined
   const lease = new Lease(agreement, key, times, seen?.version)
-  return (await lease.begin()) ? lease : undefined
+  return (await lease.acquire()) ? lease : undefined
 }
 
 /** What can be seen of the lease under `key`. */
-export async function lookAtLease(agreement: ConditionalObjects, key: Key): Promise<SeenLease | undefined> {
-  const seen = await agreement.read(key)
+export async function observeLease(agreement: ConditionalObjects, key: Key): Promise<ObservedLease | undefined> {
+  const seen = await agreement.get(key)
   const { lasts = 0, said = [] } = (seen && parse(seen.bytes)) ?? {}
-  return seen && { version: seen.version, held: lasts > 0, said }
+  return seen && { version: seen.version, held: lasts > 0, announced: said }
 }
 
 /** The right to do what only one process does at a time; renewed until it is released. */
@@ -82,13 +82,13 @@ export class Lease {
   }
 
   /** Resolves to whether it is ours. */
-  async begin(): Promise<boolean> {
-    if (!(await this.#put(this.#times.lasts))) return false
-    if (!(await this.#agreement.conditional())) {
-      await delay(this.#times.settling)
+  async acquire(): Promise<boolean> {
+    if (!(await this.#put(this.#times.ttlMs))) return false
+    if (!(await this.#agreement.isReplaceAtomic())) {
+      await delay(this.#times.settleMs)
       if (!(await this.#mine())) return false
     }
-    this.#timer = setInterval(() => void this.#renew(), this.#times.lasts / 4).unref()
+    this.#timer = setInterval(() => void this.#renew(), this.#times.ttlMs / 4).unref()
     return true
   }
 
@@ -100,7 +100,7 @@ export class Lease {
   }
 
   /** Lets others see `said` in place of what was said before; they can when it resolves. Rejects if it is not ours any more. */
-  say(said: readonly string[]): Promise<void> {
+  announce(said: readonly string[]): Promise<void> {
     return this.#next(() => {
       this.#said = said
     })
@@ -111,7 +111,7 @@ export class Lease {
     const put = this.#tail.then(async () => {
       this.check()
       change()
-      if (!(await this.#put(this.#times.lasts))) this.#end('another process has the lease')
+      if (!(await this.#put(this.#times.ttlMs))) this.#end('another process has the lease')
       this.check()
     })
     this.#tail = put.catch(() => {})
@@ -126,7 +126,7 @@ export class Lease {
   #end(reason: string): void {
     clearInterval(this.#timer)
     clearTimeout(this.#late)
-    this.#lost.abort(new LeaseLost(`${reason}: ${this.#key}`))
+    this.#lost.abort(new LeaseLostError(`${reason}: ${this.#key}`))
   }
 
   async #put(lasts: number): Promise<boolean> {
@@ -137,14 +137,14 @@ export class Lease {
     if (version !== undefined) this.#version = version
     // A put of which the answer was lost is refused when it is repeated.
     else if (!(await this.#mine())) return false
-    this.#until = began + this.#times.lasts * (1 - spare)
+    this.#until = began + this.#times.ttlMs * (1 - spare)
     clearTimeout(this.#late)
     this.#late = setTimeout(() => this.#end('the lease could not be renewed in time'), this.#until - performance.now()).unref()
     return true
   }
 
   async #mine(): Promise<boolean> {
-    const seen = await this.#agreement.read(this.#key)
+    const seen = await this.#agreement.get(this.#key)
     const found = seen && parse(seen.bytes)
     if (!seen || found?.owner !== this.#owner || found.turn !== this.#turn) return false
     this.#version = seen.version
@@ -163,7 +163,7 @@ export class Lease {
   }
 
   /** Lets it end by itself: what was begun may still take effect meanwhile. */
-  leave(): void {
+  abandon(): void {
     this.#end('the lease was left')
   }
 }

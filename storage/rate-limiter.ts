@@ -1,7 +1,7 @@
 /** One stream of bytes among those that share a rate. */
-export interface Share {
+export interface RateShare {
   /** As much as should be asked for at once, where the stream can choose: a twentieth of a second. */
-  readonly piece: number
+  readonly chunkBytes: number
   /** Resolves when so many bytes may move; rejects with the signal's reason. */
   take(bytes: number, signal?: AbortSignal): Promise<void>
   /** Bytes that move without waiting; what comes later waits for them as well. */
@@ -9,13 +9,13 @@ export interface Share {
 }
 
 /** What a rate takes from outside; the defaults are the real ones. */
-export interface RateHooks {
+export interface RateLimiterOptions {
   /** In ms, never going back. */
   now?: () => number
   /** Runs `task` once, `ms` from now. */
   after?: (ms: number, task: () => void) => void
   /** A share had to wait for so many ms. */
-  waited?: (ms: number) => void
+  onWait?: (ms: number) => void
 }
 
 interface Waiting {
@@ -46,7 +46,10 @@ export class RateLimiter {
   /** Where the stream stands that went last; one that was idle begins here, and cannot save up turns. */
   #turn = 0
 
-  constructor(bytesPerSecond: number, { now = () => performance.now(), after = later, waited = () => {} }: RateHooks = {}) {
+  constructor(
+    bytesPerSecond: number,
+    { now = () => performance.now(), after = later, onWait: waited = () => {} }: RateLimiterOptions = {}
+  ) {
     this.#perMs = bytesPerSecond / 1000
     this.#piece = Math.min(Math.max(Math.floor(bytesPerSecond / 20), smallestPiece), largestPiece)
     this.#now = now
@@ -62,10 +65,10 @@ export class RateLimiter {
   }
 
   /** For one more stream; there is nothing to give back. */
-  share(): Share {
+  share(): RateShare {
     let finish = 0
     return {
-      piece: this.#piece,
+      chunkBytes: this.#piece,
       take: async (bytes, signal) => {
         signal?.throwIfAborted()
         const start = Math.max(this.#turn, finish)

@@ -1,5 +1,5 @@
 /** Runs at most `most` tasks at once; the others wait in order. */
-export function createLimit(most: number): <T>(task: () => Promise<T>) => Promise<T> {
+export function createSemaphore(most: number): <T>(task: () => Promise<T>) => Promise<T> {
   const waiting: (() => void)[] = []
   let running = 0
   return async task => {

@@ -28,7 +28,7 @@ export interface ObjectStat {
 }
 
 /** A name found by `walk`: an object, or a prefix under which there are more. */
-export interface Entry {
+export interface WalkEntry {
   key: Key
   /** The last component of the key. */
   name: string
@@ -94,7 +94,7 @@ export interface Writer {
    * Names the bytes before `offset` as they are stored: a later writer that gives the same name, in whatever process, has the same bytes there, and is going to publish
    * them. Undefined where that cannot be told.
    */
-  seal(offset: number): string | undefined
+  fingerprint(offset: number): string | undefined
   /** Durable under `to` when it resolves: the bytes, the rename, and every directory that is new. What is there is replaced. */
   publish(to: Key): Promise<void>
   /** Ends the writer and removes what it wrote. */
@@ -104,9 +104,9 @@ export interface Writer {
 }
 
 /** A writer whose bytes can be read while they are written, and which is not resumed. */
-export interface Staged extends Writer {
+export interface StagedWriter extends Writer {
   /** What was written so far. It goes on giving the bytes when the writer has ended, until it is closed. */
-  readonly written: Pick<OpenObject, 'readInto' | 'close'>
+  readonly reader: Pick<OpenObject, 'readInto' | 'close'>
 }
 
 /** A small object, and what tells whether it is still the same. */
@@ -120,24 +120,24 @@ export interface VersionedObject {
 /** How processes that have the same store come to agree. */
 export interface ConditionalObjects {
   /** Whether `replace` is one step. Where the medium knows no conditions it looks and then puts: two at once may both succeed, and what the later one put is there. */
-  conditional(): Promise<boolean>
+  isReplaceAtomic(): Promise<boolean>
   /** The time by the clock that tells those of objects, and never ahead of it, in ms since the epoch. */
   now(): Promise<number>
-  read(key: Key): Promise<VersionedObject | undefined>
+  get(key: Key): Promise<VersionedObject | undefined>
   /** Puts where the object still has `version`, or without one where there is none; resolves to its version from then on, undefined if it is another. */
   replace(key: Key, bytes: Uint8Array, version?: string): Promise<string | undefined>
 }
 
 /** What is known of an object that is going to be written. */
-export interface KnownObject {
+export interface CreateOptions {
   /** An earlier writer left nothing, so that nobody has to look. */
-  before?: 'nothing'
+  earlier?: 'nothing'
   /** It is published under this key, and not resumed: what is written may go straight there, and `read` and `truncate` know no more of it than nothing and all. */
-  to?: Key
+  publishTo?: Key
 }
 
 /** How an object is put: durable when that resolves, or as soon as the medium likes. */
-export type PutPromise = 'durable' | 'soon'
+export type Durability = 'durable' | 'soon'
 
 /**
  * Bytes by key. Errors of the medium carry the `code` of the system call that failed (`ENOSPC`, `EROFS`, `EIO`, …), a limit that is reached is `EDQUOT`, a medium that
@@ -148,7 +148,7 @@ export interface Storage {
   /** Whether objects change only through this, or other processes may change them too. */
   readonly sharing: 'alone' | 'shared'
   /** Present where the store is shared. */
-  readonly agreement?: ConditionalObjects
+  readonly conditionalObjects?: ConditionalObjects
   /** The time by the clock that tells those of objects, as far as it is known, in ms since the epoch; absent where that is ours. */
   now?(): number
   open(key: Key, range?: ByteRange): Promise<OpenObject | undefined>
@@ -156,21 +156,21 @@ export interface Storage {
   /** A small object, whole. An object of more than `limit` bytes is an error with the code `EFBIG`. */
   get(key: Key, limit?: number): Promise<Buffer | undefined>
   /** Replaces what is there, whole and at once. With `soon` a crash may leave anything of it. */
-  put(key: Key, bytes: Uint8Array, promise?: PutPromise): Promise<void>
+  put(key: Key, bytes: Uint8Array, promise?: Durability): Promise<void>
   /** Makes `prefix` visible to those who look for it, where the medium has such a thing. */
   ensurePrefix(prefix: Key): Promise<void>
   /** A new object that can be resumed by `key`; what an earlier writer of it left is dropped. Nothing is put under such a key. */
-  create(key: Key, known?: KnownObject): Promise<Writer>
+  create(key: Key, known?: CreateOptions): Promise<Writer>
   /** Goes on where a writer of `key` was closed or its process died. One to which nothing was written may be forgotten. */
   resume(key: Key): Promise<Writer | undefined>
   /** What `resume` would go on with. */
-  written(key: Key): Promise<ObjectStat | undefined>
+  statUnfinished(key: Key): Promise<ObjectStat | undefined>
   /** A new object that is going to be published under `to`, and under nothing else; `size` is how large it will be, if that is known. */
-  stage(to: Key, size?: number): Promise<Staged>
+  stage(to: Key, size?: number): Promise<StagedWriter>
   /** Durably gives the object under `from` the key `to`, replacing what is there; false if there is none. It may count as new. */
   move(from: Key, to: Key): Promise<boolean>
   /** Names directly under `prefix` in byte order, those after `after` only. */
-  walk(prefix: Key, after?: string): AsyncIterable<Entry>
+  walk(prefix: Key, after?: string): AsyncIterable<WalkEntry>
   /** All objects below `prefix` at any depth, in byte order of their whole keys, those after `after` only. */
   list(prefix: Key, after?: Key): AsyncIterable<ObjectStat>
   /** Rejects unless the medium answers. */

@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import type { RateLimiter, Share } from '../../storage/rate-limiter.ts'
+import type { RateLimiter, RateShare } from '../../storage/rate-limiter.ts'
 import type { Part } from '../oci/range.ts'
 import type { Body } from '../oci/source.ts'
 import type { BufferPool } from './buffer-pool.ts'
@@ -65,7 +65,7 @@ class Transfer {
   readonly #reads: SharedReads
   readonly #response: ServerResponse
   readonly #watched: TransferWatch
-  readonly #share: Share | undefined
+  readonly #share: RateShare | undefined
   readonly #left: AbortController | undefined
   readonly #onClose: () => void
   #interrupt: (error: Error) => void = () => {}
@@ -121,7 +121,7 @@ class Transfer {
 
   async #send(reader: BodyReader, part: Part): Promise<void> {
     let writing: Promise<void> | undefined
-    const piece = this.#share?.piece ?? Number.POSITIVE_INFINITY
+    const piece = this.#share?.chunkBytes ?? Number.POSITIVE_INFINITY
     for (let done = 0; done < part.length; ) {
       const most = Math.min(piece, part.length - done)
       // Who takes little at a time would keep a large buffer from all the others.

@@ -36,7 +36,7 @@ type Log = Parameters<typeof openStorage>[1]
 
 async function openDirectory(settings: Config['storage'], log: Log, writing: RateLimits['writing']): Promise<OpenedStorage> {
   const { root } = settings.filesystem
-  const options: FilesystemOptions = { limits: settings, disk: { changed: tell(log, 'the disk') }, writing }
+  const options: FilesystemOptions = { limits: settings, disk: { onStallChange: tell(log, 'the disk') }, writeRate: writing }
   const storage = await openRoot(root, log, options)
   return {
     storage,

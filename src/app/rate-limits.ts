@@ -18,7 +18,7 @@ export function createRateLimits({ storage, limits }: Config, metrics: Metrics):
     if (bytesPerSecond === undefined) return undefined
     // A limit that never had to wait shows as 0, and not as nothing.
     metrics.limitWait.inc({ limit }, 0)
-    return new RateLimiter(bytesPerSecond, { waited: ms => metrics.limitWait.inc({ limit }, ms / 1000) })
+    return new RateLimiter(bytesPerSecond, { onWait: ms => metrics.limitWait.inc({ limit }, ms / 1000) })
   }
   return {
     writing: rate('write', storage.filesystem.writeLimit),

@@ -5,7 +5,7 @@ import type { Name, Tag } from '../oci/name.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Links } from './links.ts'
-import type { Locks } from './locks.ts'
+import type { KeyedMutex } from './locks.ts'
 import type { Manifests } from './manifests.ts'
 import type { Provenance, TagProvenance } from './provenance.ts'
 import type { Quarantine } from './quarantine.ts'
@@ -38,7 +38,7 @@ export interface CommitDeps {
   holds: Holds
   staying: DeletionBarrier
   quarantine: Quarantine
-  locked: Locks
+  locked: KeyedMutex
 }
 
 /**
@@ -55,7 +55,7 @@ export class Commit {
   readonly #provenance: Provenance
   readonly #staying: DeletionBarrier
   readonly #quarantine: Quarantine
-  readonly #locked: Locks
+  readonly #locked: KeyedMutex
 
   constructor(parts: CommitDeps) {
     this.holds = parts.holds

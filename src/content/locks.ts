@@ -1,8 +1,8 @@
 /** Runs a task when those before it with the same key have ended. */
-export type Locks = <T>(key: string, task: () => Promise<T>) => Promise<T>
+export type KeyedMutex = <T>(key: string, task: () => Promise<T>) => Promise<T>
 
 /** Runs tasks of the same key one after another. Never held while a body is copied. */
-export function createLocks(): Locks {
+export function createLocks(): KeyedMutex {
   const tails = new Map<string, Promise<unknown>>()
   return (key, task) => {
     const before = tails.get(key) ?? Promise.resolve()

@@ -1,4 +1,4 @@
-import type { Entry, Storage } from '../../storage/storage.ts'
+import type { Storage, WalkEntry } from '../../storage/storage.ts'
 import { isName, type Name } from '../oci/name.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
 import * as keys from './keys.ts'
@@ -55,6 +55,6 @@ export class Names {
   }
 }
 
-function isContent(entry: Entry): boolean {
+function isContent(entry: WalkEntry): boolean {
   return entry.kind === 'prefix' && (entry.name === '_layers' || entry.name === '_manifests')
 }

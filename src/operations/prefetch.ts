@@ -1,4 +1,4 @@
-import { createLimit } from '../../storage/semaphore.ts'
+import { createSemaphore } from '../../storage/semaphore.ts'
 import type { Backend } from '../backend/backend.ts'
 import { isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -51,7 +51,7 @@ export async function* prefetch(
   // A task that fails must not leave others running behind the back of whoever asked.
   const ended = new AbortController()
   const all = { ...options, signal: AbortSignal.any([signal, ended.signal]) }
-  const limit = createLimit(atOnce)
+  const limit = createSemaphore(atOnce)
   let [done, failed] = [0, 0]
   try {
     for await (const result of inParallel(references, atOnce, each => new Prefetch(fetcher, all, limit).run(each))) {

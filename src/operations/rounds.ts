@@ -1,4 +1,4 @@
-import { takeLease } from '../../storage/lease.ts'
+import { acquireLease } from '../../storage/lease.ts'
 import { scrubLease } from '../content/keys.ts'
 import { storedBytes } from './blobs.ts'
 import type { Tree } from './check.ts'
@@ -79,8 +79,8 @@ export class Rounds {
   // Of the processes that share a store one reads it; another one goes on where that one ended.
   async #roundAlone(signal: AbortSignal): Promise<boolean> {
     const { storage } = this.#parts.tree
-    const { agreement } = storage
-    const lease = agreement && (await takeLease(agreement, scrubLease))
+    const { conditionalObjects: agreement } = storage
+    const lease = agreement && (await acquireLease(agreement, scrubLease))
     if (agreement) this.#position = await this.#loaded()
     if (agreement && !lease) return false
     try {

@@ -1,4 +1,4 @@
-import type { Share } from '../../storage/rate-limiter.ts'
+import type { RateShare } from '../../storage/rate-limiter.ts'
 import type { RangeRequest } from '../oci/range.ts'
 import { UpstreamError } from './error.ts'
 import { failureOf, unusable } from './failure.ts'
@@ -21,7 +21,7 @@ interface Given {
   signal: AbortSignal
   onEnd: () => void
   /** Where it has to wait for its turn. */
-  share?: Share | undefined
+  share?: RateShare | undefined
 }
 
 /** Opens a blob (or a range of it) and keeps it coming. */
@@ -32,7 +32,7 @@ export class BlobStream {
   readonly #left = new AbortController()
   readonly #signal: AbortSignal
   readonly #onEnd: () => void
-  readonly #share: Share | undefined
+  readonly #share: RateShare | undefined
   #segment: Segment
   /** The position of the next byte. */
   #at: number

@@ -1,20 +1,20 @@
 import { open, readdir, rm, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Shortage, Usage, VolumeSpace } from '../storage.ts'
-import { Disk, type DiskOptions } from './disk.ts'
-import { type Limits, Space } from './limits.ts'
-import { Account, type Amount, type Known } from './usage-counter.ts'
-import { CountFile, countBelow, sizeOf } from './usage-file.ts'
+import { DiskIo, type DiskIoOptions } from './disk.ts'
+import { type Limits, VolumeLimits } from './limits.ts'
+import { type CountedUsage, type UsageAmount, UsageCounter } from './usage-counter.ts'
+import { countTree, fileSize, UsageFile } from './usage-file.ts'
 
 /** Of a disk everything is known. */
 export type DiskUsage = Usage & VolumeSpace & { used: number; usedInodes: number }
 
-/** How a store is kept in bounds; what is left out is unlimited, or as in production. */
-export interface KeepingOptions {
+/** How a store is kept within its limits; what is left out is unlimited, or as in production. */
+export interface VolumeOptions {
   limits?: Limits | undefined
-  disk?: DiskOptions | undefined
+  disk?: DiskIoOptions | undefined
   /** How long after a start the files of a crashed process are counted anew, and after that how often if they were changed meanwhile; in ms. */
-  recount?: { first: number; again: number } | undefined
+  recountMs?: { first: number; again: number } | undefined
 }
 
 const usualRecount = { first: 30_000, again: 10 * 60_000 }
@@ -24,22 +24,22 @@ const longestLook = 1_000
 const ofTheStore: ReadonlySet<Shortage['limit']> = new Set(['storage.budget', 'storage.inodeBudget'])
 
 /** What a store takes of its disk, what it may take, and whether the disk answers. */
-export class Keeping {
-  readonly disk: Disk
-  readonly account: Account
-  readonly space: Space
-  readonly #count: (signal: AbortSignal) => Promise<Amount>
-  readonly #file: CountFile
+export class Volume {
+  readonly disk: DiskIo
+  readonly counter: UsageCounter
+  readonly limits: VolumeLimits
+  readonly #count: (signal: AbortSignal) => Promise<UsageAmount>
+  readonly #file: UsageFile
   readonly #stopped = new AbortController()
   #timer: NodeJS.Timeout | undefined
   #counting: Promise<void> | undefined
 
-  private constructor(root: string, own: string, disk: Disk, file: CountFile, known: Known, medium: VolumeSpace, limits: Limits) {
+  private constructor(root: string, own: string, disk: DiskIo, file: UsageFile, known: CountedUsage, medium: VolumeSpace, limits: Limits) {
     this.disk = disk
-    this.account = new Account(known, next => file.save(next))
-    this.space = new Space(this.account, limits, medium, () => disk.read(() => look(root)))
+    this.counter = new UsageCounter(known, next => file.save(next))
+    this.limits = new VolumeLimits(this.counter, limits, medium, () => disk.read(() => look(root)))
     this.#file = file
-    this.#count = signal => countBelow(disk, root, own, signal)
+    this.#count = signal => countTree(disk, root, own, signal)
   }
 
   /** Of the tree below `root`, which keeps its count and its temp files below `own`. */
@@ -47,16 +47,16 @@ export class Keeping {
     root: string,
     own: string,
     access: 'ours' | 'read-only',
-    { limits = {}, disk: options, recount = usualRecount }: KeepingOptions
-  ): Promise<Keeping> {
-    const disk = new Disk(() => attempt(join(own, 'trial')), options)
-    const file = new CountFile(own, disk)
+    { limits = {}, disk: options, recountMs: recount = usualRecount }: VolumeOptions
+  ): Promise<Volume> {
+    const disk = new DiskIo(() => attempt(join(own, 'trial')), options)
+    const file = new UsageFile(own, disk)
     const medium = await look(root)
     const loaded = await file.load()
     const known = loaded ?? (await guess(root, own, medium))
-    const keeping = new Keeping(root, own, disk, file, known, medium, limits)
+    const keeping = new Volume(root, own, disk, file, known, medium, limits)
     // A disk that takes nothing can still be read; the first change tries again.
-    await keeping.account.open().catch(() => {})
+    await keeping.counter.open().catch(() => {})
     if (access === 'ours') await keeping.#clear(join(own, 'tmp'))
     // Of a tree that was never counted nothing is known but a bound that may be far off.
     keeping.#recountLater(loaded ? recount.first : 0, recount.again)
@@ -68,14 +68,14 @@ export class Keeping {
     const gone = { bytes: 0, inodes: 0 }
     const found = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => undefined)
     if (found) gone.inodes = 1 + found.length
-    for (const entry of found ?? []) gone.bytes += (await sizeOf(join(entry.parentPath, entry.name))) ?? 0
+    for (const entry of found ?? []) gone.bytes += (await fileSize(join(entry.parentPath, entry.name))) ?? 0
     await rm(directory, { recursive: true, force: true })
-    this.account.removed(gone)
+    this.counter.removed(gone)
   }
 
   #recountLater(first: number, again: number): void {
     this.#timer = setTimeout(async () => {
-      if (!this.account.exact && this.disk.stalled.length === 0) await this.recount(this.#stopped.signal).catch(() => {})
+      if (!this.counter.exact && this.disk.stalled.length === 0) await this.recount(this.#stopped.signal).catch(() => {})
       if (!this.#stopped.signal.aborted) this.#recountLater(again, again)
     }, first).unref()
   }
@@ -83,7 +83,7 @@ export class Keeping {
   /** Counts what is there; whoever asks meanwhile gets the same count. */
   recount(signal: AbortSignal): Promise<void> {
     const either = AbortSignal.any([signal, this.#stopped.signal])
-    this.#counting ??= this.account
+    this.#counting ??= this.counter
       .recount(() => this.#count(either))
       .finally(() => {
         this.#counting = undefined
@@ -92,29 +92,29 @@ export class Keeping {
   }
 
   /** Looks at the medium unless that was done a moment ago, but not for long; undefined if nobody has to wait. */
-  look(): Promise<void> | undefined {
-    const looking = this.disk.stalled.includes('reads') ? undefined : this.space.look()
+  refresh(): Promise<void> | undefined {
+    const looking = this.disk.stalled.includes('reads') ? undefined : this.limits.refreshIfStale()
     return looking && within(looking)
   }
 
   /** Throws a NoRoomError if so many bytes more are beyond a limit. */
-  demand(bytes: number): void {
-    this.space.demand(bytes)
+  assertFits(bytes: number): void {
+    this.limits.assertFits(bytes)
   }
 
   async usage(): Promise<DiskUsage> {
-    await this.look()
-    const { bytes: used, inodes: usedInodes } = this.account.used
-    return { ...this.space.medium, used, usedInodes, exact: this.account.exact, ...this.space.allowed, stalled: this.disk.stalled }
+    await this.refresh()
+    const { bytes: used, inodes: usedInodes } = this.counter.used
+    return { ...this.limits.medium, used, usedInodes, exact: this.counter.exact, ...this.limits.effective, stalled: this.disk.stalled }
   }
 
   async shortage(bytes: number): Promise<Shortage | undefined> {
-    await this.look()
-    const shortage = this.space.shortage(bytes)
+    await this.refresh()
+    const shortage = this.limits.shortage(bytes)
     if (!shortage || ofTheStore.has(shortage.limit) || this.disk.stalled.includes('reads')) return shortage
     // Nobody is refused for what others have made free meanwhile.
-    await within(this.space.lookAgain())
-    return this.space.shortage(bytes)
+    await within(this.limits.refresh())
+    return this.limits.shortage(bytes)
   }
 
   /** The last count; on a disk that does not answer the next start goes without it. */
@@ -123,7 +123,7 @@ export class Keeping {
     this.#stopped.abort()
     await this.#counting?.catch(() => {})
     if (this.disk.stalled.length === 0) {
-      await this.account.close().catch(() => {})
+      await this.counter.close().catch(() => {})
       await this.#file.close().catch(() => {})
     }
     this.disk.close()
@@ -136,7 +136,7 @@ async function look(root: string): Promise<VolumeSpace> {
 }
 
 // A new tree is empty. Of any other it is known that it fits on the disk.
-async function guess(root: string, own: string, { total, free, inodesTotal, inodesFree }: VolumeSpace): Promise<Known> {
+async function guess(root: string, own: string, { total, free, inodesTotal, inodesFree }: VolumeSpace): Promise<CountedUsage> {
   const [above, inside] = [await readdir(root), await readdir(own).catch(() => [])]
   const foreign = above.some(name => join(root, name) !== own) || inside.some(name => name !== 'lock' && name !== 'owner')
   if (!foreign) return { used: { bytes: 0, inodes: 1 }, exact: true }

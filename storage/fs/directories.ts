@@ -1,8 +1,8 @@
 import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { createLimit } from '../semaphore.ts'
-import type { Disk } from './disk.ts'
-import type { Account } from './usage-counter.ts'
+import { createSemaphore } from '../semaphore.ts'
+import type { DiskIo } from './disk.ts'
+import type { UsageCounter } from './usage-counter.ts'
 
 // An entry of a directory is durable only after fsync of that directory. Those that this process made durable are remembered, so that a push into a
 // known repository costs one fsync and not one per level.
@@ -11,33 +11,33 @@ const remembered = 5_000
 const concurrentSyncs = 4
 
 /** What everything that changes a directory goes through. */
-export interface Ledger {
-  disk: Disk
-  account: Account
+export interface CountedDisk {
+  disk: DiskIo
+  counter: UsageCounter
 }
 
 /** Creates directories so that they survive power loss, each only once. */
 export class Directories {
   readonly #top: string
-  readonly #ledger: Ledger
+  readonly #ledger: CountedDisk
   readonly #durable = new Set<string>()
   readonly #pending = new Map<string, Promise<void>>()
-  readonly #limit = createLimit(concurrentSyncs)
+  readonly #limit = createSemaphore(concurrentSyncs)
 
   /** `top` exists and is durable already. */
-  constructor(top: string, ledger: Ledger) {
+  constructor(top: string, ledger: CountedDisk) {
     this.#top = top
     this.#ledger = ledger
   }
 
   /** Runs an fsync when there is a place for it. */
-  limited<T>(sync: () => Promise<T>): Promise<T> {
+  limitSync<T>(sync: () => Promise<T>): Promise<T> {
     return this.#limit(() => this.#ledger.disk.write(sync))
   }
 
   /** Makes the entries of `directory` durable. */
   async sync(directory: string): Promise<void> {
-    await this.limited(() => syncDirectory(directory))
+    await this.limitSync(() => syncDirectory(directory))
   }
 
   /** Resolves when `directory` exists and its name, and that of each of its parents, is durable. */
@@ -61,21 +61,21 @@ export class Directories {
   }
 
   async #add(directory: string): Promise<void> {
-    const { disk, account } = this.#ledger
-    const made = account.adding({ bytes: 0, inodes: 1 }, () => disk.write(() => mkdir(directory)))
+    const { disk, counter } = this.#ledger
+    const made = counter.reserve({ bytes: 0, inodes: 1 }, () => disk.write(() => mkdir(directory)))
     await made.catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error
     })
   }
 
   /** Creates `directory` and those above it that are missing, for what need not survive power loss. */
-  async make(directory: string): Promise<void> {
+  async create(directory: string): Promise<void> {
     try {
       await this.#add(directory)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || directory === this.#top) throw error
-      await this.make(dirname(directory))
-      await this.make(directory)
+      await this.create(dirname(directory))
+      await this.create(directory)
     }
   }
 

@@ -1,21 +1,21 @@
-import { IoPool, type Patience } from './io-pool.ts'
+import { IoPool, type StallThresholds } from './io-pool.ts'
 
 /** What a disk can be asked for: to give, or to take. A filesystem that is frozen still gives. */
-export type Kind = 'reads' | 'writes'
+export type IoKind = 'reads' | 'writes'
 
 /** How a disk is watched; the defaults are for production. */
-export interface DiskOptions {
+export interface DiskIoOptions {
   /** Threads for system calls, of which names of hosts are looked up and passwords compared as well. */
-  threads?: number | undefined
+  threadPoolSize?: number | undefined
   /** Time between two looks at what is under way, in ms. */
-  interval?: number | undefined
+  checkIntervalMs?: number | undefined
   /** What does not answer any more, or nothing when all is well again. */
-  changed?: ((stalled: readonly Kind[]) => void) | undefined
+  onStallChange?: ((stalled: readonly IoKind[]) => void) | undefined
 }
 
 // Suspected after 3 s of silence and given up after 5 s; nobody waits for longer than 8 s.
 const usualInterval = 500
-const patience: Patience = { suspect: 6, stalled: 10, caller: 16 }
+const patience: StallThresholds = { suspectTicks: 6, stalledTicks: 10, callerTicks: 16 }
 // Kept free for what is not the disk's.
 const spared = 4
 
@@ -23,18 +23,25 @@ const spared = 4
  * The one way to the disk, so that one that hangs takes neither all threads nor its callers with it. It is given up when nothing comes back and a trial does not either;
  * then every call is refused at once, except for a trial from time to time.
  */
-export class Disk {
+export class DiskIo {
   readonly #reads: IoPool
   readonly #writes: IoPool
   readonly #interval: number
   readonly #probe: () => Promise<unknown>
-  readonly #changed: (stalled: readonly Kind[]) => void
+  readonly #changed: (stalled: readonly IoKind[]) => void
   #timer: NodeJS.Timeout | undefined
   #probing = false
   #told = 0
 
   /** `probe` does what only a disk that works can do, and throws or returns. */
-  constructor(probe: () => Promise<unknown>, { threads = poolSize(), interval = usualInterval, changed = () => {} }: DiskOptions = {}) {
+  constructor(
+    probe: () => Promise<unknown>,
+    {
+      threadPoolSize: threads = poolSize(),
+      checkIntervalMs: interval = usualInterval,
+      onStallChange: changed = () => {}
+    }: DiskIoOptions = {}
+  ) {
     const most = Math.max(2, threads - spared)
     const writes = Math.max(1, Math.floor((most * 5) / 12))
     const busy = () => this.#watch()
@@ -46,7 +53,7 @@ export class Disk {
   }
 
   /** What does not answer. */
-  get stalled(): readonly Kind[] {
+  get stalled(): readonly IoKind[] {
     return [...(this.#reads.stalled ? ['reads' as const] : []), ...(this.#writes.stalled ? ['writes' as const] : [])]
   }
 
@@ -66,7 +73,7 @@ export class Disk {
   }
 
   /** As `Lane.finish`: for closing what was read, or for closing and removing what was written. */
-  finish(kind: Kind, task: () => Promise<unknown>): Promise<void> {
+  finish(kind: IoKind, task: () => Promise<unknown>): Promise<void> {
     return (kind === 'reads' ? this.#reads : this.#writes).finish(task)
   }
 
@@ -78,10 +85,10 @@ export class Disk {
   #look(): void {
     let trial = false
     for (const lane of [this.#reads, this.#writes]) {
-      const state = lane.look()
+      const state = lane.tick()
       if (state === 'fine') continue
-      if (lane.open) trial = true
-      if (!lane.open || this.#probing) lane.giveUp()
+      if (lane.hasFreeSlot) trial = true
+      if (!lane.hasFreeSlot || this.#probing) lane.tryOpenCircuit()
     }
     if (trial) this.#try()
     this.#tell()
@@ -95,8 +102,8 @@ export class Disk {
     this.#probing = true
     const returned = () => {
       this.#probing = false
-      this.#reads.alive()
-      this.#writes.alive()
+      this.#reads.reportAlive()
+      this.#writes.reportAlive()
       this.#tell()
     }
     // Whatever it says, the disk has said it.

@@ -2,24 +2,24 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Turns } from '../keyed-mutex.ts'
-import type { Directories, Ledger } from './directories.ts'
-import type { Disk } from './disk.ts'
-import type { Account, Amount } from './usage-counter.ts'
-import { sizeOf } from './usage-file.ts'
+import type { CountedDisk, Directories } from './directories.ts'
+import type { DiskIo } from './disk.ts'
+import type { UsageAmount, UsageCounter } from './usage-counter.ts'
+import { fileSize } from './usage-file.ts'
 
 const created = constants.O_RDWR | constants.O_CREAT | constants.O_EXCL
 
 /** Files that come and go, each counted. */
 export class Files {
-  readonly #disk: Disk
-  readonly #account: Account
+  readonly #disk: DiskIo
+  readonly #counter: UsageCounter
   readonly #directories: Directories
   // Nobody else may take or give a name between a look at its size and the change.
   readonly #turns = new Turns()
 
-  constructor({ disk, account }: Ledger, directories: Directories) {
+  constructor({ disk, counter }: CountedDisk, directories: Directories) {
     this.#disk = disk
-    this.#account = account
+    this.#counter = counter
     this.#directories = directories
   }
 
@@ -29,7 +29,7 @@ export class Files {
       return await this.#make(path)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-      await this.#directories.make(dirname(path))
+      await this.#directories.create(dirname(path))
       return this.#make(path)
     }
   }
@@ -37,7 +37,7 @@ export class Files {
   async #make(path: string): Promise<FileHandle> {
     const make = () => this.#disk.write(() => open(path, created, 0o644), closeLate)
     try {
-      return await this.#account.adding({ bytes: 0, inodes: 1 }, make)
+      return await this.#counter.reserve({ bytes: 0, inodes: 1 }, make)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EEXIST') return this.#empty(path)
       throw error
@@ -51,7 +51,7 @@ export class Files {
       try {
         const { size } = await handle.stat()
         await handle.truncate(0)
-        this.#account.removed({ bytes: size, inodes: 0 })
+        this.#counter.removed({ bytes: size, inodes: 0 })
         return handle
       } catch (error) {
         await handle.close()
@@ -78,20 +78,20 @@ export class Files {
   }
 
   /** Gives a file of `amount` another name; what has that name goes. */
-  rename(from: string, to: string, amount: Amount): Promise<void> {
+  rename(from: string, to: string, amount: UsageAmount): Promise<void> {
     const task = async () => {
-      const replaced = await sizeOf(to)
+      const replaced = await fileSize(to)
       await rename(from, to)
-      if (replaced !== undefined) this.#account.removed({ bytes: replaced, inodes: 1 })
+      if (replaced !== undefined) this.#counter.removed({ bytes: replaced, inodes: 1 })
     }
-    return this.#turns.run(to, () => this.#account.adding({ bytes: 0, inodes: 0 }, () => this.#disk.write(task), amount))
+    return this.#turns.run(to, () => this.#counter.reserve({ bytes: 0, inodes: 0 }, () => this.#disk.write(task), amount))
   }
 
   remove(path: string): Promise<void> {
     const task = async () => {
-      const bytes = await sizeOf(path)
+      const bytes = await fileSize(path)
       await unlink(path)
-      this.#account.removed({ bytes: bytes ?? 0, inodes: 1 })
+      this.#counter.removed({ bytes: bytes ?? 0, inodes: 1 })
     }
     return this.#turns.run(path, () => this.#disk.write(task))
   }
@@ -100,7 +100,7 @@ export class Files {
   async removeDirectory(path: string): Promise<boolean> {
     const task = async () => {
       await rmdir(path)
-      this.#account.removed({ bytes: 0, inodes: 1 })
+      this.#counter.removed({ bytes: 0, inodes: 1 })
       return false
     }
     return this.#disk.write(task).catch((error: NodeJS.ErrnoException) => error.code !== 'ENOENT')

@@ -4,15 +4,15 @@ import { access, type FileHandle, open, readdir, stat, statfs, unlink, utimes } 
 import { dirname, join } from 'node:path'
 import { Turns } from '../keyed-mutex.ts'
 import type { RateLimiter } from '../rate-limiter.ts'
-import type { Entry, Key, ObjectStat, OpenObject, PutPromise, Shortage, Staged, Storage, Usage, Writer } from '../storage.ts'
-import { type DiskUsage, Keeping, type KeepingOptions } from './capacity.ts'
+import type { Durability, Key, ObjectStat, OpenObject, Shortage, StagedWriter, Storage, Usage, WalkEntry, Writer } from '../storage.ts'
+import { type DiskUsage, Volume, type VolumeOptions } from './capacity.ts'
 import { Directories, makeDirectories, syncDirectory } from './directories.ts'
 import { Files } from './files.ts'
 import type { Limits } from './limits.ts'
 import { lockDirectory } from './lock.ts'
 import { OpenFile } from './open-file.ts'
 import { StagedFile } from './staged-file.ts'
-import { Pacing } from './sync-pacing.ts'
+import { SyncPacer } from './sync-pacing.ts'
 import { FilesystemWriter, ignoreAbsent, renameDurably } from './writer.ts'
 
 /** What is only ours, beside the tree that other registries know. */
@@ -23,11 +23,11 @@ const probe = Buffer.alloc(4096)
 const attempts = 10
 
 /** What a directory may be asked to do. */
-export interface FilesystemOptions extends KeepingOptions {
+export interface FilesystemOptions extends VolumeOptions {
   /** For the bytes of objects that are created; what is `put` is exempt. */
-  writing?: RateLimiter | undefined
+  writeRate?: RateLimiter | undefined
   /** How long it is waited for a disk that does not answer at first, in ms. */
-  patience?: number | undefined
+  openTimeoutMs?: number | undefined
 }
 
 const usualPatience = 10_000
@@ -36,15 +36,15 @@ const usualPatience = 10_000
 export class FilesystemStorage implements Storage {
   readonly sharing = 'alone'
   readonly root: string
-  readonly #keeping: Keeping
+  readonly #keeping: Volume
   readonly #directories: Directories
   readonly #files: Files
   readonly #soon = new Turns()
-  readonly #pacing = new Pacing()
+  readonly #pacing = new SyncPacer()
   readonly #writing: RateLimiter | undefined
   readonly #unlock: () => void
 
-  private constructor(root: string, keeping: Keeping, { writing }: FilesystemOptions, unlock: () => void) {
+  private constructor(root: string, keeping: Volume, { writeRate: writing }: FilesystemOptions, unlock: () => void) {
     this.root = root
     this.#writing = writing
     this.#keeping = keeping
@@ -60,15 +60,15 @@ export class FilesystemStorage implements Storage {
   static async open(root: string, options: FilesystemOptions = {}): Promise<FilesystemStorage> {
     const own = join(root, ownPrefix)
     try {
-      await inTime(root, prepare(own), options.patience)
+      await inTime(root, prepare(own), options.openTimeoutMs)
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code === 'EROFS')
-        return new FilesystemStorage(root, await Keeping.open(root, own, 'read-only', options), options, () => {})
+        return new FilesystemStorage(root, await Volume.open(root, own, 'read-only', options), options, () => {})
       throw error
     }
     const unlock = lockDirectory(own)
     try {
-      return new FilesystemStorage(root, await Keeping.open(root, own, 'ours', options), options, unlock)
+      return new FilesystemStorage(root, await Volume.open(root, own, 'ours', options), options, unlock)
     } catch (error) {
       unlock()
       throw error
@@ -93,7 +93,7 @@ export class FilesystemStorage implements Storage {
 
   /** What the store may take from now on. */
   set limits(limits: Limits) {
-    this.#keeping.space.limits = limits
+    this.#keeping.limits.limits = limits
   }
 
   async open(key: Key): Promise<OpenObject | undefined> {
@@ -121,7 +121,7 @@ export class FilesystemStorage implements Storage {
     }
   }
 
-  async put(key: Key, bytes: Uint8Array, promise: PutPromise = 'durable'): Promise<void> {
+  async put(key: Key, bytes: Uint8Array, promise: Durability = 'durable'): Promise<void> {
     if (promise === 'soon') return this.#putSoon(key, bytes)
     const temporary = `${ownPrefix}/tmp/${randomUUID()}`
     const writer = this.#writer(temporary, await this.#files.create(this.path(temporary)), 0, 'exempt')
@@ -170,11 +170,11 @@ export class FilesystemStorage implements Storage {
     return found && this.#writer(key, found.handle, found.size, 'limited')
   }
 
-  written(key: Key): Promise<ObjectStat | undefined> {
+  statUnfinished(key: Key): Promise<ObjectStat | undefined> {
     return this.stat(key)
   }
 
-  async stage(to: Key): Promise<Staged> {
+  async stage(to: Key): Promise<StagedWriter> {
     this.path(to)
     const key = `${ownPrefix}/tmp/${randomUUID()}`
     const writer = await this.create(key)
@@ -205,20 +205,20 @@ export class FilesystemStorage implements Storage {
   }
 
   #writer(key: Key, handle: FileHandle, offset: number, limits: 'limited' | 'exempt'): Writer {
-    const { disk, account } = this.#keeping
+    const { disk, counter } = this.#keeping
     const place = {
       disk,
-      account,
+      counter,
       files: this.#files,
       directories: this.#directories,
       pacing: this.#pacing,
-      ...(limits === 'limited' ? { bounds: this.#keeping, share: this.#writing?.share() } : {}),
+      ...(limits === 'limited' ? { limits: this.#keeping, share: this.#writing?.share() } : {}),
       path: (each: Key) => this.path(each)
     }
     return new FilesystemWriter(place, key, handle, offset)
   }
 
-  async *walk(prefix: Key, after = ''): AsyncIterable<Entry> {
+  async *walk(prefix: Key, after = ''): AsyncIterable<WalkEntry> {
     const path = this.path(prefix)
     const found = (await this.#keeping.disk.read(() => readdir(path, { withFileTypes: true })).catch(ignoreAbsent)) ?? []
     const entries = found.filter(entry => entry.name > after && (entry.isFile() || entry.isDirectory()))

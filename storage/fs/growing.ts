@@ -1,4 +1,4 @@
-import type { Key, Staged, Storage, Writer } from '../storage.ts'
+import type { Key, StagedWriter, Storage, Writer } from '../storage.ts'
 
 /** Reads an object that grows, at any position. */
 export interface GrowingReader {
@@ -14,21 +14,21 @@ export interface GrowingReader {
  * An object that is read while it is written. Readers follow the file behind the writer and are woken by its offset, so a slow one costs the writer nothing and takes no
  * memory. They see no more than was released: what is written may still turn out to be wrong.
  */
-export class Growing {
-  readonly #writer: Staged
+export class GrowingObject {
+  readonly #writer: StagedWriter
   #released = 0
   #state: 'growing' | 'complete' | Error = 'growing'
   #wake = Promise.withResolvers<void>()
   #readers = 0
   #written = false
 
-  private constructor(writer: Staged) {
+  private constructor(writer: StagedWriter) {
     this.#writer = writer
   }
 
   /** A new object that is going to be published under `to`; `size` is how large it will be, if that is known. */
-  static async create(storage: Storage, to: Key, size?: number): Promise<Growing> {
-    return new Growing(await storage.stage(to, size))
+  static async create(storage: Storage, to: Key, size?: number): Promise<GrowingObject> {
+    return new GrowingObject(await storage.stage(to, size))
   }
 
   /** For publishing under that name, or discarding; nothing is written through it any more. */
@@ -78,7 +78,7 @@ export class Growing {
   /** The writer's side is over; the file is closed when the last reader has left. */
   async end(): Promise<void> {
     this.#written = true
-    if (this.#readers === 0) await this.#writer.written.close()
+    if (this.#readers === 0) await this.#writer.reader.close()
   }
 
   /** A reader of its own, which waits for bytes that are not there yet. Whoever asks closes it. */
@@ -94,14 +94,14 @@ export class Growing {
       readInto: async (into, position) => {
         await this.#until(position, signal)
         const length = Math.min(into.length, this.#released - position)
-        return length > 0 ? await this.#writer.written.readInto(into.subarray(0, length), position) : 0
+        return length > 0 ? await this.#writer.reader.readInto(into.subarray(0, length), position) : 0
       },
       close: async () => {
         if (!open) return
         open = false
         signal.removeEventListener('abort', onAbort)
         this.#readers--
-        if (this.#written && this.#readers === 0) await this.#writer.written.close()
+        if (this.#written && this.#readers === 0) await this.#writer.reader.close()
       }
     }
   }

@@ -13,10 +13,10 @@ export class StalledError extends Error {
 }
 
 /** In looks at the lane: after how many a call is suspected, the lane counts as stalled, and a caller waits no longer. */
-export interface Patience {
-  suspect: number
-  stalled: number
-  caller: number
+export interface StallThresholds {
+  suspectTicks: number
+  stalledTicks: number
+  callerTicks: number
 }
 
 // Who waits for a call, and where the call is.
@@ -62,7 +62,7 @@ type AnyCall = Pick<Call<never>, 'since' | 'began' | 'state' | 'lost' | 'reject'
  * Looks are counted and not the clock, so that a process that was stopped for a while does not take its own sleep for the disk's.
  */
 export class IoPool {
-  readonly #patience: Patience
+  readonly #patience: StallThresholds
   readonly #busy: () => void
   // Not a set: one that is old and always changes costs the collector of garbage more than all the rest here.
   readonly #running: (AnyCall | undefined)[]
@@ -74,7 +74,7 @@ export class IoPool {
   #stalled = false
 
   /** `busy` is called when there may be something to look at. */
-  constructor(most: number, patience: Patience, busy: () => void) {
+  constructor(most: number, patience: StallThresholds, busy: () => void) {
     this.#running = new Array(most).fill(undefined)
     this.#patience = patience
     this.#busy = busy
@@ -96,7 +96,7 @@ export class IoPool {
   }
 
   /** Whether a call could begin at once. */
-  get open(): boolean {
+  get hasFreeSlot(): boolean {
     return this.#count < this.#running.length
   }
 
@@ -108,7 +108,7 @@ export class IoPool {
     if (this.#stalled) return Promise.reject(new StalledError('refused'))
     return new Promise<T>((resolve, reject) => {
       const call = new Call(this.#looks, task, late, resolve, reject)
-      if (this.open) this.#start(call)
+      if (this.hasFreeSlot) this.#start(call)
       else this.#waiting.push({ call, start: () => this.#start(call) })
       this.#busy()
     })
@@ -151,12 +151,12 @@ export class IoPool {
   }
 
   /** One look: callers that have waited too long are told; gives whether something hangs of which it is not known whether it is the disk. */
-  look(): 'fine' | 'suspect' | 'stalled' {
+  tick(): 'fine' | 'suspect' | 'stalled' {
     this.#looks++
-    for (const call of this.#all()) if (this.#looks - call.since >= this.#patience.caller) this.#abandon(call)
+    for (const call of this.#all()) if (this.#looks - call.since >= this.#patience.callerTicks) this.#abandon(call)
     this.#waiting = this.#waiting.filter(({ call }) => call.state === 'waiting')
     if (this.#stalled) return 'stalled'
-    return this.#silence() >= this.#patience.suspect ? 'suspect' : 'fine'
+    return this.#silence() >= this.#patience.suspectTicks ? 'suspect' : 'fine'
   }
 
   #all(): AnyCall[] {
@@ -167,14 +167,14 @@ export class IoPool {
   #silence(): number {
     let longest = 0
     // With every place taken by what is lost, those who wait are what should go on.
-    const full = !this.open && this.#waiting.length > 0
+    const full = !this.hasFreeSlot && this.#waiting.length > 0
     for (const call of this.#running) if (call && (full || !call.lost)) longest = Math.max(longest, this.#looks - call.began)
     return Math.min(longest, this.#looks - this.#returned)
   }
 
   /** The disk does not do what was tried elsewhere, or there is no place to try: the lane is given up if it has been silent for long enough. */
-  giveUp(): boolean {
-    if (this.#stalled || this.#silence() < this.#patience.stalled) return false
+  tryOpenCircuit(): boolean {
+    if (this.#stalled || this.#silence() < this.#patience.stalledTicks) return false
     this.#stalled = true
     for (const call of this.#all()) this.#abandon(call)
     this.#waiting = []
@@ -182,9 +182,9 @@ export class IoPool {
   }
 
   /** The disk was seen to work: what hangs is not its fault. */
-  alive(): void {
-    if (!this.open) return
-    for (const call of this.#running) if (call && this.#looks - call.began >= this.#patience.suspect) call.lost = true
+  reportAlive(): void {
+    if (!this.hasFreeSlot) return
+    for (const call of this.#running) if (call && this.#looks - call.began >= this.#patience.suspectTicks) call.lost = true
     if (this.#stalled) this.#recover()
   }
 

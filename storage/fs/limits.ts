@@ -1,21 +1,21 @@
 import type { Shortage, VolumeSpace } from '../storage.ts'
-import type { Account, Amount } from './usage-counter.ts'
+import type { UsageAmount, UsageCounter } from './usage-counter.ts'
 
 /** A number of bytes or inodes, or a part of what the filesystem has. */
-export type Share = number | { readonly percent: number }
+export type LimitValue = number | { readonly percent: number }
 
 /** What a store may take. Absent: no limit. */
 export interface Limits {
   /** Of the store itself. */
-  readonly budget?: Share | undefined
-  readonly inodeBudget?: Share | undefined
+  readonly budget?: LimitValue | undefined
+  readonly inodeBudget?: LimitValue | undefined
   /** What stays free on the filesystem, whoever fills it. */
-  readonly reserve?: Share | undefined
-  readonly inodeReserve?: Share | undefined
+  readonly reserve?: LimitValue | undefined
+  readonly inodeReserve?: LimitValue | undefined
 }
 
 /** The limits as numbers. */
-export interface Allowed {
+export interface EffectiveLimits {
   budget?: number
   inodeBudget?: number
   reserve: number
@@ -28,7 +28,7 @@ const company = 4096
 const fresh = 1_000
 
 /** A limit of the store is reached; `code` is that of a quota, which it is. */
-export class NoRoomError extends Error {
+export class LimitExceededError extends Error {
   readonly code = 'EDQUOT'
   readonly shortage: Shortage
 
@@ -39,26 +39,26 @@ export class NoRoomError extends Error {
 }
 
 /** How much fits: what the store has used, what the filesystem has left, and what was allowed. */
-export class Space {
-  readonly #account: Account
+export class VolumeLimits {
+  readonly #account: UsageCounter
   readonly #statfs: () => Promise<VolumeSpace>
   readonly #now: () => number
   #limits: Limits
   #medium: VolumeSpace
-  #seen: { at: number; added: Amount; removals: number }
+  #seen: { at: number; added: UsageAmount; removals: number }
   #looking: Promise<void> | undefined
 
   /** `medium` is how the filesystem was a moment ago; `statfs` looks again. */
   constructor(
-    account: Account,
+    account: UsageCounter,
     limits: Limits,
-    medium: VolumeSpace,
+    volume: VolumeSpace,
     statfs: () => Promise<VolumeSpace>,
     now: () => number = () => performance.now()
   ) {
     this.#account = account
     this.#limits = limits
-    this.#medium = medium
+    this.#medium = volume
     this.#statfs = statfs
     this.#now = now
     this.#seen = { at: now(), ...seen(account) }
@@ -71,12 +71,12 @@ export class Space {
   }
 
   #tellAccount(): void {
-    const { budget = Number.POSITIVE_INFINITY, inodeBudget = Number.POSITIVE_INFINITY } = this.allowed
-    this.#account.limit({ bytes: budget, inodes: inodeBudget })
+    const { budget = Number.POSITIVE_INFINITY, inodeBudget = Number.POSITIVE_INFINITY } = this.effective
+    this.#account.capCeiling({ bytes: budget, inodes: inodeBudget })
   }
 
   /** The limits on this filesystem. */
-  get allowed(): Allowed {
+  get effective(): EffectiveLimits {
     const { budget, inodeBudget, reserve = 0, inodeReserve = 0 } = this.#limits
     const { total, inodesTotal } = this.#medium
     return {
@@ -100,13 +100,13 @@ export class Space {
   }
 
   /** Looks at the filesystem unless that was done a moment ago and nothing was removed since; undefined if nobody has to wait for it. */
-  look(): Promise<void> | undefined {
+  refreshIfStale(): Promise<void> | undefined {
     if (this.#now() - this.#seen.at < fresh && this.#account.removals === this.#seen.removals) return undefined
-    return this.lookAgain()
+    return this.refresh()
   }
 
   /** Looks at the filesystem, however short a time ago that was done. */
-  lookAgain(): Promise<void> {
+  refresh(): Promise<void> {
     this.#looking ??= this.#look().finally(() => {
       this.#looking = undefined
     })
@@ -130,14 +130,14 @@ export class Space {
   }
 
   /** Throws a NoRoomError if so many bytes more are beyond a limit. Whether the disk itself takes them is its own affair. */
-  demand(bytes: number): void {
+  assertFits(bytes: number): void {
     const over = this.#overLimit(bytes, 0)
-    if (over) throw new NoRoomError(over)
+    if (over) throw new LimitExceededError(over)
   }
 
   #overLimit(bytes: number, inodes: number): Shortage | undefined {
     const { used } = this.#account
-    const { budget, inodeBudget, reserve, inodeReserve } = this.allowed
+    const { budget, inodeBudget, reserve, inodeReserve } = this.effective
     const { free, inodesFree, inodesTotal } = this.medium
     if (budget !== undefined && used.bytes + bytes > budget)
       return short('storage.budget', bytes, used.bytes + bytes - budget, `allows ${budget} bytes, ${used.bytes} are used`)
@@ -162,7 +162,7 @@ export class Space {
   }
 }
 
-function seen({ added, removals }: Account): { added: Amount; removals: number } {
+function seen({ added, removals }: UsageCounter): { added: UsageAmount; removals: number } {
   return { added: { ...added }, removals }
 }
 
@@ -170,6 +170,6 @@ function short(limit: Shortage['limit'], needed: number, excess: number, state: 
   return { limit, needed, excess, reason: `${limit} ${state}, and ${needed} more are needed: ${excess} too many` }
 }
 
-function partOf(share: Share, total: number): number {
+function partOf(share: LimitValue, total: number): number {
   return typeof share === 'number' ? share : Math.floor((total / 100) * share.percent)
 }

@@ -1,13 +1,13 @@
 import type { Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { OpenObject } from '../storage.ts'
-import type { Disk } from './disk.ts'
+import type { DiskIo } from './disk.ts'
 import { StalledError } from './io-pool.ts'
 import { ignoreAbsent } from './writer.ts'
 
 /** A file that is read. */
 export class OpenFile implements OpenObject {
-  readonly #disk: Disk
+  readonly #disk: DiskIo
   readonly #handle: FileHandle
   readonly size: number
   readonly modified: number
@@ -15,7 +15,7 @@ export class OpenFile implements OpenObject {
   readonly identity: string
   #stuck = false
 
-  private constructor(disk: Disk, handle: FileHandle, { size, mtimeMs, dev, ino }: Stats) {
+  private constructor(disk: DiskIo, handle: FileHandle, { size, mtimeMs, dev, ino }: Stats) {
     this.#disk = disk
     this.#handle = handle
     this.size = size
@@ -24,14 +24,14 @@ export class OpenFile implements OpenObject {
   }
 
   /** The file at `path`; undefined if there is none. */
-  static open(disk: Disk, path: string): Promise<OpenFile | undefined> {
+  static open(disk: DiskIo, path: string): Promise<OpenFile | undefined> {
     return disk.read(
       () => OpenFile.#open(disk, path),
       late => late?.close()
     )
   }
 
-  static async #open(disk: Disk, path: string): Promise<OpenFile | undefined> {
+  static async #open(disk: DiskIo, path: string): Promise<OpenFile | undefined> {
     const handle = await open(path, 'r').catch(ignoreAbsent)
     if (!handle) return undefined
     try {

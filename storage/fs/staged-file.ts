@@ -1,13 +1,13 @@
-import type { Key, OpenObject, Staged, Writer } from '../storage.ts'
+import type { Key, OpenObject, StagedWriter, Writer } from '../storage.ts'
 
 /** A file that grows and is read at once, through a handle of its own that a rename or a removal leaves as it is. */
-export class StagedFile implements Staged {
-  readonly written: OpenObject
+export class StagedFile implements StagedWriter {
+  readonly reader: OpenObject
   readonly #writer: Writer
 
   constructor(writer: Writer, written: OpenObject) {
     this.#writer = writer
-    this.written = written
+    this.reader = written
   }
 
   get key(): Key {
@@ -30,8 +30,8 @@ export class StagedFile implements Staged {
     return this.#writer.read(into, position)
   }
 
-  seal(offset: number): string | undefined {
-    return this.#writer.seal(offset)
+  fingerprint(offset: number): string | undefined {
+    return this.#writer.fingerprint(offset)
   }
 
   publish(to: Key): Promise<void> {

@@ -1,4 +1,4 @@
-import { createLimit } from '../semaphore.ts'
+import { createSemaphore } from '../semaphore.ts'
 
 const mib = 1024 * 1024
 // Measured with etcd on the same disk of 370 MiB/s: the 99th percentile of its writes grows with what one sync finds (14 ms at 2 MiB, 34 ms at 32 MiB,
@@ -11,9 +11,9 @@ const quick = 3
 const slow = 8
 
 /** How far the files of one disk may get ahead of it, so that the last fsync finds little, and the fsyncs of other programs do not wait long. */
-export class Pacing {
+export class SyncPacer {
   // One at a time: together they would be one large sync to everybody else.
-  readonly #alone = createLimit(1)
+  readonly #alone = createSemaphore(1)
   readonly #now: () => number
   #step = first
 
@@ -39,15 +39,15 @@ export class Pacing {
 }
 
 /** One file that grows, synced beside its writes. */
-export class Paced {
-  readonly #pacing: Pacing
+export class PacedFile {
+  readonly #pacing: SyncPacer
   readonly #datasync: () => Promise<void>
   #dirty: number
   #syncing: Promise<void> | undefined
   #failure: { cause: unknown } | undefined
 
   /** A file of `offset` bytes, as if they had been written in one go. */
-  constructor(pacing: Pacing, offset: number, datasync: () => Promise<void>) {
+  constructor(pacing: SyncPacer, offset: number, datasync: () => Promise<void>) {
     this.#pacing = pacing
     this.#dirty = offset % pacing.step
     this.#datasync = datasync

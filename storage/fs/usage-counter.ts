@@ -1,41 +1,41 @@
 /** Bytes of files, and files and directories. */
-export interface Amount {
+export interface UsageAmount {
   bytes: number
   inodes: number
 }
 
 /** What is known of a tree when it is opened; without `used` nothing is. */
-export interface Known {
-  used: Amount
+export interface CountedUsage {
+  used: UsageAmount
   exact: boolean
 }
 
 // How far the count on disk is ahead of the true one: so much is too much after a crash, and so rarely it has to be written.
-const step: Amount = { bytes: 256 * 1024 * 1024, inodes: 10_000 }
-const none: Amount = { bytes: 0, inodes: 0 }
-const everything: Amount = { bytes: Number.POSITIVE_INFINITY, inodes: Number.POSITIVE_INFINITY }
+const step: UsageAmount = { bytes: 256 * 1024 * 1024, inodes: 10_000 }
+const none: UsageAmount = { bytes: 0, inodes: 0 }
+const everything: UsageAmount = { bytes: Number.POSITIVE_INFINITY, inodes: Number.POSITIVE_INFINITY }
 
 /**
  * What the files of a store take, counted as it changes. What is on disk is a ceiling that is raised, durably, before more is used: after a crash the count is too high
  * and never too low, until a recount has put it right.
  */
-export class Account {
-  readonly #save: (known: Known) => Promise<void>
-  readonly #used: Amount
+export class UsageCounter {
+  readonly #save: (known: CountedUsage) => Promise<void>
+  readonly #used: UsageAmount
   /** What the disk knows. */
-  #ceiling: Amount
+  #ceiling: UsageAmount
   #exact: boolean
   #saving: Promise<void> | undefined
   /** The ceiling goes beyond these only where what is used does. */
   #most = everything
   /** Changes that are being made, and how much they may add. */
-  readonly #underway: Amount & { changes: number } = { ...none, changes: 0 }
-  readonly #ever: Amount = { ...none }
+  readonly #underway: UsageAmount & { changes: number } = { ...none, changes: 0 }
+  readonly #ever: UsageAmount = { ...none }
   #removals = 0
-  #recount: (Amount & { changes: number }) | undefined
+  #recount: (UsageAmount & { changes: number }) | undefined
 
   /** `save` makes a count durable. The first change is saved before it is made. */
-  constructor({ used, exact }: Known, save: (known: Known) => Promise<void>) {
+  constructor({ used, exact }: CountedUsage, save: (known: CountedUsage) => Promise<void>) {
     this.#used = { ...used }
     this.#ceiling = { bytes: -1, inodes: -1 }
     this.#exact = exact
@@ -43,7 +43,7 @@ export class Account {
   }
 
   /** What is used, and what is about to be. */
-  get used(): Readonly<Amount> {
+  get used(): Readonly<UsageAmount> {
     return this.#used
   }
 
@@ -53,7 +53,7 @@ export class Account {
   }
 
   /** All that was ever added; what was removed does not count. */
-  get added(): Readonly<Amount> {
+  get added(): Readonly<UsageAmount> {
     return this.#ever
   }
 
@@ -68,12 +68,12 @@ export class Account {
   }
 
   /** There is a limit: a crash must not make a store look fuller than that. */
-  limit(most: Amount): void {
+  capCeiling(most: UsageAmount): void {
     this.#most = most
   }
 
   /** Runs `task`, which adds at most `amount`; counted before it begins, and given back if it fails. `moves` is what it puts under another name. */
-  async adding<T>(amount: Amount, task: () => Promise<T>, moves = none): Promise<T> {
+  async reserve<T>(amount: UsageAmount, task: () => Promise<T>, moves = none): Promise<T> {
     const most = { bytes: amount.bytes + moves.bytes, inodes: amount.inodes + moves.inodes }
     this.#change(amount)
     add(this.#ever, amount)
@@ -95,12 +95,12 @@ export class Account {
   }
 
   /** So much is gone. */
-  removed(amount: Amount): void {
+  removed(amount: UsageAmount): void {
     if (amount.bytes > 0) this.#removals++
     this.#change(negative(amount))
   }
 
-  #change(amount: Amount): void {
+  #change(amount: UsageAmount): void {
     if (amount.bytes === 0 && amount.inodes === 0) return
     add(this.#used, amount)
     if (this.#recount) this.#recount.changes++
@@ -139,7 +139,7 @@ export class Account {
    * Counts anew: `count` looks at everything that is there. What is added or moved meanwhile may be missed by it and is counted in addition, so that the result is never
    * below the truth, and exact if nothing changed.
    */
-  async recount(count: () => Promise<Amount>): Promise<void> {
+  async recount(count: () => Promise<UsageAmount>): Promise<void> {
     const meanwhile = { ...this.#underway }
     this.#recount = meanwhile
     try {
@@ -159,11 +159,11 @@ function ahead(used: number, by: number, most: number): number {
   return Math.max(Math.min(used + by, most), used + Math.ceil(by / 64))
 }
 
-function add(to: Amount, amount: Amount): void {
+function add(to: UsageAmount, amount: UsageAmount): void {
   to.bytes += amount.bytes
   to.inodes += amount.inodes
 }
 
-function negative({ bytes, inodes }: Amount): Amount {
+function negative({ bytes, inodes }: UsageAmount): UsageAmount {
   return { bytes: -bytes, inodes: -inodes }
 }

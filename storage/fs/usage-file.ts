@@ -1,8 +1,8 @@
 import { type FileHandle, lstat, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Disk } from './disk.ts'
-import type { Amount, Known } from './usage-counter.ts'
+import type { DiskIo } from './disk.ts'
+import type { CountedUsage, UsageAmount } from './usage-counter.ts'
 
 // A sector: it is written as a whole or not at all, and in its place, which a full disk takes as well.
 const size = 512
@@ -12,19 +12,19 @@ const uncounted = new Set(['lock', 'owner', 'account', 'trial'])
 const batch = 64
 
 /** The file that holds a count. */
-export class CountFile {
+export class UsageFile {
   readonly #path: string
-  readonly #disk: Disk
+  readonly #disk: DiskIo
   #handle: FileHandle | undefined
 
   /** The file below `own`; it is made when something is saved. */
-  constructor(own: string, disk: Disk) {
+  constructor(own: string, disk: DiskIo) {
     this.#path = join(own, 'account')
     this.#disk = disk
   }
 
   /** What it says; undefined if nothing can be read there. */
-  async load(): Promise<Known | undefined> {
+  async load(): Promise<CountedUsage | undefined> {
     try {
       return parse(await readFile(this.#path, 'latin1'))
     } catch {
@@ -33,7 +33,7 @@ export class CountFile {
   }
 
   /** Durable when it resolves. */
-  save({ used: { bytes, inodes }, exact }: Known): Promise<void> {
+  save({ used: { bytes, inodes }, exact }: CountedUsage): Promise<void> {
     const text = JSON.stringify({ bytes, inodes, exact }).padEnd(size - 1)
     return this.#disk.write(async () => {
       this.#handle ??= await open(this.#path, 'r+').catch((error: NodeJS.ErrnoException) => {
@@ -50,7 +50,7 @@ export class CountFile {
   }
 }
 
-function parse(text: string): Known | undefined {
+function parse(text: string): CountedUsage | undefined {
   const { bytes, inodes, exact } = JSON.parse(text) as Record<string, unknown>
   if (!isCount(bytes) || !isCount(inodes) || typeof exact !== 'boolean') return undefined
   return { used: { bytes, inodes }, exact }
@@ -61,7 +61,7 @@ function isCount(value: unknown): value is number {
 }
 
 /** What is below `root`, looked at slowly so that others do not notice. What vanishes meanwhile is passed over. */
-export async function countBelow(disk: Disk, root: string, own: string, signal: AbortSignal): Promise<Amount> {
+export async function countTree(disk: DiskIo, root: string, own: string, signal: AbortSignal): Promise<UsageAmount> {
   const sum = { bytes: 0, inodes: 0 }
   const inside = async (directory: string): Promise<void> => {
     signal.throwIfAborted()
@@ -88,10 +88,10 @@ export async function countBelow(disk: Disk, root: string, own: string, signal: 
 }
 
 // One after another: together they would take all threads.
-async function sumOf(files: readonly string[]): Promise<Amount> {
+async function sumOf(files: readonly string[]): Promise<UsageAmount> {
   const sum = { bytes: 0, inodes: 0 }
   for (const file of files) {
-    const bytes = await sizeOf(file)
+    const bytes = await fileSize(file)
     if (bytes === undefined) continue
     sum.bytes += bytes
     sum.inodes++
@@ -100,7 +100,7 @@ async function sumOf(files: readonly string[]): Promise<Amount> {
 }
 
 /** Bytes of a file; undefined if there is none. */
-export async function sizeOf(path: string): Promise<number | undefined> {
+export async function fileSize(path: string): Promise<number | undefined> {
   const found = await lstat(path).catch(unlessGone)
   return found?.isFile() ? found.size : undefined
 }

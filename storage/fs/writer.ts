@@ -1,32 +1,32 @@
 import type { FileHandle } from 'node:fs/promises'
 import { unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import type { Share } from '../rate-limiter.ts'
+import type { RateShare } from '../rate-limiter.ts'
 import type { Key, Writer } from '../storage.ts'
-import type { Directories, Ledger } from './directories.ts'
+import type { CountedDisk, Directories } from './directories.ts'
 import type { Files } from './files.ts'
 import { StalledError } from './io-pool.ts'
-import { Paced, type Pacing } from './sync-pacing.ts'
-import type { Amount } from './usage-counter.ts'
+import { PacedFile, type SyncPacer } from './sync-pacing.ts'
+import type { UsageAmount } from './usage-counter.ts'
 
 /** How a writer finds its way in the directory that it belongs to. */
-export interface Place extends Ledger {
+export interface WriterContext extends CountedDisk {
   files: Files
   directories: Directories
-  pacing: Pacing
+  pacing: SyncPacer
   /** Where this file has to wait for its turn. */
-  share?: Share | undefined
+  share?: RateShare | undefined
   /** What large objects have to stay within. */
-  bounds?: Bounds | undefined
+  limits?: WriteLimits | undefined
   path(key: Key): string
 }
 
 /** Limits of what may be written. */
-export interface Bounds {
+export interface WriteLimits {
   /** Learns how things stand; undefined if nobody has to wait for it. */
-  look(): Promise<void> | undefined
+  refresh(): Promise<void> | undefined
   /** Throws if so many bytes more are too many. */
-  demand(bytes: number): void
+  assertFits(bytes: number): void
 }
 
 // Links and marks are written beyond the limits: what has begun can end, what is there can be deleted, and requests wait for them.
@@ -35,19 +35,19 @@ const small = 4096
 /** A file that grows. */
 export class FilesystemWriter implements Writer {
   readonly key: Key
-  readonly #place: Place
+  readonly #place: WriterContext
   readonly #handle: FileHandle
-  readonly #paced: Paced
+  readonly #paced: PacedFile
   #offset: number
   /** A call hangs; the handle is closed when it has returned. */
   #stuck = false
 
-  constructor(place: Place, key: Key, handle: FileHandle, offset: number) {
+  constructor(place: WriterContext, key: Key, handle: FileHandle, offset: number) {
     this.#place = place
     this.key = key
     this.#handle = handle
     this.#offset = offset
-    this.#paced = new Paced(place.pacing, offset, () => this.#datasync())
+    this.#paced = new PacedFile(place.pacing, offset, () => this.#datasync())
   }
 
   get offset(): number {
@@ -57,13 +57,13 @@ export class FilesystemWriter implements Writer {
   async write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
     let rest = chunks.filter(chunk => chunk.length > 0)
     const bytes = lengthOf(rest)
-    const { bounds, share } = this.#place
+    const { limits, share } = this.#place
     if (share) await this.#turn(share, bytes, signal)
-    if (bounds && this.#offset + bytes > small) {
-      const looking = bounds.look()
+    if (limits && this.#offset + bytes > small) {
+      const looking = limits.refresh()
       if (looking) await looking
       // No pause between this and the count: writers together do not go beyond a limit.
-      bounds.demand(bytes)
+      limits.assertFits(bytes)
     }
     while (rest.length > 0) {
       const before = this.#offset
@@ -72,19 +72,19 @@ export class FilesystemWriter implements Writer {
     }
   }
 
-  async #turn(share: Share, bytes: number, signal: AbortSignal | undefined): Promise<void> {
+  async #turn(share: RateShare, bytes: number, signal: AbortSignal | undefined): Promise<void> {
     if (this.#offset + bytes <= small) return share.spend(bytes)
     // Whoever leaves keeps nobody waiting, and what he sent is kept.
     await share.take(bytes, signal).catch(() => share.spend(bytes))
   }
 
   async #writeSome(chunks: Uint8Array[], bytes: number): Promise<Uint8Array[]> {
-    const { account } = this.#place
+    const { counter } = this.#place
     const write = () => this.#call(async () => (await this.#handle.writev(chunks, this.#offset)).bytesWritten)
-    const written = await account.adding({ bytes, inodes: 0 }, write)
+    const written = await counter.reserve({ bytes, inodes: 0 }, write)
     this.#offset += written
     if (written === bytes) return []
-    account.removed({ bytes: bytes - written, inodes: 0 })
+    counter.removed({ bytes: bytes - written, inodes: 0 })
     return after(chunks, written)
   }
 
@@ -99,7 +99,7 @@ export class FilesystemWriter implements Writer {
 
   async truncate(offset: number): Promise<void> {
     await this.#call(() => this.#handle.truncate(offset))
-    this.#place.account.removed({ bytes: this.#offset - offset, inodes: 0 })
+    this.#place.counter.removed({ bytes: this.#offset - offset, inodes: 0 })
     this.#offset = offset
   }
 
@@ -108,7 +108,7 @@ export class FilesystemWriter implements Writer {
   }
 
   // The directory belongs to this process, and what was written is not written again.
-  seal(offset: number): string | undefined {
+  fingerprint(offset: number): string | undefined {
     return offset <= this.#offset ? 'the same file' : undefined
   }
 
@@ -128,7 +128,7 @@ export class FilesystemWriter implements Writer {
   #datasync(): Promise<void> {
     return this.#call(
       () => this.#handle.datasync(),
-      sync => this.#place.directories.limited(sync)
+      sync => this.#place.directories.limitSync(sync)
     )
   }
 
@@ -136,7 +136,7 @@ export class FilesystemWriter implements Writer {
     await this.#paced.settled().catch(() => {})
     await this.#end(async () => {
       await unlink(this.#place.path(this.key))
-      this.#place.account.removed({ bytes: this.#offset, inodes: 1 })
+      this.#place.counter.removed({ bytes: this.#offset, inodes: 1 })
     })
   }
 
@@ -182,10 +182,10 @@ function after(chunks: Uint8Array[], written: number): Uint8Array[] {
 
 /** Renames a synced file of `amount`, and makes its new name durable. */
 export async function renameDurably(
-  { directories, files }: Pick<Place, 'directories' | 'files'>,
+  { directories, files }: Pick<WriterContext, 'directories' | 'files'>,
   from: string,
   to: string,
-  amount: Amount
+  amount: UsageAmount
 ): Promise<void> {
   const directory = dirname(to)
   for (let attempt = 0; ; attempt++) {

@@ -18,7 +18,7 @@ export class S3Agreement implements ConditionalObjects {
     this.#bucket = bucket
   }
 
-  conditional(): Promise<boolean> {
+  isReplaceAtomic(): Promise<boolean> {
     this.#conditional ??= this.#tried().catch(error => {
       this.#conditional = undefined
       throw error
@@ -41,7 +41,7 @@ export class S3Agreement implements ConditionalObjects {
     return timeOf(found.LastModified)
   }
 
-  async read(key: Key): Promise<VersionedObject | undefined> {
+  async get(key: Key): Promise<VersionedObject | undefined> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key) }
     const found = await this.#bucket.find('GetObject', key, 'question', client => client.send(new GetObjectCommand(input)))
     if (!found?.Body) return undefined
@@ -50,11 +50,11 @@ export class S3Agreement implements ConditionalObjects {
   }
 
   async replace(key: Key, bytes: Uint8Array, version?: string): Promise<string | undefined> {
-    if (await this.conditional()) {
+    if (await this.isReplaceAtomic()) {
       const put = await this.#putIf(key, bytes, version === undefined ? { IfNoneMatch: '*' } : { IfMatch: version })
       return typeof put === 'string' ? undefined : put.version
     }
-    const now = await this.read(key)
+    const now = await this.get(key)
     return now?.version === version ? this.#put(key, bytes) : undefined
   }
 

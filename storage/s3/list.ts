@@ -1,5 +1,5 @@
 import { ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3'
-import type { Entry, Key, ObjectStat } from '../storage.ts'
+import type { Key, ObjectStat, WalkEntry } from '../storage.ts'
 import { timeOf } from './bodies.ts'
 import type { Bucket } from './bucket.ts'
 
@@ -16,7 +16,7 @@ export async function* listBelow(bucket: Bucket, prefix?: Key, after = ''): Asyn
 }
 
 /** Names directly below `prefix`, ordered by the bare name: the service puts `v1-a` before `v1/`, since it orders whole keys. */
-export async function* walkBelow(bucket: Bucket, prefix: Key, after: string): AsyncGenerator<Entry> {
+export async function* walkBelow(bucket: Bucket, prefix: Key, after: string): AsyncGenerator<WalkEntry> {
   const order = new Order(name => exists(bucket, `${prefix}/${name}`))
   for await (const { at, entry } of listed(bucket, prefix, after)) {
     if (entry.name > after) order.add(entry)
@@ -27,11 +27,11 @@ export async function* walkBelow(bucket: Bucket, prefix: Key, after: string): As
 }
 
 // In the order of the service; `at` is where it stands, and a prefix has its slash there.
-async function* listed(bucket: Bucket, prefix: Key, after: string): AsyncGenerator<{ at: string; entry: Entry }> {
+async function* listed(bucket: Bucket, prefix: Key, after: string): AsyncGenerator<{ at: string; entry: WalkEntry }> {
   const Prefix = `${bucket.key(prefix)}/`
   const from = { Prefix, Delimiter: '/', ...(after === '' ? {} : { StartAfter: Prefix + after }) }
   for await (const { Contents = [], CommonPrefixes = [] } of pages(bucket, from)) {
-    const found: { at: string; kind: Entry['kind'] }[] = []
+    const found: { at: string; kind: WalkEntry['kind'] }[] = []
     for (const { Key } of Contents) found.push({ at: Key?.slice(Prefix.length) ?? '', kind: 'object' })
     for (const { Prefix: below } of CommonPrefixes) found.push({ at: below?.slice(Prefix.length) ?? '', kind: 'prefix' })
     found.sort((a, b) => (a.at < b.at ? -1 : 1))
@@ -70,7 +70,7 @@ export async function exists(bucket: Bucket, prefix: Key): Promise<boolean> {
 class Order {
   readonly #exists: (name: string) => Promise<boolean>
   /** Sorted by name; what is before `#first` has left. */
-  #waiting: Entry[] = []
+  #waiting: WalkEntry[] = []
   #first = 0
   /** Prefixes that were found by asking: they come once more. */
   readonly #given = new Set<string>()
@@ -83,7 +83,7 @@ class Order {
     return this.#waiting.length - this.#first
   }
 
-  add(entry: Entry): void {
+  add(entry: WalkEntry): void {
     if (entry.kind === 'prefix' && this.#given.delete(entry.name)) return
     let at = this.#waiting.length
     while (at > this.#first && compare(this.#waiting[at - 1], entry) > 0) at--
@@ -91,7 +91,7 @@ class Order {
   }
 
   /** Those that need not wait, when the service stands at `at`. */
-  *until(at: string): Generator<Entry> {
+  *until(at: string): Generator<WalkEntry> {
     for (let next = this.#waiting[this.#first]; next; next = this.#waiting[this.#first]) {
       const awaited = beginnings(next.name)[0]
       if (awaited !== undefined && `${awaited}/` > at) return
@@ -100,7 +100,7 @@ class Order {
   }
 
   /** Too many wait: asks for what the first half waits for. */
-  async *relieve(): AsyncGenerator<Entry> {
+  async *relieve(): AsyncGenerator<WalkEntry> {
     const asked = new Set<string>()
     for (const entry of this.#waiting.slice(this.#first, this.#first + keptBack / 2)) {
       for (const name of beginnings(entry.name)) {
@@ -115,14 +115,14 @@ class Order {
     }
   }
 
-  *rest(): Generator<Entry> {
+  *rest(): Generator<WalkEntry> {
     while (this.size > 0) {
       const next = this.#waiting[this.#first]
       if (next) yield this.#leave(next)
     }
   }
 
-  #leave(entry: Entry): Entry {
+  #leave(entry: WalkEntry): WalkEntry {
     this.#first++
     if (this.#first > 1_000 && this.#first * 2 > this.#waiting.length) {
       this.#waiting = this.#waiting.slice(this.#first)
@@ -139,7 +139,7 @@ function beginnings(name: string): string[] {
   return found
 }
 
-function compare(a: Entry | undefined, b: Entry): number {
+function compare(a: WalkEntry | undefined, b: WalkEntry): number {
   if (!a || a.name === b.name) return a?.kind === b.kind ? 0 : a?.kind === 'object' ? -1 : 1
   return a.name < b.name ? -1 : 1
 }

@@ -2,8 +2,20 @@ import { createHash } from 'node:crypto'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
 import type { RateLimiter } from '../rate-limiter.ts'
-import { createLimit } from '../semaphore.ts'
-import type { ByteRange, Entry, Key, KnownObject, ObjectStat, OpenObject, Shortage, Staged, Storage, Usage, Writer } from '../storage.ts'
+import { createSemaphore } from '../semaphore.ts'
+import type {
+  ByteRange,
+  CreateOptions,
+  Key,
+  ObjectStat,
+  OpenObject,
+  Shortage,
+  StagedWriter,
+  Storage,
+  Usage,
+  WalkEntry,
+  Writer
+} from '../storage.ts'
 import { S3Agreement, trial } from './agreement.ts'
 import { Bucket, type BucketOptions, beforeTry } from './bucket.ts'
 import { mayPass } from './error.ts'
@@ -48,7 +60,7 @@ const neverThere = '.registry/trial-removal'
 /** Objects in a bucket, which other processes may use at the same time. */
 export class S3Storage implements Storage {
   readonly sharing = 'shared'
-  readonly agreement: S3Agreement
+  readonly conditionalObjects: S3Agreement
   readonly #bucket: Bucket
   readonly #usage: S3Usage
   readonly #open: OpenObjects
@@ -61,7 +73,7 @@ export class S3Storage implements Storage {
 
   private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, fresh, writing, changed }: S3Options) {
     this.#bucket = bucket
-    this.agreement = new S3Agreement(bucket)
+    this.conditionalObjects = new S3Agreement(bucket)
     this.#usage = new S3Usage(budget)
     this.#open = new OpenObjects(bucket, fresh)
     this.#writing = writing
@@ -70,7 +82,7 @@ export class S3Storage implements Storage {
       bucket,
       spool,
       partBytes,
-      sending: createLimit(sentAtOnce),
+      sending: createSemaphore(sentAtOnce),
       remove: keys => this.remove(keys),
       published: (key, bytes) => this.#published(key, bytes)
     }
@@ -181,7 +193,7 @@ export class S3Storage implements Storage {
     this.#bucket.key(prefix)
   }
 
-  async create(key: Key, { before, to }: KnownObject = {}): Promise<Writer> {
+  async create(key: Key, { earlier: before, publishTo: to }: CreateOptions = {}): Promise<Writer> {
     if (before === undefined) {
       const { parts, others } = await findParts(this.#bucket, key)
       await this.remove([...parts.map(part => part.key), ...others])
@@ -201,13 +213,13 @@ export class S3Storage implements Storage {
     return new S3Writer({ ...this.#place, share: this.#writing?.share() }, key, parts, direct)
   }
 
-  async written(key: Key): Promise<ObjectStat | undefined> {
+  async statUnfinished(key: Key): Promise<ObjectStat | undefined> {
     const { parts, modified } = await findParts(this.#bucket, key)
     const last = parts.at(-1)
     return last && { key, size: last.offset + last.size, modified }
   }
 
-  async stage(to: Key, size = 0): Promise<Staged> {
+  async stage(to: Key, size = 0): Promise<StagedWriter> {
     this.#bucket.key(to)
     const { spool } = this.#place
     spool.demand(size)
@@ -228,7 +240,7 @@ export class S3Storage implements Storage {
     return true
   }
 
-  async *walk(prefix: Key, after = ''): AsyncIterable<Entry> {
+  async *walk(prefix: Key, after = ''): AsyncIterable<WalkEntry> {
     yield* walkBelow(this.#bucket, prefix, after)
   }
 

@@ -9,7 +9,7 @@ import {
   UploadPartCommand,
   UploadPartCopyCommand
 } from '@aws-sdk/client-s3'
-import { createLimit } from '../semaphore.ts'
+import { createSemaphore } from '../semaphore.ts'
 import type { Key } from '../storage.ts'
 import type { Bucket } from './bucket.ts'
 import { told } from './error.ts'
@@ -196,7 +196,7 @@ export async function inParts(bucket: Bucket, key: Key, task: (multipart: Multip
 
 /** Parts that are copied side by side, in order of their numbers. */
 export async function copyAll(multipart: Multipart, from: readonly Key[]): Promise<void> {
-  const limit = createLimit(copiesAtOnce)
+  const limit = createSemaphore(copiesAtOnce)
   await allOf(from.map((key, index) => limit(() => multipart.copy(index + 1, key))))
 }
 
@@ -245,7 +245,7 @@ export async function renewObject(bucket: Bucket, key: Key, sizeOf: () => Promis
 
 async function copyPieces(bucket: Bucket, from: Key, to: Key, size: number): Promise<void> {
   await inParts(bucket, to, async multipart => {
-    const limit = createLimit(copiesAtOnce)
+    const limit = createSemaphore(copiesAtOnce)
     const pieces = Array.from({ length: Math.ceil(size / piece) }, (_, at) => ({
       first: at * piece,
       last: Math.min(size, (at + 1) * piece) - 1

@@ -1,4 +1,4 @@
-import type { Key, Staged } from '../storage.ts'
+import type { Key, StagedWriter } from '../storage.ts'
 import { allOf, letEnd, Upload } from './send.ts'
 import type { SpoolFile } from './spool.ts'
 import type { WriterPlace } from './writer.ts'
@@ -10,9 +10,9 @@ const mostUnderWay = 3
  * An object whose key is known beforehand. All of it stays in the spool for those who read along, while its parts go straight to a multipart upload, of which nothing is
  * visible before the end.
  */
-export class S3Staged implements Staged {
+export class S3Staged implements StagedWriter {
   readonly key: Key
-  readonly written: Staged['written']
+  readonly reader: StagedWriter['reader']
   readonly #place: WriterPlace
   readonly #file: SpoolFile
   readonly #stop = new AbortController()
@@ -33,7 +33,7 @@ export class S3Staged implements Staged {
     this.#file = file
     this.#room = room
     this.#upload = new Upload(place.bucket, to)
-    this.written = { readInto: (into, position) => file.read(into, position), close: () => this.#closeReading() }
+    this.reader = { readInto: (into, position) => file.read(into, position), close: () => this.#closeReading() }
   }
 
   get offset(): number {
@@ -97,7 +97,7 @@ export class S3Staged implements Staged {
   }
 
   // It is never gone on with.
-  seal(): undefined {
+  fingerprint(): undefined {
     return undefined
   }
 

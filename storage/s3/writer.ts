@@ -1,5 +1,5 @@
-import type { Share } from '../rate-limiter.ts'
-import type { createLimit } from '../semaphore.ts'
+import type { RateShare } from '../rate-limiter.ts'
+import type { createSemaphore } from '../semaphore.ts'
 import type { Key, Writer } from '../storage.ts'
 import type { Bucket } from './bucket.ts'
 import { S3Object } from './object.ts'
@@ -14,8 +14,8 @@ export interface WriterPlace {
   /** Bytes that go in one request; larger where the object is so large that there would be too many. */
   partBytes: number
   /** Where what is sent by all of them waits for its turn. */
-  sending: ReturnType<typeof createLimit>
-  share?: Share | undefined
+  sending: ReturnType<typeof createSemaphore>
+  share?: RateShare | undefined
   /** Removes objects. */
   remove(keys: readonly Key[]): Promise<void>
   /** So many bytes were published there. */
@@ -227,7 +227,7 @@ export class S3Writer implements Writer {
     this.#reading = undefined
   }
 
-  seal(offset: number): string | undefined {
+  fingerprint(offset: number): string | undefined {
     if (this.#direct) return undefined
     const parts = this.#parts.filter(part => part.offset < offset)
     const last = parts.at(-1)

@@ -1,4 +1,4 @@
-import type { Key, PutPromise, Storage, Writer } from '../../storage/storage.ts'
+import type { Durability, Key, Storage, Writer } from '../../storage/storage.ts'
 
 /** What every call is answered with after the end. */
 export class Dead extends Error {
@@ -64,7 +64,7 @@ export class MortalStorage implements Storage {
     return this.#below.get(key, limit)
   }
 
-  async put(key: Key, bytes: Uint8Array, promise?: PutPromise) {
+  async put(key: Key, bytes: Uint8Array, promise?: Durability) {
     this.#step()
     await this.#change(this.#below.put(key, bytes, promise))
     this.#timed(key)
@@ -88,16 +88,16 @@ export class MortalStorage implements Storage {
     return writer && this.#writer(writer)
   }
 
-  async written(key: Key) {
+  async statUnfinished(key: Key) {
     this.#step()
-    const found = await this.#below.written(key)
+    const found = await this.#below.statUnfinished(key)
     return found && { ...found, modified: this.#times.get(key) ?? found.modified }
   }
 
   async stage(to: Key) {
     this.#step()
     const staged = await this.#change(this.#below.stage(to))
-    return Object.assign(this.#writer(staged), { written: staged.written })
+    return Object.assign(this.#writer(staged), { reader: staged.reader })
   }
 
   async move(from: Key, to: Key) {
@@ -120,7 +120,7 @@ export class MortalStorage implements Storage {
       },
       truncate: offset => below.truncate(offset),
       read: (into, at) => below.read(into, at),
-      seal: offset => below.seal(offset),
+      fingerprint: offset => below.fingerprint(offset),
       publish: async to => {
         this.#step()
         await this.#change(below.publish(to))

@@ -10,7 +10,7 @@ import { collect } from '../../src/content/gc/collect.ts'
 import { listBlobs } from '../../src/content/listing.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { parseReference } from '../../src/oci/name.ts'
-import { createLimit } from '../../storage/semaphore.ts'
+import { createSemaphore } from '../../storage/semaphore.ts'
 import { Random } from '../long/random.ts'
 import { repeat, seed } from '../long/scale.ts'
 import { hour } from '../support/collect.ts'
@@ -22,7 +22,7 @@ import { type CollectorTask, policy } from './collector.ts'
 // Each waits for the end of a lease most of the time.
 const sideBySide = 4
 const names = ['a', 'b'].map(named)
-const times = { seen: 0, known: 0, look: 20, lease: { lasts: 3_000, settling: 10 } }
+const times = { seen: 0, known: 0, look: 20, lease: { ttlMs: 3_000, settleMs: 10 } }
 // Manifests of the one repository, its links, those of the other one, bytes; and after each of the first three the marks of what was cached.
 const removals = 7
 
@@ -86,7 +86,7 @@ test(`takeover: a collection that was killed is ended by another process, and no
   const server = await startS3(t)
   if (!server) return
   const random = new Random(seed)
-  const limit = createLimit(sideBySide)
+  const limit = createSemaphore(sideBySide)
   const cases = Array.from({ length: removals }, (_, at) => ({ at, effect: random.next() < 0.5 }))
   await Promise.all(
     cases.map(({ at, effect }) =>

@@ -10,7 +10,7 @@ export const reading: Record<string, Promised> = {
       t.equal(await storage.stat(key), undefined, `stat ${key}`)
       t.equal(await storage.get(key), undefined, `get ${key}`)
       t.equal(await storage.resume(key), undefined, `resume ${key}`)
-      t.equal(await storage.written(key), undefined, `written ${key}`)
+      t.equal(await storage.statUnfinished(key), undefined, `written ${key}`)
     }
   },
   'an open object tells its size, its time, and its bytes at any position': async (t, storage) => {

@@ -61,19 +61,19 @@ export const writing: Record<string, Promised> = {
     t.equal(writer.offset, 5)
     t.equal(writer.key, 'a/growing')
     await writer.close()
-    t.match(await storage.written('a/growing'), { key: 'a/growing', size: 5 })
+    t.match(await storage.statUnfinished('a/growing'), { key: 'a/growing', size: 5 })
   },
   'what is known of an object changes nothing of what is published': async (t, storage) => {
     for (const size of [0, 1, 300_000]) {
-      const writer = await storage.create('up/data', { before: 'nothing', to: `to/${size}` })
+      const writer = await storage.create('up/data', { earlier: 'nothing', publishTo: `to/${size}` })
       await writer.write([Buffer.alloc(size, 'a')])
       t.equal(writer.offset, size)
       await writer.publish(`to/${size}`)
       t.equal((await storage.get(`to/${size}`, size + 1))?.toString(), 'a'.repeat(size))
-      t.equal(await storage.written('up/data'), undefined)
+      t.equal(await storage.statUnfinished('up/data'), undefined)
     }
     for (const end of ['discard', 'truncate'] as const) {
-      const writer = await storage.create('up/data', { before: 'nothing', to: 'to/b' })
+      const writer = await storage.create('up/data', { earlier: 'nothing', publishTo: 'to/b' })
       await writer.write([bytes('wrong')])
       if (end === 'truncate') await writer.truncate(0)
       if (end === 'truncate') await writer.write([bytes('right')])
@@ -90,7 +90,7 @@ export const writing: Record<string, Promised> = {
     t.equal(writer.offset, 0)
     await writer.write([bytes('new')])
     await writer.close()
-    t.match(await storage.written('a/b'), { size: 3 })
+    t.match(await storage.statUnfinished('a/b'), { size: 3 })
     const resumed = await storage.resume('a/b')
     await resumed?.publish('c')
     t.equal(await textOf(storage, 'c'), 'new')
@@ -105,7 +105,7 @@ export const writing: Record<string, Promised> = {
       const staged = await storage.stage('to/final', 10)
       const read = async (position: number) => {
         const into = Buffer.alloc(20)
-        return into.toString('utf8', 0, await staged.written.readInto(into, position))
+        return into.toString('utf8', 0, await staged.reader.readInto(into, position))
       }
       await staged.write([bytes('01234')])
       t.equal(await read(0), '01234')
@@ -116,7 +116,7 @@ export const writing: Record<string, Promised> = {
       else await staged.discard()
       t.equal(await read(8), '89')
       t.equal(await read(10), '')
-      await staged.written.close()
+      await staged.reader.close()
       t.equal(await textOf(storage, 'to/final'), end === 'publish' ? '0123456789' : undefined)
       await storage.remove(['to/final'])
     }
@@ -126,11 +126,11 @@ export const writing: Record<string, Promised> = {
     const first = await storage.create('a/b')
     await first.write([bytes('one ')])
     await first.close()
-    const seal = first.seal(4)
+    const seal = first.fingerprint(4)
     t.ok(seal)
     const second = await storage.resume('a/b')
-    t.equal(second?.seal(4), seal)
-    t.equal(second?.seal(5), undefined, 'of bytes that are not there nothing can be told')
+    t.equal(second?.fingerprint(4), seal)
+    t.equal(second?.fingerprint(5), undefined, 'of bytes that are not there nothing can be told')
     await second?.write([bytes('two')])
     await second?.publish('c')
     t.equal(await textOf(storage, 'c'), 'one two')
@@ -165,7 +165,7 @@ export const writing: Record<string, Promised> = {
     await second?.truncate(3)
     t.equal(second?.offset, 3)
     await second?.close()
-    t.match(await storage.written('new/a'), { size: 3 })
+    t.match(await storage.statUnfinished('new/a'), { size: 3 })
     const third = await storage.resume('new/a')
     await third?.write([bytes('xy')])
     await third?.truncate(0)
@@ -214,7 +214,7 @@ export const writing: Record<string, Promised> = {
     await writer.publish('to/object')
     t.equal(await textOf(storage, 'to/object'), 'new')
     t.strictSame(await keysBelow(storage, 'from'), [])
-    t.equal(await storage.written('from/object'), undefined)
+    t.equal(await storage.statUnfinished('from/object'), undefined)
   },
   'publish renews the time, however long ago the last byte was written': async (t, storage, { step }) => {
     const writer = await storage.create('new/a')
@@ -241,6 +241,6 @@ export const writing: Record<string, Promised> = {
     await writer.write([bytes('x')])
     await writer.close()
     await writer.close()
-    t.match(await storage.written('a/b'), { size: 1 })
+    t.match(await storage.statUnfinished('a/b'), { size: 1 })
   }
 }

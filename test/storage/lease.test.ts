@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Test, test } from 'tap'
-import { type Lease, lookAtLease, takeLease } from '../../storage/lease.ts'
+import { acquireLease, type Lease, observeLease } from '../../storage/lease.ts'
 import type { S3Storage } from '../../storage/s3/s3.ts'
 import type { Fate } from '../support/s3-proxy.ts'
 import { proxyS3 } from '../support/s3-proxy.ts'
@@ -9,10 +9,10 @@ import { makeBucket, openS3, type S3Server, startS3 } from '../support/s3-server
 const key = '.registry/lease/test'
 type Headers = NodeJS.Dict<string | string[]>
 
-const long = { lasts: 60_000, settling: 200 }
+const long = { ttlMs: 60_000, settleMs: 200 }
 
-async function take(t: Test, { agreement }: S3Storage, times = long): Promise<Lease | undefined> {
-  const lease = await takeLease(agreement, key, times)
+async function take(t: Test, { conditionalObjects: agreement }: S3Storage, times = long): Promise<Lease | undefined> {
+  const lease = await acquireLease(agreement, key, times)
   t.teardown(() => lease?.release())
   return lease
 }
@@ -30,16 +30,16 @@ test('leases', async t => {
 
   await t.test('lease: one at a time has it, and the next one when it is released', async t => {
     const { one, other } = await two(t, server)
-    t.equal(await one.agreement.conditional(), true)
+    t.equal(await one.conditionalObjects.isReplaceAtomic(), true)
     const first = await take(t, one)
     t.ok(first)
     t.equal(await take(t, other), undefined)
-    await first?.say(['a', 'b'])
-    t.match(await lookAtLease(other.agreement, key), { held: true, said: ['a', 'b'] })
+    await first?.announce(['a', 'b'])
+    t.match(await observeLease(other.conditionalObjects, key), { held: true, said: ['a', 'b'] })
     await first?.release()
-    t.match(await lookAtLease(other.agreement, key), { held: false, said: [] })
+    t.match(await observeLease(other.conditionalObjects, key), { held: false, said: [] })
     t.ok(await take(t, other))
-    t.throws(() => first?.check(), { name: 'LeaseLost' })
+    t.throws(() => first?.check(), { name: 'LeaseLostError' })
   })
 
   await t.test('lease: of many who want it at once one gets it, the first time and when it has ended', async t => {
@@ -53,43 +53,43 @@ test('leases', async t => {
 
   await t.test('lease: one that is renewed stays, one whose process is gone is taken over', async t => {
     const { one, other, proxies } = await two(t, server)
-    const short = { lasts: 4_000, settling: 10 }
+    const short = { ttlMs: 4_000, settleMs: 10 }
     const lease = await take(t, one, short)
-    const version = (await lookAtLease(other.agreement, key))?.version
-    while ((await lookAtLease(other.agreement, key))?.version === version) await sleep(50)
+    const version = (await observeLease(other.conditionalObjects, key))?.version
+    while ((await observeLease(other.conditionalObjects, key))?.version === version) await sleep(50)
     t.equal(await take(t, other, short), undefined)
     proxies[0].fate = () => ({ status: 403, code: 'AccessDenied' })
     let next = await take(t, other, short)
     for (; !next; next = await take(t, other, short)) await sleep(50)
     t.ok(lease?.signal.aborted, 'who could not renew it knows before another one has it')
-    await t.rejects(lease?.say([]) ?? Promise.resolve(), { name: 'LeaseLost' })
+    await t.rejects(lease?.announce([]) ?? Promise.resolve(), { name: 'LeaseLostError' })
   })
 
   await t.test('lease: what is said while a renewal is late is not taken back by the next renewal', async t => {
     const { one, other, proxies } = await two(t, server)
-    const lease = await take(t, one, { lasts: 12_000, settling: 10 })
-    await lease?.say(['old'])
+    const lease = await take(t, one, { ttlMs: 12_000, settleMs: 10 })
+    await lease?.announce(['old'])
     const gate = Promise.withResolvers<void>()
     const puts = () => proxies[0].requests.filter(each => each.startsWith('PUT ')).length
     proxies[0].fate = method => (method === 'PUT' ? { after: gate.promise } : 'pass')
     const before = puts()
     while (puts() === before) await sleep(20)
-    const saying = lease?.say(['new'])
+    const saying = lease?.announce(['new'])
     // Long enough for the next one to want its turn.
     await sleep(3_300)
     gate.resolve()
     await saying
     while (puts() < before + 3) await sleep(20)
     await sleep(200)
-    t.match(await lookAtLease(other.agreement, key), { said: ['new'] })
+    t.match(await observeLease(other.conditionalObjects, key), { said: ['new'] })
   })
 
   await t.test('lease: where another one took it, the former one hears of it with the next word', async t => {
     const { one, other } = await two(t, server)
     const lease = await take(t, one)
-    const seen = await other.agreement.read(key)
-    t.ok(await other.agreement.replace(key, Buffer.from('{"owner":"x","turn":1,"lasts":60000,"said":[]}'), seen?.version))
-    await t.rejects(lease?.say(['a']) ?? Promise.resolve(), { name: 'LeaseLost' })
+    const seen = await other.conditionalObjects.get(key)
+    t.ok(await other.conditionalObjects.replace(key, Buffer.from('{"owner":"x","turn":1,"lasts":60000,"said":[]}'), seen?.version))
+    await t.rejects(lease?.announce(['a']) ?? Promise.resolve(), { name: 'LeaseLostError' })
     t.ok(lease?.signal.aborted)
   })
 
@@ -102,13 +102,13 @@ test('leases', async t => {
       const fate = (_method: string, _path: string, headers: Headers): Fate => (conditional(headers) ? answer : 'pass')
       const { one, other, proxies } = await two(t, server)
       for (const proxy of proxies) proxy.fate = fate
-      t.equal(await one.agreement.conditional(), false)
+      t.equal(await one.conditionalObjects.isReplaceAtomic(), false)
       const all = await Promise.all([one, other, one, other].map(each => take(t, each)))
       t.equal(all.filter(each => each !== undefined).length, 1)
       t.equal(await take(t, other), undefined)
       const [lease] = all.filter(each => each !== undefined)
-      await lease?.say(['a'])
-      t.match(await lookAtLease(other.agreement, key), { held: true, said: ['a'] })
+      await lease?.announce(['a'])
+      t.match(await observeLease(other.conditionalObjects, key), { held: true, said: ['a'] })
     }
   })
 })

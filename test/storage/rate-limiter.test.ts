@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { RateLimiter, type Share } from '../../storage/rate-limiter.ts'
+import { RateLimiter, type RateShare } from '../../storage/rate-limiter.ts'
 import { turns } from './promise.ts'
 
 /** A rate of 1000 bytes per ms, by a clock that the test winds. */
@@ -10,7 +10,7 @@ function setUp() {
   const rate = new RateLimiter(1_000_000, {
     now: () => now,
     after: (ms, task) => void timers.add({ at: now + ms, task }),
-    waited: ms => {
+    onWait: ms => {
       waited += ms
     }
   })
@@ -28,7 +28,7 @@ function setUp() {
 }
 
 /** Takes pieces for as long as it may; gives what it got. */
-function taking(share: Share, piece: number, signal?: AbortSignal): { got: number } {
+function taking(share: RateShare, piece: number, signal?: AbortSignal): { got: number } {
   const taken = { got: 0 }
   const run = async () => {
     for (;;) {
@@ -113,7 +113,7 @@ test('rate: what is spent without waiting is waited for by those who come next',
 })
 
 test('rate: a piece is a twentieth of a second, within bounds', t => {
-  const pieces = [1024, 1_000_000, 1_000_000_000].map(each => new RateLimiter(each).share().piece)
+  const pieces = [1024, 1_000_000, 1_000_000_000].map(each => new RateLimiter(each).share().chunkBytes)
   t.strictSame(pieces, [4096, 50_000, 1024 * 1024])
   t.end()
 })

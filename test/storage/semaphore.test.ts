@@ -1,8 +1,8 @@
 import { test } from 'tap'
-import { createLimit } from '../../storage/semaphore.ts'
+import { createSemaphore } from '../../storage/semaphore.ts'
 
 test('limit: no more than the limit run at once, the others in order, also after one that failed', async t => {
-  const limit = createLimit(2)
+  const limit = createSemaphore(2)
   const gates = Array.from({ length: 5 }, () => Promise.withResolvers<void>())
   const started: number[] = []
   const tasks = gates.map((gate, at) =>

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { type FilesystemOptions, FilesystemStorage } from '../../storage/fs/filesystem.ts'
-import type { Entry, Key, ObjectStat, Storage, Writer } from '../../storage/storage.ts'
+import type { Key, ObjectStat, Storage, WalkEntry, Writer } from '../../storage/storage.ts'
 import { temporaryDirectory } from './place.ts'
 
 /** Storage in `directory`, else in a new one, closed when the test ends. */
@@ -23,7 +23,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
     },
     truncate: offset => writer.truncate(offset),
     read: (into, position) => writer.read(into, position),
-    seal: offset => writer.seal(offset),
+    fingerprint: offset => writer.fingerprint(offset),
     publish: async to => {
       await watch('publish', to)
       return writer.publish(to)
@@ -36,7 +36,7 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
   }
   return {
     sharing: storage.sharing,
-    ...(storage.agreement ? { agreement: storage.agreement } : {}),
+    ...(storage.conditionalObjects ? { conditionalObjects: storage.conditionalObjects } : {}),
     ...(storage.now ? { now: () => storage.now?.() ?? 0 } : {}),
     open: (key, range) => each('open', [key]).then(() => storage.open(key, range)),
     stat: key => each('stat', [key]).then(() => storage.stat(key)),
@@ -49,11 +49,11 @@ export function watchStorage(storage: Storage, watch: (call: string, key: Key) =
       const writer = await storage.resume(key)
       return writer && watched(writer)
     },
-    written: key => each('written', [key]).then(() => storage.written(key)),
+    statUnfinished: key => each('written', [key]).then(() => storage.statUnfinished(key)),
     stage: async (to, size) => {
       await watch('stage', to)
       const staged = await storage.stage(to, size)
-      return Object.assign(watched(staged), { written: staged.written })
+      return Object.assign(watched(staged), { reader: staged.reader })
     },
     move: async (from, to) => {
       await watch('move', from)
@@ -80,7 +80,7 @@ export async function keysBelow(storage: Storage, prefix: Key): Promise<Key[]> {
 }
 
 /** What `walk` gives. */
-export async function walked(storage: Storage, prefix: Key, after?: string): Promise<Entry[]> {
+export async function walked(storage: Storage, prefix: Key, after?: string): Promise<WalkEntry[]> {
   return Array.fromAsync(storage.walk(prefix, after))
 }
 

@@ -1,4 +1,4 @@
-import { Growing } from '../../../storage/fs/growing.ts'
+import { GrowingObject } from '../../../storage/fs/growing.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest } from '../../oci/digest.ts'
 import type { Name } from '../../oci/name.ts'
@@ -52,7 +52,7 @@ export class Fill {
   readonly #names: Set<Name>
   readonly #stop = new AbortController()
   readonly #open = Promise.withResolvers<number | undefined>()
-  #growing: Growing | undefined
+  #growing: GrowingObject | undefined
   #size: number | undefined
 
   /** Starts at once; there is no `await` between looking for a fill and this. */
@@ -132,13 +132,13 @@ export class Fill {
   }
 
   // Asked beforehand: what fits nowhere would fill the disk and fail in the middle of everybody's answer.
-  async #create(size: number | undefined): Promise<Growing> {
+  async #create(size: number | undefined): Promise<GrowingObject> {
     const { storage, admit } = this.#context
     if (size !== undefined) await admit(this, size)
-    return Growing.create(storage, blobKey(this.digest), size)
+    return GrowingObject.create(storage, blobKey(this.digest), size)
   }
 
-  async #fill(growing: Growing, source: FillSource): Promise<FillResult> {
+  async #fill(growing: GrowingObject, source: FillSource): Promise<FillResult> {
     const digester = createDigester(algorithmOf(this.digest))
     const pump = new Pump(growing, source.size, this.#stop.signal)
     try {
@@ -160,7 +160,7 @@ export class Fill {
     return 'stored'
   }
 
-  async #publish(growing: Growing): Promise<void> {
+  async #publish(growing: GrowingObject): Promise<void> {
     const { commit } = this.#context
     let published = false
     await commit.holds.during(this.digest, async () => {
@@ -199,7 +199,7 @@ async function* readable(chunks: AsyncIterable<Uint8Array>): AsyncIterable<Uint8
 
 // One write under way, the next being gathered; each is released to the readers when it is on the file. Each write wakes all of them, so small ones wait for company.
 class Pump {
-  readonly #growing: Growing
+  readonly #growing: GrowingObject
   readonly #size: number | undefined
   readonly #signal: AbortSignal
   #chunks: Uint8Array[] = []
@@ -209,7 +209,7 @@ class Pump {
   #writing: Promise<void> | undefined
   #failure: unknown
 
-  constructor(growing: Growing, size: number | undefined, signal: AbortSignal) {
+  constructor(growing: GrowingObject, size: number | undefined, signal: AbortSignal) {
     this.#growing = growing
     this.#size = size
     this.#signal = signal

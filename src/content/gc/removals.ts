@@ -5,7 +5,7 @@ import type { CommitDeps } from '../commit.ts'
 import type { Holds } from '../holds.ts'
 import * as keys from '../keys.ts'
 import type { Links } from '../links.ts'
-import type { Locks } from '../locks.ts'
+import type { KeyedMutex } from '../locks.ts'
 import { listDigests, type Manifests } from '../manifests.ts'
 import type { Provenance } from '../provenance.ts'
 import type { StillOurs } from '../shared/removal-lease.ts'
@@ -48,7 +48,7 @@ export class Removals {
   readonly #tags: Tags
   readonly #provenance: Provenance
   readonly #holds: Holds
-  readonly #locked: Locks
+  readonly #locked: KeyedMutex
 
   constructor(parts: RemovalsDeps) {
     this.#storage = parts.storage

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Lease, type LeaseTimes, lookAtLease, takeLease } from '../../../storage/lease.ts'
+import { acquireLease, type Lease, type LeaseTimes, observeLease } from '../../../storage/lease.ts'
 import type { ConditionalObjects, Storage } from '../../../storage/storage.ts'
 import { type Digest, encodedOf } from '../../oci/digest.ts'
 import { removalLease } from '../keys.ts'
@@ -56,7 +56,7 @@ export class RemovalLease {
 
   /** Takes the turn, or shares it within this process; the function gives it back. Throws OthersTurn. */
   async take(): Promise<() => Promise<void>> {
-    if (!this.#storage.agreement) return async () => {}
+    if (!this.#storage.conditionalObjects) return async () => {}
     this.#users++
     this.#lease ??= this.#begin()
     const lease = await this.#lease.catch(async error => {
@@ -76,8 +76,8 @@ export class RemovalLease {
   }
 
   async #begin(): Promise<Lease | undefined> {
-    const { agreement } = this.#storage
-    const lease = agreement && (await takeLease(agreement, removalLease, this.#times.lease))
+    const { conditionalObjects: agreement } = this.#storage
+    const lease = agreement && (await acquireLease(agreement, removalLease, this.#times.lease))
     if (!lease) return undefined
     try {
       this.#clock = { ahead: (await agreement.now()) - Date.now() }
@@ -102,7 +102,7 @@ export class RemovalLease {
 
   /** The time by the clock of the store, and never ahead of it, while this process has the turn. */
   now(): number {
-    return Date.now() + (this.#storage.agreement ? Math.min(this.#clock.ahead, 0) : 0)
+    return Date.now() + (this.#storage.conditionalObjects ? Math.min(this.#clock.ahead, 0) : 0)
   }
 
   /**
@@ -110,21 +110,21 @@ export class RemovalLease {
    * happens while they wait; where it is the turn that is lost, nobody waits any more, so that nothing may be asked for after that.
    */
   async leaving<T>(digests: readonly Digest[], task: (stillOurs: StillOurs) => Promise<T>): Promise<T> {
-    if (!this.#storage.agreement) return task(() => undefined)
+    if (!this.#storage.conditionalObjects) return task(() => undefined)
     const lease = await this.#lease
     if (!lease) throw new Error('nothing is removed from a shared store without the turn')
-    await lease.say(digests.map(short))
+    await lease.announce(digests.map(short))
     try {
       const result = await task(() => {
         lease.check()
         return lease.signal
       })
       // Whoever waits for some of them goes on.
-      await lease.say([])
+      await lease.announce([])
       return result
     } catch (error) {
       const lost = lease.signal.aborted ? lease.signal.reason : undefined
-      lease.leave()
+      lease.abandon()
       throw lost ?? error
     }
   }
@@ -136,7 +136,7 @@ export class RemovalLease {
 
   /** Whether another process may be removing. */
   async isOthers(): Promise<boolean> {
-    const { agreement } = this.#storage
+    const { conditionalObjects: agreement } = this.#storage
     if (!agreement || (this.#mine && !this.#mine.signal.aborted)) return false
     const now = performance.now()
     if (!this.#seen || now - this.#seen.at > this.#times.seen) {
@@ -151,7 +151,7 @@ export class RemovalLease {
 
   // A lease that nobody renews belongs to a process that is gone.
   async #look(agreement: ConditionalObjects): Promise<boolean> {
-    const seen = await lookAtLease(agreement, removalLease)
+    const seen = await observeLease(agreement, removalLease)
     const [version, now] = [seen?.version ?? '', performance.now()]
     if (version !== this.#last.version) {
       this.#last = { version, since: now }
@@ -163,13 +163,13 @@ export class RemovalLease {
 
   /** Resolves when none of `digests`, whose times were renewed before, is about to be removed by another process. */
   async stay(digests: readonly Digest[]): Promise<void> {
-    const { agreement } = this.#storage
+    const { conditionalObjects: agreement } = this.#storage
     if (!agreement) return
     const names = new Set(digests.map(short))
     let [version, since] = ['', performance.now()]
     for (;;) {
-      const seen = await lookAtLease(agreement, removalLease)
-      if (!seen?.held || !seen.said.some(each => names.has(each))) return
+      const seen = await observeLease(agreement, removalLease)
+      if (!seen?.held || !seen.announced.some(each => names.has(each))) return
       if (seen.version !== version) [version, since] = [seen.version, performance.now()]
       else if (performance.now() - since > patience) return
       await delay(this.#times.look)

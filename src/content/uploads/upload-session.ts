@@ -64,7 +64,7 @@ export class StoredUploadSession implements UploadSession {
     if (this.#context.storage.sharing === 'alone' || this.#requests > 0) return
     await this.#alone(async () => {
       const { storage } = this.#context
-      const written = await storage.written(keys.upload(this.name, this.id))
+      const written = await storage.statUnfinished(keys.upload(this.name, this.id))
       if (!written) await this.#mustHaveBegun()
       this.#offset = written?.size ?? 0
     })
@@ -133,7 +133,7 @@ export class StoredUploadSession implements UploadSession {
   #knows(writer: Writer): boolean {
     if (!this.#digested) return false
     const { offset, seal, writer: own } = this.#digested
-    return offset === 0 || own === writer || (seal !== undefined && writer.seal(offset) === seal)
+    return offset === 0 || own === writer || (seal !== undefined && writer.fingerprint(offset) === seal)
   }
 
   // What the medium did not take whole is not gone on with.
@@ -146,7 +146,7 @@ export class StoredUploadSession implements UploadSession {
     }
     if (this.#digested?.writer !== writer) return
     const { digester, offset } = this.#digested
-    this.#digested = { digester, offset, seal: writer.seal(offset) }
+    this.#digested = { digester, offset, seal: writer.fingerprint(offset) }
   }
 
   // The client broke its own word: the session stands where it stood.
@@ -207,7 +207,7 @@ export class StoredUploadSession implements UploadSession {
     return this.#alone(async () => {
       const { storage } = this.#context
       const found = await Promise.all([
-        storage.written(keys.upload(this.name, this.id)),
+        storage.statUnfinished(keys.upload(this.name, this.id)),
         storage.stat(keys.uploadStarted(this.name, this.id))
       ])
       if (this.#over || found.some(each => each !== undefined && each.modified >= before)) return false
@@ -242,7 +242,7 @@ export class StoredUploadSession implements UploadSession {
       if (storage.sharing === 'shared') {
         if (this.#offset !== 0 || performance.now() > (this.#begun ?? 0)) await this.#mustHaveBegun()
       } else if (this.#offset !== 0) throw unknownUpload(this.id)
-      writer = await storage.create(key, { before: 'nothing', ...(whole ? { to: keys.blob(whole) } : {}) })
+      writer = await storage.create(key, { earlier: 'nothing', ...(whole ? { publishTo: keys.blob(whole) } : {}) })
       // It cannot be read again at the end.
       if (whole) this.#digested = { digester: createDigester(algorithmOf(whole)), offset: 0, seal: undefined }
     }

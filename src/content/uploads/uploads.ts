@@ -52,7 +52,7 @@ export class Uploads {
       throw unknownUpload(id)
     }
     const { storage } = this.#context
-    const written = await storage.written(keys.upload(name, id))
+    const written = await storage.statUnfinished(keys.upload(name, id))
     if (!written && !(await storage.stat(keys.uploadStarted(name, id)))) throw unknownUpload(id)
     // Another request may have asked for it meanwhile: there is one object a session, since it is what keeps requests apart.
     const meanwhile = this.#sessions.get(id)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
-import { createLimit } from '../../../storage/semaphore.ts'
+import { createSemaphore } from '../../../storage/semaphore.ts'
 import { certificate } from '../../support/certificate.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { type Fate, proxyS3 } from '../../support/s3-proxy.ts'
@@ -65,7 +65,7 @@ test('S3: what somebody has to correct ends the start with exit code 2 and one l
     ['a certificate for another name', elsewhere, /for another name than that of storage\.s3\.endpoint/],
     ['a clock that differs', await refused('RequestTimeTooSkewed'), /clock differs/]
   ]
-  const atOnce = createLimit(3)
+  const atOnce = createSemaphore(3)
   const tried = async ([what, s3, says]: (typeof cases)[number]) => {
     const { code, said } = await start(t, s3)
     t.equal(code, 2, what)

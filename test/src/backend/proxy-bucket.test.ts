@@ -63,7 +63,7 @@ test('a cache in a bucket', async t => {
         t.strictSame(await multipartUploads(owner, bucket), [])
         const all = await storage.stage('x', spoolBytes)
         await all.discard()
-        await all.written.close()
+        await all.reader.close()
 
         proxy.fate = () => 'pass'
         server.faults.hold = undefined

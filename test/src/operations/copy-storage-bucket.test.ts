@@ -9,7 +9,7 @@ import * as keys from '../../../src/content/keys.ts'
 import { digestOfBlob } from '../../../src/content/listing.ts'
 import { digestOf, parseDigest } from '../../../src/oci/digest.ts'
 import { type CopyEvent, copyStorage } from '../../../src/operations/copy-storage.ts'
-import { createLimit } from '../../../storage/semaphore.ts'
+import { createSemaphore } from '../../../storage/semaphore.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import { describe, imageOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { temporaryDirectory } from '../../support/place.ts'
@@ -21,7 +21,7 @@ const name = named('a/b')
 const small = 'one'
 // With parts of 5 MiB: a whole one and one that is short.
 const large = randomBytes(6 * 1024 * 1024)
-const atOnce = createLimit(8)
+const atOnce = createSemaphore(8)
 
 async function fill(storage: Storage): Promise<void> {
   const content = openContent(storage, () => {})

@@ -4,7 +4,7 @@ import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
-import { Disk, type Kind } from '../../../storage/fs/disk.ts'
+import { DiskIo, type IoKind } from '../../../storage/fs/disk.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { openStorage } from '../../support/storage.ts'
 
@@ -13,8 +13,8 @@ const interval = 10
 
 /** A disk whose calls end when they are told to, and what was said of it. */
 function disk(t: Test, probe: () => Promise<unknown> = () => new Promise(() => {})) {
-  const told: Kind[][] = []
-  const made = new Disk(probe, { threads: 16, interval, changed: stalled => void told.push([...stalled]) })
+  const told: IoKind[][] = []
+  const made = new DiskIo(probe, { threadPoolSize: 16, checkIntervalMs: interval, onStallChange: stalled => void told.push([...stalled]) })
   // A real call keeps the process, these do not.
   const alive = setInterval(() => {}, 1000)
   t.teardown(() => {
@@ -147,9 +147,9 @@ async function eventually<T>(ask: () => Promise<T>): Promise<T> {
 
 test('storage: files that hang in the kernel take neither the names of hosts nor the answers of others, and all is well when they return', async t => {
   const root = await temporaryDirectory(t)
-  const told: Kind[][] = []
-  const changed = (stalled: readonly Kind[]) => void told.push([...stalled])
-  const storage = await openStorage(t, root, { disk: { interval: 50, changed } })
+  const told: IoKind[][] = []
+  const changed = (stalled: readonly IoKind[]) => void told.push([...stalled])
+  const storage = await openStorage(t, root, { disk: { checkIntervalMs: 50, onStallChange: changed } })
   await storage.put('a/object', Buffer.from('sound'))
   const pipe = join(root, 'a/pipe')
   execFileSync('mkfifo', [pipe])

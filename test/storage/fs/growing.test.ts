@@ -1,5 +1,5 @@
 import { type Test, test } from 'tap'
-import { Growing } from '../../../storage/fs/growing.ts'
+import { GrowingObject } from '../../../storage/fs/growing.ts'
 import { keysBelow, openStorage } from '../../support/storage.ts'
 
 const key = 'docker/x/data'
@@ -7,14 +7,14 @@ const never = new AbortController().signal
 
 async function grow(t: Test) {
   const storage = await openStorage(t)
-  const growing = await Growing.create(storage, key)
+  const growing = await GrowingObject.create(storage, key)
   const write = (text: string) => growing.write([Buffer.from(text)])
   t.teardown(() => growing.writer.discard())
   return { storage, growing, write }
 }
 
 /** Reads from `position` on to the end. */
-async function readFrom(body: ReturnType<Growing['reader']>, position = 0): Promise<string> {
+async function readFrom(body: ReturnType<GrowingObject['reader']>, position = 0): Promise<string> {
   const into = Buffer.alloc(3)
   let text = ''
   for (let read = -1; read !== 0; ) {
@@ -110,7 +110,7 @@ test('filesystem: a file that is staged and cannot be opened for reading is not 
   const storage = await openStorage(t)
   for (const open of [() => Promise.reject(new Error('no more files')), async () => undefined]) {
     storage.open = open
-    await t.rejects(Growing.create(storage, key), /no more files|vanished/)
+    await t.rejects(GrowingObject.create(storage, key), /no more files|vanished/)
   }
   t.strictSame(await keysBelow(storage, '.registry/tmp'), [])
 })

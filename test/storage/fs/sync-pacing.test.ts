@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { Paced, Pacing } from '../../../storage/fs/sync-pacing.ts'
+import { PacedFile, SyncPacer } from '../../../storage/fs/sync-pacing.ts'
 import { turns } from '../promise.ts'
 
 const mib = 1024 * 1024
@@ -24,8 +24,8 @@ function setUp() {
     else gate?.resolve()
     await turns(3)
   }
-  const pacing = new Pacing(() => now)
-  const file = (offset = 0) => new Paced(pacing, offset, datasync)
+  const pacing = new SyncPacer(() => now)
+  const file = (offset = 0) => new PacedFile(pacing, offset, datasync)
   return { pacing, file, end, counts: () => ({ running: running.length, most, syncs }) }
 }
 

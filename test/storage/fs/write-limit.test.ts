@@ -9,7 +9,7 @@ const piece = Buffer.alloc(10_000, 1)
 /** Storage whose time stands still: what has to wait, waits for ever. */
 async function setUp(t: Test) {
   const rate = new RateLimiter(100_000, { now: () => 0, after: () => {} })
-  const storage = await FilesystemStorage.open(await temporaryDirectory(t), { writing: rate })
+  const storage = await FilesystemStorage.open(await temporaryDirectory(t), { writeRate: rate })
   t.teardown(() => storage.close())
   const writer = await storage.create('tmp/a')
   await writer.write([piece])

@@ -2,10 +2,10 @@ import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { Directories } from '../../../storage/fs/directories.ts'
-import { Disk } from '../../../storage/fs/disk.ts'
+import { DiskIo } from '../../../storage/fs/disk.ts'
 import { Files } from '../../../storage/fs/files.ts'
-import { Pacing } from '../../../storage/fs/sync-pacing.ts'
-import { Account } from '../../../storage/fs/usage-counter.ts'
+import { SyncPacer } from '../../../storage/fs/sync-pacing.ts'
+import { UsageCounter } from '../../../storage/fs/usage-counter.ts'
 import { FilesystemWriter } from '../../../storage/fs/writer.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { turns } from '../promise.ts'
@@ -31,12 +31,12 @@ async function setUp(t: Test, fails: number) {
       }
     })
   const handle = failing(await open(join(root, 'tmp/a'), 'w+'))
-  const disk = new Disk(async () => {})
+  const disk = new DiskIo(async () => {})
   t.teardown(() => disk.close())
-  const ledger = { disk, account: new Account({ used: { bytes: 0, inodes: 1 }, exact: true }, async () => {}) }
+  const ledger = { disk, counter: new UsageCounter({ used: { bytes: 0, inodes: 1 }, exact: true }, async () => {}) }
   const directories = new Directories(root, ledger)
   const files = new Files(ledger, directories)
-  const place = { ...ledger, directories, files, pacing: new Pacing(), path: (key: string) => join(root, key) }
+  const place = { ...ledger, directories, files, pacing: new SyncPacer(), path: (key: string) => join(root, key) }
   return { root, writer: new FilesystemWriter(place, 'tmp/a', handle, 0), syncs: () => syncs }
 }
 

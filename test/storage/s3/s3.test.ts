@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { parseCredentials } from '../../../storage/s3/credentials.ts'
 import type { S3Storage } from '../../../storage/s3/s3.ts'
-import type { Staged, Storage, Writer } from '../../../storage/storage.ts'
+import type { StagedWriter, Storage, Writer } from '../../../storage/storage.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { proxyS3 } from '../../support/s3-proxy.ts'
 import { asUser, bucketFor, makeBucket, multipartUploads, openS3, ownerOf, type S3Server, startS3 } from '../../support/s3-server.ts'
@@ -72,7 +72,7 @@ test('s3', async t => {
     await writeAll(staged, large)
     t.equal(await other.stat('blobs/a'), undefined)
     await staged.publish('blobs/a')
-    await staged.written.close()
+    await staged.reader.close()
     t.ok((await bytesAt(other, 'blobs/a'))?.equals(large))
     t.strictSame(await left(), ['a'])
   })
@@ -82,7 +82,7 @@ test('s3', async t => {
     const staged = await one.stage('blobs/a')
     await writeAll(staged, large)
     await staged.discard()
-    await staged.written.close()
+    await staged.reader.close()
     t.strictSame(await left(), [])
   })
 
@@ -90,7 +90,7 @@ test('s3', async t => {
     const proxy = await proxyS3(t, server)
     const { bucket, other, left } = await two(t, server)
     const one = await openS3(t, proxy, { bucket })
-    const writer = await one.create('up/data', { before: 'nothing', to: 'blobs/a' })
+    const writer = await one.create('up/data', { earlier: 'nothing', publishTo: 'blobs/a' })
     await writeAll(writer, large)
     t.equal(await other.stat('blobs/a'), undefined)
     await writer.publish('blobs/a')
@@ -101,7 +101,7 @@ test('s3', async t => {
       'no byte goes twice'
     )
     for (const end of ['discard', 'close', 'truncate'] as const) {
-      const broken = await one.create('up/data', { before: 'nothing', to: 'blobs/b' })
+      const broken = await one.create('up/data', { earlier: 'nothing', publishTo: 'blobs/b' })
       await writeAll(broken, large)
       if (end === 'truncate') await broken.truncate(0)
       else await broken[end]()
@@ -116,7 +116,7 @@ test('s3', async t => {
   await t.test('s3: what is discarded is removed when the parts of it that were on their way have come', async t => {
     const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
     const storage = await openS3(t, proxy, { bucket })
-    for (const make of [() => storage.stage('blobs/a'), () => storage.create('up/data')] as (() => Promise<Writer | Staged>)[]) {
+    for (const make of [() => storage.stage('blobs/a'), () => storage.create('up/data')] as (() => Promise<Writer | StagedWriter>)[]) {
       const [came, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
       proxy.fate = (method, path) => {
         if (method !== 'PUT' || !/partNumber|parts/.test(path)) return 'pass'
@@ -132,7 +132,7 @@ test('s3', async t => {
       t.notOk(proxy.requests.slice(seen).some(each => /^(DELETE|POST .*delete)/.test(each)))
       go.resolve()
       await discarded
-      if ('written' in writer) await writer.written.close()
+      if ('reader' in writer) await writer.reader.close()
       t.strictSame(await keysBelow(storage, 'up'), [])
     }
     t.strictSame(await multipartUploads(ownerOf(t, server), bucket), [])
@@ -149,7 +149,7 @@ test('s3', async t => {
       await writeAll(writer, chunk)
       await writer.close()
       at += chunk.length
-      t.match(await (turn % 2 === 0 ? other : one).written('up/data'), { size: at })
+      t.match(await (turn % 2 === 0 ? other : one).statUnfinished('up/data'), { size: at })
     }
     const last = await other.resume('up/data')
     await last?.publish('blobs/a')
@@ -163,11 +163,11 @@ test('s3', async t => {
     await writer.write([Buffer.from('the bytes')])
     await writer.close()
     const [mine, theirs] = [await one.resume('up/data'), await other.resume('up/data')]
-    const seal = mine?.seal(9)
+    const seal = mine?.fingerprint(9)
     await theirs?.truncate(0)
     await theirs?.write([Buffer.from('others!!!')])
     await theirs?.close()
-    t.not((await one.resume('up/data'))?.seal(9), seal)
+    t.not((await one.resume('up/data'))?.fingerprint(9), seal)
     await t.rejects(mine?.publish('blobs/a') ?? Promise.resolve())
     t.equal(await one.stat('blobs/a'), undefined)
   })
@@ -290,7 +290,7 @@ test('s3', async t => {
   await t.test('s3: a part that cannot be sent fails the writer, and nothing is visible', async t => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy)
-    for (const make of [() => storage.create('up/data'), () => storage.stage('blobs/a')] as (() => Promise<Writer | Staged>)[]) {
+    for (const make of [() => storage.create('up/data'), () => storage.stage('blobs/a')] as (() => Promise<Writer | StagedWriter>)[]) {
       proxy.fate = (method, path) => (method === 'PUT' && /parts|partNumber/.test(path) ? { status: 403, code: 'AccessDenied' } : 'pass')
       const writer = await make()
       await t.rejects(
@@ -299,7 +299,7 @@ test('s3', async t => {
       )
       proxy.fate = () => 'pass'
       await writer.discard()
-      if ('written' in writer) await writer.written.close()
+      if ('reader' in writer) await writer.reader.close()
       t.equal(await storage.stat('blobs/a'), undefined)
       t.strictSame(await keysBelow(storage, 'up'), [])
     }
@@ -321,10 +321,10 @@ test('s3', async t => {
     const first = await storage.stage('a', 5 * mebibyte)
     await t.rejects(storage.stage('b', 2 * mebibyte), { code: 'EDQUOT' })
     await first.discard()
-    await first.written.close()
+    await first.reader.close()
     const second = await storage.stage('b', 2 * mebibyte)
     await second.discard()
-    await second.written.close()
+    await second.reader.close()
   })
 
   await t.test('s3: uploads go on where the spool is smaller than what they send together', async t => {

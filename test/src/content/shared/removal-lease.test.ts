@@ -266,7 +266,7 @@ test('several processes over one bucket', async t => {
   })
 
   await t.test('turn: who has lost the turn removes nothing any more, not even what was asked for before', async t => {
-    const short = { ...times, lease: { lasts: 4_000, settling: 10 } }
+    const short = { ...times, lease: { ttlMs: 4_000, settleMs: 10 } }
     const [one, other] = await two(t, server, undefined, short)
     const digest = await pushBlob(one.content, name, 'the bytes')
     const go = Promise.withResolvers<void>()

@@ -53,7 +53,7 @@ test('uploads: a session whose file the disk did not take whole is over, though 
     write: chunks => writer.write(chunks),
     truncate: offset => writer.truncate(offset),
     read: (into, position) => writer.read(into, position),
-    seal: offset => writer.seal(offset),
+    fingerprint: offset => writer.fingerprint(offset),
     publish: to => writer.publish(to),
     discard: () => writer.discard(),
     close: async () => {
