@@ -58,7 +58,7 @@ export async function getUpload(exchange: Exchange, name: Name, id: SessionId): 
 export async function patchUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
   const session = await sessionOf(exchange, name, id)
   const chunk = await nextChunk(exchange, session)
-  if (chunk) await session.append(chunk.body, chunk, exchange.signal)
+  if (chunk) await session.append(chunk)
   uploadAccepted(exchange, name, session)
 }
 

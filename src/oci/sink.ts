@@ -27,8 +27,8 @@ export interface UploadSession {
   readonly offset: number
   /** Brings `offset` up to date where another process may have gone on; BLOB_UPLOAD_UNKNOWN if one has ended the session. */
   refresh(): Promise<void>
-  /** Appends a body and resolves to the new offset. If the body breaks off, what arrived stays and the session can be resumed. */
-  append(body: AsyncIterable<Uint8Array>, expect: { offset?: number; length?: number }, signal: AbortSignal): Promise<number>
+  /** Appends a chunk and resolves to the new offset. If its body is truncated, the bytes that arrived stay and the session can be resumed. */
+  append(chunk: Chunk): Promise<number>
   /** Appends the last body, if there is one, verifies and publishes. Another digest than the bytes' is DIGEST_INVALID, and nothing is left behind. */
   finish(digest: Digest, last?: Chunk): Promise<Descriptor>
   /** Ends the session and frees its bytes. */

@@ -9,7 +9,7 @@ import { readManifest } from '../../src/oci/manifest.ts'
 import type { Name, Tag } from '../../src/oci/name.ts'
 import type { Storage } from '../../storage/storage.ts'
 import type { Random } from '../long/random.ts'
-import { blobText, bodyOf, describe, imageOf, indexOf, named, neverAborted, tagged } from '../support/content.ts'
+import { blobText, bodyOf, chunkOf, describe, imageOf, indexOf, named, tagged } from '../support/content.ts'
 import { Model, type Repository } from './model.ts'
 import { Dead, MortalStorage } from './mortal.ts'
 
@@ -125,7 +125,7 @@ export class Sequence {
     const [digest, payload] = this.#pick([...payloadOf])
     this.#footprint.add(`${name} ${digest}`)
     const session = await this.#alive.content.uploads.start(name)
-    await session.append(bodyOf(payload), {}, neverAborted)
+    await session.append(chunkOf(bodyOf(payload)))
     await session.finish(digest)
     this.#model.at(name).blobs.set(digest, { from: 'push', told: this.#clock })
   }

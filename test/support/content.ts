@@ -3,6 +3,7 @@ import { type Content, openContent } from '../../src/content/content.ts'
 import { mediaTypes } from '../../src/oci/descriptor.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { type Name, parseName, parseTag, type Tag } from '../../src/oci/name.ts'
+import type { Chunk } from '../../src/oci/sink.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { openStorage } from './storage.ts'
 
@@ -41,11 +42,16 @@ export async function* brokenAfter(bytes: string | Uint8Array): AsyncIterable<Ui
   throw new Error('aborted')
 }
 
+/** A chunk of an upload session, whose request is not aborted. */
+export function chunkOf(body: AsyncIterable<Uint8Array>, expected: { offset?: number; length?: number } = {}): Chunk {
+  return { body, ...expected, signal: neverAborted }
+}
+
 /** Pushes a blob the usual way. */
 export async function pushBlob(content: Content, name: Name, bytes: string | Uint8Array): Promise<Digest> {
   const digest = digestOf(Buffer.from(bytes))
   const session = await content.uploads.start(name)
-  await session.append(bodyOf(bytes), {}, neverAborted)
+  await session.append(chunkOf(bodyOf(bytes)))
   await session.finish(digest)
   return digest
 }

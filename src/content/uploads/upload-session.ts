@@ -70,10 +70,10 @@ export class StoredUploadSession implements UploadSession {
     })
   }
 
-  append(body: AsyncIterable<Uint8Array>, expect: { offset?: number; length?: number }, signal: AbortSignal): Promise<number> {
+  append(chunk: Chunk): Promise<number> {
     return this.#alone(async () => {
       const writer = await this.#writer()
-      await this.#receiveChunk(writer, { body, ...expect, signal })
+      await this.#receiveChunk(writer, chunk)
       await this.#closeWriter(writer)
       return this.#offset
     })

@@ -3,7 +3,7 @@ import { Local } from '../../../src/backend/local.ts'
 import * as keys from '../../../src/content/keys.ts'
 import { mediaTypes } from '../../../src/oci/descriptor.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
-import { imageOf, indexOf, named, neverAborted, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { chunkOf, imageOf, indexOf, named, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { openStorage } from '../../support/storage.ts'
 
 const name = named('some/name')
@@ -119,11 +119,11 @@ test('Local: a session is started and resumed through the sink', async t => {
   const session = await local.sink.startUpload(name, 'sha512')
   t.equal((await local.sink.resumeUpload(name, session.id)).offset, 0)
   await session.append(
-    (async function* () {
-      yield Buffer.from('pushed')
-    })(),
-    {},
-    neverAborted
+    chunkOf(
+      (async function* () {
+        yield Buffer.from('pushed')
+      })()
+    )
   )
   const pushed = digestOf(Buffer.from('pushed'), 'sha512')
   await session.finish(pushed)

@@ -5,7 +5,7 @@ import { blob } from '../../../src/content/keys.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 import { StalledError } from '../../../storage/fs/io-pool.ts'
 import type { Storage } from '../../../storage/storage.ts'
-import { blobText, bodyOf, named, neverAborted, pushBlob } from '../../support/content.ts'
+import { blobText, bodyOf, chunkOf, named, neverAborted, pushBlob } from '../../support/content.ts'
 import { keysBelow, openStorage, watchStorage } from '../../support/storage.ts'
 import { blobIn } from '../upstream/ask.ts'
 import { readAll, scene } from './scene.ts'
@@ -191,7 +191,7 @@ test('what is cached is marked with where it came from, what was pushed before i
   await made.fills.find(digest)?.done
   t.equal(await made.content.provenance.get(name, digest), 'first.example/there')
   const session = await made.content.uploads.start(name)
-  await session.append(bodyOf(bytes), {}, neverAborted)
+  await session.append(chunkOf(bodyOf(bytes)))
   await session.finish(digest)
   t.equal(await made.content.provenance.get(name, digest), undefined)
 })

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { test } from 'tap'
 import { digestOf } from '../../../src/oci/digest.ts'
-import { blobText, bodyOf, imageOf, named, neverAborted, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { blobText, bodyOf, chunkOf, imageOf, named, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { mountSmall } from '../../support/place.ts'
 import { keysBelow, openStorage } from '../../support/storage.ts'
 
@@ -15,10 +15,10 @@ test('a full disk: an upload ends with ENOSPC in the middle, and its bytes are f
   const sound = await pushBlob(content, name, 'there before')
   const { free = 0 } = await storage.usage()
   const session = await content.uploads.start(name)
-  await session.append(bodyOf(randomBytes(mebibyte)), {}, neverAborted)
-  await t.rejects(session.append(bodyOf(randomBytes(6 * mebibyte), 100), {}, neverAborted), { code: 'ENOSPC' })
+  await session.append(chunkOf(bodyOf(randomBytes(mebibyte))))
+  await t.rejects(session.append(chunkOf(bodyOf(randomBytes(6 * mebibyte), 100))), { code: 'ENOSPC' })
   t.ok(((await storage.usage()).free ?? 0) >= free - 64 * 1024, 'its bytes are free')
-  await t.rejects(session.append(bodyOf('x'), {}, neverAborted), { code: 'BLOB_UPLOAD_UNKNOWN' })
+  await t.rejects(session.append(chunkOf(bodyOf('x'))), { code: 'BLOB_UPLOAD_UNKNOWN' })
   t.equal(await blobText(content, name, sound), 'there before', 'reads go on')
   const next = await pushBlob(content, name, randomBytes(2 * mebibyte))
   t.equal(await content.blobs.stat(name, next), 2 * mebibyte, 'and so do later uploads, with no hand')

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import * as keys from '../../../src/content/keys.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
-import { bodyOf, imageOf, indexOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { bodyOf, chunkOf, imageOf, indexOf, named, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { keysBelow, textOf } from '../../support/storage.ts'
 import { found, name, pushImage, treeFor } from './scene.ts'
 
@@ -107,7 +107,7 @@ test('check: a blob that a manifest names and its repository has no link to is a
 test('check: upload sessions that nobody goes on with are removed, others stay', async t => {
   const tree = await treeFor(t)
   const [old, young] = [await tree.content.uploads.start(name), await tree.content.uploads.start(named('young'))]
-  await old.append(bodyOf('bytes'), {}, neverAborted)
+  await old.append(chunkOf(bodyOf('bytes')))
   const later = { ...tree, now: () => Date.now() + tree.uploadIdle + 1_000 }
   t.strictSame((await found(tree)).damaged, [])
   t.match((await found(later, { name: undefined as never })).damaged, [

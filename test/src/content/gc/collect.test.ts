@@ -7,11 +7,11 @@ import { collected, collecting, hour } from '../../../support/collect.ts'
 import {
   blobText,
   bodyOf,
+  chunkOf,
   describe,
   imageOf,
   indexOf,
   named,
-  neverAborted,
   type Opened,
   openFor,
   pushBlob,
@@ -220,7 +220,7 @@ test('collect: what broken-off changes left goes, and a repository with nothing 
     ['repository other', 'tag v2', 'tag v3', 'upload other']
   )
   t.strictSame(await Array.fromAsync(all.content.names.all()), [name, 'third'])
-  await session.append(bodyOf('goes on'), {}, neverAborted)
+  await session.append(chunkOf(bodyOf('goes on')))
   await session.finish(digestOf(Buffer.from('goes on')))
   t.strictSame(await Array.fromAsync(all.storage.walk(keys.tags(name)), each => each.name), ['v1'])
   t.strictSame(await Array.fromAsync(all.storage.walk(`${keys.blobs}/sha256/ab`)), [])

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'tap'
 import * as keys from '../../../../src/content/keys.ts'
 import { digestOf } from '../../../../src/oci/digest.ts'
-import { blobText, bodyOf, named, neverAborted, openFor } from '../../../support/content.ts'
+import { blobText, bodyOf, chunkOf, named, neverAborted, openFor } from '../../../support/content.ts'
 import { keysBelow, openStorage, walked } from '../../../support/storage.ts'
 
 const name = named('some/name')
@@ -14,7 +14,7 @@ test('uploads: idle sessions expire in every repository, with all that they left
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   const [empty, begun] = [await content.uploads.start(name), await content.uploads.start(named('other/one'))]
-  await begun.append(bodyOf(text), {}, neverAborted)
+  await begun.append(chunkOf(bodyOf(text)))
   t.equal(await content.uploads.expire(Date.now() + 60_000, neverAborted), 2)
   t.strictSame(await keysBelow(storage, tree), [])
   for (const session of [empty, begun]) await t.rejects(session.finish(digest), { code: 'BLOB_UPLOAD_UNKNOWN' })
@@ -23,7 +23,7 @@ test('uploads: idle sessions expire in every repository, with all that they left
 test('uploads: sessions of an earlier process expire too', async t => {
   const storage = await openStorage(t)
   const before = await openFor(t, storage)
-  await (await before.content.uploads.start(name)).append(bodyOf(text), {}, neverAborted)
+  await (await before.content.uploads.start(name)).append(chunkOf(bodyOf(text)))
   const { content } = await openFor(t, storage)
   t.equal(await content.uploads.expire(Date.now() + 60_000, neverAborted), 1)
   t.strictSame(await keysBelow(storage, tree), [])
@@ -34,7 +34,7 @@ test('uploads: sessions to which something was written since stay', async t => {
   const session = await content.uploads.start(name)
   await sleep(60)
   const between = Date.now() - 20
-  await session.append(bodyOf(text), {}, neverAborted)
+  await session.append(chunkOf(bodyOf(text)))
   t.equal(await content.uploads.expire(between, neverAborted), 0)
   await session.finish(digest)
 })
@@ -50,7 +50,7 @@ test('uploads: a session with a request under way does not expire, and does not 
     await gate.promise
     yield Buffer.from(text.slice(5))
   }
-  const append = active.append(body(), {}, neverAborted)
+  const append = active.append(chunkOf(body()))
   await begun.promise
   t.equal(await content.uploads.expire(Date.now() + 60_000, neverAborted), 1)
   await t.rejects(idle.cancel(), { code: 'BLOB_UPLOAD_UNKNOWN' })

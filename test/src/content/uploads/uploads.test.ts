@@ -3,7 +3,7 @@ import * as keys from '../../../../src/content/keys.ts'
 import { digestOf } from '../../../../src/oci/digest.ts'
 import { parseSessionId, type SessionId } from '../../../../src/oci/sink.ts'
 import type { Storage, Writer } from '../../../../storage/storage.ts'
-import { blobText, bodyOf, brokenAfter, named, neverAborted, openFor, pushBlob } from '../../../support/content.ts'
+import { blobText, bodyOf, brokenAfter, chunkOf, named, openFor, pushBlob } from '../../../support/content.ts'
 import { keysBelow, openStorage, textOf, watchStorage } from '../../../support/storage.ts'
 
 const name = named('some/name')
@@ -15,8 +15,8 @@ test('uploads: a blob that was pushed in parts can be read, and nothing else is 
   const { content, storage } = await openFor(t)
   const session = await content.uploads.start(name)
   t.equal(session.offset, 0)
-  t.equal(await session.append(bodyOf(text.slice(0, 5), 3), { offset: 0, length: 5 }, neverAborted), 5)
-  t.equal(await session.append(bodyOf(text.slice(5)), { offset: 5 }, neverAborted), text.length)
+  t.equal(await session.append(chunkOf(bodyOf(text.slice(0, 5), 3), { offset: 0, length: 5 })), 5)
+  t.equal(await session.append(chunkOf(bodyOf(text.slice(5)), { offset: 5 })), text.length)
   t.match(await session.finish(digest), { digest, size: text.length, mediaType: 'application/octet-stream' })
   t.equal(await blobText(content, name, digest), text)
   t.strictSame(await keysBelow(storage, tree), [keys.blob(digest), keys.layer(name, digest)])
@@ -29,13 +29,13 @@ test('uploads: a session that is over is unknown, whichever way it ended', async
     await content.uploads.start(name),
     await content.uploads.start(name)
   ]
-  await finished.append(bodyOf(text), {}, neverAborted)
+  await finished.append(chunkOf(bodyOf(text)))
   await finished.finish(digest)
   await cancelled.cancel()
   await t.rejects(refused.finish(digest), { code: 'DIGEST_INVALID' })
   for (const session of [finished, cancelled, refused]) {
-    await t.rejects(session.append(bodyOf('x'), {}, neverAborted), { code: 'BLOB_UPLOAD_UNKNOWN' })
-    await t.rejects(session.append(bodyOf('x'), { offset: 3 }, neverAborted), { code: 'BLOB_UPLOAD_UNKNOWN' })
+    await t.rejects(session.append(chunkOf(bodyOf('x'))), { code: 'BLOB_UPLOAD_UNKNOWN' })
+    await t.rejects(session.append(chunkOf(bodyOf('x'), { offset: 3 })), { code: 'BLOB_UPLOAD_UNKNOWN' })
     await t.rejects(session.finish(digest), { code: 'BLOB_UPLOAD_UNKNOWN' })
     await t.rejects(session.cancel(), { code: 'BLOB_UPLOAD_UNKNOWN' })
     await t.rejects(content.uploads.resume(name, session.id), { code: 'BLOB_UPLOAD_UNKNOWN' })
@@ -70,7 +70,7 @@ test('uploads: a session whose file the disk did not take whole is over, though 
   })
   const { content } = await openFor(t, storage)
   const session = await content.uploads.start(name)
-  await t.rejects(session.append(brokenAfter('arrived'), {}, neverAborted), { code: 'EIO' })
+  await t.rejects(session.append(chunkOf(brokenAfter('arrived'))), { code: 'EIO' })
   await t.rejects(content.uploads.resume(name, session.id), { code: 'BLOB_UPLOAD_UNKNOWN' })
   t.strictSame(await keysBelow(storage, tree), [])
 })
@@ -96,11 +96,11 @@ test('uploads: after a restart a session goes on where it stood, and the digest 
   const storage = await openStorage(t)
   const before = await openFor(t, storage)
   const first = await before.content.uploads.start(name)
-  await first.append(bodyOf(text.slice(0, 5)), {}, neverAborted)
+  await first.append(chunkOf(bodyOf(text.slice(0, 5))))
   const { content } = await openFor(t, storage)
   const session = await content.uploads.resume(name, first.id)
   t.equal(session.offset, 5)
-  await session.append(bodyOf(text.slice(5)), { offset: 5 }, neverAborted)
+  await session.append(chunkOf(bodyOf(text.slice(5)), { offset: 5 }))
   await session.finish(digest)
   t.equal(await blobText(content, name, digest), text)
 })
@@ -109,7 +109,7 @@ test('uploads: after a restart wrong bytes are refused as before', async t => {
   const storage = await openStorage(t)
   const before = await openFor(t, storage)
   const first = await before.content.uploads.start(name)
-  await first.append(bodyOf('other bytes'), {}, neverAborted)
+  await first.append(chunkOf(bodyOf('other bytes')))
   const { content } = await openFor(t, storage)
   const session = await content.uploads.resume(name, first.id)
   await t.rejects(session.finish(digest), { code: 'DIGEST_INVALID' })
@@ -124,7 +124,7 @@ test('uploads: a session that began for sha256 can end in a sha512, and the othe
     ['sha512', 'sha512']
   ] as const) {
     const session = await content.uploads.start(name, began)
-    await session.append(bodyOf(text), {}, neverAborted)
+    await session.append(chunkOf(bodyOf(text)))
     const wanted = digestOf(Buffer.from(text), ends)
     await session.finish(wanted)
     t.equal(await blobText(content, name, wanted), text)
@@ -134,7 +134,7 @@ test('uploads: a session that began for sha256 can end in a sha512, and the othe
 test('uploads: a wrong digest is DIGEST_INVALID and leaves nothing behind', async t => {
   const { content, storage } = await openFor(t)
   const session = await content.uploads.start(name)
-  await session.append(bodyOf('other bytes'), {}, neverAborted)
+  await session.append(chunkOf(bodyOf('other bytes')))
   await t.rejects(session.finish(digest), { code: 'DIGEST_INVALID', detail: { actual: digestOf(Buffer.from('other bytes')) } })
   t.strictSame(await keysBelow(storage, tree), [])
   t.equal(await content.blobs.stat(name, digest), undefined)
@@ -144,7 +144,7 @@ test('uploads: a wrong digest does not touch the blob that is there under the ri
   const { content } = await openFor(t)
   await pushBlob(content, name, text)
   const session = await content.uploads.start(name)
-  await session.append(bodyOf('other bytes'), {}, neverAborted)
+  await session.append(chunkOf(bodyOf('other bytes')))
   await t.rejects(session.finish(digest), { code: 'DIGEST_INVALID' })
   t.equal(await blobText(content, name, digest), text)
 })
@@ -156,11 +156,11 @@ for (const [title, length] of [
   test(`uploads: a body that is ${title} than declared is SIZE_INVALID, and the session stands where it stood`, async t => {
     const { content, storage } = await openFor(t)
     const session = await content.uploads.start(name)
-    await session.append(bodyOf(text.slice(0, 5)), {}, neverAborted)
-    await t.rejects(session.append(bodyOf('garbage', 7), { offset: 5, length }, neverAborted), { code: 'SIZE_INVALID' })
+    await session.append(chunkOf(bodyOf(text.slice(0, 5))))
+    await t.rejects(session.append(chunkOf(bodyOf('garbage', 7), { offset: 5, length })), { code: 'SIZE_INVALID' })
     t.equal(session.offset, 5)
     t.equal(await textOf(storage, keys.upload(name, session.id)), text.slice(0, 5))
-    await session.append(bodyOf(text.slice(5)), { offset: 5, length: text.length - 5 }, neverAborted)
+    await session.append(chunkOf(bodyOf(text.slice(5)), { offset: 5, length: text.length - 5 }))
     await session.finish(digest)
     t.equal(await blobText(content, name, digest), text)
   })
@@ -169,14 +169,13 @@ for (const [title, length] of [
 test('uploads: a body for another offset is refused unread, and tells where the session stands', async t => {
   const { content } = await openFor(t)
   const session = await content.uploads.start(name)
-  await session.append(bodyOf('12345'), {}, neverAborted)
+  await session.append(chunkOf(bodyOf('12345')))
   let read = false
   const body = async function* () {
     read = true
     yield Buffer.from('x')
   }
-  for (const offset of [0, 4, 6])
-    await t.rejects(session.append(body(), { offset }, neverAborted), { name: 'UploadOffsetError', offset: 5 })
+  for (const offset of [0, 4, 6]) await t.rejects(session.append(chunkOf(body(), { offset })), { name: 'UploadOffsetError', offset: 5 })
   t.notOk(read)
   t.equal(session.offset, 5)
 })
@@ -184,9 +183,9 @@ test('uploads: a body for another offset is refused unread, and tells where the 
 test('uploads: of a body that breaks off what arrived stays, and the session can be resumed', async t => {
   const { content } = await openFor(t)
   const session = await content.uploads.start(name)
-  await t.rejects(session.append(brokenAfter(text.slice(0, 8)), { length: text.length }, neverAborted), { name: 'BodyBrokenError' })
+  await t.rejects(session.append(chunkOf(brokenAfter(text.slice(0, 8)), { length: text.length })), { name: 'BodyBrokenError' })
   t.equal(session.offset, 8)
-  await session.append(bodyOf(text.slice(8)), { offset: 8 }, neverAborted)
+  await session.append(chunkOf(bodyOf(text.slice(8)), { offset: 8 }))
   await session.finish(digest)
   t.equal(await blobText(content, name, digest), text)
 })
@@ -200,7 +199,7 @@ test('uploads: a request that is aborted ends as a body that breaks off', async 
     request.abort()
     yield Buffer.from('lost')
   }
-  await t.rejects(session.append(body(), {}, request.signal), { name: 'BodyBrokenError' })
+  await t.rejects(session.append({ body: body(), signal: request.signal }), { name: 'BodyBrokenError' })
   t.equal(session.offset, 8)
   t.equal((await content.uploads.resume(name, session.id)).offset, 8)
 })
@@ -208,10 +207,10 @@ test('uploads: a request that is aborted ends as a body that breaks off', async 
 test('uploads: a body without bytes changes nothing', async t => {
   const { content } = await openFor(t)
   const session = await content.uploads.start(name)
-  t.equal(await session.append(bodyOf(''), { length: 0 }, neverAborted), 0)
-  await t.rejects(session.append(bodyOf(''), { length: 1 }, neverAborted), { code: 'SIZE_INVALID' })
+  t.equal(await session.append(chunkOf(bodyOf(''), { length: 0 })), 0)
+  await t.rejects(session.append(chunkOf(bodyOf(''), { length: 1 })), { code: 'SIZE_INVALID' })
   t.equal(session.offset, 0)
-  await session.append(bodyOf(text), {}, neverAborted)
+  await session.append(chunkOf(bodyOf(text)))
   await session.finish(digest)
 })
 
@@ -225,7 +224,7 @@ test('uploads: two requests to one session run one after another', async t => {
     yield Buffer.from(text.slice(5, 10))
   }
   const [first, second] = [started, await content.uploads.resume(name, started.id)]
-  const appends = [first.append(slow(), { offset: 0 }, neverAborted), second.append(bodyOf(text.slice(10)), { offset: 10 }, neverAborted)]
+  const appends = [first.append(chunkOf(slow(), { offset: 0 })), second.append(chunkOf(bodyOf(text.slice(10)), { offset: 10 }))]
   const finished = second.finish(digest)
   gate.resolve()
   t.strictSame(await Promise.all(appends), [10, text.length])
@@ -245,8 +244,8 @@ test('uploads: after a restart requests that resume a session at once share it',
 test('uploads: a request that waits behind one which failed goes on where the session stands', async t => {
   const { content } = await openFor(t)
   const session = await content.uploads.start(name)
-  const broken = session.append(brokenAfter(text.slice(0, 8)), {}, neverAborted)
-  const next = session.append(bodyOf(text.slice(8)), { offset: 8 }, neverAborted)
+  const broken = session.append(chunkOf(brokenAfter(text.slice(0, 8))))
+  const next = session.append(chunkOf(bodyOf(text.slice(8)), { offset: 8 }))
   await t.rejects(broken, { name: 'BodyBrokenError' })
   t.equal(await next, text.length)
 })
@@ -292,7 +291,7 @@ test('uploads: a blob that cannot be published is not linked, and its bytes are 
     })
   )
   const session = await content.uploads.start(name)
-  await session.append(bodyOf(text), {}, neverAborted)
+  await session.append(chunkOf(bodyOf(text)))
   await t.rejects(session.finish(digest), { code: 'EIO' })
   t.strictSame(await keysBelow(below, tree), [])
   t.equal(content.uploads.open, 0)
@@ -308,7 +307,7 @@ test('uploads: a blob that was published but could not be linked is sound', asyn
     })
   )
   const session = await content.uploads.start(name)
-  await session.append(bodyOf(text), {}, neverAborted)
+  await session.append(chunkOf(bodyOf(text)))
   await t.rejects(session.finish(digest), { code: 'ENOSPC' })
   t.equal(await textOf(below, keys.blob(digest)), text)
   t.equal(await content.blobs.stat(name, digest), undefined)
