@@ -22,7 +22,7 @@ export async function openOffline(config: Config): Promise<Offline> {
   const without = `no registry is running behind ${config.server.control}`
   if (!config.storage.s3) await checkOwner(config.storage.filesystem.root, without)
   const say = (_fields: object | string, text?: string) => void process.stderr.write(`${text ?? ''}\n`)
-  const { storage, place } = await openStorage(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
+  const { storage, location } = await openStorage(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
     throw error instanceof LockedError ? new Error(`${error.message}, but ${without}: is server.control the same there?`) : error
   })
   const content = openContent(storage, () => {})
@@ -48,7 +48,7 @@ export async function openOffline(config: Config): Promise<Offline> {
       const damages = content.quarantine.list()
       return {
         running: false,
-        storage: { ...place, ...(await storage.usage()) },
+        storage: { ...location, ...(await storage.usage()) },
         scrub: { ...(await loadPosition(storage)), damaged: damages.length, quarantinedBytes: content.quarantine.bytes, damages }
       }
     },

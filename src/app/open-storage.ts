@@ -9,13 +9,13 @@ import type { RateLimits } from './rate-limits.ts'
 export interface OpenedStorage {
   storage: Storage
   /** Where it is, for people. */
-  place: { root: string } | { bucket: string; prefix?: string; endpoint?: string }
+  location: { root: string } | { bucket: string; prefix?: string; endpoint?: string }
   /** Calls that have not returned, and would keep the process from an orderly end. */
   hanging(): boolean
   /** Whether it does not answer at the moment. */
   stalled(): boolean
   /** Takes over the limits of a changed configuration. */
-  limit(settings: Config['storage']): void
+  applyLimits(settings: Config['storage']): void
 }
 
 /** Somebody has to do something before the bucket can be used: the process does not try again by itself. */
@@ -36,21 +36,21 @@ type Log = Parameters<typeof openStorage>[1]
 
 async function openDirectory(settings: Config['storage'], log: Log, writing: RateLimits['writing']): Promise<OpenedStorage> {
   const { root } = settings.filesystem
-  const options: FilesystemOptions = { limits: settings, disk: { onStallChange: tell(log, 'the disk') }, writeRate: writing }
+  const options: FilesystemOptions = { limits: settings, disk: { onStallChange: stalledReporter(log, 'the disk') }, writeRate: writing }
   const storage = await openRoot(root, log, options)
   return {
     storage,
-    place: { root },
+    location: { root },
     hanging: () => storage.running > 0,
     stalled: () => storage.stalled.length > 0,
-    limit: next => {
+    applyLimits: next => {
       storage.limits = next
     }
   }
 }
 
 // Those who ask for the same object within a moment ask once.
-const moment = 1_000
+const maxOpenTtlMs = 1_000
 
 async function openBucket(
   { storage: settings, cache }: Config,
@@ -61,24 +61,24 @@ async function openBucket(
   // Only here: the client takes long to load and much memory.
   const { S3Storage } = await import('../../storage/s3/s3.ts')
   const budget = (from: Config['storage']) => (typeof from.budget === 'number' ? from.budget : undefined)
-  const fresh = Math.min(moment, cache.metadataTTL)
-  const options = { ...s3, budget: budget(settings), fresh, writing, changed: tell(log, 'the bucket') }
+  const openTtlMs = Math.min(maxOpenTtlMs, cache.metadataTTL)
+  const options = { ...s3, budget: budget(settings), openTtlMs, writing, onStalledChange: stalledReporter(log, 'the bucket') }
   const storage = await S3Storage.open(options).catch(error => {
     throw (error as { permanent?: boolean }).permanent ? new UnusableError((error as Error).message, { cause: error }) : error
   })
   const { bucket, prefix, endpoint } = s3
   return {
     storage,
-    place: { bucket, ...(prefix === undefined ? {} : { prefix }), ...(endpoint === undefined ? {} : { endpoint }) },
+    location: { bucket, ...(prefix === undefined ? {} : { prefix }), ...(endpoint === undefined ? {} : { endpoint }) },
     hanging: () => false,
     stalled: () => storage.stalled.length > 0,
-    limit: next => {
+    applyLimits: next => {
       storage.budget = budget(next)
     }
   }
 }
 
-function tell(log: Log, what: string): (stalled: readonly string[]) => void {
+function stalledReporter(log: Log, what: string): (stalled: readonly string[]) => void {
   return stalled => {
     if (stalled.length > 0) log.error({ stalled }, `${what} does not answer: what needs it is refused until it does`)
     else log.info(`${what} answers again`)

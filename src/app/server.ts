@@ -127,7 +127,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       modes.replace(backends)
       if (authChanged) access.close()
       access = nextAccess
-      store.limit(next.storage)
+      store.applyLimits(next.storage)
       if (changed.includes('log.level')) log.level = next.log.level
       config = next
       tellConfig(metrics, config)
@@ -175,7 +175,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       version: pkg.version,
       uptimeSeconds: Math.floor((Date.now() - began) / 1000),
       listen: addressText(port),
-      storage: { ...store.place, ...(await storage.usage()) },
+      storage: { ...store.location, ...(await storage.usage()) },
       requests: { running: gateway.running, uploading: gateway.uploading },
       fills: { running: fills.running },
       scrub: longWork.scrub(),
@@ -215,7 +215,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     })
 
   const ports = { listen: addressText(port), admin: addressText(admin) }
-  log.info({ version: pkg.version, mode: modes.mode, ...ports, tls: tls !== undefined, ...store.place }, 'the registry is ready')
+  log.info({ version: pkg.version, mode: modes.mode, ...ports, tls: tls !== undefined, ...store.location }, 'the registry is ready')
   return {
     ...ports,
     get hanging() {

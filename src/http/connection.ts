@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { connect as connectPlain, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type SecureContext } from 'node:tls'
 import { ResponseBody } from './response-body.ts'
-import { decodeChunks, type Head, parseHead, WireError } from './response-head.ts'
+import { decodeChunks, HttpProtocolError, parseHead, type ResponseHead } from './response-head.ts'
 
 /** Where a connection leads. */
 export interface HttpOrigin {
@@ -15,26 +15,26 @@ export interface HttpOrigin {
 /** How long is waited for what, in ms. */
 export interface HttpTimeouts {
   /** For a connection. */
-  connecting: number
+  connectMs: number
   /** For the head of an answer. */
-  answering: number
+  responseMs: number
   /** For the next byte of a body, while somebody wants one. */
-  resting: number
+  bodyIdleMs: number
   /** An idle connection is closed after so long. */
-  idle: number
+  keepAliveMs: number
 }
 
 /** An answer whose length is known has its body on the wire, any other one is here whole. */
 export interface HttpResponse {
-  head: Head
+  head: ResponseHead
   body: ResponseBody | Buffer
 }
 
 // Bytes that nobody has made room for come here and are copied at once, whatever connection they belong to. A record of TLS fits.
-const common = Buffer.allocUnsafeSlow(16 * 1024)
-const longestHead = 64 * 1024
+const sharedBuffer = Buffer.allocUnsafeSlow(16 * 1024)
+const maxHeadBytes = 64 * 1024
 // Answers without a length are those about errors.
-const longestWhole = 1024 * 1024
+const maxWholeBodyBytes = 1024 * 1024
 
 /** One connection, with one question at a time (RFC 9112). */
 export class Connection {
@@ -42,28 +42,28 @@ export class Connection {
   state: 'idle' | 'busy' | 'closed' = 'busy'
   readonly #socket: Socket
   readonly #encrypted: boolean
-  readonly #times: HttpTimeouts
-  readonly #changed: (connection: Connection) => void
-  #asking: PromiseWithResolvers<HttpResponse> | undefined
-  #heard = false
+  readonly #timeouts: HttpTimeouts
+  readonly #onStateChange: (connection: Connection) => void
+  #response: PromiseWithResolvers<HttpResponse> | undefined
+  #responseStarted = false
   /** Of the head, or of an answer that is taken whole. */
   #collected: Buffer = Buffer.alloc(0)
-  #head: Head | undefined
+  #head: ResponseHead | undefined
   #body: ResponseBody | undefined
-  #room: Buffer | undefined
+  #bodyTarget: Buffer | undefined
   #timer: NodeJS.Timeout | undefined
 
   private constructor({ host, port, secureContext }: HttpOrigin, times: HttpTimeouts, changed: (connection: Connection) => void) {
     this.#encrypted = secureContext !== undefined
-    this.#times = times
-    this.#changed = changed
+    this.#timeouts = times
+    this.#onStateChange = changed
     const onread = {
       // What is given here is written to by the next read, even if that comes much later; so it is room only while somebody waits. Records of TLS are small, and come one by one.
       buffer: () => {
-        this.#room = secureContext ? undefined : this.#body?.room
-        return this.#room ?? common
+        this.#bodyTarget = secureContext ? undefined : this.#body?.target
+        return this.#bodyTarget ?? sharedBuffer
       },
-      callback: (length: number, buffer: Uint8Array) => this.#guarded(() => this.#arrived(length, buffer))
+      callback: (length: number, buffer: Uint8Array) => this.#destroyOnError(() => this.#received(length, buffer))
     }
     // An address is no name that could be asked for (RFC 6066 §3).
     const options = { host, port, onread, ...(isIP(host) === 0 ? { servername: host } : {}) }
@@ -71,11 +71,11 @@ export class Connection {
       ? connectTls({ ...options, secureContext, ALPNProtocols: ['http/1.1'] } as ConnectionOptions)
       : connectPlain(options)
     this.#socket.setNoDelay(true)
-    this.#socket.on('error', error => this.#over(error))
+    this.#socket.on('error', error => this.#fail(error))
     this.#socket.on('close', () => {
-      this.#over(gone())
+      this.#fail(closedError())
       this.state = 'closed'
-      this.#changed(this)
+      this.#onStateChange(this)
     })
   }
 
@@ -88,7 +88,7 @@ export class Connection {
 
   async #connected(event: 'connect' | 'secureConnect'): Promise<void> {
     const late = Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' })
-    const timer = setTimeout(() => this.#socket.destroy(late), this.#times.connecting)
+    const timer = setTimeout(() => this.#socket.destroy(late), this.#timeouts.connectMs)
     try {
       await once(this.#socket, event)
     } finally {
@@ -97,31 +97,31 @@ export class Connection {
   }
 
   /** Whether a byte of the answer has come. */
-  get heard(): boolean {
-    return this.#heard
+  get responseStarted(): boolean {
+    return this.#responseStarted
   }
 
   /** Sends a request without a body; resolves with the answer as soon as its head is there. */
-  async ask(request: string): Promise<HttpResponse> {
-    if (this.#socket.destroyed) throw gone()
+  async request(request: string): Promise<HttpResponse> {
+    if (this.#socket.destroyed) throw closedError()
     this.state = 'busy'
-    this.#heard = false
+    this.#responseStarted = false
     this.#head = undefined
     this.#collected = Buffer.alloc(0)
-    this.#asking = Promise.withResolvers()
-    this.#wait(this.#times.answering, Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' }))
+    this.#response = Promise.withResolvers()
+    this.#setTimeout(this.#timeouts.responseMs, Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' }))
     this.#socket.ref()
     this.#socket.write(request, 'latin1')
     this.#socket.resume()
-    return this.#asking.promise
+    return this.#response.promise
   }
 
-  #wait(ms: number, error: Error | undefined): void {
+  #setTimeout(ms: number, error: Error | undefined): void {
     clearTimeout(this.#timer)
     this.#timer = setTimeout(() => this.#socket.destroy(error), ms).unref()
   }
 
-  #guarded(task: () => boolean): boolean {
+  #destroyOnError(task: () => boolean): boolean {
     try {
       return task()
     } catch (error) {
@@ -131,88 +131,88 @@ export class Connection {
   }
 
   // True while more may come.
-  #arrived(length: number, buffer: Uint8Array): boolean {
+  #received(length: number, buffer: Uint8Array): boolean {
     const body = this.#body
     if (body) {
       // The system is asked again at once when it has filled what it was given.
       const full = length === buffer.length
-      if (this.#room) body.filled(length, full)
-      else body.came(buffer.subarray(0, length), this.#encrypted ? 'perhaps' : full)
+      if (this.#bodyTarget) body.onFilled(length, full)
+      else body.receive(buffer.subarray(0, length), this.#encrypted ? 'perhaps' : full)
       // Behind a body comes the end of the connection, sooner or later.
-      return this.#body === undefined || !body.settled
+      return this.#body === undefined || !body.idle
     }
-    if (!this.#asking) throw new WireError('bytes came that nobody asked for')
-    this.#heard = true
+    if (!this.#response) throw new HttpProtocolError('bytes came that nobody asked for')
+    this.#responseStarted = true
     this.#collected = Buffer.concat([this.#collected, buffer.subarray(0, length)])
-    return this.#head ? this.#whole(this.#head) : this.#begin()
+    return this.#head ? this.#finishWhole(this.#head) : this.#parseHead()
   }
 
-  #begin(): boolean {
+  #parseHead(): boolean {
     const end = this.#collected.indexOf('\r\n\r\n')
-    if ((end < 0 ? this.#collected.length : end) > longestHead) throw new WireError('the answer has a head without an end')
+    if ((end < 0 ? this.#collected.length : end) > maxHeadBytes) throw new HttpProtocolError('the answer has a head without an end')
     if (end < 0) return true
     const head = parseHead(this.#collected.toString('latin1', 0, end))
     this.#collected = this.#collected.subarray(end + 4)
     // An interim one (RFC 9110 §15.2): the answer follows.
-    if (head.status < 200) return this.#begin()
+    if (head.status < 200) return this.#parseHead()
     this.#head = head
     const large = typeof head.framing === 'number' && head.framing > 0 && head.status < 300
-    return large ? this.#stream(head, head.framing as number) : this.#whole(head)
+    return large ? this.#startBody(head, head.framing as number) : this.#finishWhole(head)
   }
 
-  #stream(head: Head, length: number): boolean {
+  #startBody(head: ResponseHead, length: number): boolean {
     clearTimeout(this.#timer)
     const body = new ResponseBody(
       {
-        flow: () => void this.#socket.resume(),
-        rest: () => void this.#socket.pause(),
-        complete: () => this.#end(),
-        abandon: () => void this.#socket.destroy()
+        resume: () => void this.#socket.resume(),
+        pause: () => void this.#socket.pause(),
+        onComplete: () => this.#finishResponse(),
+        onAbandon: () => void this.#socket.destroy()
       },
       length,
-      this.#times.resting
+      this.#timeouts.bodyIdleMs
     )
     const early = this.#collected
     this.#collected = Buffer.alloc(0)
     this.#body = body
-    this.#asking?.resolve({ head, body })
-    this.#asking = undefined
-    if (early.length > 0) body.came(early, false)
+    this.#response?.resolve({ head, body })
+    this.#response = undefined
+    if (early.length > 0) body.receive(early, false)
     // Nobody has asked for a byte of it yet.
     return this.#body === undefined
   }
 
-  #whole(head: Head): boolean {
+  #finishWhole(head: ResponseHead): boolean {
     const { framing } = head
-    if (this.#collected.length > longestWhole) throw new WireError('the answer does not tell its length')
+    if (this.#collected.length > maxWholeBodyBytes) throw new HttpProtocolError('the answer does not tell its length')
     if (framing === 'close') return true
     const decoded =
       framing === 'chunked'
         ? decodeChunks(this.#collected)
         : { body: this.#collected.subarray(0, framing), rest: this.#collected.length - framing }
     if (!decoded || decoded.rest < 0) return true
-    if (decoded.rest > 0) throw new WireError('more bytes came than the answer has')
-    this.#asking?.resolve({ head, body: decoded.body })
-    this.#asking = undefined
-    this.#end()
+    if (decoded.rest > 0) throw new HttpProtocolError('more bytes came than the answer has')
+    this.#response?.resolve({ head, body: decoded.body })
+    this.#response = undefined
+    this.#finishResponse()
     return true
   }
 
   // What comes from now on is its end, or no answer of ours.
-  #end(): void {
+  #finishResponse(): void {
     this.#body = undefined
     if (!this.#head?.keepAlive || this.#socket.destroyed) return void this.#socket.destroy()
     this.state = 'idle'
-    this.#wait(this.#times.idle, undefined)
+    this.#setTimeout(this.#timeouts.keepAliveMs, undefined)
     this.#socket.unref()
     this.#socket.resume()
-    this.#changed(this)
+    this.#onStateChange(this)
   }
 
-  #over(error: Error): void {
+  #fail(error: Error): void {
     clearTimeout(this.#timer)
-    const [asking, body, head] = [this.#asking, this.#body, this.#head]
-    this.#asking = undefined
+    const [asking, body, head] = [this.#response, this.#body, this.#head]
+    this.#response = undefined
     this.#body = undefined
     if (asking && head?.framing === 'close') asking.resolve({ head, body: this.#collected })
     else asking?.reject(error)
@@ -220,10 +220,10 @@ export class Connection {
   }
 
   destroy(): void {
-    this.#socket.destroy(gone())
+    this.#socket.destroy(closedError())
   }
 }
 
-function gone(): Error {
+function closedError(): Error {
   return Object.assign(new Error('the connection was closed'), { code: 'ECONNRESET' })
 }

@@ -1,90 +1,90 @@
 import { Readable } from 'node:stream'
-import { WireError } from './response-head.ts'
+import { HttpProtocolError } from './response-head.ts'
 
 /** What a body needs of its connection. */
-export interface BodyPlace {
+export interface BodyFlow {
   /** Goes on reading from the socket. */
-  flow(): void
+  resume(): void
   /** Reads nothing more for now. */
-  rest(): void
+  pause(): void
   /** All bytes were received. */
-  complete(): void
+  onComplete(): void
   /** The body was given up. */
-  abandon(): void
+  onAbandon(): void
 }
 
 // For those who read it as a stream.
-const piece = 64 * 1024
+const streamChunkBytes = 64 * 1024
 
 /**
  * The body of an answer whose length is known. `readInto` has the system put the bytes where they are wanted: a stream would have each chunk in a buffer of its own, and what that
  * costs is several times what the bytes cost. It is a stream besides, for whoever knows no better.
  */
 export class ResponseBody extends Readable {
-  readonly #place: BodyPlace
-  readonly #patience: number
+  readonly #flow: BodyFlow
+  readonly #idleTimeoutMs: number
   /** Bytes that are still to be received. */
   #left: number
   #into: Buffer | undefined
   #filled = 0
-  #taking = Promise.withResolvers<number>()
+  #reading = Promise.withResolvers<number>()
   /** Received before anybody wanted them. */
   #early: Buffer[] = []
   #failure: Error | undefined
-  #soon: NodeJS.Immediate | undefined
+  #settleSoon: NodeJS.Immediate | undefined
   #timer: NodeJS.Timeout | undefined
 
   /** Of `length` bytes; one that brings nothing for `patience` ms, while somebody waits, is broken. */
-  constructor(place: BodyPlace, length: number, patience: number) {
-    super({ highWaterMark: piece })
-    this.#place = place
+  constructor(place: BodyFlow, length: number, patience: number) {
+    super({ highWaterMark: streamChunkBytes })
+    this.#flow = place
     this.#left = length
-    this.#patience = patience
+    this.#idleTimeoutMs = patience
   }
 
   /** Where the next bytes should be put, until `settled` is true again; undefined while nobody wants any. */
-  get room(): Buffer | undefined {
+  get target(): Buffer | undefined {
     return this.#into && this.#filled < this.#into.length ? this.#into.subarray(this.#filled) : undefined
   }
 
   /** Whether nobody waits for bytes. */
-  get settled(): boolean {
+  get idle(): boolean {
     return this.#into === undefined
   }
 
   /** `length` bytes were put into `room`; with `more` others are about to follow. */
-  filled(length: number, more: boolean): void {
-    this.#received(length)
+  onFilled(length: number, more: boolean): void {
+    this.#count(length)
     this.#filled += length
     if (!more || this.#filled === this.#into?.length || this.#left === 0) this.#settle()
-    this.#ended()
+    this.#checkComplete()
   }
 
   /** Bytes came elsewhere, and are copied; with `more` others are about to follow, with `perhaps` before the event loop turns. */
-  came(bytes: Uint8Array, more: boolean | 'perhaps'): void {
-    this.#received(bytes.length)
+  receive(bytes: Uint8Array, more: boolean | 'perhaps'): void {
+    this.#count(bytes.length)
     this.#copy(bytes)
-    if (!more || !this.room || this.#left === 0) this.#settle()
+    if (!more || !this.target || this.#left === 0) this.#settle()
     else if (more === 'perhaps')
-      this.#soon ??= setImmediate(() => {
+      this.#settleSoon ??= setImmediate(() => {
         this.#settle()
-        this.#place.rest()
+        this.#flow.pause()
       })
-    this.#ended()
+    this.#checkComplete()
   }
 
-  #received(length: number): void {
-    if (length > this.#left) throw new WireError('more bytes came than the answer has')
+  #count(length: number): void {
+    if (length > this.#left) throw new HttpProtocolError('more bytes came than the answer has')
     this.#left -= length
     this.#timer?.refresh()
   }
 
-  #ended(): void {
-    if (this.#left === 0) this.#place.complete()
+  #checkComplete(): void {
+    if (this.#left === 0) this.#flow.onComplete()
   }
 
   #copy(bytes: Uint8Array): void {
-    const { room } = this
+    const { target: room } = this
     const fits = Math.min(room?.length ?? 0, bytes.length)
     room?.set(bytes.subarray(0, fits))
     this.#filled += fits
@@ -98,14 +98,14 @@ export class ResponseBody extends Readable {
   }
 
   #settle(): void {
-    clearImmediate(this.#soon)
-    this.#soon = undefined
+    clearImmediate(this.#settleSoon)
+    this.#settleSoon = undefined
     if (!this.#into) return
     if (this.#filled === 0 && this.#left > 0 && !this.#failure) return
     clearTimeout(this.#timer)
     this.#into = undefined
-    if (this.#filled > 0 || !this.#failure) this.#taking.resolve(this.#filled)
-    else this.#taking.reject(this.#failure)
+    if (this.#filled > 0 || !this.#failure) this.#reading.resolve(this.#filled)
+    else this.#reading.reject(this.#failure)
   }
 
   /** Fills `into` with what there is, at least a byte; 0 at the end. By one reader at a time. */
@@ -116,15 +116,15 @@ export class ResponseBody extends Readable {
     if (this.#left === 0) return 0
     this.#into = into.subarray(0, this.#left)
     this.#filled = 0
-    this.#taking = Promise.withResolvers()
-    this.#timer = setTimeout(() => this.#late(), this.#patience)
-    this.#place.flow()
-    return this.#taking.promise
+    this.#reading = Promise.withResolvers()
+    this.#timer = setTimeout(() => this.#timeOut(), this.#idleTimeoutMs)
+    this.#flow.resume()
+    return this.#reading.promise
   }
 
-  #late(): void {
+  #timeOut(): void {
     this.fail(Object.assign(new Error('no byte came in time'), { code: 'ETIMEDOUT' }))
-    this.#place.abandon()
+    this.#flow.onAbandon()
   }
 
   #takeEarly(into: Buffer): number {
@@ -141,7 +141,7 @@ export class ResponseBody extends Readable {
   }
 
   override _read(): void {
-    const chunk = Buffer.allocUnsafe(piece)
+    const chunk = Buffer.allocUnsafe(streamChunkBytes)
     this.readInto(chunk).then(
       length => this.push(length > 0 ? chunk.subarray(0, length) : null),
       (error: Error) => this.destroy(error)
@@ -150,7 +150,7 @@ export class ResponseBody extends Readable {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     clearTimeout(this.#timer)
-    if (this.#left > 0) this.#place.abandon()
+    if (this.#left > 0) this.#flow.onAbandon()
     this.fail(error ?? Object.assign(new Error('the body was given up'), { code: 'EBADF' }))
     this.#early = []
     callback(error)

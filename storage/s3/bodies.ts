@@ -2,10 +2,10 @@ import { GetObjectCommand, type GetObjectCommandOutput, HeadObjectCommand } from
 import { ResponseBody } from '../../src/http/response-body.ts'
 import type { ByteRange, Key } from '../storage.ts'
 import type { Bucket } from './bucket.ts'
-import { told } from './error.ts'
+import { describeError } from './error.ts'
 
 /** The bodies of one object that are on their way. Whoever reads on where one of them stands takes it, whoever asked for it: those who keep together need one for all. */
-export class Bodies {
+export class ObjectBodies {
   readonly key: Key
   readonly size: number
   readonly modified: number
@@ -31,42 +31,44 @@ export class Bodies {
   }
 
   /** One request; undefined if there is no such object. */
-  static async open(bucket: Bucket, key: Key, range?: ByteRange): Promise<Bodies | undefined> {
+  static async open(bucket: Bucket, key: Key, range?: ByteRange): Promise<ObjectBodies | undefined> {
     const Range = range && rangeOf(range)
     const input = { Bucket: bucket.name, Key: bucket.key(key), ...(Range === undefined ? {} : { Range }) }
     try {
       const found = await bucket.find('GetObject', key, 'body', client => client.send(new GetObjectCommand(input)))
       if (!found) return undefined
       const { first, size } = placeOf(found)
-      const bodies = new Bodies(bucket, key, { size, modified: timeOf(found.LastModified), etag: found.ETag })
+      const bodies = new ObjectBodies(bucket, key, { size, modified: modifiedMs(found.LastModified), etag: found.ETag })
       bodies.#open.add(new ObjectBody(found, first))
       return bodies
     } catch (error) {
-      if (told((error as Error).cause).status === 416) return Bodies.#unread(bucket, key)
+      if (describeError((error as Error).cause).status === 416) return ObjectBodies.#unread(bucket, key)
       throw error
     }
   }
 
   // Nothing lies in the range; only the size is of interest.
-  static async #unread(bucket: Bucket, key: Key): Promise<Bodies | undefined> {
+  static async #unread(bucket: Bucket, key: Key): Promise<ObjectBodies | undefined> {
     const input = { Bucket: bucket.name, Key: bucket.key(key) }
     const found = await bucket.find('HeadObject', key, 'question', client => client.send(new HeadObjectCommand(input)))
-    return found && new Bodies(bucket, key, { size: found.ContentLength ?? 0, modified: timeOf(found.LastModified), etag: found.ETag })
+    return (
+      found && new ObjectBodies(bucket, key, { size: found.ContentLength ?? 0, modified: modifiedMs(found.LastModified), etag: found.ETag })
+    )
   }
 
   /** One that stands at `position` and is read by nobody at the moment, else a new one; whoever asks reads it, and lets go of it at some time. */
-  async at(position: number): Promise<ObjectBody> {
-    for (const body of this.#open) if (body.position === position && !body.busy && !body.over) return body.hold()
+  async bodyAt(position: number): Promise<ObjectBody> {
+    for (const body of this.#open) if (body.position === position && !body.busy && !body.ended) return body.acquire()
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(this.key), Range: `bytes=${position}-`, IfMatch: this.#etag }
-    const found = await this.#bucket.ask('GetObject', this.key, 'body', client => client.send(new GetObjectCommand(input)))
+    const found = await this.#bucket.request('GetObject', this.key, 'body', client => client.send(new GetObjectCommand(input)))
     const body = new ObjectBody(found, position)
     this.#open.add(body)
-    return body.hold()
+    return body.acquire()
   }
 
   /** It is not read on by whoever held it; when nobody holds it any more it ends. */
-  letGo(body: ObjectBody): void {
-    if (body.letGo() === 0) this.drop(body)
+  release(body: ObjectBody): void {
+    if (body.release() === 0) this.drop(body)
   }
 
   /** It broke, or nobody wants it. */
@@ -76,14 +78,14 @@ export class Bodies {
   }
 
   /** The object was renewed by somebody, or put anew: under a digest the same bytes. Rejects if it cannot be the same. */
-  async replaced(cause: unknown): Promise<void> {
-    const now = await Bodies.#unread(this.#bucket, this.key)
+  async revalidate(cause: unknown): Promise<void> {
+    const now = await ObjectBodies.#unread(this.#bucket, this.key)
     if (now?.size !== this.size) throw Object.assign(new Error(`${this.key} was replaced while it was read`, { cause }), { code: 'EIO' })
     this.#etag = now.#etag
   }
 
   /** Ends all of them. */
-  end(): void {
+  destroy(): void {
     for (const body of this.#open) this.drop(body)
   }
 }
@@ -105,18 +107,18 @@ export class ObjectBody {
     if (body instanceof ResponseBody) this.#wire = body
   }
 
-  get over(): boolean {
+  get ended(): boolean {
     return this.#broken || this.position >= this.#end
   }
 
   /** It is going to be read. */
-  hold(): this {
+  acquire(): this {
     this.#holders++
     this.busy = true
     return this
   }
 
-  letGo(): number {
+  release(): number {
     return --this.#holders
   }
 
@@ -149,6 +151,6 @@ function placeOf({ ContentRange, ContentLength = 0 }: GetObjectCommandOutput): {
 }
 
 /** In ms since the epoch, and whole seconds: heads tell no more, and a listing must not tell another time. */
-export function timeOf(date: Date | undefined): number {
+export function modifiedMs(date: Date | undefined): number {
   return Math.floor((date?.getTime() ?? 0) / 1000) * 1000
 }

@@ -6,39 +6,39 @@ import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
 import { HttpClient } from '../../src/http/client.ts'
 import type { Key } from '../storage.ts'
-import { credentialsIn } from './credentials.ts'
-import { isAbsence, mayPass, S3Error, unmark } from './error.ts'
-import { WireHandler } from './wire.ts'
+import { credentialsFromFile } from './credentials.ts'
+import { clearFalseClockSkew, isAbsence, isTransient, S3Error } from './error.ts'
+import { BodyRequestHandler } from './request-handler.ts'
 
 /** How long is waited for what, in ms. */
-export interface BucketTimes {
-  connecting: number
+export interface BucketTimeouts {
+  connectMs: number
   /** For an answer. */
-  answering: number
+  responseMs: number
   /** For the next byte of a body that somebody wants. */
-  resting: number
+  bodyIdleMs: number
   /** For what moves bytes inside of the service. */
-  copying: number
+  copyMs: number
   /** No try begins later than that after the first one: a service that takes what it is asked and never answers must not hold whoever waits for several times as long. */
-  lastTry: number
+  retryWindowMs: number
   /** The same for what is sent. */
-  lastSending: number
+  uploadRetryWindowMs: number
 }
 
-const usualTimes: BucketTimes = {
-  connecting: 5_000,
-  answering: 20_000,
-  resting: 20_000,
-  copying: 600_000,
-  lastTry: 15_000,
-  lastSending: 45_000
+const usualTimes: BucketTimeouts = {
+  connectMs: 5_000,
+  responseMs: 20_000,
+  bodyIdleMs: 20_000,
+  copyMs: 600_000,
+  retryWindowMs: 15_000,
+  uploadRetryWindowMs: 45_000
 }
 // Services close what is idle after some 20 s.
 const idle = 15_000
 
 /** Where a bucket is, and who asks. */
 export interface BucketOptions {
-  times?: BucketTimes | undefined
+  timeouts?: BucketTimeouts | undefined
   bucket: string
   region: string
   /** A URL; absent: AWS's own. */
@@ -62,13 +62,13 @@ const tries = 4
 const pause = 200
 const longestPause = 5_000
 /** How long a request may take, and by whose connections it goes. */
-export type ClientKind = 'question' | 'body' | 'copy'
+export type RequestClass = 'question' | 'body' | 'copy'
 
 /** A bucket and the connections to it. */
 export class Bucket {
   readonly name: string
   readonly prefix: string
-  readonly times: BucketTimes
+  readonly timeouts: BucketTimeouts
   readonly #question: S3Client
   readonly #body: S3Client
   readonly #copy: S3Client
@@ -76,8 +76,8 @@ export class Bucket {
   constructor(options: BucketOptions) {
     this.name = options.bucket
     this.prefix = options.prefix ? `${options.prefix}/` : ''
-    this.times = options.times ?? usualTimes
-    const { connecting, answering, resting, copying } = this.times
+    this.timeouts = options.timeouts ?? usualTimes
+    const { connectMs: connecting, responseMs: answering, bodyIdleMs: resting, copyMs: copying } = this.timeouts
     // One for all, so that none of them goes on with keys that another one has replaced.
     const common = clientConfig(options)
     // Of all connections: each one for itself would read all the certificates.
@@ -99,7 +99,10 @@ export class Bucket {
     this.#question = new S3Client(config(answering, answering))
     this.#body = new S3Client({
       ...common,
-      requestHandler: new WireHandler(new HttpClient({ connecting, answering, resting, idle }), secureContext)
+      requestHandler: new BodyRequestHandler(
+        new HttpClient({ connectMs: connecting, responseMs: answering, bodyIdleMs: resting, keepAliveMs: idle }),
+        secureContext
+      )
     })
     this.#copy = new S3Client(config(copying, 0))
     for (const client of [this.#question, this.#body, this.#copy]) addMiddleware(client, options.onRequest)
@@ -113,7 +116,7 @@ export class Bucket {
   }
 
   /** What names an object as the source of a copy. */
-  source(key: Key): string {
+  copySource(key: Key): string {
     return `${this.name}/${this.key(key)}`.split('/').map(encodeURIComponent).join('/')
   }
 
@@ -123,25 +126,25 @@ export class Bucket {
   }
 
   /** The client of a lane, for what is not a request. */
-  client(lane: ClientKind): S3Client {
+  client(lane: RequestClass): S3Client {
     return { question: this.#question, body: this.#body, copy: this.#copy }[lane]
   }
 
   /** Makes a request; what goes wrong becomes an S3Error. */
-  async ask<T>(operation: string, key: Key | undefined, lane: ClientKind, request: (client: S3Client) => Promise<T>): Promise<T> {
+  async request<T>(operation: string, key: Key | undefined, lane: RequestClass, request: (client: S3Client) => Promise<T>): Promise<T> {
     try {
       return await this.#request(lane, request)
-    } catch (error) {
-      throw this.error(operation, key, error)
+    } catch (wrapError) {
+      throw this.error(operation, key, wrapError)
     }
   }
 
-  #request<T>(lane: ClientKind, request: (client: S3Client) => Promise<T>): Promise<T> {
-    return tried(() => request(this.client(lane)), this.times.lastTry)
+  #request<T>(lane: RequestClass, request: (client: S3Client) => Promise<T>): Promise<T> {
+    return tried(() => request(this.client(lane)), this.timeouts.retryWindowMs)
   }
 
   /** `ask` for what may not be there: then undefined. */
-  async find<T>(operation: string, key: Key, lane: ClientKind, request: (client: S3Client) => Promise<T>): Promise<T | undefined> {
+  async find<T>(operation: string, key: Key, lane: RequestClass, request: (client: S3Client) => Promise<T>): Promise<T | undefined> {
     try {
       return await this.#request(lane, request)
     } catch (error) {
@@ -151,9 +154,9 @@ export class Bucket {
   }
 
   /** `ask` for a request with a body that is made anew for each try, which the client could not send again. */
-  async send<T>(operation: string, key: Key, signal: AbortSignal | undefined, request: (client: S3Client) => Promise<T>): Promise<T> {
+  async upload<T>(operation: string, key: Key, signal: AbortSignal | undefined, request: (client: S3Client) => Promise<T>): Promise<T> {
     try {
-      return await tried(() => request(this.#copy), this.times.lastSending, signal)
+      return await tried(() => request(this.#copy), this.timeouts.uploadRetryWindowMs, signal)
     } catch (error) {
       throw this.error(operation, key, error)
     }
@@ -178,14 +181,14 @@ async function tried<T>(request: () => Promise<T>, last: number, signal?: AbortS
     try {
       return await request()
     } catch (error) {
-      if (attempt === tries || signal?.aborted || performance.now() - began > last || !mayPass(error)) throw error
-      await beforeTry(attempt)
+      if (attempt === tries || signal?.aborted || performance.now() - began > last || !isTransient(error)) throw error
+      await backoff(attempt)
     }
   }
 }
 
 /** Resolves when the try after the `attempt`th may begin. */
-export function beforeTry(attempt: number): Promise<void> {
+export function backoff(attempt: number): Promise<void> {
   const most = Math.min(longestPause, pause * 2 ** (attempt - 1))
   return new Promise(resolve => setTimeout(resolve, most * (0.5 + Math.random() / 2)))
 }
@@ -203,7 +206,9 @@ function clientConfig({ region, endpoint, forcePathStyle, credentials }: BucketO
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
     logger: silent,
-    ...(credentials === undefined ? {} : { credentials: 'file' in credentials ? credentialsIn(credentials.file) : { ...credentials } })
+    ...(credentials === undefined
+      ? {}
+      : { credentials: 'file' in credentials ? credentialsFromFile(credentials.file) : { ...credentials } })
   }
 }
 
@@ -223,7 +228,7 @@ function addMiddleware(client: S3Client, onRequest: BucketOptions['onRequest']):
     <Args, Answer>(next: (args: Args) => Promise<Answer>) =>
       (args: Args) =>
         next(args).catch(error => {
-          unmark(error)
+          clearFalseClockSkew(error)
           throw error
         }),
     { relation: 'before', toMiddleware: 'httpSigningMiddleware', name: 'registryClock' }

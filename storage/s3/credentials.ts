@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 
 /** As the client wants them. */
-export interface Credentials {
+export interface S3Credentials {
   accessKeyId: string
   secretAccessKey: string
   sessionToken?: string
@@ -16,8 +16,8 @@ const often = 10_000
  * Credentials in a file of the form that AWS's tools share, read again all the time: whoever replaces the file need not restart anything. All who have the function take new
  * ones at the same moment.
  */
-export function credentialsIn(file: string): () => Promise<Credentials> {
-  let current: (Credentials & { expiration: Date }) | undefined
+export function credentialsFromFile(file: string): () => Promise<S3Credentials> {
+  let current: (S3Credentials & { expiration: Date }) | undefined
   return async () => {
     if (current && current.expiration.getTime() - renewedBefore > Date.now()) return current
     const read = parseCredentials(await readFile(file, 'utf8'), file)
@@ -27,7 +27,7 @@ export function credentialsIn(file: string): () => Promise<Credentials> {
 }
 
 /** The first profile of such a file. */
-export function parseCredentials(text: string, file: string): Credentials {
+export function parseCredentials(text: string, file: string): S3Credentials {
   const found = new Map<string, string>()
   for (const line of text.split('\n')) {
     const [, name, value] = /^\s*([a-z_]+)\s*=\s*(\S+)\s*$/.exec(line) ?? []

@@ -37,7 +37,7 @@ const full: Readonly<Record<string, string>> = {
 }
 
 /** Which bucket was asked for what. */
-export interface Asked {
+export interface S3Operation {
   bucket: string
   operation: string
   key?: string | undefined
@@ -52,8 +52,8 @@ export class S3Error extends Error {
   /** Whether it stays like this until somebody does something. */
   readonly permanent: boolean
 
-  constructor({ bucket, operation, key }: Asked, cause: unknown) {
-    const { s3Code, status, message } = told(cause)
+  constructor({ bucket, operation, key }: S3Operation, cause: unknown) {
+    const { s3Code, status, message } = describeError(cause)
     const remedy = remedies[s3Code] ?? passing[s3Code]
     const place = key === undefined ? `bucket ${bucket}` : `bucket ${bucket}, ${key}`
     const answer = `${s3Code}${status === undefined ? '' : ` (${status})`}`
@@ -65,7 +65,7 @@ export class S3Error extends Error {
   }
 }
 
-interface Told {
+interface ErrorDescription {
   s3Code: string
   status: number | undefined
   message: string
@@ -75,7 +75,7 @@ interface Told {
 const byStatus: Readonly<Record<number, string>> = { 301: 'PermanentRedirect', 403: 'Forbidden', 404: 'NotFound', 503: 'SlowDown' }
 
 /** What an error of the SDK says. */
-export function told(error: unknown): Told {
+export function describeError(error: unknown): ErrorDescription {
   const { name, code, Code, message, $metadata, cause } = error as {
     name?: string
     code?: string
@@ -87,7 +87,7 @@ export function told(error: unknown): Told {
   const status = $metadata?.httpStatusCode
   const named = Code ?? code ?? (name === 'Error' || name === undefined ? undefined : name)
   const vague = named === undefined || named === 'Unknown' || named === 'UnknownError' || /^[0-9]+$/.test(named)
-  if (vague && cause !== undefined && status === undefined) return told(cause)
+  if (vague && cause !== undefined && status === undefined) return describeError(cause)
   return { s3Code: vague ? (byStatus[status ?? 0] ?? named ?? 'Error') : named, status, message: message ?? String(error) }
 }
 
@@ -95,7 +95,7 @@ const absences = new Set(['NoSuchKey', 'NotFound', 'KeyTooLongError', 'KeyTooLon
 
 /** Whether it says that there is no such object, and not that there is no bucket. */
 export function isAbsence(error: unknown): boolean {
-  return absences.has(told(error).s3Code)
+  return absences.has(describeError(error).s3Code)
 }
 
 interface Answered {
@@ -106,13 +106,13 @@ interface Answered {
 const isCorrected = (error: unknown): boolean => (error as Answered).$metadata?.clockSkewCorrected === true
 
 /** Where clocks differ the client takes every refusal for one that this may have caused, and tries again; an error keeps its mark only if it was. */
-export function unmark(error: unknown): void {
-  if (isCorrected(error) && told(error).s3Code !== 'RequestTimeTooSkewed') delete (error as Answered).$metadata?.clockSkewCorrected
+export function clearFalseClockSkew(error: unknown): void {
+  if (isCorrected(error) && describeError(error).s3Code !== 'RequestTimeTooSkewed') delete (error as Answered).$metadata?.clockSkewCorrected
 }
 
 /** Whether trying again may help: the connection, the time, or a service that is busy. */
-export function mayPass(error: unknown): boolean {
-  const { s3Code, status } = told(error)
+export function isTransient(error: unknown): boolean {
+  const { s3Code, status } = describeError(error)
   // A fault of ours stays one, and what was given up is.
   if (error instanceof TypeError || s3Code === 'AbortError') return false
   if (isCorrected(error)) return true

@@ -1,6 +1,6 @@
 import { ListObjectsV2Command, type ListObjectsV2CommandOutput } from '@aws-sdk/client-s3'
 import type { Key, ObjectStat, WalkEntry } from '../storage.ts'
-import { timeOf } from './bodies.ts'
+import { modifiedMs } from './bodies.ts'
 import type { Bucket } from './bucket.ts'
 
 // As many names are kept back at most before the service is asked what they wait for.
@@ -12,12 +12,12 @@ export async function* listBelow(bucket: Bucket, prefix?: Key, after = ''): Asyn
   const from = { Prefix, ...(after === '' ? {} : { StartAfter: bucket.prefix + after }) }
   for await (const { Contents = [] } of pages(bucket, from))
     for (const { Key = '', Size = 0, LastModified } of Contents)
-      yield { key: Key.slice(bucket.prefix.length), size: Size, modified: timeOf(LastModified) }
+      yield { key: Key.slice(bucket.prefix.length), size: Size, modified: modifiedMs(LastModified) }
 }
 
 /** Names directly below `prefix`, ordered by the bare name: the service puts `v1-a` before `v1/`, since it orders whole keys. */
 export async function* walkBelow(bucket: Bucket, prefix: Key, after: string): AsyncGenerator<WalkEntry> {
-  const order = new Order(name => exists(bucket, `${prefix}/${name}`))
+  const order = new Order(name => hasObjects(bucket, `${prefix}/${name}`))
   for await (const { at, entry } of listed(bucket, prefix, after)) {
     if (entry.name > after) order.add(entry)
     yield* order.until(at)
@@ -50,16 +50,18 @@ async function* pages(
   let token: string | undefined
   do {
     const input = { Bucket: bucket.name, ...from, ...(token === undefined ? {} : { ContinuationToken: token }) }
-    const page = await bucket.ask('ListObjectsV2', from.Prefix, 'question', client => client.send(new ListObjectsV2Command(input)))
+    const page = await bucket.request('ListObjectsV2', from.Prefix, 'question', client => client.send(new ListObjectsV2Command(input)))
     yield page
     token = page.IsTruncated ? page.NextContinuationToken : undefined
   } while (token !== undefined)
 }
 
 /** Whether there is an object below `prefix`. */
-export async function exists(bucket: Bucket, prefix: Key): Promise<boolean> {
+export async function hasObjects(bucket: Bucket, prefix: Key): Promise<boolean> {
   const input = { Bucket: bucket.name, Prefix: `${bucket.key(prefix)}/`, MaxKeys: 1 }
-  const { Contents = [] } = await bucket.ask('ListObjectsV2', prefix, 'question', client => client.send(new ListObjectsV2Command(input)))
+  const { Contents = [] } = await bucket.request('ListObjectsV2', prefix, 'question', client =>
+    client.send(new ListObjectsV2Command(input))
+  )
   return Contents.length > 0
 }
 

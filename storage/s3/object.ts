@@ -1,22 +1,22 @@
 import type { ByteRange, Key, OpenObject } from '../storage.ts'
-import { Bodies, type ObjectBody } from './bodies.ts'
-import { type Bucket, beforeTry } from './bucket.ts'
-import { mayPass, told } from './error.ts'
+import { ObjectBodies, type ObjectBody } from './bodies.ts'
+import { type Bucket, backoff } from './bucket.ts'
+import { describeError, isTransient } from './error.ts'
 
 // A body that breaks is asked for again this many times before a byte comes.
-const mostTries = 5
+const maxAttempts = 5
 
 /** An object that is read forward; a read elsewhere asks for another body, and one that breaks is gone on with. */
 export class S3Object implements OpenObject {
   readonly identity: string
   readonly #bucket: Bucket
-  readonly #bodies: Bodies
+  readonly #bodies: ObjectBodies
   readonly #onEnd: () => void
   #body: ObjectBody | undefined
   #closed = false
 
   /** One more reader of an object; `onEnd` is called when the last one has gone. */
-  constructor(bucket: Bucket, bodies: Bodies, onEnd: () => void = () => {}) {
+  constructor(bucket: Bucket, bodies: ObjectBodies, onEnd: () => void = () => {}) {
     this.#bucket = bucket
     this.#bodies = bodies
     this.#onEnd = onEnd
@@ -26,7 +26,7 @@ export class S3Object implements OpenObject {
 
   /** One request; undefined if there is no such object. */
   static async open(bucket: Bucket, key: Key, range?: ByteRange): Promise<S3Object | undefined> {
-    const bodies = await Bodies.open(bucket, key, range)
+    const bodies = await ObjectBodies.open(bucket, key, range)
     return bodies && new S3Object(bucket, bodies)
   }
 
@@ -49,43 +49,43 @@ export class S3Object implements OpenObject {
       } catch (error) {
         if (this.#body) this.#bodies.drop(this.#body)
         this.#body = undefined
-        const { status } = told((error as Error).cause ?? error)
-        if (status === 412 && attempt === 1) await this.#bodies.replaced(error)
-        else if (this.#closed || attempt === mostTries || this.#late(began) || !mayPass((error as Error).cause ?? error))
+        const { status } = describeError((error as Error).cause ?? error)
+        if (status === 412 && attempt === 1) await this.#bodies.revalidate(error)
+        else if (this.#closed || attempt === maxAttempts || this.#timedOut(began) || !isTransient((error as Error).cause ?? error))
           throw this.#bucket.error('GetObject', this.#bodies.key, error)
-        await beforeTry(attempt)
+        await backoff(attempt)
       }
     }
   }
 
   // A connection that hangs may be one that nobody has any more; the next one may not hang as well.
-  #late(began: number): boolean {
-    const { resting, lastTry } = this.#bucket.times
+  #timedOut(began: number): boolean {
+    const { bodyIdleMs: resting, retryWindowMs: lastTry } = this.#bucket.timeouts
     return performance.now() - began > Math.max(resting * 1.25, lastTry)
   }
 
   async #bodyAt(position: number): Promise<ObjectBody> {
     if (this.#closed) throw Object.assign(new Error(`${this.#bodies.key} is closed`), { code: 'EBADF' })
-    if (this.#body?.position === position && !this.#body.busy && !this.#body.over) return this.#body
-    this.#letGo()
-    const body = await this.#bodies.at(position)
+    if (this.#body?.position === position && !this.#body.busy && !this.#body.ended) return this.#body
+    this.#releaseBody()
+    const body = await this.#bodies.bodyAt(position)
     this.#body = body
     // Closed meanwhile: nobody would end it.
-    if (this.#closed) this.#letGo()
+    if (this.#closed) this.#releaseBody()
     return body
   }
 
-  #letGo(): void {
-    if (this.#body) this.#bodies.letGo(this.#body)
+  #releaseBody(): void {
+    if (this.#body) this.#bodies.release(this.#body)
     this.#body = undefined
   }
 
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
-    this.#letGo()
+    this.#releaseBody()
     if (--this.#bodies.readers > 0) return
-    this.#bodies.end()
+    this.#bodies.destroy()
     this.#onEnd()
   }
 }

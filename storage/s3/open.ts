@@ -1,10 +1,10 @@
 import type { ByteRange, Key } from '../storage.ts'
-import { Bodies } from './bodies.ts'
+import { ObjectBodies } from './bodies.ts'
 import type { Bucket } from './bucket.ts'
 import { S3Object } from './object.ts'
 
 interface Known {
-  bodies: Bodies
+  bodies: ObjectBodies
   /** When the service was asked for it. */
   since: number
 }
@@ -38,7 +38,7 @@ export class OpenObjects {
 
   async #ask(key: Key, range: ByteRange | undefined): Promise<S3Object | undefined> {
     const since = performance.now()
-    const asking = Bodies.open(this.#bucket, key, range).then(bodies => {
+    const asking = ObjectBodies.open(this.#bucket, key, range).then(bodies => {
       if (!bodies) return undefined
       const known = { bodies, since }
       // Forgotten meanwhile: it may be another one already.

@@ -1,18 +1,18 @@
 import { AbortMultipartUploadCommand, DeleteObjectCommand, DeleteObjectsCommand, ListMultipartUploadsCommand } from '@aws-sdk/client-s3'
 import type { Key } from '../storage.ts'
-import { timeOf } from './bodies.ts'
+import { modifiedMs } from './bodies.ts'
 import type { Bucket } from './bucket.ts'
 import { isAbsence } from './error.ts'
 
-const removedAtOnce = 1_000
+const batchSize = 1_000
 // What nobody has completed for so long belongs to a process that is gone, in ms.
-const orphaned = 48 * 3_600_000
+const orphanAgeMs = 48 * 3_600_000
 
 /** Removes objects; those that are not there are passed over. Nothing is asked for any more once `signal` is aborted. */
 export async function removeObjects(bucket: Bucket, keys: readonly Key[], signal?: AbortSignal): Promise<void> {
   const all = keys.map(key => bucket.key(key))
   if (all.length === 1 && all[0] !== undefined) return removeOne(bucket, all[0], signal)
-  for (let at = 0; at < all.length; at += removedAtOnce) await removeSome(bucket, all.slice(at, at + removedAtOnce), signal)
+  for (let at = 0; at < all.length; at += batchSize) await removeSome(bucket, all.slice(at, at + batchSize), signal)
 }
 
 async function removeOne(bucket: Bucket, Key: string, signal: AbortSignal | undefined): Promise<void> {
@@ -22,7 +22,7 @@ async function removeOne(bucket: Bucket, Key: string, signal: AbortSignal | unde
 
 async function removeSome(bucket: Bucket, keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
   const input = { Bucket: bucket.name, Delete: { Quiet: true, Objects: keys.map(Key => ({ Key })) } }
-  const { Errors = [] } = await bucket.ask('DeleteObjects', undefined, 'question', client =>
+  const { Errors = [] } = await bucket.request('DeleteObjects', undefined, 'question', client =>
     client.send(new DeleteObjectsCommand(input), until(signal))
   )
   const failed = Errors.find(({ Code }) => !isAbsence({ Code }))
@@ -34,11 +34,11 @@ const until = (signal: AbortSignal | undefined) => (signal ? { abortSignal: sign
 /** Aborts multipart uploads of processes that died, of keys that begin with `prefix`. A lifecycle rule of the bucket does the same. */
 export async function abortOrphans(bucket: Bucket, prefix: string): Promise<void> {
   const input = { Bucket: bucket.name, Prefix: bucket.prefix + prefix }
-  const found = await bucket.ask('ListMultipartUploads', undefined, 'question', client =>
+  const found = await bucket.request('ListMultipartUploads', undefined, 'question', client =>
     client.send(new ListMultipartUploadsCommand(input))
   )
   for (const { Key, UploadId, Initiated } of found.Uploads ?? []) {
-    if (bucket.now() - timeOf(Initiated) < orphaned) continue
+    if (bucket.now() - modifiedMs(Initiated) < orphanAgeMs) continue
     const orphan = { Bucket: bucket.name, Key, UploadId }
     await bucket.find('AbortMultipartUpload', Key ?? '', 'question', client => client.send(new AbortMultipartUploadCommand(orphan)))
   }

@@ -16,19 +16,19 @@ import type {
   WalkEntry,
   Writer
 } from '../storage.ts'
-import { S3Agreement, trial } from './agreement.ts'
-import { Bucket, type BucketOptions, beforeTry } from './bucket.ts'
-import { mayPass } from './error.ts'
-import { exists, listBelow, walkBelow } from './list.ts'
+import { Bucket, type BucketOptions, backoff } from './bucket.ts'
+import { probeKey, S3ConditionalObjects } from './conditional-objects.ts'
+import { isTransient } from './error.ts'
+import { hasObjects, listBelow, walkBelow } from './list.ts'
 import { S3Object } from './object.ts'
 import { OpenObjects } from './open.ts'
-import { findParts, type Part } from './parts.ts'
+import { findParts, type StoredPart } from './parts.ts'
 import { abortOrphans, removeObjects } from './remove.ts'
-import { copyObject, renewObject, Upload } from './send.ts'
+import { copyObject, DirectUpload, touchObject } from './send.ts'
 import { Spool } from './spool.ts'
 import { S3Staged } from './staged.ts'
 import { S3Usage } from './usage.ts'
-import { S3Writer, type WriterPlace } from './writer.ts'
+import { S3Writer, type WriterContext } from './writer.ts'
 
 /** What a bucket may be asked to do. */
 export interface S3Options extends BucketOptions {
@@ -40,11 +40,11 @@ export interface S3Options extends BucketOptions {
   /** Bytes that the store may take; absent: no limit. */
   budget?: number | undefined
   /** So many ms after the service was asked for an object, others who open it while it is read need not ask. */
-  fresh: number
+  openTtlMs: number
   /** For the bytes of objects that are created; what is `put` is exempt. */
   writing?: RateLimiter | undefined
   /** What does not answer any more, or nothing when all is well again. */
-  changed?: ((stalled: Usage['stalled']) => void) | undefined
+  onStalledChange?: ((stalled: Usage['stalled']) => void) | undefined
 }
 
 // Parts that are sent side by side, of all writers.
@@ -60,31 +60,31 @@ const neverThere = '.registry/trial-removal'
 /** Objects in a bucket, which other processes may use at the same time. */
 export class S3Storage implements Storage {
   readonly sharing = 'shared'
-  readonly conditionalObjects: S3Agreement
+  readonly conditionalObjects: S3ConditionalObjects
   readonly #bucket: Bucket
   readonly #usage: S3Usage
   readonly #open: OpenObjects
-  readonly #place: WriterPlace
+  readonly #place: WriterContext
   readonly #writing: RateLimiter | undefined
-  readonly #changed: (stalled: Usage['stalled']) => void
+  readonly #onStalledChange: (stalled: Usage['stalled']) => void
   readonly #stopped = new AbortController()
   readonly #timers: NodeJS.Timeout[] = []
   #stalled = false
 
-  private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, fresh, writing, changed }: S3Options) {
+  private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, openTtlMs, writing, onStalledChange }: S3Options) {
     this.#bucket = bucket
-    this.conditionalObjects = new S3Agreement(bucket)
+    this.conditionalObjects = new S3ConditionalObjects(bucket)
     this.#usage = new S3Usage(budget)
-    this.#open = new OpenObjects(bucket, fresh)
+    this.#open = new OpenObjects(bucket, openTtlMs)
     this.#writing = writing
-    this.#changed = changed ?? (() => {})
+    this.#onStalledChange = onStalledChange ?? (() => {})
     this.#place = {
       bucket,
       spool,
       partBytes,
-      sending: createSemaphore(sentAtOnce),
+      sendLimit: createSemaphore(sentAtOnce),
       remove: keys => this.remove(keys),
-      published: (key, bytes) => this.#published(key, bytes)
+      onPublished: (key, bytes) => this.#published(key, bytes)
     }
   }
 
@@ -98,7 +98,7 @@ export class S3Storage implements Storage {
     try {
       await storage.#probe()
       await storage.checkWritable()
-      await Promise.all([storage.get(trial), storage.remove([neverThere])])
+      await Promise.all([storage.get(probeKey), storage.remove([neverThere])])
     } catch (error) {
       if ((error as { permanent?: boolean }).permanent !== false) {
         await storage.close()
@@ -168,8 +168,8 @@ export class S3Storage implements Storage {
         if (bytes.length === ContentLength) return bytes
         throw Object.assign(new Error('the body ended early'), { code: 'ECONNRESET' })
       } catch (error) {
-        if (attempt === 3 || !mayPass(error)) throw this.#bucket.error('GetObject', key, error)
-        await beforeTry(attempt)
+        if (attempt === 3 || !isTransient(error)) throw this.#bucket.error('GetObject', key, error)
+        await backoff(attempt)
       }
     }
   }
@@ -179,13 +179,13 @@ export class S3Storage implements Storage {
     // As for what is sent from the spool.
     const ContentMD5 = createHash('md5').update(bytes).digest('base64')
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes, ContentMD5 }
-    await this.#bucket.ask('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
+    await this.#bucket.request('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
     this.#published(key, bytes.length)
   }
 
   #published(key: Key, bytes: number): void {
     this.#open.forget([key])
-    this.#usage.published(bytes)
+    this.#usage.recordPublished(bytes)
   }
 
   // A prefix is what has objects below it.
@@ -195,21 +195,21 @@ export class S3Storage implements Storage {
 
   async create(key: Key, { earlier: before, publishTo: to }: CreateOptions = {}): Promise<Writer> {
     if (before === undefined) {
-      const { parts, others } = await findParts(this.#bucket, key)
+      const { parts, stale: others } = await findParts(this.#bucket, key)
       await this.remove([...parts.map(part => part.key), ...others])
     }
     this.#bucket.key(key)
-    return this.#writer(key, [], to === undefined ? undefined : new Upload(this.#bucket, to))
+    return this.#writer(key, [], to === undefined ? undefined : new DirectUpload(this.#bucket, to))
   }
 
   async resume(key: Key): Promise<Writer | undefined> {
-    const { parts, others } = await findParts(this.#bucket, key)
+    const { parts, stale: others } = await findParts(this.#bucket, key)
     // What lies behind a gap would belong to it again when the gap is filled.
     await this.remove(others)
     return parts.length === 0 ? undefined : this.#writer(key, parts)
   }
 
-  #writer(key: Key, parts: readonly Part[], direct?: Upload): Writer {
+  #writer(key: Key, parts: readonly StoredPart[], direct?: DirectUpload): Writer {
     return new S3Writer({ ...this.#place, share: this.#writing?.share() }, key, parts, direct)
   }
 
@@ -222,7 +222,7 @@ export class S3Storage implements Storage {
   async stage(to: Key, size = 0): Promise<StagedWriter> {
     this.#bucket.key(to)
     const { spool } = this.#place
-    spool.demand(size)
+    spool.reserve(size)
     try {
       return new S3Staged({ ...this.#place, share: this.#writing?.share() }, to, await spool.create(), size)
     } catch (error) {
@@ -249,7 +249,7 @@ export class S3Storage implements Storage {
   }
 
   async touch(keys: readonly Key[]): Promise<void> {
-    await Promise.all(keys.map(key => renewObject(this.#bucket, key, async () => (await this.stat(key))?.size)))
+    await Promise.all(keys.map(key => touchObject(this.#bucket, key, async () => (await this.stat(key))?.size)))
   }
 
   async remove(keys: readonly Key[], under?: Key, signal?: AbortSignal): Promise<void> {
@@ -278,7 +278,7 @@ export class S3Storage implements Storage {
     const late = Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })
     const timer = setTimeout(() => timeout.reject(this.#bucket.error('ListObjectsV2', undefined, late)), longestCheck)
     try {
-      await Promise.race([exists(this.#bucket, '.registry'), timeout.promise])
+      await Promise.race([hasObjects(this.#bucket, '.registry'), timeout.promise])
     } finally {
       clearTimeout(timer)
     }
@@ -287,19 +287,19 @@ export class S3Storage implements Storage {
   #tell(stalled: boolean): void {
     if (this.#stalled === stalled) return
     this.#stalled = stalled
-    this.#changed(this.stalled)
+    this.#onStalledChange(this.stalled)
   }
 
   // Always the same object, so that nothing is left behind.
   async checkWritable(): Promise<void> {
-    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(trial), Body: Buffer.alloc(1) }
-    await this.#bucket.ask('PutObject', trial, 'question', client => client.send(new PutObjectCommand(input)))
+    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(probeKey), Body: Buffer.alloc(1) }
+    await this.#bucket.request('PutObject', probeKey, 'question', client => client.send(new PutObjectCommand(input)))
   }
 
   async locate(key: Key, seconds: number): Promise<string> {
     const command = new GetObjectCommand({ Bucket: this.#bucket.name, Key: this.#bucket.key(key) })
     const options = { expiresIn: seconds, signingDate: new Date(this.#bucket.now()) }
-    return this.#bucket.ask('presign', key, 'question', client => getSignedUrl(client, command, options))
+    return this.#bucket.request('presign', key, 'question', client => getSignedUrl(client, command, options))
   }
 
   async usage(): Promise<Usage> {

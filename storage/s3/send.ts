@@ -12,20 +12,20 @@ import {
 import { createSemaphore } from '../semaphore.ts'
 import type { Key } from '../storage.ts'
 import type { Bucket } from './bucket.ts'
-import { told } from './error.ts'
+import { describeError } from './error.ts'
 import type { SpoolFile } from './spool.ts'
 
 /** What the service takes: every part but the last has at least so many bytes, and there are at most so many parts. */
-export const leastPart = 5 * 1024 * 1024
-export const mostParts = 10_000
+export const minPartBytes = 5 * 1024 * 1024
+export const maxParts = 10_000
 // What one request copies at most.
-export const mostCopied = 5 * 1024 ** 3
+export const maxCopyBytes = 5 * 1024 ** 3
 // Without progress for so long a sending hangs, in ms.
-const patience = 60_000
-const copiesAtOnce = 8
+const stallTimeoutMs = 60_000
+const maxConcurrentCopies = 8
 // For what is not wanted any more, in ms.
-const lingering = 2_000
-const piece = 1024 ** 3
+const abortGraceMs = 2_000
+const copyPartBytes = 1024 ** 3
 
 /** Bytes of a spool file: from `start` up to `end`, which is not among them. */
 export interface Span {
@@ -35,10 +35,10 @@ export interface Span {
 }
 
 /** An object of its own, in one request. */
-export async function putSpan(bucket: Bucket, key: Key, span: Span, signal?: AbortSignal): Promise<void> {
+export async function putObject(bucket: Bucket, key: Key, span: Span, signal?: AbortSignal): Promise<void> {
   const ContentMD5 = await checksumOf(span)
-  await bucket.send('PutObject', key, signal, client =>
-    watched(span, signal, (Body, abortSignal) =>
+  await bucket.upload('PutObject', key, signal, client =>
+    withStallTimeout(span, signal, (Body, abortSignal) =>
       client.send(
         new PutObjectCommand({ Bucket: bucket.name, Key: bucket.key(key), Body, ContentLength: span.end - span.start, ContentMD5 }),
         { abortSignal }
@@ -55,14 +55,14 @@ async function checksumOf({ file, start, end }: Span): Promise<string> {
 }
 
 // A stream that is not read any more, and an answer that does not come, end the try.
-async function watched<T>(
+async function withStallTimeout<T>(
   { file, start, end }: Span,
   signal: AbortSignal | undefined,
   send: (body: Readable, signal: AbortSignal) => Promise<T>
 ): Promise<T> {
   const body = end > start ? file.stream(start, end) : Readable.from([])
   const hangs = new AbortController()
-  const timer = setTimeout(() => hangs.abort(), patience)
+  const timer = setTimeout(() => hangs.abort(), stallTimeoutMs)
   const failed = Promise.withResolvers<never>()
   body.on('data', () => void timer.refresh())
   body.pause()
@@ -80,7 +80,7 @@ async function watched<T>(
 }
 
 /** A multipart upload: nothing of it is visible before it is completed. */
-export class Multipart {
+export class MultipartUpload {
   readonly #bucket: Bucket
   readonly #key: Key
   readonly #id: string
@@ -93,12 +93,12 @@ export class Multipart {
   }
 
   /** Of an object that is going to lie under `key`. */
-  static async create(bucket: Bucket, key: Key): Promise<Multipart> {
+  static async create(bucket: Bucket, key: Key): Promise<MultipartUpload> {
     const input = { Bucket: bucket.name, Key: bucket.key(key) }
-    const { UploadId = '' } = await bucket.ask('CreateMultipartUpload', key, 'question', client =>
+    const { UploadId = '' } = await bucket.request('CreateMultipartUpload', key, 'question', client =>
       client.send(new CreateMultipartUploadCommand(input))
     )
-    return new Multipart(bucket, key, UploadId)
+    return new MultipartUpload(bucket, key, UploadId)
   }
 
   get #input() {
@@ -108,8 +108,8 @@ export class Multipart {
   /** Part `number`, counted from 1. */
   async put(number: number, span: Span, signal?: AbortSignal): Promise<void> {
     const input = { ...this.#input, PartNumber: number, ContentLength: span.end - span.start }
-    const { ETag } = await this.#bucket.send('UploadPart', this.#key, signal, client =>
-      watched(span, signal, (Body, abortSignal) => client.send(new UploadPartCommand({ ...input, Body }), { abortSignal }))
+    const { ETag } = await this.#bucket.upload('UploadPart', this.#key, signal, client =>
+      withStallTimeout(span, signal, (Body, abortSignal) => client.send(new UploadPartCommand({ ...input, Body }), { abortSignal }))
     )
     this.#parts.set(number, ETag)
   }
@@ -119,10 +119,10 @@ export class Multipart {
     const input = {
       ...this.#input,
       PartNumber: number,
-      CopySource: this.#bucket.source(from),
+      CopySource: this.#bucket.copySource(from),
       ...(range ? { CopySourceRange: `bytes=${range.first}-${range.last}` } : {})
     }
-    const { CopyPartResult } = await this.#bucket.ask('UploadPartCopy', this.#key, 'copy', client =>
+    const { CopyPartResult } = await this.#bucket.request('UploadPartCopy', this.#key, 'copy', client =>
       client.send(new UploadPartCopyCommand(input))
     )
     this.#parts.set(number, CopyPartResult?.ETag)
@@ -132,7 +132,9 @@ export class Multipart {
   async complete(): Promise<void> {
     const Parts = [...this.#parts].sort(([a], [b]) => a - b).map(([PartNumber, ETag]) => ({ PartNumber, ETag }))
     const input = { ...this.#input, MultipartUpload: { Parts } }
-    await this.#bucket.ask('CompleteMultipartUpload', this.#key, 'copy', client => client.send(new CompleteMultipartUploadCommand(input)))
+    await this.#bucket.request('CompleteMultipartUpload', this.#key, 'copy', client =>
+      client.send(new CompleteMultipartUploadCommand(input))
+    )
   }
 
   /** Nothing is left of it; what the service does not hear of is aborted by the next sweep. */
@@ -145,10 +147,10 @@ export class Multipart {
 }
 
 /** An object that is sent in parts as they come, to where it is going to lie; in one request if there is only one part. */
-export class Upload {
+export class DirectUpload {
   readonly to: Key
   readonly #bucket: Bucket
-  #multipart: Promise<Multipart> | undefined
+  #multipart: Promise<MultipartUpload> | undefined
 
   constructor(bucket: Bucket, to: Key) {
     bucket.key(to)
@@ -158,7 +160,7 @@ export class Upload {
 
   /** Part `number`, counted from 1, of which others follow. */
   async put(number: number, span: Span, signal: AbortSignal): Promise<void> {
-    this.#multipart ??= Multipart.create(this.#bucket, this.to)
+    this.#multipart ??= MultipartUpload.create(this.#bucket, this.to)
     await (await this.#multipart).put(number, span, signal)
   }
 
@@ -166,7 +168,7 @@ export class Upload {
   async complete(number: number, last: Span | undefined, signal: AbortSignal): Promise<void> {
     if (!this.#multipart) {
       if (!last) throw new Error(`nothing was sent for ${this.to}`)
-      return putSpan(this.#bucket, this.to, last, signal)
+      return putObject(this.#bucket, this.to, last, signal)
     }
     const multipart = await this.#multipart
     if (last) await multipart.put(number, last, signal)
@@ -183,8 +185,8 @@ export class Upload {
 }
 
 /** Runs `task` with a multipart upload to `key`, and completes it, or leaves nothing. */
-export async function inParts(bucket: Bucket, key: Key, task: (multipart: Multipart) => Promise<void>): Promise<void> {
-  const multipart = await Multipart.create(bucket, key)
+export async function withMultipartUpload(bucket: Bucket, key: Key, task: (multipart: MultipartUpload) => Promise<void>): Promise<void> {
+  const multipart = await MultipartUpload.create(bucket, key)
   try {
     await task(multipart)
     await multipart.complete()
@@ -195,61 +197,61 @@ export async function inParts(bucket: Bucket, key: Key, task: (multipart: Multip
 }
 
 /** Parts that are copied side by side, in order of their numbers. */
-export async function copyAll(multipart: Multipart, from: readonly Key[]): Promise<void> {
-  const limit = createSemaphore(copiesAtOnce)
-  await allOf(from.map((key, index) => limit(() => multipart.copy(index + 1, key))))
+export async function copyParts(multipart: MultipartUpload, from: readonly Key[]): Promise<void> {
+  const limit = createSemaphore(maxConcurrentCopies)
+  await settleAll(from.map((key, index) => limit(() => multipart.copy(index + 1, key))))
 }
 
 /** Resolves when all have ended, which `stop` helps along when they take long: what a service is still taking in may arrive after it was told to forget it. */
-export async function letEnd(tasks: readonly Promise<unknown>[], stop: AbortController): Promise<void> {
-  const timer = setTimeout(() => stop.abort(), lingering)
+export async function settleOrAbort(tasks: readonly Promise<unknown>[], stop: AbortController): Promise<void> {
+  const timer = setTimeout(() => stop.abort(), abortGraceMs)
   await Promise.allSettled(tasks)
   clearTimeout(timer)
   stop.abort()
 }
 
 /** Resolves when all have ended; rejects with the first failure, but not before that. */
-export async function allOf(tasks: readonly Promise<unknown>[]): Promise<void> {
+export async function settleAll(tasks: readonly Promise<unknown>[]): Promise<void> {
   const failed = (await Promise.allSettled(tasks)).find(each => each.status === 'rejected')
   if (failed) throw failed.reason
 }
 
 /** Copies an object of `size` bytes within the bucket; false if there is none. */
 export async function copyObject(bucket: Bucket, from: Key, to: Key, size: number): Promise<boolean> {
-  if (size > mostCopied) {
+  if (size > maxCopyBytes) {
     await copyPieces(bucket, from, to, size)
     return true
   }
-  const input = { Bucket: bucket.name, Key: bucket.key(to), CopySource: bucket.source(from) }
+  const input = { Bucket: bucket.name, Key: bucket.key(to), CopySource: bucket.copySource(from) }
   return (await bucket.find('CopyObject', to, 'copy', client => client.send(new CopyObjectCommand(input)))) !== undefined
 }
 
 /** Gives an object a new time; one that is not there is passed over. */
-export async function renewObject(bucket: Bucket, key: Key, sizeOf: () => Promise<number | undefined>): Promise<void> {
+export async function touchObject(bucket: Bucket, key: Key, sizeOf: () => Promise<number | undefined>): Promise<void> {
   // The later one: what is taken for old is copied once more, and that is all.
   const began = Math.max(Date.now(), bucket.now())
   // A copy onto itself has to change something.
   const change = { MetadataDirective: 'REPLACE' as const, Metadata: { renewed: String(began) } }
-  const input = { Bucket: bucket.name, Key: bucket.key(key), CopySource: bucket.source(key), ...change }
+  const input = { Bucket: bucket.name, Key: bucket.key(key), CopySource: bucket.copySource(key), ...change }
   try {
     const copied = await bucket.find('CopyObject', key, 'copy', client => client.send(new CopyObjectCommand(input)))
     // Some services change the metadata alone.
     if (!copied || (copied.CopyObjectResult?.LastModified?.getTime() ?? 0) >= began - 1_000) return
   } catch (error) {
     // Too large for one request.
-    if (told((error as Error).cause).status !== 400) throw error
+    if (describeError((error as Error).cause).status !== 400) throw error
   }
   const size = await sizeOf()
   if (size !== undefined && size > 0) await copyPieces(bucket, key, key, size)
 }
 
 async function copyPieces(bucket: Bucket, from: Key, to: Key, size: number): Promise<void> {
-  await inParts(bucket, to, async multipart => {
-    const limit = createSemaphore(copiesAtOnce)
-    const pieces = Array.from({ length: Math.ceil(size / piece) }, (_, at) => ({
-      first: at * piece,
-      last: Math.min(size, (at + 1) * piece) - 1
+  await withMultipartUpload(bucket, to, async multipart => {
+    const limit = createSemaphore(maxConcurrentCopies)
+    const pieces = Array.from({ length: Math.ceil(size / copyPartBytes) }, (_, at) => ({
+      first: at * copyPartBytes,
+      last: Math.min(size, (at + 1) * copyPartBytes) - 1
     }))
-    await allOf(pieces.map((range, at) => limit(() => multipart.copy(at + 1, from, range))))
+    await settleAll(pieces.map((range, at) => limit(() => multipart.copy(at + 1, from, range))))
   })
 }

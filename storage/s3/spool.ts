@@ -48,18 +48,18 @@ export class Spool {
   }
 
   /** Takes room for so many bytes, or throws. */
-  demand(bytes: number): void {
-    if (!this.has(bytes)) throw new SpoolFullError(bytes, this.#limit)
+  reserve(bytes: number): void {
+    if (!this.fits(bytes)) throw new SpoolFullError(bytes, this.#limit)
     this.#used += bytes
   }
 
   /** Whether there is room for so many bytes. */
-  has(bytes: number): boolean {
+  fits(bytes: number): boolean {
     return this.#used + bytes <= this.#limit
   }
 
   /** Takes room, whether or not there is any. */
-  take(bytes: number): void {
+  reserveOverLimit(bytes: number): void {
     this.#used += bytes
   }
 

@@ -1,10 +1,10 @@
 import type { Key, StagedWriter } from '../storage.ts'
-import { allOf, letEnd, Upload } from './send.ts'
+import { DirectUpload, settleAll, settleOrAbort } from './send.ts'
 import type { SpoolFile } from './spool.ts'
-import type { WriterPlace } from './writer.ts'
+import type { WriterContext } from './writer.ts'
 
 // Sent side by side for one object; more would only wait for the same connection.
-const mostUnderWay = 3
+const maxConcurrentParts = 3
 
 /**
  * An object whose key is known beforehand. All of it stays in the spool for those who read along, while its parts go straight to a multipart upload, of which nothing is
@@ -13,12 +13,12 @@ const mostUnderWay = 3
 export class S3Staged implements StagedWriter {
   readonly key: Key
   readonly reader: StagedWriter['reader']
-  readonly #place: WriterPlace
+  readonly #context: WriterContext
   readonly #file: SpoolFile
   readonly #stop = new AbortController()
   /** Room in the spool: what was said to come, or as much as came. */
-  #room: number
-  readonly #upload: Upload
+  #reservedBytes: number
+  readonly #upload: DirectUpload
   readonly #sending = new Set<Promise<void>>()
   #sent = 0
   #parts = 0
@@ -27,12 +27,12 @@ export class S3Staged implements StagedWriter {
   #readable = true
 
   /** `room` bytes of the spool were taken for it. */
-  constructor(place: WriterPlace, to: Key, file: SpoolFile, room: number) {
-    this.#place = place
+  constructor(place: WriterContext, to: Key, file: SpoolFile, room: number) {
+    this.#context = place
     this.key = to
     this.#file = file
-    this.#room = room
-    this.#upload = new Upload(place.bucket, to)
+    this.#reservedBytes = room
+    this.#upload = new DirectUpload(place.bucket, to)
     this.reader = { readInto: (into, position) => file.read(into, position), close: () => this.#closeReading() }
   }
 
@@ -41,19 +41,19 @@ export class S3Staged implements StagedWriter {
   }
 
   get #partBytes(): number {
-    return Math.max(this.#place.partBytes, Math.ceil(this.#sent / 1_000))
+    return Math.max(this.#context.partBytes, Math.ceil(this.#sent / 1_000))
   }
 
   async write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure
     let bytes = 0
     for (const chunk of chunks) bytes += chunk.length
-    const { share, spool } = this.#place
+    const { share, spool } = this.#context
     await share?.take(bytes, signal).catch(() => share.spend(bytes))
-    const more = this.#file.size + bytes - this.#room
+    const more = this.#file.size + bytes - this.#reservedBytes
     if (more > 0) {
-      spool.demand(more)
-      this.#room += more
+      spool.reserve(more)
+      this.#reservedBytes += more
     }
     try {
       await this.#file.write(chunks)
@@ -80,11 +80,11 @@ export class S3Staged implements StagedWriter {
         this.#sending.delete(done)
       }
     }
-    const done: Promise<void> = Promise.resolve().then(() => this.#place.sending(put))
+    const done: Promise<void> = Promise.resolve().then(() => this.#context.sendLimit(put))
     done.catch(() => {})
     this.#sending.add(done)
     // The source goes on at its own pace: what the service has not taken yet is in the spool.
-    if (this.#sending.size > mostUnderWay * 4) await Promise.race(this.#sending)
+    if (this.#sending.size > maxConcurrentParts * 4) await Promise.race(this.#sending)
   }
 
   async truncate(offset: number): Promise<void> {
@@ -104,22 +104,22 @@ export class S3Staged implements StagedWriter {
   async publish(to: Key): Promise<void> {
     if (to !== this.key) throw new Error(`staged for ${this.key}, and not for ${to}`)
     const { size } = this.#file
-    await allOf([...this.#sending])
+    await settleAll([...this.#sending])
     if (this.#failure !== undefined) throw this.#failure
     const last = size > this.#sent || this.#parts === 0 ? { file: this.#file, start: this.#sent, end: size } : undefined
     await this.#upload.complete(this.#parts + 1, last, this.#stop.signal)
     this.#state = 'published'
-    this.#place.published(to, size)
-    await this.#free()
+    this.#context.onPublished(to, size)
+    await this.#releaseSpool()
   }
 
   async discard(): Promise<void> {
     if (this.#state !== 'open') return
     this.#state = 'discarded'
     this.#failure ??= new Error(`${this.key} was discarded`)
-    await letEnd([...this.#sending], this.#stop)
+    await settleOrAbort([...this.#sending], this.#stop)
     await this.#upload.abort()
-    await this.#free()
+    await this.#releaseSpool()
   }
 
   close(): Promise<void> {
@@ -128,14 +128,14 @@ export class S3Staged implements StagedWriter {
 
   async #closeReading(): Promise<void> {
     this.#readable = false
-    await this.#free()
+    await this.#releaseSpool()
   }
 
   // The room is taken until writer and readers have ended.
-  async #free(): Promise<void> {
-    if (this.#state === 'open' || this.#readable || this.#room < 0) return
-    this.#place.spool.release(this.#room)
-    this.#room = -1
+  async #releaseSpool(): Promise<void> {
+    if (this.#state === 'open' || this.#readable || this.#reservedBytes < 0) return
+    this.#context.spool.release(this.#reservedBytes)
+    this.#reservedBytes = -1
     await this.#file.close()
   }
 }

@@ -1,7 +1,7 @@
 import type { Shortage, Usage } from '../storage.ts'
 
 // The links and marks that come with an object.
-const company = 4096
+const linkBytes = 4096
 
 /** What a bucket holds. There are other writers and no counter that all could keep, so this is the last count, and what was published here since. */
 export class S3Usage {
@@ -23,7 +23,7 @@ export class S3Usage {
   }
 
   /** So many bytes were published here. */
-  published(bytes: number): void {
+  recordPublished(bytes: number): void {
     this.#since.bytes += bytes
     this.#since.objects++
   }
@@ -49,7 +49,7 @@ export class S3Usage {
   /** Before the first count nothing is known, and nothing refused. */
   shortage(bytes: number): Shortage | undefined {
     const { used, budget } = this.usage()
-    const needed = bytes + company
+    const needed = bytes + linkBytes
     if (budget === undefined || used === undefined || used + needed <= budget) return undefined
     const excess = used + needed - budget
     const reason = `storage.budget allows ${budget} bytes, ${used} are used, and ${needed} more are needed: ${excess} too many`

@@ -214,7 +214,7 @@ export async function s3Options(t: Test, server: S3Server, more: Partial<S3Optio
     spool: await temporaryDirectory(t),
     spoolBytes: 256 * 1024 * 1024,
     partBytes: 5 * 1024 * 1024,
-    fresh: 1_000,
+    openTtlMs: 1_000,
     ...more
   }
 }

@@ -9,7 +9,7 @@ import type { HttpOrigin, HttpResponse, HttpTimeouts } from '../../../src/http/c
 import { ResponseBody } from '../../../src/http/response-body.ts'
 import { certificate } from '../../support/certificate.ts'
 
-const times: HttpTimeouts = { connecting: 5_000, answering: 5_000, resting: 5_000, idle: 5_000 }
+const times: HttpTimeouts = { connectMs: 5_000, responseMs: 5_000, bodyIdleMs: 5_000, keepAliveMs: 5_000 }
 
 interface Peer {
   target: HttpOrigin
@@ -52,7 +52,7 @@ async function peer(
   })
   const { port } = server.address() as AddressInfo
   const target = { host: '127.0.0.1', port, ...(pair ? { secureContext: createSecureContext({ ca: pair.cert }) } : {}) }
-  return { target, asked, wire, get: (path = '/') => wire.ask({ ...target, method: 'GET', path, fields: { host: 'peer' } }) }
+  return { target, asked, wire, get: (path = '/') => wire.request({ ...target, method: 'GET', path, fields: { host: 'peer' } }) }
 }
 
 const headOf = (length: number, more = '') => `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n${more}\r\n`
@@ -279,9 +279,9 @@ test('wire: a body without an end is refused', async t => {
 })
 
 test('wire: a head, and a byte that somebody waits for, come in time or not at all', async t => {
-  const head = await peer(t, () => {}, { answering: 50 })
+  const head = await peer(t, () => {}, { responseMs: 50 })
   await t.rejects(head.get(), { code: 'ETIMEDOUT' })
-  const byte = await peer(t, socket => socket.write(`${headOf(9)}ab`), { resting: 50 })
+  const byte = await peer(t, socket => socket.write(`${headOf(9)}ab`), { bodyIdleMs: 50 })
   const body = bodyOf(await byte.get())
   const into = Buffer.alloc(9)
   t.equal(await body.readInto(into), 2)
@@ -313,16 +313,16 @@ test('wire: nobody behind the port, and a certificate of somebody else, are erro
   await once(server, 'close')
   const wire = new HttpClient(times)
   const request = { host: '127.0.0.1', port, method: 'GET', path: '/', fields: {} }
-  await t.rejects(wire.ask(request), { code: 'ECONNREFUSED' })
+  await t.rejects(wire.request(request), { code: 'ECONNREFUSED' })
   const { target } = await peer(t, socket => socket.end(), { encrypted: true })
-  await t.rejects(wire.ask({ ...request, ...target, secureContext: createSecureContext() }), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+  await t.rejects(wire.request({ ...request, ...target, secureContext: createSecureContext() }), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
 })
 
 test('wire: a request that would become two is not sent', async t => {
   const { wire, target, asked } = await peer(t, socket => socket.write(headOf(0)))
   const request = { ...target, method: 'GET', path: '/', fields: { host: 'peer' } }
-  await t.rejects(wire.ask({ ...request, path: '/ HTTP/1.1\r\nHost: x\r\n\r\nGET /' }), /not a line/)
-  await t.rejects(wire.ask({ ...request, fields: { 'x-a': 'b\r\nx-c: d' } }), /not a line/)
+  await t.rejects(wire.request({ ...request, path: '/ HTTP/1.1\r\nHost: x\r\n\r\nGET /' }), /not a line/)
+  await t.rejects(wire.request({ ...request, fields: { 'x-a': 'b\r\nx-c: d' } }), /not a line/)
   t.equal(asked.flat().length, 0)
 })
 

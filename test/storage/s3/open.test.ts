@@ -18,7 +18,7 @@ interface Scene {
 
 async function scene(t: Test, server: S3Server, fresh = 60_000): Promise<Scene> {
   const proxy = await proxyS3(t, server)
-  const storage = await openS3(t, proxy, { bucket: makeBucket(server), fresh })
+  const storage = await openS3(t, proxy, { bucket: makeBucket(server), openTtlMs: fresh })
   await storage.put(key, bytes)
   let before = proxy.requests.length
   const asked = () => {

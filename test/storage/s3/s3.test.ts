@@ -174,8 +174,8 @@ test('s3', async t => {
 
   await t.test('s3: a service that takes a question and does not answer is asked once, one that breaks several times', async t => {
     const proxy = await proxyS3(t, server)
-    const times = { connecting: 5_000, answering: 300, resting: 300, copying: 5_000, lastTry: 200, lastSending: 5_000 }
-    const storage = await openS3(t, proxy, { times })
+    const timeouts = { connectMs: 5_000, responseMs: 300, bodyIdleMs: 300, copyMs: 5_000, retryWindowMs: 200, uploadRetryWindowMs: 5_000 }
+    const storage = await openS3(t, proxy, { timeouts })
     await storage.put('a', Buffer.from('the bytes'))
     for (const [fate, tries] of [
       [{ after: new Promise(() => {}) }, 1],
@@ -202,8 +202,8 @@ test('s3', async t => {
 
   await t.test('s3: a body that rests is asked for once more, and then given up', async t => {
     const proxy = await proxyS3(t, server)
-    const times = { connecting: 5_000, answering: 300, resting: 300, copying: 5_000, lastTry: 200, lastSending: 5_000 }
-    const storage = await openS3(t, proxy, { times })
+    const timeouts = { connectMs: 5_000, responseMs: 300, bodyIdleMs: 300, copyMs: 5_000, retryWindowMs: 200, uploadRetryWindowMs: 5_000 }
+    const storage = await openS3(t, proxy, { timeouts })
     await storage.put('a', large)
     const before = proxy.requests.length
     proxy.fate = () => (proxy.requests.length - before === 1 ? { restAfter: 100_000 } : { after: new Promise(() => {}) })

@@ -1,16 +1,16 @@
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import type { ConditionalObjects, Key, VersionedObject } from '../storage.ts'
-import { timeOf } from './bodies.ts'
+import { modifiedMs } from './bodies.ts'
 import type { Bucket } from './bucket.ts'
 import { S3Error } from './error.ts'
 
 /** What is put to see whether anything can be. */
-export const trial = '.registry/trial'
+export const probeKey = '.registry/trial'
 
 type Condition = { IfNoneMatch: '*' } | { IfMatch: string }
 
 /** Agreement by conditional puts, or by looking before each put where the service knows none. */
-export class S3Agreement implements ConditionalObjects {
+export class S3ConditionalObjects implements ConditionalObjects {
   readonly #bucket: Bucket
   #conditional: Promise<boolean> | undefined
 
@@ -28,17 +28,17 @@ export class S3Agreement implements ConditionalObjects {
 
   // A service that does not know a condition passes over it, so that one has to be seen to refuse.
   async #tried(): Promise<boolean> {
-    await this.#put(trial, Buffer.alloc(1))
+    await this.#put(probeKey, Buffer.alloc(1))
     for (const condition of [{ IfNoneMatch: '*' } as const, { IfMatch: '"00000000000000000000000000000000"' }])
-      if ((await this.#putIf(trial, Buffer.alloc(1), condition)) !== 'refused') return false
+      if ((await this.#putIf(probeKey, Buffer.alloc(1), condition)) !== 'refused') return false
     return true
   }
 
   async now(): Promise<number> {
-    await this.#put(trial, Buffer.alloc(1))
-    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(trial) }
-    const found = await this.#bucket.ask('HeadObject', trial, 'question', client => client.send(new HeadObjectCommand(input)))
-    return timeOf(found.LastModified)
+    await this.#put(probeKey, Buffer.alloc(1))
+    const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(probeKey) }
+    const found = await this.#bucket.request('HeadObject', probeKey, 'question', client => client.send(new HeadObjectCommand(input)))
+    return modifiedMs(found.LastModified)
   }
 
   async get(key: Key): Promise<VersionedObject | undefined> {
@@ -46,7 +46,7 @@ export class S3Agreement implements ConditionalObjects {
     const found = await this.#bucket.find('GetObject', key, 'question', client => client.send(new GetObjectCommand(input)))
     if (!found?.Body) return undefined
     const bytes = Buffer.from(await found.Body.transformToByteArray())
-    return { bytes, version: found.ETag ?? '', modified: timeOf(found.LastModified) }
+    return { bytes, version: found.ETag ?? '', modified: modifiedMs(found.LastModified) }
   }
 
   async replace(key: Key, bytes: Uint8Array, version?: string): Promise<string | undefined> {
@@ -60,7 +60,7 @@ export class S3Agreement implements ConditionalObjects {
 
   async #put(key: Key, bytes: Uint8Array, condition?: Condition): Promise<string> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes, ...condition }
-    const { ETag = '' } = await this.#bucket.ask('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
+    const { ETag = '' } = await this.#bucket.request('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
     return ETag
   }
 

@@ -7,7 +7,7 @@ type Request = Parameters<NodeHttpHandler['handle']>[0]
 type Response = Awaited<ReturnType<NodeHttpHandler['handle']>>
 
 /** Has a client of the SDK ask for bodies over the wire; what it signs and how often it tries stays its own. */
-export class WireHandler {
+export class BodyRequestHandler {
   readonly metadata = { handlerProtocol: 'http/1.1' }
   readonly #wire: HttpClient
   readonly #secureContext: SecureContext
@@ -21,7 +21,7 @@ export class WireHandler {
     const { protocol, hostname, port, path, query, headers } = request
     const secure = protocol === 'https:'
     try {
-      const { head, body } = await this.#wire.ask({
+      const { head, body } = await this.#wire.request({
         method: request.method,
         host: hostname.replace(/^\[|\]$/g, ''),
         port: port ?? (secure ? 443 : 80),
