@@ -5,8 +5,8 @@ import { openContent } from '../content/content.ts'
 import { collect } from '../content/gc/collect.ts'
 import { createYield } from '../content/gc/yield.ts'
 import { createTasks } from '../operations/operations.ts'
-import { loadPosition, savePosition } from '../operations/position.ts'
-import type { Operations } from '../ports/upkeep.ts'
+import { loadPosition, savePosition } from '../operations/scrub-position.ts'
+import type { Operations } from '../ports/operations.ts'
 import { openStorage } from './open-storage.ts'
 
 /** A tree that no server owns, for as long as a command works on it. */

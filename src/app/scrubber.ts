@@ -1,8 +1,8 @@
 import type { Content } from '../content/content.ts'
 import type { Tree } from '../operations/check.ts'
 import type { Damaged, ScrubDone, ScrubEvent } from '../operations/events.ts'
-import { Rounds } from '../operations/rounds.ts'
 import { forgetUnneeded } from '../operations/scrub.ts'
+import { Rounds } from '../operations/scrub-cycles.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 

@@ -1,6 +1,6 @@
 import { bytesText, plain } from '../why/text.ts'
-import type { TaskEvent } from './long-work.ts'
-import { type Screen, showing } from './screen.ts'
+import { type Screen, showing } from './output.ts'
+import type { TaskEvent } from './run-operation.ts'
 
 /** Shows how everything is copied from one storage to another; resolves to whether all of it could be. */
 export async function showCopy(events: AsyncIterable<object>, screen: Screen, signal: AbortSignal): Promise<boolean> {

@@ -1,5 +1,5 @@
 import { bytesText } from '../why/text.ts'
-import { type CommandContext, longWork, type TaskEvent } from './long-work.ts'
+import { type CommandContext, longWork, type TaskEvent } from './run-operation.ts'
 
 /** Shows what each repository takes on disk, and all together. */
 export async function du(around: CommandContext): Promise<void> {

@@ -1,6 +1,6 @@
 import { bytesText, plain } from '../why/text.ts'
-import { type CommandContext, longWork, type TaskEvent } from './long-work.ts'
-import { subjectOf } from './screen.ts'
+import { subjectOf } from './output.ts'
+import { type CommandContext, longWork, type TaskEvent } from './run-operation.ts'
 
 /** The options of `gc` as the command line gives them. */
 export interface GcOptions {

@@ -1,7 +1,7 @@
 import { appendPins, pinsOf } from '../operations/pin-file.ts'
 import { bytesText, plain } from '../why/text.ts'
-import { type CommandContext, longWork, type TaskEvent, WrongUse } from './long-work.ts'
 import { referencesOf } from './references.ts'
+import { type CommandContext, longWork, type TaskEvent, WrongUse } from './run-operation.ts'
 
 /** The options of `prefetch` as the command line gives them. */
 export interface PrefetchFlags {

@@ -1,6 +1,6 @@
-import { MalformedTarget, parseTarget } from '../operations/target.ts'
-import { type CommandContext, longWork, type TaskEvent, WrongUse } from './long-work.ts'
-import { subjectOf } from './screen.ts'
+import { MalformedTarget, parseTarget } from '../operations/purge-target.ts'
+import { subjectOf } from './output.ts'
+import { type CommandContext, longWork, type TaskEvent, WrongUse } from './run-operation.ts'
 
 /** The options of `purge` as the command line gives them. */
 export interface PurgeOptions {

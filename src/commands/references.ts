@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
-import { parseSet } from '../why/set.ts'
+import { parseSet } from '../why/verify-text.ts'
 
 /** A file's lines where a file is named, `-` for the standard input, and any other word is a reference itself. */
 export async function referencesOf(given: readonly string[]): Promise<string[]> {

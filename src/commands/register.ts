@@ -1,9 +1,9 @@
 import type { Command } from 'commander'
 import type { Config } from '../../config/schema.ts'
 import type { GcOptions } from './gc.ts'
-import type { CommandContext } from './long-work.ts'
 import type { PrefetchFlags } from './prefetch.ts'
 import type { PurgeOptions } from './purge.ts'
+import type { CommandContext } from './run-operation.ts'
 
 type Load = (file: string | undefined) => Promise<Config>
 type Common = { config?: string; json?: true }
@@ -79,7 +79,7 @@ async function around({ config: file, json }: Common, load: Load): Promise<Comma
 }
 
 async function surroundings(json: true | undefined): Promise<Pick<CommandContext, 'screen' | 'signal'>> {
-  const { progressOn } = await import('./screen.ts')
+  const { progressOn } = await import('./output.ts')
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     // The second one means it.

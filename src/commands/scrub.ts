@@ -1,7 +1,7 @@
 import { isName } from '../oci/name.ts'
 import { bytesText, plain } from '../why/text.ts'
-import { type CommandContext, longWork, type TaskEvent, WrongUse } from './long-work.ts'
-import { subjectOf } from './screen.ts'
+import { subjectOf } from './output.ts'
+import { type CommandContext, longWork, type TaskEvent, WrongUse } from './run-operation.ts'
 
 /** Reads what is stored and shows what is wrong; resolves to whether nothing is left for people to mend. */
 export async function scrub(name: string | undefined, around: CommandContext): Promise<boolean> {

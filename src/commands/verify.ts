@@ -1,7 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import { streamControl } from '../ports/control.ts'
-import { added, type Total, totalText, verifiedText } from '../why/set.ts'
 import type { Verified } from '../why/verify.ts'
+import { added, type Total, totalText, verifiedText } from '../why/verify-text.ts'
 import { referencesOf } from './references.ts'
 
 /** The options of `verify` as the command line gives them. */

@@ -5,10 +5,10 @@ import { isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type ParsedManifest, readManifest } from '../oci/manifest.ts'
 import { isTag, type Name } from '../oci/name.ts'
+import { checkReferrers, indexed } from './check-referrers.ts'
+import { checkUploads } from './check-uploads.ts'
 import type { Damaged, Warned } from './events.ts'
-import { type FoundLink, linksOf, readLink } from './links.ts'
-import { checkReferrers, indexed } from './referrers.ts'
-import { checkUploads } from './uploads.ts'
+import { type FoundLink, linksOf, readLink } from './tree.ts'
 
 /** What the check of a tree looks at. */
 export interface Tree {

@@ -6,7 +6,7 @@ import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { Column, DigestTable } from './digest-table.ts'
 import { everySoOften, type Progressed } from './events.ts'
-import { linksOf } from './links.ts'
+import { linksOf } from './tree.ts'
 
 /** What a repository takes on disk. */
 export interface RepositoryUsage {

@@ -1,4 +1,4 @@
-import type { Operations } from '../ports/upkeep.ts'
+import type { Operations } from '../ports/operations.ts'
 import type { Tree } from './check.ts'
 import type { ScrubDone, ScrubEvent } from './events.ts'
 import type { Fetcher } from './fetch.ts'
@@ -31,7 +31,7 @@ export function createTasks({ tree, fetcher, scrubbed, told = () => {} }: Operat
       yield* du(tree, signal, tree.now)
     },
     async *purge({ target, ...options }) {
-      const [{ purge }, { parseTarget }] = await Promise.all([import('./purge.ts'), import('./target.ts')])
+      const [{ purge }, { parseTarget }] = await Promise.all([import('./purge.ts'), import('./purge-target.ts')])
       yield* purge(parseTarget(target), tree, options)
     },
     ...(fetcher && {

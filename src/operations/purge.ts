@@ -4,8 +4,8 @@ import * as keys from '../content/keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import { isTag, type Name, type Tag } from '../oci/name.ts'
-import { linksBelow } from './links.ts'
-import type { PurgeTarget } from './target.ts'
+import type { PurgeTarget } from './purge-target.ts'
+import { linksBelow } from './tree.ts'
 
 /** Something that was taken from a repository. */
 export interface Purged {

@@ -6,10 +6,10 @@ import { isName, type Name } from '../oci/name.ts'
 import { storedBytes } from './blobs.ts'
 import { checkRepository, type Tree } from './check.ts'
 import { counted, type Damaged, everySoOften, type ScrubEvent, type ScrubTotals } from './events.ts'
-import { examinationBuffer, examine, type Laboratory } from './examine.ts'
-import { linksOf } from './links.ts'
 import { ownersOf } from './owners.ts'
 import { type ReadRate, unpaced } from './read-rate.ts'
+import { linksOf } from './tree.ts'
+import { examinationBuffer, examine, type Laboratory } from './verify-blob.ts'
 
 /** Which part of the tree is scrubbed, and how. */
 export interface ScrubOptions {

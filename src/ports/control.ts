@@ -2,8 +2,8 @@ import { type IncomingMessage, request } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { lines, whileAsked } from './asked.ts'
-import { demand, oneOf } from './demand.ts'
-import { type Operations, registerUpkeep } from './upkeep.ts'
+import { demand, oneOf } from './body.ts'
+import { type Operations, registerUpkeep } from './operations.ts'
 
 /** How closely stored bytes are looked at: by their size, or by computing their digest. */
 export type Depth = 'size' | 'digest'

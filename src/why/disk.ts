@@ -1,5 +1,5 @@
-import type { View } from './place.ts'
 import type { Disk } from './report.ts'
+import type { View } from './resolve.ts'
 import { placeOf } from './where.ts'
 
 /** The disk below the store; a block is written to a temp file and removed, since nothing else tells whether bytes are taken. */

@@ -4,10 +4,10 @@ import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
-import type { Place, View } from './place.ts'
-import { attempt } from './question.ts'
+import { type Depth, type Look, lookAtBlob, lookAtManifest } from './inspect.ts'
+import { attempt } from './probe.ts'
 import type { BlobLine, ManifestLine, State } from './report.ts'
-import { type Depth, type Look, lookAtBlob, lookAtManifest } from './stored.ts'
+import type { Place, View } from './resolve.ts'
 import { placeOf } from './where.ts'
 
 // An index of ten platforms takes about a hundred; what is beyond is said to be unknown and not asked for.

@@ -4,8 +4,8 @@ import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
 import { MalformedReference, parsePodReference } from '../oci/pod-reference.ts'
 import type { Manifest } from '../oci/source.ts'
-import { placeOf, type View } from './place.ts'
-import { type Depth, type Look, lookAtBlob, lookAtManifest } from './stored.ts'
+import { type Depth, type Look, lookAtBlob, lookAtManifest } from './inspect.ts'
+import { placeOf, type View } from './resolve.ts'
 
 /** A part of an image that is not stored as it should be. */
 export interface Lack {

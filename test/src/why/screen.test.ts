@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { screenOf } from '../../../src/why/screen.ts'
-import { parseSet, totalText, verifiedText } from '../../../src/why/set.ts'
 import { bytesText, durationText, plain } from '../../../src/why/text.ts'
+import { parseSet, totalText, verifiedText } from '../../../src/why/verify-text.ts'
 import { host, inFront, own, path, whyOf } from './scene.ts'
 
 test('the screen fits on one: names of rows are aligned, and the sentence is last', async t => {

@@ -4,8 +4,8 @@ import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import { causeOf, stepsOf } from './cause.ts'
 import { nearest } from './near.ts'
-import type { Behind } from './place.ts'
 import type { Asking, Cause } from './report.ts'
+import type { Behind } from './resolve.ts'
 
 /** What came of asking the upstream for a manifest: it, or why not. */
 export interface Question {

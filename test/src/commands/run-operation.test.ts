@@ -2,11 +2,11 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { du } from '../../../src/commands/du.ts'
 import { gc } from '../../../src/commands/gc.ts'
-import type { CommandContext } from '../../../src/commands/long-work.ts'
 import { prefetch } from '../../../src/commands/prefetch.ts'
 import { purge } from '../../../src/commands/purge.ts'
+import type { CommandContext } from '../../../src/commands/run-operation.ts'
 import { scrub } from '../../../src/commands/scrub.ts'
-import type { Operations } from '../../../src/ports/upkeep.ts'
+import type { Operations } from '../../../src/ports/operations.ts'
 import { configured, folder } from '../support.ts'
 
 const never: Operations['du'] = () => {

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { lines, whileAsked } from './asked.ts'
-import { type Demand, demand, oneOf } from './demand.ts'
+import { type Demand, demand, oneOf } from './body.ts'
 
 /** Long work that commands ask for. Each tells what it does one object after the other, and may be broken off at any time and begun again. */
 export interface Operations {

@@ -1,9 +1,9 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Reference } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
-import type { Place, View } from './place.ts'
+import { type Depth, lookAtManifest } from './inspect.ts'
 import type { Stored } from './report.ts'
-import { type Depth, lookAtManifest } from './stored.ts'
+import type { Place, View } from './resolve.ts'
 
 /** What the store has under a reference; `fresh`: a pull gets it without a question to the upstream. */
 export interface Kept {

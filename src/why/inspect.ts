@@ -4,7 +4,7 @@ import type { Descriptor } from '../oci/descriptor.ts'
 import { algorithmOf, createDigester, type Digest, digestOf } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import type { Body, Manifest } from '../oci/source.ts'
-import type { View } from './place.ts'
+import type { View } from './resolve.ts'
 
 /**
  * How a stored object does. `noticed` damage is what the registry sees by itself and does not serve; `unnoticed` has the right size and the wrong bytes, and only

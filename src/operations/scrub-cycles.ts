@@ -3,9 +3,9 @@ import { scrubLease } from '../content/keys.ts'
 import { storedBytes } from './blobs.ts'
 import type { Tree } from './check.ts'
 import { everySoOften, type ScrubEvent, type ScrubTotals } from './events.ts'
-import { loadPosition, type Position, type Round, savePosition } from './position.ts'
 import { createPace, type PaceTimes, rateFor, usualTimes } from './read-rate.ts'
 import { scrub } from './scrub.ts'
+import { loadPosition, type Position, type Round, savePosition } from './scrub-position.ts'
 
 /** What the rounds need of the process. */
 export interface RoundParts {

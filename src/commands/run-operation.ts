@@ -1,7 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import { NotRunning, streamControl } from '../ports/control.ts'
-import type { Failed, Operations } from '../ports/upkeep.ts'
-import { type Screen, showing } from './screen.ts'
+import type { Failed, Operations } from '../ports/operations.ts'
+import { type Screen, showing } from './output.ts'
 
 /** A tree that no server owns. */
 export interface OfflineTree {

@@ -1,5 +1,5 @@
 import { bytesText, plain } from '../why/text.ts'
-import type { TaskEvent } from './long-work.ts'
+import type { TaskEvent } from './run-operation.ts'
 
 /** Where a command shows what it does. */
 export interface Screen {
