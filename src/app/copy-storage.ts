@@ -3,14 +3,14 @@ import type { Config } from '../../config/schema.ts'
 import { LockedError } from '../../storage/fs/lock.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { LeaseHeldError, RemovalLease } from '../content/shared/removal-lease.ts'
-import { type CopyEvent, copyStorage } from '../operations/copy-storage.ts'
+import { copyStorage, type StorageCopyEvent } from '../operations/copy-storage.ts'
 import { type OpenedStorage, openStorage } from './open-storage.ts'
 
 /**
  * Copies everything from the storage of one configuration to that of another. A directory must not belong to a running registry, on neither side; on a bucket nothing is
  * removed by others meanwhile.
  */
-export async function* copyBetween(from: Config, to: Config, signal: AbortSignal): AsyncGenerator<CopyEvent, void> {
+export async function* copyBetween(from: Config, to: Config, signal: AbortSignal): AsyncGenerator<StorageCopyEvent, void> {
   const { s3, filesystem } = from.storage
   if (!s3 && !(await stat(filesystem.root).catch(() => undefined))?.isDirectory())
     throw new Error(`there is no directory ${filesystem.root}`)

@@ -34,7 +34,7 @@ export interface LongWork {
 
 /** Starts the check in the background. */
 export async function startLongWork({ config, content, storage, fills, modes, running, metrics, log }: LongWorkDeps): Promise<LongWork> {
-  const tree = { content, storage, uploadIdle: config().limits.uploadIdle, now: Date.now }
+  const tree = { content, storage, uploadIdleMs: config().limits.uploadIdle, now: Date.now }
   const fetcher = {
     backendFor: (host: string | undefined) => modes.backendFor(host),
     filled: async (digest: Digest) => fills.find(digest)?.done

@@ -5,7 +5,7 @@ import { openContent } from '../content/content.ts'
 import { collect } from '../content/gc/collect.ts'
 import { createYield } from '../content/gc/yield.ts'
 import { createTasks } from '../operations/operations.ts'
-import { loadPosition, savePosition } from '../operations/scrub-position.ts'
+import { loadScrubPosition, saveScrubPosition } from '../operations/scrub-position.ts'
 import type { Operations } from '../ports/operations.ts'
 import { openStorage } from './open-storage.ts'
 
@@ -27,12 +27,12 @@ export async function openOffline(config: Config): Promise<Offline> {
   })
   const content = openContent(storage, () => {})
   await content.quarantine.load()
-  const tree = { content, storage, uploadIdle: config.limits.uploadIdle, now: Date.now }
+  const tree = { content, storage, uploadIdleMs: config.limits.uploadIdle, now: Date.now }
   const own = createTasks({
     tree,
     scrubbed: async (began, { damaged, mended }) => {
-      const { round } = await loadPosition(storage)
-      await savePosition(storage, { ...(round && { round }), last: { began, ended: Date.now(), damaged: damaged - mended } })
+      const { round } = await loadScrubPosition(storage)
+      await saveScrubPosition(storage, { ...(round && { round }), last: { began, ended: Date.now(), damaged: damaged - mended } })
     }
   })
   const loose = config.registry.mode === 'Proxy' ? 'keep' : 'sweep'
@@ -49,7 +49,7 @@ export async function openOffline(config: Config): Promise<Offline> {
       return {
         running: false,
         storage: { ...location, ...(await storage.usage()) },
-        scrub: { ...(await loadPosition(storage)), damaged: damages.length, quarantinedBytes: content.quarantine.bytes, damages }
+        scrub: { ...(await loadScrubPosition(storage)), damaged: damages.length, quarantinedBytes: content.quarantine.bytes, damages }
       }
     },
     close: () => storage.close(),

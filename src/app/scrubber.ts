@@ -2,7 +2,7 @@ import type { Content } from '../content/content.ts'
 import type { Tree } from '../operations/check.ts'
 import type { Damaged, ScrubDone, ScrubEvent } from '../operations/events.ts'
 import { forgetUnneeded } from '../operations/scrub.ts'
-import { Rounds } from '../operations/scrub-cycles.ts'
+import { ScrubCycles } from '../operations/scrub-cycles.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -47,7 +47,7 @@ export async function startScrubbing({ tree, every, busy, refetch, metrics, log 
   }
   let refetching = Promise.resolve()
   const failed = (error: Error) => log.error({ err: error }, 'the check of stored content broke off; it goes on in a while')
-  const rounds = new Rounds({ tree, every, busy, told, failed })
+  const rounds = new ScrubCycles({ tree, everyMs: every, busy, report: told, failed })
   watchScrubbing(metrics, rounds, tree.content)
   const running = rounds.run(signal)
   const tending = tend(tree, signal, log)
@@ -106,8 +106,8 @@ function tend(tree: Tree, signal: AbortSignal, log: Logger): () => Promise<void>
 }
 
 /** What `/status` says of it. */
-function statusOf(rounds: Rounds, { quarantine }: Content): object {
-  const { done, round, last } = rounds.standing
+function statusOf(rounds: ScrubCycles, { quarantine }: Content): object {
+  const { done, round, last } = rounds.status
   const damaged = quarantine.list()
   return {
     done,
@@ -119,15 +119,15 @@ function statusOf(rounds: Rounds, { quarantine }: Content): object {
   }
 }
 
-function watchScrubbing(metrics: Metrics, rounds: Rounds, { quarantine }: Content): void {
+function watchScrubbing(metrics: Metrics, rounds: ScrubCycles, { quarantine }: Content): void {
   metrics.gauge('registry_scrub_position_ratio', 'The part of the current round of the check that is done.', [], function () {
-    this.set(rounds.standing.done)
+    this.set(rounds.status.done)
   })
   metrics.gauge('registry_scrub_last_complete_timestamp_seconds', 'When all of the store was last read; 0 if never.', [], function () {
-    this.set((rounds.standing.last?.ended ?? 0) / 1_000)
+    this.set((rounds.status.last?.ended ?? 0) / 1_000)
   })
   metrics.gauge('registry_scrub_findings', 'What the last complete round found and left for people to mend.', [], function () {
-    this.set(rounds.standing.last?.damaged ?? 0)
+    this.set(rounds.status.last?.damaged ?? 0)
   })
   metrics.gauge(
     'registry_damaged_blobs',

@@ -15,7 +15,7 @@ import { Fills } from '../content/fill/fills.ts'
 import type { CollectEvent } from '../content/gc/collect.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
 import { addressText, createApp, listen } from '../ports/app.ts'
-import { type Controls, registerControl } from '../ports/control.ts'
+import { type ControlDeps, registerControl } from '../ports/control.ts'
 import { clientAddress, verifiedName } from '../ports/forwarded.ts'
 import { createPort, drain } from '../ports/listen.ts'
 import type { Tls } from '../ports/tls.ts'
@@ -271,7 +271,7 @@ async function openAdmin(config: Config, health: Health, metrics: Metrics): Prom
   return app.server
 }
 
-async function openControl(config: Config, log: Logger, answers: Omit<Controls, 'levels' | 'setLevel'>): Promise<Server | undefined> {
+async function openControl(config: Config, log: Logger, answers: Omit<ControlDeps, 'levels' | 'setLevel'>): Promise<Server | undefined> {
   const path = config.server.control
   const app = createApp(listener => createPort(listener, undefined, controlLimits))
   registerControl(app, {

@@ -1,9 +1,9 @@
 import { bytesText, plain } from '../why/text.ts'
-import { type Screen, showing } from './output.ts'
+import { type CommandOutput, showing } from './output.ts'
 import type { TaskEvent } from './run-operation.ts'
 
 /** Shows how everything is copied from one storage to another; resolves to whether all of it could be. */
-export async function showCopy(events: AsyncIterable<object>, screen: Screen, signal: AbortSignal): Promise<boolean> {
+export async function showCopy(events: AsyncIterable<object>, screen: CommandOutput, signal: AbortSignal): Promise<boolean> {
   const show = showing(screen, textOf)
   let last: TaskEvent | undefined
   try {

@@ -3,7 +3,7 @@ import { type CommandContext, longWork, type TaskEvent } from './run-operation.t
 
 /** Shows what each repository takes on disk, and all together. */
 export async function du(around: CommandContext): Promise<void> {
-  const heads = around.screen.form === 'text' ? [row(['TOTAL', 'OWN', 'SHARED', 'BLOBS', 'MANIFESTS', 'TAGS', 'REPOSITORY'])] : []
+  const heads = around.output.form === 'text' ? [row(['TOTAL', 'OWN', 'SHARED', 'BLOBS', 'MANIFESTS', 'TAGS', 'REPOSITORY'])] : []
   await longWork(
     'du',
     {},

@@ -2,7 +2,7 @@ import { bytesText, plain } from '../why/text.ts'
 import type { TaskEvent } from './run-operation.ts'
 
 /** Where a command shows what it does. */
-export interface Screen {
+export interface CommandOutput {
   form: 'text' | 'json'
   print(text: string): void
   /** Replaces the line of progress, or takes it away; absent where nobody looks. */
@@ -10,7 +10,7 @@ export interface Screen {
 }
 
 /** Shows events: to people as lines and a bar, else as one JSON object a line. */
-export function showing(screen: Screen, textOf: (event: TaskEvent) => string | undefined): (event: TaskEvent) => void {
+export function showing(screen: CommandOutput, textOf: (event: TaskEvent) => string | undefined): (event: TaskEvent) => void {
   if (screen.form === 'json') return event => screen.print(`${JSON.stringify(event)}\n`)
   return event => {
     if (event.type === 'progress') return screen.progress?.(barOf(event))
@@ -22,7 +22,7 @@ export function showing(screen: Screen, textOf: (event: TaskEvent) => string | u
 }
 
 /** Draws over one line of a terminal. */
-export function progressOn(stream: NodeJS.WriteStream): (line: string | undefined) => void {
+export function drawProgressOn(stream: NodeJS.WriteStream): (line: string | undefined) => void {
   return line =>
     void stream.write(line === undefined ? '\r\u001b[K' : `\r\u001b[K${line.slice(0, Math.max(20, (stream.columns || 80) - 1))}`)
 }

@@ -34,7 +34,7 @@ export async function prefetch(
   return failed === 0
 }
 
-async function pinAll(references: readonly string[], { config, screen }: CommandContext): Promise<void> {
+async function pinAll(references: readonly string[], { config, output: screen }: CommandContext): Promise<void> {
   const file = config.cache.pinFile
   if (file === undefined) throw new WrongUse('--pin writes to the file that cache.pinFile names, and the configuration names none')
   const added = await appendPins(file, pinsOf(references, config))

@@ -1,10 +1,10 @@
 import { readFile } from 'node:fs/promises'
 import { text } from 'node:stream/consumers'
-import { parseSet } from '../why/verify-text.ts'
+import { parseReferenceList } from '../why/verify-text.ts'
 
 /** A file's lines where a file is named, `-` for the standard input, and any other word is a reference itself. */
 export async function referencesOf(given: readonly string[]): Promise<string[]> {
-  const parts = await Promise.all(given.map(async each => parseSet((await textOf(each)) ?? each)))
+  const parts = await Promise.all(given.map(async each => parseReferenceList((await textOf(each)) ?? each)))
   return parts.flat()
 }
 

@@ -64,8 +64,8 @@ export function addUpkeep(program: Command, load: Load): void {
     .action(async ({ from, to, json }: { from: string; to: string; json?: true }) => {
       const [source, target] = [await load(from), await load(to)]
       const [{ copyBetween }, { showCopy }] = await Promise.all([import('../app/copy-storage.ts'), import('./copy-storage.ts')])
-      const { screen, signal } = await surroundings(json)
-      if (!(await showCopy(copyBetween(source, target, signal), screen, signal))) process.exitCode = failed
+      const { output, signal } = await surroundings(json)
+      if (!(await showCopy(copyBetween(source, target, signal), output, signal))) process.exitCode = failed
     })
 }
 
@@ -78,8 +78,8 @@ async function around({ config: file, json }: Common, load: Load): Promise<Comma
   }
 }
 
-async function surroundings(json: true | undefined): Promise<Pick<CommandContext, 'screen' | 'signal'>> {
-  const { progressOn } = await import('./output.ts')
+async function surroundings(json: true | undefined): Promise<Pick<CommandContext, 'output' | 'signal'>> {
+  const { drawProgressOn } = await import('./output.ts')
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     // The second one means it.
@@ -87,10 +87,10 @@ async function surroundings(json: true | undefined): Promise<Pick<CommandContext
   }
   const form = json || !process.stdout.isTTY ? 'json' : 'text'
   return {
-    screen: {
+    output: {
       form,
       print: text => void process.stdout.write(text),
-      ...(form === 'text' && process.stderr.isTTY && { progress: progressOn(process.stderr) })
+      ...(form === 'text' && process.stderr.isTTY && { progress: drawProgressOn(process.stderr) })
     },
     signal: interrupted.signal
   }

@@ -1,7 +1,7 @@
 import type { Config } from '../../config/schema.ts'
 import { NotRunning, streamControl } from '../ports/control.ts'
 import type { Failed, Operations } from '../ports/operations.ts'
-import { type Screen, showing } from './output.ts'
+import { type CommandOutput, showing } from './output.ts'
 
 /** A tree that no server owns. */
 export interface OfflineTree {
@@ -14,7 +14,7 @@ export interface CommandContext {
   config: Config
   /** Opens the tree of the configuration, where no server runs. */
   openOffline: () => Promise<OfflineTree>
-  screen: Screen
+  output: CommandOutput
   /** Whoever started the command wants it to end. */
   signal: AbortSignal
 }
@@ -48,7 +48,7 @@ async function* eventsOf<Task extends keyof Operations>(
       method: 'POST',
       path: `/upkeep/${task}`,
       body: asked,
-      patience: 0,
+      idleTimeoutMs: 0,
       signal
     })) {
       const { type } = event as TaskEvent
@@ -85,7 +85,7 @@ export async function longWork<Task extends keyof Operations>(
   around: CommandContext
 ): Promise<TaskEvent> {
   let last: TaskEvent | undefined
-  const show = showing(around.screen, textOf)
+  const show = showing(around.output, textOf)
   try {
     for await (const event of eventsOf(task, asked, around)) {
       show(event)
@@ -94,7 +94,7 @@ export async function longWork<Task extends keyof Operations>(
   } catch (error) {
     throw around.signal.aborted ? new Error('it was broken off; run it again to go on', { cause: error }) : error
   } finally {
-    around.screen.progress?.(undefined)
+    around.output.progress?.(undefined)
   }
   if (last?.type !== 'done') throw new Error('the registry ended before the work was done; run it again')
   return last

@@ -2,7 +2,7 @@ import type { Config } from '../../config/schema.ts'
 import { callControl, NotRunning } from '../ports/control.ts'
 import { adviceWithoutRegistry } from '../why/advice.ts'
 import type { Report } from '../why/report.ts'
-import { screenOf } from '../why/screen.ts'
+import { reportText } from '../why/screen.ts'
 import { plain } from '../why/text.ts'
 
 /** The options of `why` as the command line gives them. */
@@ -17,7 +17,7 @@ const patience = 120_000
 /** Why a pull of the reference works or does not: the text to print, and whether it works. */
 export async function why(config: Config, reference: string, { json, quick }: WhyOptions): Promise<{ text: string; works: boolean }> {
   const report = await ask(config.server.control, reference, quick ? 'size' : 'digest')
-  return { text: json ? `${JSON.stringify(report, null, 2)}\n` : screenOf(report), works: report.works }
+  return { text: json ? `${JSON.stringify(report, null, 2)}\n` : reportText(report), works: report.works }
 }
 
 async function ask(socketPath: string, reference: string, depth: 'size' | 'digest'): Promise<Report> {

@@ -6,7 +6,7 @@ import type { Tree } from './check.ts'
 import type { Damaged } from './events.ts'
 
 /** Writes the entry by which `digest` is found as a referrer of `subject`, if it is missing. */
-export async function* indexed(
+export async function* checkIndexed(
   { content, storage }: Pick<Tree, 'content' | 'storage'>,
   name: Name,
   subject: Digest,

@@ -7,7 +7,7 @@ import type { Damaged, Warned } from './events.ts'
 
 /** Removes upload sessions that nobody goes on with: those that were idle for too long, and what is left of those that a crash ended. */
 export async function* checkUploads(
-  { content, storage, uploadIdle, now }: Tree,
+  { content, storage, uploadIdleMs: uploadIdle, now }: Tree,
   name: Name,
   signal: AbortSignal
 ): AsyncGenerator<Damaged | Warned, void> {

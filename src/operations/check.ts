@@ -5,7 +5,7 @@ import { isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type ParsedManifest, readManifest } from '../oci/manifest.ts'
 import { isTag, type Name } from '../oci/name.ts'
-import { checkReferrers, indexed } from './check-referrers.ts'
+import { checkIndexed, checkReferrers } from './check-referrers.ts'
 import { checkUploads } from './check-uploads.ts'
 import type { Damaged, Warned } from './events.ts'
 import { type FoundLink, linksOf, readLink } from './tree.ts'
@@ -15,7 +15,7 @@ export interface Tree {
   content: Content
   storage: Storage
   /** How long an upload session may receive nothing, in ms. */
-  uploadIdle: number
+  uploadIdleMs: number
   now: () => number
 }
 
@@ -56,7 +56,7 @@ async function* checkManifest(tree: Tree, name: Name, digest: Digest, target: Di
   const manifest = bytes && readManifest(bytes)
   if (!manifest) return
   yield* checkParts(tree, name, digest, manifest)
-  if (manifest.subject) yield* indexed(tree, name, manifest.subject.digest, digest)
+  if (manifest.subject) yield* checkIndexed(tree, name, manifest.subject.digest, digest)
 }
 
 // A cache holds the parts that were pulled, and what was pushed may leave out platforms: a missing part is no damage by itself.

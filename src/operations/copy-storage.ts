@@ -2,17 +2,17 @@ import type { Key, ObjectStat, OpenObject, Storage } from '../../storage/storage
 import * as keys from '../content/keys.ts'
 import { digestOfBlob } from '../content/listing.ts'
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
-import { everySoOften, type Progressed } from './events.ts'
+import { atMostEvery, type Progressed } from './events.ts'
 
 /** An object whose bytes are not what they should be; it is not copied. */
-export interface NotCopied {
+export interface DamagedObject {
   type: 'damaged'
   key: Key
   reason: string
 }
 
 /** The end of a copy: how much was copied, and how much was there already. */
-export interface Copied {
+export interface StorageCopyDone {
   type: 'done'
   copied: number
   bytes: number
@@ -26,13 +26,13 @@ const progressInterval = 500
 const piece = 1024 * 1024
 const longestLink = 4 * 1024 * 1024
 /** What a copy tells. */
-export type CopyEvent = NotCopied | Progressed | Copied
+export type StorageCopyEvent = DamagedObject | Progressed | StorageCopyDone
 
 /**
  * Copies what a registry keeps: blobs first, then links, then tags, then the marks of what was cached. So whatever can be found in the target can be read there, however the copy ends.
  * Blobs are verified by their digest on the way, all else is compared. What is there with the same size is passed over, a link by its bytes.
  */
-export async function* copyStorage(from: Storage, to: Storage, signal: AbortSignal): AsyncGenerator<CopyEvent, void> {
+export async function* copyStorage(from: Storage, to: Storage, signal: AbortSignal): AsyncGenerator<StorageCopyEvent, void> {
   const run = new Copy(from, to, signal)
   await run.sweep()
   yield* run.blobs()
@@ -54,7 +54,7 @@ class Copy {
   readonly #from: Storage
   readonly #to: Storage
   readonly #signal: AbortSignal
-  readonly #due = everySoOften(progressInterval, Date.now)
+  readonly #due = atMostEvery(progressInterval, Date.now)
   readonly #buffer = Buffer.allocUnsafe(piece)
   #done = 0
   #total = 0
@@ -72,7 +72,7 @@ class Copy {
     await this.#to.remove(left)
   }
 
-  async *blobs(): AsyncGenerator<NotCopied | Progressed> {
+  async *blobs(): AsyncGenerator<DamagedObject | Progressed> {
     for await (const { size } of this.#from.list(keys.blobs)) this.#total += size
     const there = new Ahead(this.#to.list(keys.blobs))
     for await (const { key, size } of this.#from.list(keys.blobs)) {
@@ -95,7 +95,7 @@ class Copy {
     return { type: 'progress', done: this.#done, total: this.#total, unit: 'bytes' }
   }
 
-  async #blob(key: Key, digest: Digest): Promise<NotCopied | undefined> {
+  async #blob(key: Key, digest: Digest): Promise<DamagedObject | undefined> {
     const object = await this.#from.open(key)
     // Removed since it was listed: whatever led to it is gone as well, or is damaged there too.
     if (!object) return undefined
@@ -106,7 +106,7 @@ class Copy {
     }
   }
 
-  async #whole(object: OpenObject, key: Key, digest: Digest): Promise<NotCopied | undefined> {
+  async #whole(object: OpenObject, key: Key, digest: Digest): Promise<DamagedObject | undefined> {
     const staged = await this.#to.create(`${temporary}/copy-${digest.replace(':', '-')}`)
     try {
       const digester = createDigester(algorithmOf(digest))

@@ -5,7 +5,7 @@ import { digestOfBlob } from '../content/listing.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { Column, DigestTable } from './digest-table.ts'
-import { everySoOften, type Progressed } from './events.ts'
+import { atMostEvery, type Progressed } from './events.ts'
 import { linksOf } from './tree.ts'
 
 /** What a repository takes on disk. */
@@ -44,7 +44,7 @@ export async function* du(
   signal: AbortSignal,
   now: () => number = Date.now
 ): AsyncGenerator<RepositoryUsage | Progressed | UsageDone, void> {
-  const due = everySoOften(progressInterval, now)
+  const due = atMostEvery(progressInterval, now)
   const sum = new Usage()
   // Sizes come with the listing; who is pushed meanwhile counts the next time.
   for await (const { key, size } of storage.list(keys.blobs)) {

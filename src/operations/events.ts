@@ -54,7 +54,7 @@ export interface ScrubDone extends ScrubTotals {
 export type ScrubEvent = Damaged | Warned | Progressed | ScrubDone
 
 /** Counts an event into the totals. */
-export function counted(totals: ScrubTotals, event: ScrubEvent): void {
+export function countEvent(totals: ScrubTotals, event: ScrubEvent): void {
   if (event.type === 'warning') totals.warnings++
   if (event.type !== 'damaged') return
   totals.damaged++
@@ -62,7 +62,7 @@ export function counted(totals: ScrubTotals, event: ScrubEvent): void {
 }
 
 /** Says `true` at most once in `interval` ms, so that progress costs little. */
-export function everySoOften(interval: number, now: () => number): () => boolean {
+export function atMostEvery(interval: number, now: () => number): () => boolean {
   let last = Number.NEGATIVE_INFINITY
   return () => {
     if (now() - last < interval) return false

@@ -4,19 +4,19 @@ import { setTimeout as delay } from 'node:timers/promises'
 export type ReadRate = (bytes: number, signal: AbortSignal) => Promise<void>
 
 /** What tests change. */
-export interface PaceTimes {
+export interface ScrubClock {
   now: () => number
   sleep: (ms: number, signal: AbortSignal) => Promise<void>
 }
 
 /** The clock of the machine. */
-export const usualTimes: PaceTimes = {
+export const systemClock: ScrubClock = {
   now: Date.now,
   sleep: async (ms, signal) => void (await delay(ms, undefined, { signal, ref: false }))
 }
 
 /** As fast as the disk gives, one piece after the other. */
-export const unpaced: ReadRate = async (_bytes, signal) => signal.throwIfAborted()
+export const unlimited: ReadRate = async (_bytes, signal) => signal.throwIfAborted()
 
 // Timers are not exact, and one that is set for every piece costs more than the piece.
 const shortest = 20
@@ -24,7 +24,7 @@ const shortest = 20
 const courtesy = 20
 
 /** At most `rate()` bytes a second, less while `busy`; what was not used while it waited for others is not made up for. */
-export function createPace(rate: () => number, busy: () => boolean, { now, sleep }: PaceTimes = usualTimes): ReadRate {
+export function createReadRate(rate: () => number, busy: () => boolean, { now, sleep }: ScrubClock = systemClock): ReadRate {
   let next = now()
   return async (bytes, signal) => {
     signal.throwIfAborted()

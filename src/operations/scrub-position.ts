@@ -2,7 +2,7 @@ import type { Storage } from '../../storage/storage.ts'
 import { scrubPosition } from '../content/keys.ts'
 
 /** How far the current round has come. */
-export interface Round {
+export interface CycleProgress {
   /** In ms since the epoch. */
   began: number
   /** The last digest that is done. */
@@ -15,17 +15,17 @@ export interface Round {
 }
 
 /** Where the scrubbing stands; it survives a restart. */
-export interface Position {
-  round?: Round
+export interface ScrubPosition {
+  round?: CycleProgress
   /** The last complete round: when it began and ended, in ms since the epoch, and what it left for people to mend. */
   last?: { began: number; ended: number; damaged: number }
 }
 
 /** What a former process noted; nothing if it cannot be read. */
-export async function loadPosition(storage: Storage): Promise<Position> {
+export async function loadScrubPosition(storage: Storage): Promise<ScrubPosition> {
   try {
     const value: unknown = JSON.parse((await storage.get(scrubPosition))?.toString() ?? '{}')
-    const { round, last } = value as Position
+    const { round, last } = value as ScrubPosition
     return {
       ...(isRecord(round, ['began', 'bytes', 'total', 'damaged']) && typeof round.digest === 'string' ? { round } : {}),
       ...(isRecord(last, ['began', 'ended', 'damaged']) ? { last } : {})
@@ -36,7 +36,7 @@ export async function loadPosition(storage: Storage): Promise<Position> {
 }
 
 /** Notes where the scrubbing stands. A medium that takes nothing costs a restart its place, and no more. */
-export async function savePosition(storage: Storage, position: Position): Promise<void> {
+export async function saveScrubPosition(storage: Storage, position: ScrubPosition): Promise<void> {
   await storage.put(scrubPosition, Buffer.from(JSON.stringify(position))).catch(() => {})
 }
 

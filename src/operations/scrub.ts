@@ -5,18 +5,18 @@ import type { Digest } from '../oci/digest.ts'
 import { isName, type Name } from '../oci/name.ts'
 import { storedBytes } from './blobs.ts'
 import { checkRepository, type Tree } from './check.ts'
-import { counted, type Damaged, everySoOften, type ScrubEvent, type ScrubTotals } from './events.ts'
+import { atMostEvery, countEvent, type Damaged, type ScrubEvent, type ScrubTotals } from './events.ts'
 import { ownersOf } from './owners.ts'
-import { type ReadRate, unpaced } from './read-rate.ts'
+import { type ReadRate, unlimited } from './read-rate.ts'
 import { linksOf } from './tree.ts'
-import { examinationBuffer, examine, type Laboratory } from './verify-blob.ts'
+import { createReadBuffer, type VerifyDeps, verifyBlob } from './verify-blob.ts'
 
 /** Which part of the tree is scrubbed, and how. */
 export interface ScrubOptions {
   signal: AbortSignal
   /** All of the tree unless it is given. */
   name?: Name
-  pace?: ReadRate
+  readRate?: ReadRate
   /** Where a former scrub of all of the tree stopped: the last digest that it had done, how many bytes these were, and when it began. */
   after?: { digest: string; bytes: number; began: number }
   /** Told of each digest that is done. */
@@ -47,7 +47,7 @@ export async function* scrub(tree: Tree, options: ScrubOptions): AsyncGenerator<
   if (name !== undefined && !(await tree.content.names.has(name))) throw new UnknownRepository(`there is no repository ${name}`)
   const totals: ScrubTotals = { blobs: 0, bytes: after?.bytes ?? 0, repositories: 0, damaged: 0, mended: 0, warnings: 0 }
   for await (const event of parts(tree, options, totals)) {
-    counted(totals, event)
+    countEvent(totals, event)
     yield event
   }
   signal.throwIfAborted()
@@ -86,17 +86,17 @@ async function* digestsOf({ storage }: Tree, name: Name): AsyncGenerator<Digest,
 async function* readAll(
   { content, storage, now }: Tree,
   digests: AsyncIterable<Digest>,
-  { signal, pace = unpaced, done }: ScrubOptions,
+  { signal, readRate: pace = unlimited, done }: ScrubOptions,
   { totals, total }: { totals: ScrubTotals; total: { total?: number } }
 ): AsyncGenerator<ScrubEvent, void> {
-  const due = everySoOften(progressInterval, now)
+  const due = atMostEvery(progressInterval, now)
   const ended = new AbortController()
-  const lab: Laboratory = {
+  const lab: VerifyDeps = {
     storage,
     quarantine: content.quarantine,
     pace,
     signal: AbortSignal.any([signal, ended.signal]),
-    buffer: examinationBuffer(),
+    buffer: createReadBuffer(),
     read: bytes => {
       totals.bytes += bytes
     }
@@ -104,7 +104,7 @@ async function* readAll(
   const progress = () => ({ type: 'progress', done: totals.bytes, ...total, unit: 'bytes' }) as const
   try {
     for await (const digest of digests) {
-      const work = examine(digest, lab)
+      const work = verifyBlob(digest, lab)
       // A blob of many gigabytes takes long: how far it is is told meanwhile.
       while (!(await settledWithin(work, progressInterval))) yield progress()
       const finding = await work

@@ -2,10 +2,10 @@ import type { OpenObject, Storage } from '../../storage/storage.ts'
 import { blob as blobKey } from '../content/keys.ts'
 import type { ExaminedObject, KnownDamage, Quarantine } from '../content/quarantine.ts'
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
-import { type ReadRate, unpaced } from './read-rate.ts'
+import { type ReadRate, unlimited } from './read-rate.ts'
 
 /** What an examination needs. */
-export interface Laboratory {
+export interface VerifyDeps {
   storage: Storage
   quarantine: Quarantine
   pace: ReadRate
@@ -24,7 +24,7 @@ export type ScrubFinding =
   | { state: 'unknown'; reason: string }
 
 /** A buffer for examinations: small, since its digest is computed in one go while all else waits. */
-export const examinationBuffer = (): Buffer => Buffer.allocUnsafe(256 * 1024)
+export const createReadBuffer = (): Buffer => Buffer.allocUnsafe(256 * 1024)
 
 // Read errors of a medium that is worn out. Others, such as missing rights or too many open files, say nothing of the bytes.
 const wornOut = new Set(['EIO', 'EUCLEAN', 'EBADMSG', 'EREMOTEIO', 'ENODATA'])
@@ -36,10 +36,10 @@ const looks = 3
 /**
  * Reads the bytes of `digest` and sets them aside if they are not what it says. Nothing is condemned after one look: a second one, at full speed, has to find the same.
  */
-export async function examine(digest: Digest, lab: Laboratory): Promise<ScrubFinding> {
+export async function verifyBlob(digest: Digest, lab: VerifyDeps): Promise<ScrubFinding> {
   let look = await lookAt(digest, lab)
   for (let again = 0; look.state === 'wrong' && again < looks; again++) {
-    look = await lookAt(digest, { ...lab, pace: unpaced, read: () => {} })
+    look = await lookAt(digest, { ...lab, pace: unlimited, read: () => {} })
     if (look.state !== 'wrong') break
     const damage = await lab.quarantine.take(digest, look.seen, look.reason)
     if (damage) return { state: 'damaged', damage }
@@ -51,7 +51,7 @@ export async function examine(digest: Digest, lab: Laboratory): Promise<ScrubFin
 
 type LookedAt = Exclude<ScrubFinding, { state: 'damaged' }> | { state: 'wrong'; seen: ExaminedObject; reason: string }
 
-async function lookAt(digest: Digest, lab: Laboratory): Promise<LookedAt> {
+async function lookAt(digest: Digest, lab: VerifyDeps): Promise<LookedAt> {
   let seen: ExaminedObject | undefined
   let object: OpenObject | undefined
   try {
@@ -71,7 +71,7 @@ async function lookAt(digest: Digest, lab: Laboratory): Promise<LookedAt> {
   }
 }
 
-async function digestOf(object: OpenObject, digest: Digest, { buffer, pace, signal, read }: Laboratory): Promise<Digest> {
+async function digestOf(object: OpenObject, digest: Digest, { buffer, pace, signal, read }: VerifyDeps): Promise<Digest> {
   const digester = createDigester(algorithmOf(digest))
   for (let position = 0; ; ) {
     signal.throwIfAborted()

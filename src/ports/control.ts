@@ -2,14 +2,14 @@ import { type IncomingMessage, request } from 'node:http'
 import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { lines, whileAsked } from './asked.ts'
-import { demand, oneOf } from './body.ts'
+import { oneOf, requireBody } from './body.ts'
 import { type Operations, registerUpkeep } from './operations.ts'
 
 /** How closely stored bytes are looked at: by their size, or by computing their digest. */
 export type Depth = 'size' | 'digest'
 
 /** What commands can ask of the running process. */
-export interface Controls {
+export interface ControlDeps {
   status(): Promise<Record<string, unknown>>
   /** The levels that the log knows. */
   levels: readonly string[]
@@ -31,19 +31,19 @@ const reference = { expected: `a string of at most ${longestReference} character
 const references = { expected: `an array of strings of at most ${longestReference} characters`, accepts: isReferences }
 
 /** The control socket's side of the commands. */
-export function registerControl(app: FastifyInstance, { status, levels, setLevel, explain, verify, upkeep }: Controls): void {
+export function registerControl(app: FastifyInstance, { status, levels, setLevel, explain, verify, upkeep }: ControlDeps): void {
   registerUpkeep(app, upkeep)
   app.get('/status', () => status())
-  app.put<{ Body: { level: string } }>('/log/level', { preHandler: demand({ level: oneOf(levels) }) }, async ({ body }) => {
+  app.put<{ Body: { level: string } }>('/log/level', { preHandler: requireBody({ level: oneOf(levels) }) }, async ({ body }) => {
     setLevel(body.level)
     return { level: body.level }
   })
-  app.post<{ Body: { reference: string; depth: Depth } }>('/why', { preHandler: demand({ reference, depth }) }, ({ body }, reply) =>
+  app.post<{ Body: { reference: string; depth: Depth } }>('/why', { preHandler: requireBody({ reference, depth }) }, ({ body }, reply) =>
     explain(body.reference, { depth: body.depth, signal: whileAsked(reply.raw) })
   )
   app.post<{ Body: { references: string[]; depth: Depth } }>(
     '/verify',
-    { bodyLimit: longestSet, preHandler: demand({ references, depth }) },
+    { bodyLimit: longestSet, preHandler: requireBody({ references, depth }) },
     async ({ body }, reply) => {
       const results = verify(body.references, { depth: body.depth, signal: whileAsked(reply.raw) })
       return reply.type('application/x-ndjson').send(Readable.from(lines(results)))
@@ -56,11 +56,11 @@ function isReferences(value: unknown): boolean {
 }
 
 /** What a command asks; `patience` is how long nothing may come, in ms, and 0 any time. */
-export interface Call {
+export interface ControlRequest {
   method: 'GET' | 'PUT' | 'POST'
   path: string
   body?: unknown
-  patience?: number
+  idleTimeoutMs?: number
   /** Ends the call: nobody waits for its answer any more. */
   signal?: AbortSignal
 }
@@ -75,16 +75,16 @@ const usualPatience = 10_000
 /** A command's side: asks the process that listens on the socket. Rejects with what it answers, or with why nobody does. */
 export async function callControl(
   socketPath: string,
-  method: Call['method'],
+  method: ControlRequest['method'],
   path: string,
   body?: unknown,
   patience = usualPatience
 ): Promise<unknown> {
-  return JSON.parse(await text(await open(socketPath, { method, path, body, patience })))
+  return JSON.parse(await text(await open(socketPath, { method, path, body, idleTimeoutMs: patience })))
 }
 
 /** Like `callControl`, for answers that come one JSON object a line. Throws if they end before they are complete. */
-export async function* streamControl(socketPath: string, call: Call): AsyncGenerator<unknown, void> {
+export async function* streamControl(socketPath: string, call: ControlRequest): AsyncGenerator<unknown, void> {
   let rest = ''
   const response = (await open(socketPath, call)).setEncoding('utf8')
   for await (const chunk of response) {
@@ -94,7 +94,7 @@ export async function* streamControl(socketPath: string, call: Call): AsyncGener
   }
 }
 
-async function open(socketPath: string, call: Call): Promise<IncomingMessage> {
+async function open(socketPath: string, call: ControlRequest): Promise<IncomingMessage> {
   const response = await send(socketPath, call)
   if (response.statusCode === 200) return response
   const { message } = JSON.parse(await text(response)) as { message?: string }
@@ -105,7 +105,10 @@ async function text(response: IncomingMessage): Promise<string> {
   return Buffer.concat(await response.toArray()).toString()
 }
 
-function send(socketPath: string, { method, path, body, patience = usualPatience, signal }: Call): Promise<IncomingMessage> {
+function send(
+  socketPath: string,
+  { method, path, body, idleTimeoutMs: patience = usualPatience, signal }: ControlRequest
+): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const headers = body === undefined ? {} : { 'content-type': 'application/json' }
     const outgoing = request({ socketPath, method, path, headers, timeout: patience, ...(signal ? { signal } : {}) }, resolve)

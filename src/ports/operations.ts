@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import { lines, whileAsked } from './asked.ts'
-import { type Demand, demand, oneOf } from './body.ts'
+import { type InputMember, oneOf, requireBody } from './body.ts'
 
 /** Long work that commands ask for. Each tells what it does one object after the other, and may be broken off at any time and begun again. */
 export interface Operations {
@@ -27,12 +27,12 @@ export interface Failed {
 
 const longestSet = 16 * 1024 * 1024
 const longest = 1024
-const text: Demand = { expected: `a string of at most ${longest} characters`, accepts: isText }
-const texts: Demand = {
+const text: InputMember = { expected: `a string of at most ${longest} characters`, accepts: isText }
+const texts: InputMember = {
   expected: `an array of strings of at most ${longest} characters`,
   accepts: value => Array.isArray(value) && value.every(isText)
 }
-const asks: Record<string, Record<string, Demand>> = {
+const asks: Record<string, Record<string, InputMember>> = {
   gc: { dryRun: { expected: 'true or false', accepts: value => typeof value === 'boolean' } },
   scrub: { name: { expected: `nothing, or ${text.expected}`, accepts: value => value === undefined || isText(value) } },
   du: {},
@@ -56,7 +56,7 @@ export function registerUpkeep(app: FastifyInstance, { gc, scrub, du, purge, pre
   const task = <Asked extends object>(name: string, run: (asked: Asked & { signal: AbortSignal }) => AsyncIterable<object>) =>
     app.post<{ Body: Asked }>(
       `/upkeep/${name}`,
-      { bodyLimit: longestSet, preHandler: demand(asks[name] ?? {}) },
+      { bodyLimit: longestSet, preHandler: requireBody(asks[name] ?? {}) },
       async ({ body }, reply) => {
         const events = run({ ...(body as Asked), signal: whileAsked(reply.raw) })
         return reply.type('application/x-ndjson').send(Readable.from(lines(toldToTheEnd(events))))

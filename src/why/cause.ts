@@ -1,5 +1,5 @@
 import { UpstreamError } from '../upstream/error.ts'
-import type { Asking, Cause, Step } from './report.ts'
+import type { Cause, Step, UpstreamAnswer } from './report.ts'
 
 const byCode: Record<string, Cause> = {
   ENOTFOUND: 'dns',
@@ -40,7 +40,7 @@ export function causeOf({ kind, code = '' }: UpstreamError): Cause {
 }
 
 const order = ['name', 'connection', 'certificate', 'access', 'found'] as const
-type Steps = Pick<Asking, (typeof order)[number]>
+type Steps = Pick<UpstreamAnswer, (typeof order)[number]>
 
 /** How far a question came that ended with `error`, or with an answer if there is none. */
 export function stepsOf(endpoint: URL, error?: UpstreamError): Steps {

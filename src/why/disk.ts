@@ -1,10 +1,10 @@
-import type { Disk } from './report.ts'
-import type { View } from './resolve.ts'
-import { placeOf } from './where.ts'
+import type { DiskReport } from './report.ts'
+import type { WhyContext } from './resolve.ts'
+import { storageLocation } from './where.ts'
 
 /** The disk below the store; a block is written to a temp file and removed, since nothing else tells whether bytes are taken. */
-export async function lookAtDisk({ config, storage, writable }: Pick<View, 'config' | 'storage' | 'writable'>): Promise<Disk> {
-  const root = placeOf(config)
+export async function inspectDisk({ config, storage, writable }: Pick<WhyContext, 'config' | 'storage' | 'writable'>): Promise<DiskReport> {
+  const root = storageLocation(config)
   const { free, total } = (await storage.usage().catch(() => undefined)) ?? {}
   const space = { ...(free === undefined ? {} : { free }), ...(total === undefined ? {} : { total }) }
   try {

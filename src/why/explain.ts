@@ -2,15 +2,15 @@ import { ownPlatform } from '../oci/platform.ts'
 import { MalformedReference, type PodReference, parsePodReference } from '../oci/pod-reference.ts'
 import type { Manifest } from '../oci/source.ts'
 import { adviceFor, type Circumstances } from './advice.ts'
-import { lookAtDisk } from './disk.ts'
+import { inspectDisk } from './disk.ts'
 import { expiredIn } from './expired.ts'
-import { ImageLook } from './image.ts'
-import type { Depth } from './inspect.ts'
-import { nearest } from './near.ts'
-import { askUpstream, type Question, servesStale } from './probe.ts'
-import type { Cause, Report, Route } from './report.ts'
-import { type Place, placeOf, type View } from './resolve.ts'
-import { type Kept, keptOf } from './stored-reference.ts'
+import { ImageInspection } from './image.ts'
+import type { InspectionDepth } from './inspect.ts'
+import { similarTags } from './near.ts'
+import { probeUpstream, servesStale, type UpstreamProbe } from './probe.ts'
+import type { Cause, PullRoute, Report } from './report.ts'
+import { type ResolvedReference, resolveReference, type WhyContext } from './resolve.ts'
+import { findStoredCopy, type StoredCopy } from './stored-reference.ts'
 import { type Evidence, judge } from './verdict.ts'
 
 /** How a reference is explained. */
@@ -26,7 +26,7 @@ const longestDigests = 20_000
 const tagsRead = 10_000
 
 /** Why a pull of `text` works or does not, from this process's own view. Nothing is stored, filled or marked. */
-export async function explain(text: string, view: View, { depth, signal }: ExplainOptions): Promise<Report> {
+export async function explain(text: string, view: WhyContext, { depth, signal }: ExplainOptions): Promise<Report> {
   let asked: PodReference
   try {
     asked = parsePodReference(text)
@@ -34,10 +34,10 @@ export async function explain(text: string, view: View, { depth, signal }: Expla
     if (error instanceof MalformedReference) return refused(text, 'malformed-reference', view, { fault: error.message })
     throw error
   }
-  const place = placeOf(asked, view)
+  const place = resolveReference(asked, view)
   if (place === 'unknown-host') return refused(text, 'unknown-host', view)
   const route = routeOf(place, view)
-  if (place.behind && route.upstreamName === undefined) return refused(text, 'outside-path', view, {}, route)
+  if (place.upstream && route.upstreamName === undefined) return refused(text, 'outside-path', view, {}, route)
   const limits = {
     signal: AbortSignal.any([signal, AbortSignal.timeout(longest)]),
     depth: depth === 'size' ? ('size' as const) : { until: AbortSignal.any([signal, AbortSignal.timeout(longestDigests)]) }
@@ -45,7 +45,7 @@ export async function explain(text: string, view: View, { depth, signal }: Expla
   return new Explanation(text, asked, { view, place, route, ...limits }).report()
 }
 
-function refused(text: string, cause: Cause, view: View, more: Partial<Circumstances> = {}, route?: Route): Report {
+function refused(text: string, cause: Cause, view: WhyContext, more: Partial<Circumstances> = {}, route?: PullRoute): Report {
   const report = { reference: text, works: false, cause, ...(route ? { route } : {}) }
   return { ...report, advice: adviceFor(report, { ...circumstances(text, view), ...more }) }
 }
@@ -53,16 +53,22 @@ function refused(text: string, cause: Cause, view: View, more: Partial<Circumsta
 class Explanation {
   readonly #text: string
   readonly #asked: PodReference
-  readonly #view: View
-  readonly #place: Place
-  readonly #route: Route
-  readonly #depth: Depth
+  readonly #view: WhyContext
+  readonly #place: ResolvedReference
+  readonly #route: PullRoute
+  readonly #depth: InspectionDepth
   readonly #signal: AbortSignal
 
   constructor(
     text: string,
     asked: PodReference,
-    { view, place, route, depth, signal }: { view: View; place: Place; route: Route; depth: Depth; signal: AbortSignal }
+    {
+      view,
+      place,
+      route,
+      depth,
+      signal
+    }: { view: WhyContext; place: ResolvedReference; route: PullRoute; depth: InspectionDepth; signal: AbortSignal }
   ) {
     this.#text = text
     this.#asked = asked
@@ -74,15 +80,15 @@ class Explanation {
   }
 
   async report(): Promise<Report> {
-    const { behind } = this.#place
+    const { upstream: behind } = this.#place
     const [disk, kept, question] = await Promise.all([
-      lookAtDisk(this.#view),
-      keptOf(this.#view, this.#place, this.#asked.reference, this.#depth),
+      inspectDisk(this.#view),
+      findStoredCopy(this.#view, this.#place, this.#asked.reference, this.#depth),
       this.#question()
     ])
     const served = this.#served(kept, question)
     const absence = behind ? { cause: question?.cause, near: question?.near } : served ? {} : await this.#localAbsence()
-    const image = new ImageLook(this.#view, this.#place, { depth: this.#depth, signal: this.#signal })
+    const image = new ImageInspection(this.#view, this.#place, { depth: this.#depth, signal: this.#signal })
     const lines = served && (await image.lines(served.manifest, served.from === 'upstream' ? 'upstream' : 'here'))
     const evidence: Evidence = {
       mode: this.#place.mode,
@@ -90,7 +96,7 @@ class Explanation {
       ...(absence.cause ? { absent: absence.cause } : {}),
       ...(kept ? { stored: kept.stored } : {}),
       lines: lines ?? [],
-      ...(image.fault ? { fault: image.fault } : {}),
+      ...(image.upstreamError ? { fault: image.upstreamError } : {}),
       disk,
       platform: ownPlatform(process.arch)
     }
@@ -105,21 +111,24 @@ class Explanation {
       ...(absence.near && absence.near.length > 0 ? { near: absence.near } : {}),
       disk
     }
-    const error = question?.error ?? image.fault
+    const error = question?.error ?? image.upstreamError
     const { retryAfter } = error ?? {}
     const pause = retryAfter === undefined ? {} : { retryAfter }
     return { ...report, advice: adviceFor(report, { ...circumstances(this.#text, this.#view, this.#place, error?.endpoint), ...pause }) }
   }
 
-  async #question(): Promise<Question | undefined> {
-    const { behind } = this.#place
+  async #question(): Promise<UpstreamProbe | undefined> {
+    const { upstream: behind } = this.#place
     const there = this.#route.upstreamName
-    return behind && there !== undefined ? askUpstream(behind, there, this.#asked.reference, this.#signal) : undefined
+    return behind && there !== undefined ? probeUpstream(behind, there, this.#asked.reference, this.#signal) : undefined
   }
 
-  #served(kept: Kept | undefined, question: Question | undefined): { manifest: Manifest; from: NonNullable<Evidence['from']> } | undefined {
+  #served(
+    kept: StoredCopy | undefined,
+    question: UpstreamProbe | undefined
+  ): { manifest: Manifest; from: NonNullable<Evidence['from']> } | undefined {
     const { manifest: own, stored, freshness } = kept ?? {}
-    if (own && (!this.#place.behind || freshness === 'fresh')) return { manifest: own, from: 'store' }
+    if (own && (!this.#place.upstream || freshness === 'fresh')) return { manifest: own, from: 'store' }
     if (question?.manifest) {
       const same = own?.descriptor.digest === question.manifest.descriptor.digest
       return { manifest: question.manifest, from: same ? 'store' : 'upstream' }
@@ -137,12 +146,12 @@ class Explanation {
     const { name } = this.#place
     if (!(await content.names.has(name))) return { cause: 'repository-unknown' }
     if (tag === undefined) return { cause: 'manifest-unknown' }
-    return { cause: 'tag-unknown', near: nearest((await content.tags.list(name, { n: tagsRead })).items, tag) }
+    return { cause: 'tag-unknown', near: similarTags((await content.tags.list(name, { n: tagsRead })).items, tag) }
   }
 }
 
 // When the manifest was had and a blob was not, the blob's story is the one to tell.
-function withFault({ asking, error }: Question, { fault }: ImageLook): Question['asking'] {
+function withFault({ asking, error }: UpstreamProbe, { upstreamError: fault }: ImageInspection): UpstreamProbe['asking'] {
   return error || !fault ? asking : { ...asking, told: fault.message }
 }
 
@@ -151,7 +160,7 @@ function brief({ descriptor }: Manifest): { digest: string; mediaType: string; s
   return { digest, mediaType, size }
 }
 
-function routeOf({ mode, name, stored, behind }: Place, { config }: View): Route {
+function routeOf({ mode, name, storedName: stored, upstream: behind }: ResolvedReference, { config }: WhyContext): PullRoute {
   const upstreamName = behind?.route.upstreamName(name)
   return {
     mode,
@@ -163,13 +172,13 @@ function routeOf({ mode, name, stored, behind }: Place, { config }: View): Route
   }
 }
 
-function circumstances(reference: string, { config }: View, place?: Place, endpoint?: string): Circumstances {
-  const settings = place?.behind?.settings
+function circumstances(reference: string, { config }: WhyContext, place?: ResolvedReference, endpoint?: string): Circumstances {
+  const settings = place?.upstream?.settings
   const expired = settings?.ca === undefined ? undefined : expiredIn(settings.ca)
   return {
     reference,
     endpoint: endpoint || (settings?.endpoints[0] ? new URL(settings.endpoints[0]).host : ''),
-    section: place?.behind?.section ?? 'registry',
+    section: place?.upstream?.section ?? 'registry',
     imagesRepo: settings ? [settings.host, settings.path].filter(part => part !== '').join('/') : '',
     path: config.server.path,
     hosts: [...config.server.names, ...Object.keys(config.registry.upstreams)],

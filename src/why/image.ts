@@ -4,30 +4,30 @@ import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
-import { type Depth, type Look, lookAtBlob, lookAtManifest } from './inspect.ts'
+import { type Inspection, type InspectionDepth, inspectBlob, inspectManifest } from './inspect.ts'
 import { attempt } from './probe.ts'
-import type { BlobLine, ManifestLine, State } from './report.ts'
-import type { Place, View } from './resolve.ts'
-import { placeOf } from './where.ts'
+import type { BlobLine, ContentState, ManifestLine } from './report.ts'
+import type { ResolvedReference, WhyContext } from './resolve.ts'
+import { storageLocation } from './where.ts'
 
 // An index of ten platforms takes about a hundred; what is beyond is said to be unknown and not asked for.
 const mostQuestions = 200
 const atOnce = 4
 
-type Found = { state: State; note?: string }
+type Found = { state: ContentState; note?: string }
 
 /** Looks at everything that a manifest leads to, in the store and upstream, and keeps nothing. */
-export class ImageLook {
-  readonly #view: View
-  readonly #place: Place
-  readonly #depth: Depth
+export class ImageInspection {
+  readonly #view: WhyContext
+  readonly #place: ResolvedReference
+  readonly #depth: InspectionDepth
   readonly #signal: AbortSignal
   readonly #blobs = new Map<Digest, Promise<Found>>()
   #questions = 0
   /** The first answer of the upstream that was no answer; after it nothing more is asked. */
-  fault: UpstreamError | undefined
+  upstreamError: UpstreamError | undefined
 
-  constructor(view: View, place: Place, { depth, signal }: { depth: Depth; signal: AbortSignal }) {
+  constructor(view: WhyContext, place: ResolvedReference, { depth, signal }: { depth: InspectionDepth; signal: AbortSignal }) {
     this.#view = view
     this.#place = place
     this.#depth = depth
@@ -35,7 +35,7 @@ export class ImageLook {
   }
 
   /** The manifest that `root` is, or each of those in it if it is an index; `state` is where the root itself is. */
-  async lines({ descriptor, bytes }: Manifest, state: State): Promise<ManifestLine[]> {
+  async lines({ descriptor, bytes }: Manifest, state: ContentState): Promise<ManifestLine[]> {
     const { manifests = [] } = readManifest(bytes) ?? {}
     if (manifests.length === 0) return [{ digest: descriptor.digest, size: descriptor.size, state, blobs: await this.#blobsOf(bytes) }]
     const lines: ManifestLine[] = []
@@ -55,9 +55,9 @@ export class ImageLook {
     return { digest, size, ...merge(stored.look, typeof asked === 'string' ? asked : 'unknown'), blobs: [] }
   }
 
-  async #stored(digest: Digest): Promise<{ look: Look; manifest?: Manifest }> {
-    const { mode, stored } = this.#place
-    return mode === 'Direct' ? { look: { state: 'missing' } } : lookAtManifest(this.#view, stored, digest, this.#depth)
+  async #stored(digest: Digest): Promise<{ look: Inspection; manifest?: Manifest }> {
+    const { mode, storedName: stored } = this.#place
+    return mode === 'Direct' ? { look: { state: 'missing' } } : inspectManifest(this.#view, stored, digest, this.#depth)
   }
 
   async #blobsOf(manifest: Uint8Array): Promise<BlobLine[]> {
@@ -79,33 +79,33 @@ export class ImageLook {
 
   async #findBlob(wanted: Descriptor): Promise<Found> {
     const { content, config } = this.#view
-    const { mode, stored } = this.#place
-    const look: Look = mode === 'Direct' ? { state: 'missing' } : await lookAtBlob(content, stored, wanted, this.#depth)
+    const { mode, storedName: stored } = this.#place
+    const look: Inspection = mode === 'Direct' ? { state: 'missing' } : await inspectBlob(content, stored, wanted, this.#depth)
     if (look.state === 'here')
       return look.checked === 'size' && this.#depth !== 'size' ? { state: 'here', note: 'bytes not checked' } : { state: 'here' }
     if (look.state === 'damaged' && look.damage === 'unnoticed')
-      return { state: 'damaged', note: `${placeOf(config)}/${blobKey(wanted.digest)}` }
+      return { state: 'damaged', note: `${storageLocation(config)}/${blobKey(wanted.digest)}` }
     const asked = await this.#ask((upstream, there) => upstream.statBlob(there, wanted.digest, this.#signal))
     return merge(look, typeof asked === 'object' ? 'upstream' : asked)
   }
 
   async #ask<T>(
-    question: (upstream: NonNullable<Place['behind']>['route']['upstream'], there: string) => Promise<T>
+    question: (upstream: NonNullable<ResolvedReference['upstream']>['route']['upstream'], there: string) => Promise<T>
   ): Promise<{ value: T } | 'missing' | 'unknown'> {
-    const { behind, name } = this.#place
+    const { upstream: behind, name } = this.#place
     const there = behind?.route.upstreamName(name)
     if (!behind || there === undefined) return 'missing'
-    if (this.fault || ++this.#questions > mostQuestions) return 'unknown'
+    if (this.upstreamError || ++this.#questions > mostQuestions) return 'unknown'
     const answer = await attempt(question(behind.route.upstream, there), this.#signal)
     if (!(answer instanceof UpstreamError)) return { value: answer }
     if (answer.kind === 'not-found') return 'missing'
-    this.fault ??= answer
+    this.upstreamError ??= answer
     return 'unknown'
   }
 }
 
 // A damaged copy is passed over where the upstream has the content, and replaced by the next pull.
-function merge({ state }: Look, asked: 'upstream' | 'missing' | 'unknown'): Found {
+function merge({ state }: Inspection, asked: 'upstream' | 'missing' | 'unknown'): Found {
   if (state !== 'damaged') return { state: asked }
   return asked === 'upstream' ? { state: 'upstream', note: 'the copy here is damaged' } : { state: 'damaged' }
 }

@@ -4,22 +4,22 @@ import type { Descriptor } from '../oci/descriptor.ts'
 import { algorithmOf, createDigester, type Digest, digestOf } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import type { Body, Manifest } from '../oci/source.ts'
-import type { View } from './resolve.ts'
+import type { WhyContext } from './resolve.ts'
 
 /**
  * How a stored object does. `noticed` damage is what the registry sees by itself and does not serve; `unnoticed` has the right size and the wrong bytes, and only
  * their digest shows it: clients get them, and refuse them.
  */
-export type Look =
+export type Inspection =
   | { state: 'here'; checked: 'digest' | 'size' }
   | { state: 'missing' }
   | { state: 'damaged'; damage: 'noticed' | 'unnoticed' }
 
 /** How closely bytes are looked at; the signal ends the computing of digests, after which sizes have to do. */
-export type Depth = 'size' | { until: AbortSignal }
+export type InspectionDepth = 'size' | { until: AbortSignal }
 
 /** Looks at a blob of a repository and changes nothing. */
-export async function lookAtBlob({ blobs }: Content, name: Name, { digest }: Descriptor, depth: Depth): Promise<Look> {
+export async function inspectBlob({ blobs }: Content, name: Name, { digest }: Descriptor, depth: InspectionDepth): Promise<Inspection> {
   if (!(await blobs.linked(name, digest))) return { state: 'missing' }
   const open = await blobs.open(name, digest)
   if (!open) return { state: 'damaged', damage: 'noticed' }
@@ -33,12 +33,12 @@ export async function lookAtBlob({ blobs }: Content, name: Name, { digest }: Des
 }
 
 /** Looks at a manifest of a repository; with its bytes if they are sound. */
-export async function lookAtManifest(
-  { content, storage }: Pick<View, 'content' | 'storage'>,
+export async function inspectManifest(
+  { content, storage }: Pick<WhyContext, 'content' | 'storage'>,
   name: Name,
   digest: Digest,
-  depth: Depth
-): Promise<{ look: Look; manifest?: Manifest }> {
+  depth: InspectionDepth
+): Promise<{ look: Inspection; manifest?: Manifest }> {
   const target = await content.manifests.linked(name, digest)
   if (!target) return { look: { state: 'missing' } }
   const manifest = await content.manifests.get(name, digest)

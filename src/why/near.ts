@@ -2,7 +2,7 @@ const longest = 64
 const most = 3
 
 /** The words that are few edits away from `wanted` or go on where it ends, nearest first; at most three. */
-export function nearest(words: readonly string[], wanted: string): string[] {
+export function similarTags(words: readonly string[], wanted: string): string[] {
   // The distance costs the product of both lengths.
   if (wanted.length > longest) return []
   const limit = Math.max(1, Math.floor(wanted.length / 3))

@@ -3,13 +3,13 @@ import { type Reference, referenceText } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import { causeOf, stepsOf } from './cause.ts'
-import { nearest } from './near.ts'
-import type { Asking, Cause } from './report.ts'
-import type { Behind } from './resolve.ts'
+import { similarTags } from './near.ts'
+import type { Cause, UpstreamAnswer } from './report.ts'
+import type { ResolvedUpstream } from './resolve.ts'
 
 /** What came of asking the upstream for a manifest: it, or why not. */
-export interface Question {
-  asking: Asking
+export interface UpstreamProbe {
+  asking: UpstreamAnswer
   manifest?: Manifest
   error?: UpstreamError
   cause?: Cause
@@ -20,7 +20,12 @@ export interface Question {
 const tagsRead = 1_000
 
 /** Asks the upstream for the manifest, by the same client as pulls do: what it knows about limits and tokens counts here as well. */
-export async function askUpstream(behind: Behind, there: string, reference: Reference, signal: AbortSignal): Promise<Question> {
+export async function probeUpstream(
+  behind: ResolvedUpstream,
+  there: string,
+  reference: Reference,
+  signal: AbortSignal
+): Promise<UpstreamProbe> {
   const { upstream } = behind.route
   const began = performance.now()
   const answer = await attempt(upstream.getManifest(there, referenceText(reference), { signal }), signal)
@@ -53,7 +58,13 @@ export async function attempt<T>(work: Promise<T>, signal: AbortSignal): Promise
 }
 
 // A 404 has several reasons, and a list of tags tells most of them apart.
-async function refine(error: UpstreamError, { route, settings }: Behind, there: string, reference: Reference, signal: AbortSignal) {
+async function refine(
+  error: UpstreamError,
+  { route, settings }: ResolvedUpstream,
+  there: string,
+  reference: Reference,
+  signal: AbortSignal
+) {
   if (error.kind !== 'not-found') return { cause: causeOf(error) }
   const tags = async (name: string): Promise<readonly string[] | 'none' | 'unknown'> => {
     const page = await attempt(route.upstream.listTags(name, { n: tagsRead }, signal), signal)
@@ -63,7 +74,7 @@ async function refine(error: UpstreamError, { route, settings }: Behind, there: 
   const found = error.code === 'NAME_UNKNOWN' ? 'none' : await tags(there)
   if (found !== 'none') {
     if (reference.tag === undefined) return { cause: 'manifest-unknown' as const }
-    return { cause: 'tag-unknown' as const, near: found === 'unknown' ? [] : nearest(found, reference.tag) }
+    return { cause: 'tag-unknown' as const, near: found === 'unknown' ? [] : similarTags(found, reference.tag) }
   }
   if (settings.path !== '' && (there === settings.path || (await tags(settings.path)) === 'none')) return { cause: 'wrong-path' as const }
   return { cause: 'repository-unknown' as const }

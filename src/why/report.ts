@@ -34,7 +34,7 @@ export type Cause =
 export type Step = 'yes' | 'no' | 'unknown' | 'not needed'
 
 /** The way that a pull of the reference takes. */
-export interface Route {
+export interface PullRoute {
   mode: 'Direct' | 'Proxy' | 'Local'
   /** The repository here. */
   name: string
@@ -47,7 +47,7 @@ export interface Route {
 }
 
 /** What the upstream answered when it was asked for the manifest just now. */
-export interface Asking {
+export interface UpstreamAnswer {
   endpoints: readonly EndpointHealth[]
   /** The user that is sent; absent where it is asked anonymously. */
   username?: string
@@ -65,13 +65,13 @@ export interface Asking {
 }
 
 /** Where content is: `here` in the store, `upstream` only there, `unknown` if nobody could be asked. */
-export type State = 'here' | 'upstream' | 'missing' | 'damaged' | 'unknown'
+export type ContentState = 'here' | 'upstream' | 'missing' | 'damaged' | 'unknown'
 
 /** A blob that the image needs. */
 export interface BlobLine {
   digest: string
   size: number
-  state: State
+  state: ContentState
   note?: string
 }
 
@@ -79,16 +79,16 @@ export interface BlobLine {
 export interface ManifestLine {
   digest: string
   size: number
-  state: State
+  state: ContentState
   platform?: string
   note?: string
   blobs: BlobLine[]
 }
 
 /** What is stored under the reference itself. */
-export interface Stored {
+export interface StoredReference {
   digest?: string
-  state: State
+  state: ContentState
   /** `pushed`, or the upstream that it was cached from. */
   origin?: string
   /** Since when the tag was known to be the upstream's, in seconds. */
@@ -98,7 +98,7 @@ export interface Stored {
 }
 
 /** The store's disk. */
-export interface Disk {
+export interface DiskReport {
   root: string
   free?: number
   total?: number
@@ -114,13 +114,13 @@ export interface Report {
   cause: Cause
   /** One sentence that says what to do. */
   advice: string
-  route?: Route
-  stored?: Stored
-  upstream?: Asking
+  route?: PullRoute
+  stored?: StoredReference
+  upstream?: UpstreamAnswer
   /** What a pull would get now. */
   manifest?: { digest: string; mediaType: string; size: number; from: 'store' | 'upstream' | 'store, as the last known' }
   manifests?: ManifestLine[]
   /** Tags that look like the one that is not there. */
   near?: string[]
-  disk?: Disk
+  disk?: DiskReport
 }

@@ -7,10 +7,10 @@ import type { Content } from '../content/content.ts'
 import type { Name } from '../oci/name.ts'
 import type { PodReference } from '../oci/pod-reference.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import type { Route } from './report.ts'
+import type { PullRoute } from './report.ts'
 
 /** What the running process has to look at; the configuration and the upstreams are those in force. */
-export interface View {
+export interface WhyContext {
   config: Config
   content: Content
   storage: Storage
@@ -21,7 +21,7 @@ export interface View {
 }
 
 /** Who is asked besides the store, and with which settings. */
-export interface Behind {
+export interface ResolvedUpstream {
   route: UpstreamRoute
   settings: UpstreamConfig
   /** Where the settings stand in the file. */
@@ -29,30 +29,33 @@ export interface Behind {
 }
 
 /** Where a pull of a reference leads. */
-export interface Place {
-  mode: Route['mode']
+export interface ResolvedReference {
+  mode: PullRoute['mode']
   name: Name
   /** The name in the store. */
-  stored: Name
+  storedName: Name
   /** Absent in Local. */
-  behind?: Behind
+  upstream?: ResolvedUpstream
 }
 
 /** The place of a reference; `unknown-host` for a host that is neither this registry nor configured. */
-export function placeOf({ host, name }: PodReference, { config, upstreams }: Pick<View, 'config' | 'upstreams'>): Place | 'unknown-host' {
+export function resolveReference(
+  { host, name }: PodReference,
+  { config, upstreams }: Pick<WhyContext, 'config' | 'upstreams'>
+): ResolvedReference | 'unknown-host' {
   const { mode, upstream: own, upstreams: others } = config.registry
   if (host === undefined || isOwn(host, config)) {
     const asked = own && upstreams.get(keyOfOwn(own))
-    if (mode === 'Local' || !asked) return { mode: 'Local', name, stored: name }
+    if (mode === 'Local' || !asked) return { mode: 'Local', name, storedName: name }
     const route = ownRoute(config.server.path, own, asked)
-    return { mode, name, stored: name, behind: { route, settings: own, section: `registry.${mode.toLowerCase()}` } }
+    return { mode, name, storedName: name, upstream: { route, settings: own, section: `registry.${mode.toLowerCase()}` } }
   }
   const settings = Object.hasOwn(others, host) ? others[host] : undefined
   const asked = settings && upstreams.get(keyOfNamespace(host))
   if (!asked) return 'unknown-host'
   const route = namespaceRoute(host, asked)
   const behind = { route, settings, section: `registry.upstreams."${host}"` }
-  return { mode: settings.policy === 'cache' ? 'Proxy' : 'Direct', name, stored: route.contentName(name), behind }
+  return { mode: settings.policy === 'cache' ? 'Proxy' : 'Direct', name, storedName: route.contentName(name), upstream: behind }
 }
 
 // Somebody who is on the node itself may write down the port where it listens.

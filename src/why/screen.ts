@@ -1,4 +1,4 @@
-import type { Asking, BlobLine, ManifestLine, Report } from './report.ts'
+import type { BlobLine, ManifestLine, Report, UpstreamAnswer } from './report.ts'
 import { bytesText, durationText, table } from './text.ts'
 
 // More than fits beside the rest is summed up; what is wrong is always listed, up to this many.
@@ -6,7 +6,7 @@ const mostBlobs = 12
 const mostManifests = 12
 
 /** The report as it stands on one screen, the sentence last. */
-export function screenOf(report: Report): string {
+export function reportText(report: Report): string {
   const rows = [
     ['reference', report.reference],
     ...routeRows(report),
@@ -47,7 +47,7 @@ function storedRows({ stored, route }: Report): string[][] {
   ]
 }
 
-function upstreamRows(asking: Asking): string[][] {
+function upstreamRows(asking: UpstreamAnswer): string[][] {
   const others = asking.endpoints.length > 1 ? asking.endpoints : []
   const { connection, name, certificate, access, found } = asking
   return [

@@ -1,6 +1,6 @@
 import type { UpstreamError } from '../upstream/upstream.ts'
 import { causeOf } from './cause.ts'
-import type { Cause, Disk, ManifestLine, State, Stored } from './report.ts'
+import type { Cause, ContentState, DiskReport, ManifestLine, StoredReference } from './report.ts'
 
 /** What the verdict is made of. */
 export interface Evidence {
@@ -9,11 +9,11 @@ export interface Evidence {
   from?: 'store' | 'upstream' | 'store, as the last known'
   /** Why the upstream, or in Local the store, has no manifest. */
   absent?: Cause
-  stored?: Stored
+  stored?: StoredReference
   lines: readonly ManifestLine[]
   /** The upstream's failure when it was asked for blobs. */
   fault?: UpstreamError
-  disk: Disk
+  disk: DiskReport
   platform: string
 }
 
@@ -42,8 +42,8 @@ function causeOfAbsence({ mode, absent, stored, disk }: Evidence): Cause {
   return absent ?? 'manifest-unknown'
 }
 
-const badFirst: readonly State[] = ['damaged', 'missing', 'unknown']
-type Worst = { what: 'manifest' | 'blob'; state: State }
+const badFirst: readonly ContentState[] = ['damaged', 'missing', 'unknown']
+type Worst = { what: 'manifest' | 'blob'; state: ContentState }
 
 // What was not asked for, though the upstream answers, is nothing to complain about.
 function worstOf(lines: readonly ManifestLine[], { fault }: Evidence): Worst | undefined {

@@ -1,8 +1,8 @@
 import { bytesText, plain } from './text.ts'
-import type { Lack, Verified } from './verify.ts'
+import type { Defect, VerifyResult } from './verify.ts'
 
 /** The references in a text, one a line; blank lines and what follows a # are passed over. */
-export function parseSet(text: string): string[] {
+export function parseReferenceList(text: string): string[] {
   return text
     .split(/\r?\n/)
     .map(line => line.replace(/(^|\s)#.*$/, '').trim())
@@ -10,7 +10,7 @@ export function parseSet(text: string): string[] {
 }
 
 /** What is said of one reference, to a person. */
-export function verifiedText({ reference, complete, manifests, blobs, bytes, lacks, fault }: Verified): string {
+export function resultText({ reference, complete, manifests, blobs, bytes, lacks, fault }: VerifyResult): string {
   const head = `${complete ? 'complete  ' : 'INCOMPLETE'}  ${plain(reference)}`
   if (fault !== undefined) return `${head}\n            ${plain(fault)}\n`
   const has = `            ${manifests} manifests, ${blobs} blobs, ${bytesText(bytes)}`
@@ -20,13 +20,13 @@ export function verifiedText({ reference, complete, manifests, blobs, bytes, lac
     .join('')
 }
 
-function lackText({ kind, digest, size, state }: Lack): string {
+function lackText({ kind, digest, size, state }: Defect): string {
   const what = digest === undefined ? kind : `${kind} ${digest}`
   return `            ${state}: ${what}${size === undefined ? '' : ` (${bytesText(size)})`}`
 }
 
 /** What all results come to. */
-export interface Total {
+export interface VerifyTotal {
   references: number
   complete: number
   /** Parts that are missing or damaged, as often as a reference needs them. */
@@ -34,12 +34,12 @@ export interface Total {
 }
 
 /** Adds a result to a total. */
-export function added({ references, complete, lacks }: Total, each: Verified): Total {
+export function addResult({ references, complete, lacks }: VerifyTotal, each: VerifyResult): VerifyTotal {
   return { references: references + 1, complete: complete + (each.complete ? 1 : 0), lacks: lacks + each.lacks.length }
 }
 
 /** The sentence at the end: whether the set is here, and what to do if it is not. */
-export function totalText({ references, complete, lacks }: Total): string {
+export function totalText({ references, complete, lacks }: VerifyTotal): string {
   if (references === 0) return 'No reference was named: there is nothing to verify.\n'
   if (complete === references) return `All ${references} references are complete: every manifest and blob of them is stored here.\n`
   const parts = lacks > 0 ? ` (${lacks} parts are missing or damaged)` : ''

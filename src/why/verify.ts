@@ -4,11 +4,11 @@ import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
 import { MalformedReference, parsePodReference } from '../oci/pod-reference.ts'
 import type { Manifest } from '../oci/source.ts'
-import { type Depth, type Look, lookAtBlob, lookAtManifest } from './inspect.ts'
-import { placeOf, type View } from './resolve.ts'
+import { type Inspection, type InspectionDepth, inspectBlob, inspectManifest } from './inspect.ts'
+import { resolveReference, type WhyContext } from './resolve.ts'
 
 /** A part of an image that is not stored as it should be. */
-export interface Lack {
+export interface Defect {
   kind: 'tag' | 'manifest' | 'blob'
   digest?: string
   size?: number
@@ -16,7 +16,7 @@ export interface Lack {
 }
 
 /** Whether everything that one reference leads to is stored. */
-export interface Verified {
+export interface VerifyResult {
   reference: string
   complete: boolean
   digest?: string
@@ -24,7 +24,7 @@ export interface Verified {
   blobs: number
   /** Of the manifests and blobs that are stored, each counted once. */
   bytes: number
-  lacks: Lack[]
+  lacks: Defect[]
   /** Why nothing could be looked for. */
   fault?: string
 }
@@ -32,11 +32,11 @@ export interface Verified {
 /** Looks for each reference in the store, one result after the other; indexes are followed. Nobody is asked. */
 export async function* verify(
   references: readonly string[],
-  view: View,
+  view: WhyContext,
   { depth, signal }: { depth: 'size' | 'digest'; signal: AbortSignal }
-): AsyncGenerator<Verified, void> {
+): AsyncGenerator<VerifyResult, void> {
   // The same blobs stand in many images; they are looked at once.
-  const looks = new Map<string, Promise<Look>>()
+  const looks = new Map<string, Promise<Inspection>>()
   for (const reference of references) {
     signal.throwIfAborted()
     yield await new Verification(view, { depth: depth === 'size' ? 'size' : { until: signal }, looks }).run(reference, signal)
@@ -44,27 +44,27 @@ export async function* verify(
 }
 
 class Verification {
-  readonly #view: View
-  readonly #depth: Depth
-  readonly #looks: Map<string, Promise<Look>>
+  readonly #view: WhyContext
+  readonly #depth: InspectionDepth
+  readonly #looks: Map<string, Promise<Inspection>>
   readonly #seen = new Set<Digest>()
   readonly #counts = { manifests: 0, blobs: 0, bytes: 0 }
-  readonly #lacks: Lack[] = []
+  readonly #lacks: Defect[] = []
 
-  constructor(view: View, { depth, looks }: { depth: Depth; looks: Map<string, Promise<Look>> }) {
+  constructor(view: WhyContext, { depth, looks }: { depth: InspectionDepth; looks: Map<string, Promise<Inspection>> }) {
     this.#view = view
     this.#depth = depth
     this.#looks = looks
   }
 
-  async run(text: string, signal: AbortSignal): Promise<Verified> {
+  async run(text: string, signal: AbortSignal): Promise<VerifyResult> {
     try {
       const asked = parsePodReference(text)
-      const place = placeOf(asked, this.#view)
+      const place = resolveReference(asked, this.#view)
       if (place === 'unknown-host') return this.#result(text, { fault: 'this registry does not serve that host' })
       const { reference } = asked
-      const digest = reference.digest ?? (await this.#view.content.tags.resolve(place.stored, reference.tag))
-      if (digest) await this.#manifest(place.stored, digest, signal)
+      const digest = reference.digest ?? (await this.#view.content.tags.resolve(place.storedName, reference.tag))
+      if (digest) await this.#manifest(place.storedName, digest, signal)
       else this.#lacks.push({ kind: 'tag', state: 'missing' })
       return this.#result(text, digest ? { digest } : {})
     } catch (error) {
@@ -73,14 +73,14 @@ class Verification {
     }
   }
 
-  #result(reference: string, more: { digest?: Digest; fault?: string }): Verified {
+  #result(reference: string, more: { digest?: Digest; fault?: string }): VerifyResult {
     return { reference, complete: this.#lacks.length === 0 && more.fault === undefined, ...more, ...this.#counts, lacks: this.#lacks }
   }
 
   async #manifest(name: Name, digest: Digest, signal: AbortSignal): Promise<void> {
     if (this.#seen.has(digest)) return
     this.#seen.add(digest)
-    const { look, manifest } = await lookAtManifest(this.#view, name, digest, this.#depth)
+    const { look, manifest } = await inspectManifest(this.#view, name, digest, this.#depth)
     if (look.state !== 'here') this.#lacks.push({ kind: 'manifest', digest, state: look.state })
     if (!manifest) return
     this.#counts.manifests++
@@ -102,7 +102,7 @@ class Verification {
     if (this.#seen.has(digest)) return
     this.#seen.add(digest)
     const key = `${name} ${digest}`
-    const known = this.#looks.get(key) ?? lookAtBlob(this.#view.content, name, wanted, this.#depth)
+    const known = this.#looks.get(key) ?? inspectBlob(this.#view.content, name, wanted, this.#depth)
     this.#looks.set(key, known)
     const { state } = await known
     if (state === 'here') {

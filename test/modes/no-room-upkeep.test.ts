@@ -40,7 +40,7 @@ function damage(root: string, digest: string): void {
 
 async function scrub({ config }: Changeable): Promise<object[]> {
   return (await Array.fromAsync(
-    streamControl(config.server.control, { method: 'POST', path: '/upkeep/scrub', body: {}, patience: 0 })
+    streamControl(config.server.control, { method: 'POST', path: '/upkeep/scrub', body: {}, idleTimeoutMs: 0 })
   )) as object[]
 }
 

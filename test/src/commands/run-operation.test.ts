@@ -21,7 +21,7 @@ function scene(t: Test, tasks: Partial<Operations>, form: 'text' | 'json' = 'tex
   const around: CommandContext = {
     config: configured(t, { server: { control: join(folder(t), 'none.sock') } }),
     openOffline: async () => ({ tasks: { scrub: never, du: never, purge: never, ...tasks }, close: async () => void closed++ }),
-    screen: { form, print: text => printed.push(text), progress: line => lines.push(line) },
+    output: { form, print: text => printed.push(text), progress: line => lines.push(line) },
     signal: new AbortController().signal
   }
   return { around, lines, text: () => printed.join(''), closed: () => closed }

@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { parsePodReference } from '../../../src/oci/pod-reference.ts'
-import { nearest } from '../../../src/why/near.ts'
+import { similarTags } from '../../../src/why/near.ts'
 
 const digest = `sha256:${'a'.repeat(64)}`
 
@@ -27,7 +27,7 @@ for (const text of ['', '/', 'a//b', 'a:b:c', 'a@', `a@${digest}@${digest}`, 'a 
 }
 
 test('near tags: the fewest edits first, at most three', async t => {
-  t.strictSame(nearest(['v1.70.10', 'v1.70.1', 'v1.71.0', 'v9', 'alpha'], 'v1.70.0'), ['v1.70.10', 'v1.70.1', 'v1.71.0'])
-  t.strictSame(nearest(['v1.70', 'v2-long-name'], 'v1'), ['v1.70'], 'and those that go on')
-  t.strictSame(nearest(['something', 'else'], 'v1'), [])
+  t.strictSame(similarTags(['v1.70.10', 'v1.70.1', 'v1.71.0', 'v9', 'alpha'], 'v1.70.0'), ['v1.70.10', 'v1.70.1', 'v1.71.0'])
+  t.strictSame(similarTags(['v1.70', 'v2-long-name'], 'v1'), ['v1.70'], 'and those that go on')
+  t.strictSame(similarTags(['something', 'else'], 'v1'), [])
 })

@@ -108,7 +108,7 @@ test('check: upload sessions that nobody goes on with are removed, others stay',
   const tree = await treeFor(t)
   const [old, young] = [await tree.content.uploads.start(name), await tree.content.uploads.start(named('young'))]
   await old.append(chunkOf(bodyOf('bytes')))
-  const later = { ...tree, now: () => Date.now() + tree.uploadIdle + 1_000 }
+  const later = { ...tree, now: () => Date.now() + tree.uploadIdleMs + 1_000 }
   t.strictSame((await found(tree)).damaged, [])
   t.match((await found(later, { name: undefined as never })).damaged, [
     { kind: 'upload', session: old.id, names: [name], action: 'removed' },

@@ -8,7 +8,7 @@ import { openContent } from '../../../src/content/content.ts'
 import * as keys from '../../../src/content/keys.ts'
 import { digestOfBlob } from '../../../src/content/listing.ts'
 import { digestOf, parseDigest } from '../../../src/oci/digest.ts'
-import { type CopyEvent, copyStorage } from '../../../src/operations/copy-storage.ts'
+import { copyStorage, type StorageCopyEvent } from '../../../src/operations/copy-storage.ts'
 import { createSemaphore } from '../../../storage/semaphore.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import { describe, imageOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../support/content.ts'
@@ -31,7 +31,7 @@ async function fill(storage: Storage): Promise<void> {
   await content.provenance.set(name, digestOf(Buffer.from(small)), 'registry.test/x')
 }
 
-const copy = (from: Storage, to: Storage): Promise<CopyEvent[]> => Array.fromAsync(copyStorage(from, to, neverAborted))
+const copy = (from: Storage, to: Storage): Promise<StorageCopyEvent[]> => Array.fromAsync(copyStorage(from, to, neverAborted))
 
 const fails = (copying: Promise<unknown>) =>
   copying.then(

@@ -2,7 +2,7 @@ import { test } from 'tap'
 import { openContent } from '../../../src/content/content.ts'
 import * as keys from '../../../src/content/keys.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
-import { type CopyEvent, copyStorage } from '../../../src/operations/copy-storage.ts'
+import { copyStorage, type StorageCopyEvent } from '../../../src/operations/copy-storage.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import { blobText, imageOf, named, neverAborted, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { temporaryDirectory } from '../../support/place.ts'
@@ -21,7 +21,8 @@ async function fill(storage: Storage): Promise<void> {
   await content.uploads.start(name)
 }
 
-const copy = (from: Storage, to: Storage, signal = neverAborted): Promise<CopyEvent[]> => Array.fromAsync(copyStorage(from, to, signal))
+const copy = (from: Storage, to: Storage, signal = neverAborted): Promise<StorageCopyEvent[]> =>
+  Array.fromAsync(copyStorage(from, to, signal))
 
 /** What a registry keeps there, as `<key> <size>`. */
 async function kept(storage: Storage): Promise<string[]> {

@@ -14,7 +14,7 @@ export const name = named('app/one')
 /** A tree to look at. */
 export async function treeFor(t: Test, storage?: Storage): Promise<Tree> {
   const opened = await openFor(t, storage)
-  return { content: opened.content, storage: opened.storage, uploadIdle: 60_000, now: Date.now }
+  return { content: opened.content, storage: opened.storage, uploadIdleMs: 60_000, now: Date.now }
 }
 
 /** Pushes an image of a config and a layer. */

@@ -1,8 +1,8 @@
 import { test } from 'tap'
 import * as keys from '../../../src/content/keys.ts'
 import type { ScrubEvent } from '../../../src/operations/events.ts'
-import { createPace, rateFor } from '../../../src/operations/read-rate.ts'
-import { Rounds } from '../../../src/operations/scrub-cycles.ts'
+import { createReadRate, rateFor } from '../../../src/operations/read-rate.ts'
+import { ScrubCycles } from '../../../src/operations/scrub-cycles.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import { neverAborted, pushBlob } from '../../support/content.ts'
 import { openStorage, watchStorage } from '../../support/storage.ts'
@@ -37,23 +37,23 @@ async function run(
   const { slept, times } = clockOf(ended)
   const events: { event: ScrubEvent; at: number }[] = []
   const failures: string[] = []
-  const rounds = new Rounds({
+  const rounds = new ScrubCycles({
     tree: { ...tree, now: times.now },
-    every: () => every,
+    everyMs: () => every,
     busy: () => false,
-    told: event => {
+    report: event => {
       events.push({ event, at: times.now() })
       if (until(event)) ended.abort()
     },
     failed: error => failures.push(error.message),
-    times
+    clock: times
   })
   return { tree, rounds, ended, events, slept, failures, done: () => rounds.run(ended.signal), now: times.now }
 }
 
 test('pace: bytes are read no faster than the rate, and what was not used is not made up for', async t => {
   const { times, slept } = clockOf(new AbortController())
-  const pace = createPace(
+  const pace = createReadRate(
     () => 1000,
     () => false,
     times
@@ -72,7 +72,7 @@ test('pace: bytes are read no faster than the rate, and what was not used is not
 test('pace: while requests are answered each piece waits', async t => {
   const { times, slept } = clockOf(new AbortController())
   let busy = true
-  const pace = createPace(
+  const pace = createReadRate(
     () => Number.POSITIVE_INFINITY,
     () => busy,
     times
@@ -123,12 +123,12 @@ test('rounds: a restart goes on where the round was, and counts what was found b
   const first = await run(t, { storage: counting(() => stop()), until: () => false })
   stop = () => first.ended.abort()
   await first.done()
-  t.ok(first.rounds.standing.done > 0 && first.rounds.standing.done < 1, `${first.rounds.standing.done}`)
+  t.ok(first.rounds.status.done > 0 && first.rounds.status.done < 1, `${first.rounds.status.done}`)
   const before = reads.length
   const second = await run(t, { storage: counting(), until: event => event.type === 'done' })
   await second.done()
   t.ok(reads.length - before < 12, `${reads.length - before} of 20 are read again`)
-  t.match(second.rounds.standing, { done: 1, last: { damaged: 1 } })
+  t.match(second.rounds.status, { done: 1, last: { damaged: 1 } })
 })
 
 test('rounds: a position that cannot be read costs no more than its place', async t => {
@@ -137,7 +137,7 @@ test('rounds: a position that cannot be read costs no more than its place', asyn
     await storage.put(keys.scrubPosition, Buffer.from(text))
     const scene = await run(t, { storage, until: event => event.type === 'done' })
     await scene.done()
-    t.match(scene.rounds.standing, { done: 1, last: { damaged: 0 } }, text)
+    t.match(scene.rounds.status, { done: 1, last: { damaged: 0 } }, text)
   }
 })
 
@@ -171,5 +171,5 @@ test('rounds: a scrub that somebody asked for counts as a round', async t => {
   const scene = await run(t, { until: () => true })
   const done = { type: 'done', blobs: 1, bytes: 1, repositories: 1, damaged: 3, mended: 1, warnings: 0 } as const
   await scene.rounds.completed(scene.now() - 5, done)
-  t.match(scene.rounds.standing, { done: 1, last: { damaged: 2 } })
+  t.match(scene.rounds.status, { done: 1, last: { damaged: 2 } })
 })

@@ -1,6 +1,6 @@
 import { existsSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { type Test, test } from 'tap'
-import { screenOf } from '../../../src/why/screen.ts'
+import { reportText } from '../../../src/why/screen.ts'
 import { mountSmall } from '../../support/place.ts'
 import { ask, dataPath, layerPath, pushImage, until } from '../support.ts'
 import { host, inFront, own, Pki, path, type Scene, serveWith, whyOf } from './scene.ts'
@@ -28,7 +28,7 @@ function fault(title: string, cause: string, { advice, prepare, ...more }: Fault
       await prepare?.(scene)
       const report = await whyOf(scene.registry, reference)
       t.match(report, { works: false, cause, advice, ...(more.report ?? {}) })
-      t.match(screenOf(report).trimEnd().split('\n').at(-1), advice, 'the sentence is last')
+      t.match(reportText(report).trimEnd().split('\n').at(-1), advice, 'the sentence is last')
     })
   }
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { callControl, streamControl } from '../../../src/ports/control.ts'
 import type { Report } from '../../../src/why/report.ts'
-import type { Verified } from '../../../src/why/verify.ts'
+import type { VerifyResult } from '../../../src/why/verify.ts'
 import { startUpstream, type TestUpstream } from '../../support/upstream.ts'
 import { folder, type Given, type Served, serve } from '../support.ts'
 
@@ -50,9 +50,9 @@ export async function whyOf({ config }: Served, reference: string, depth: 'size'
 }
 
 /** What the command would show of each. */
-export async function verifiedOf({ config }: Served, references: string[], depth: 'size' | 'digest' = 'size'): Promise<Verified[]> {
+export async function verifiedOf({ config }: Served, references: string[], depth: 'size' | 'digest' = 'size'): Promise<VerifyResult[]> {
   const call = { method: 'POST', path: '/verify', body: { references, depth } } as const
-  return (await Array.fromAsync(streamControl(config.server.control, call))) as Verified[]
+  return (await Array.fromAsync(streamControl(config.server.control, call))) as VerifyResult[]
 }
 
 /** Certificates for 127.0.0.1, made by openssl. */

@@ -1,13 +1,13 @@
 import { test } from 'tap'
-import { screenOf } from '../../../src/why/screen.ts'
+import { reportText } from '../../../src/why/screen.ts'
 import { bytesText, durationText, plain } from '../../../src/why/text.ts'
-import { parseSet, totalText, verifiedText } from '../../../src/why/verify-text.ts'
+import { parseReferenceList, resultText, totalText } from '../../../src/why/verify-text.ts'
 import { host, inFront, own, path, whyOf } from './scene.ts'
 
 test('the screen fits on one: names of rows are aligned, and the sentence is last', async t => {
   const { registry, upstream } = await inFront(t)
   upstream.addImage(path, 'v1')
-  const lines = screenOf(await whyOf(registry, `${host}/${own}:v1`)).split('\n')
+  const lines = reportText(await whyOf(registry, `${host}/${own}:v1`)).split('\n')
   t.ok(lines.length <= 24, `${lines.length} lines`)
   t.equal(lines.at(-1), '')
   t.match(lines.at(-2), /^A pull works/)
@@ -24,7 +24,7 @@ test('the screen of an image of 200 blobs sums up what is well and lists what is
   const manifest = { digest: 'sha256:m', mediaType: 'a/b', size: 5, from: 'store' as const }
   const route = { mode: 'Local', name: 'a', anonymousPull: 'allowed' } as const
   const manifests = [{ digest: 'sha256:m', size: 5, state: 'here' as const, blobs }]
-  const screen = screenOf({ reference: 'a:b', works: false, cause: 'blob-unknown', advice: 'Push it.', route, manifest, manifests })
+  const screen = reportText({ reference: 'a:b', works: false, cause: 'blob-unknown', advice: 'Push it.', route, manifest, manifests })
   t.match(screen, /200 blobs \(200 KiB\): 199 stored here, 1 MISSING\n.*sha256:7 .*MISSING/)
   t.ok(screen.split('\n').length < 12)
 })
@@ -34,12 +34,12 @@ test('what an upstream said cannot move the cursor of the terminal', async t => 
 })
 
 test('a set: one reference a line, without comments and blank lines', async t => {
-  t.strictSame(parseSet('# all\n\n a:1 \nb:2 # the second\r\nc@sha256:1\n'), ['a:1', 'b:2', 'c@sha256:1'])
+  t.strictSame(parseReferenceList('# all\n\n a:1 \nb:2 # the second\r\nc@sha256:1\n'), ['a:1', 'b:2', 'c@sha256:1'])
 })
 
 test('a result names what is missing, and the total what to do', async t => {
   const lacks = [{ kind: 'blob', digest: 'sha256:1', size: 2048, state: 'missing' }] as const
-  const text = verifiedText({ reference: 'a:1', complete: false, manifests: 1, blobs: 0, bytes: 9, lacks: [...lacks] })
+  const text = resultText({ reference: 'a:1', complete: false, manifests: 1, blobs: 0, bytes: 9, lacks: [...lacks] })
   t.match(text, /^INCOMPLETE {2}a:1\n.*missing: blob sha256:1 \(2\.0 KiB\)\n$/)
   t.match(totalText({ references: 2, complete: 1, lacks: 1 }), /^1 of 2 references are incomplete \(1 parts.*push or pull them again\.\n$/)
   t.match(totalText({ references: 0, complete: 0, lacks: 0 }), /nothing to verify/)
