@@ -43,9 +43,19 @@ module.exports = {
       ['commander']
     ),
     ...rule('containerd', '^src/containerd/', ['^src/containerd/'], ['smol-toml']),
-    ...rule('access', '^src/access/', ['^src/(access|oci|telemetry)/'], ['@node-rs/bcrypt', 'lru-cache']),
+    ...rule(
+      'access',
+      '^src/access/',
+      ['^src/(access|oci|telemetry)/', '^storage/(semaphore|keyed-mutex).ts$'],
+      ['@node-rs/bcrypt', 'lru-cache']
+    ),
     ...rule('api', '^src/api/', ['^src/(api|oci|telemetry)/', '^src/backend/backend\\.ts$'], ['fastify']),
-    ...rule('ports', '^src/ports/', ['^src/(ports|oci|telemetry)/'], ['fastify', 'prom-client', 'pino'])
+    ...rule(
+      'ports',
+      '^src/ports/',
+      ['^src/(ports|oci|telemetry)/', '^storage/(semaphore|keyed-mutex).ts$'],
+      ['fastify', 'prom-client', 'pino']
+    )
   ],
   options: {
     doNotFollow: { path: 'node_modules' },

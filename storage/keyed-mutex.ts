@@ -1,15 +1,27 @@
-/** Runs tasks of the same key one after another. */
-export class Turns {
-  readonly #tails = new Map<string, Promise<unknown>>()
+import { createSemaphore, type Semaphore } from './semaphore.ts'
 
-  async run<T>(key: string, task: () => Promise<T>): Promise<T> {
-    for (let tail = this.#tails.get(key); tail; tail = this.#tails.get(key)) await tail
-    const work = task()
-    const tail = work.then(
-      () => this.#tails.delete(key),
-      () => this.#tails.delete(key)
-    )
-    this.#tails.set(key, tail)
-    return work
+/** Runs a task when all earlier ones have ended, whether or not they failed. */
+export type Mutex = Semaphore
+
+/** Runs a task when all earlier ones with the same key have ended, whether or not they failed. Never hold it while a body is copied. */
+export type KeyedMutex = <T>(key: string, task: () => Promise<T>) => Promise<T>
+
+/** A mutex: tasks run one at a time, in the order of their calls. A task that finds it free starts within the call. */
+export function createMutex(): Mutex {
+  return createSemaphore(1)
+}
+
+/** A mutex per key; keys without a task take no memory. */
+export function createKeyedMutex(): KeyedMutex {
+  const entries = new Map<string, { mutex: Mutex; tasks: number }>()
+  return async (key, task) => {
+    const entry = entries.get(key) ?? { mutex: createMutex(), tasks: 0 }
+    entries.set(key, entry)
+    entry.tasks++
+    try {
+      return await entry.mutex(task)
+    } finally {
+      if (--entry.tasks === 0) entries.delete(key)
+    }
   }
 }

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
+import { createMutex } from './keyed-mutex.ts'
 import type { ConditionalObjects, Key } from './storage.ts'
 
 /** What a lease goes by, in ms. */
@@ -70,7 +71,7 @@ export class Lease {
   #until = 0
   #timer: NodeJS.Timeout | undefined
   #late: NodeJS.Timeout | undefined
-  #tail: Promise<void> = Promise.resolve()
+  readonly #mutex = createMutex()
 
   /** `version` is what was seen under `key`. */
   constructor(agreement: ConditionalObjects, key: Key, times: LeaseTimes, version: string | undefined) {
@@ -108,14 +109,12 @@ export class Lease {
 
   // One put after another, each with what was said last when its turn comes.
   #next(change: () => void): Promise<void> {
-    const put = this.#tail.then(async () => {
+    return this.#mutex(async () => {
       this.check()
       change()
       if (!(await this.#put(this.#times.ttlMs))) this.#end('another process has the lease')
       this.check()
     })
-    this.#tail = put.catch(() => {})
-    return put
   }
 
   // What the service did not take is tried again until it is too late.
@@ -154,7 +153,7 @@ export class Lease {
   /** Lets others have it at once. */
   async release(): Promise<void> {
     clearInterval(this.#timer)
-    await this.#tail
+    await this.#mutex(async () => {})
     if (this.signal.aborted) return
     this.#said = []
     // It ends by itself otherwise.

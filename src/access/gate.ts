@@ -1,37 +1,20 @@
-/** Lets a fixed number of jobs run at once, and a fixed number wait. */
+import { createSemaphore } from '../../storage/semaphore.ts'
+
+/** A semaphore with a bounded queue. */
 export interface Gate {
-  /** Runs the job, now or in its turn; undefined when too many wait already. */
+  /** Runs the job at once or in its turn; undefined when the queue is full. */
   run<T>(job: () => Promise<T>): Promise<T> | undefined
 }
 
 /** A gate for `running` jobs at once and `waiting` behind them, in the order of their arrival. */
 export function createGate(limits: { running: number; waiting: number }): Gate {
-  let running = 0
-  const queue: (() => void)[] = []
-
-  // The permit passes to the next in line without being returned, so that nobody can slip in between.
-  function leave(): void {
-    const next = queue.shift()
-    if (next) next()
-    else running--
-  }
-
-  async function guarded<T>(job: () => Promise<T>): Promise<T> {
-    try {
-      return await job()
-    } finally {
-      leave()
-    }
-  }
-
+  const semaphore = createSemaphore(limits.running)
+  let jobs = 0
   return {
-    run<T>(job: () => Promise<T>) {
-      if (running < limits.running) {
-        running++
-        return guarded(job)
-      }
-      if (queue.length >= limits.waiting) return undefined
-      return new Promise<T>(resolve => queue.push(() => resolve(guarded(job))))
+    run(job) {
+      if (jobs >= limits.running + limits.waiting) return undefined
+      jobs++
+      return semaphore(job).finally(() => jobs--)
     }
   }
 }

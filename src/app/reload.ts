@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { configDifference, needRestart } from '../../config/difference.ts'
 import type { Config } from '../../config/schema.ts'
+import { createMutex } from '../../storage/keyed-mutex.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -30,7 +31,7 @@ export class Reload {
   readonly #deps: ReloadDeps
   #current: Config
   #last: LastReload | undefined
-  #tail: Promise<unknown> = Promise.resolve()
+  readonly #mutex = createMutex()
   /** The last refusal, so that looking at the same file again says nothing new. */
   #lastReported = ''
 
@@ -45,9 +46,7 @@ export class Reload {
 
   /** Looks at the configuration and takes over what has changed, all of it or nothing. Never rejects. */
   check(): Promise<LastReload> {
-    const result = this.#tail.then(() => this.#check())
-    this.#tail = result
-    return result
+    return this.#mutex(() => this.#check())
   }
 
   async #check(): Promise<LastReload> {

@@ -1,3 +1,4 @@
+import { createMutex } from '../../storage/keyed-mutex.ts'
 import type { Content } from '../content/content.ts'
 import type { Tree } from '../operations/check.ts'
 import type { Damaged, ScrubDone, ScrubEvent } from '../operations/events.ts'
@@ -39,13 +40,13 @@ export async function startScrubbing({ tree, every, busy, refetch, metrics, log 
   quarantine.watch(({ digest, since }) => log.info({ digest, since: iso(since) }, 'damaged content was healed'))
   const stopped = new AbortController()
   const { signal } = stopped
+  const refetches = createMutex()
   const told = (event: ScrubEvent) => {
     tell(event, metrics, log)
     if (event.type === 'damaged' && event.action === 'quarantined') {
-      refetching = refetching.then(() => heal(event, refetch, signal, log))
+      void refetches(() => heal(event, refetch, signal, log))
     }
   }
-  let refetching = Promise.resolve()
   const failed = (error: Error) => log.error({ err: error }, 'the check of stored content broke off; it goes on in a while')
   const rounds = new ScrubCycles({ tree, everyMs: every, busy, report: told, failed })
   watchScrubbing(metrics, rounds, tree.content)
@@ -57,7 +58,7 @@ export async function startScrubbing({ tree, every, busy, refetch, metrics, log 
     completed: (began, done) => rounds.completed(began, done),
     stop: async () => {
       stopped.abort()
-      await Promise.all([running, tending(), refetching])
+      await Promise.all([running, tending(), refetches(async () => {})])
     }
   }
 }
@@ -86,22 +87,20 @@ function tell(event: ScrubEvent, metrics: Metrics, log: Logger): void {
 // Old bytes go, and so does what nobody refers to any more.
 function tend(tree: Tree, signal: AbortSignal, log: Logger): () => Promise<void> {
   const { content, now } = tree
-  let working = Promise.resolve()
+  const mutex = createMutex()
   const timer = setInterval(() => {
-    working = working
-      .then(async () => {
-        const expired = await content.quarantine.expire(now() - keptFor)
-        if (expired > 0) log.info({ expired }, 'damaged bytes that were kept for examination were removed')
-        await forgetUnneeded(content, signal)
-      })
-      .catch(error => {
-        if (!signal.aborted) log.error({ err: error }, 'what is known to be damaged could not be looked after')
-      })
+    mutex(async () => {
+      const expired = await content.quarantine.expire(now() - keptFor)
+      if (expired > 0) log.info({ expired }, 'damaged bytes that were kept for examination were removed')
+      await forgetUnneeded(content, signal)
+    }).catch(error => {
+      if (!signal.aborted) log.error({ err: error }, 'what is known to be damaged could not be looked after')
+    })
   }, tendEvery)
   timer.unref()
   return () => {
     clearInterval(timer)
-    return working
+    return mutex(async () => {})
   }
 }
 

@@ -1,3 +1,4 @@
+import { createMutex } from '../../storage/keyed-mutex.ts'
 import type { Content } from '../content/content.ts'
 import type { Logger } from '../telemetry/log.ts'
 
@@ -6,19 +7,19 @@ const intervals = { least: 250, most: 10 * 60_000 }
 /** Removes upload sessions that nobody wrote to for `idle` ms, from time to time; the returned function ends that. */
 export function sweepUploads(content: Content, idle: number, log: Logger): () => Promise<void> {
   const stopped = new AbortController()
-  let sweeping = Promise.resolve()
+  const mutex = createMutex()
   const sweep = async () => {
     const expired = await content.uploads.expire(Date.now() - idle, stopped.signal)
     if (expired > 0) log.info({ expired, idle }, 'idle upload sessions were removed')
   }
   const interval = Math.min(intervals.most, Math.max(intervals.least, idle / 4))
   const timer = setInterval(() => {
-    sweeping = sweeping.then(sweep).catch(error => log.error({ err: error }, 'idle upload sessions could not be removed'))
+    void mutex(sweep).catch(error => log.error({ err: error }, 'idle upload sessions could not be removed'))
   }, interval)
   timer.unref()
   return async () => {
     clearInterval(timer)
     stopped.abort()
-    await sweeping
+    await mutex(async () => {})
   }
 }

@@ -1,3 +1,4 @@
+import { createKeyedMutex } from '../../storage/keyed-mutex.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { Blobs } from './blobs.ts'
 import { Commit } from './commit.ts'
@@ -5,7 +6,6 @@ import { Removals } from './gc/removals.ts'
 import { Holds } from './holds.ts'
 import { LastAccess } from './last-access.ts'
 import { Links, type ReportDamage } from './links.ts'
-import { createLocks } from './locks.ts'
 import { Manifests } from './manifests.ts'
 import { Names } from './names.ts'
 import { Provenance } from './provenance.ts'
@@ -55,7 +55,7 @@ export function openContent(
   const tags = new Tags(storage, links)
   const names = new Names(storage)
   const origins = new Provenance(storage, ttl)
-  const locked = createLocks()
+  const locked = createKeyedMutex()
   const commit = new Commit({ storage, links, manifests, tags, sizes, provenance: origins, holds, staying, quarantine, locked })
   return {
     blobs: new Blobs({ storage, links, sizes, holds, staying, quarantine, reportDamage: damaged }),

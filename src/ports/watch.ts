@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readFile, stat } from 'node:fs/promises'
+import { createMutex } from '../../storage/keyed-mutex.ts'
 
 /** Paths by what they are for. */
 export type Paths<F> = { [K in keyof F]?: string }
@@ -46,7 +47,7 @@ export async function watchFiles<F extends Paths<F>, V>(options: WatchOptions<F,
   let unreadable: string | undefined
   let stopped = false
   let timer: NodeJS.Timeout | undefined
-  let last = Promise.resolve()
+  const mutex = createMutex()
 
   async function look(): Promise<void> {
     const found = await readAll(files).catch(complain)
@@ -68,8 +69,7 @@ export async function watchFiles<F extends Paths<F>, V>(options: WatchOptions<F,
   }
 
   function check(): Promise<void> {
-    last = last.then(look).catch(onFault)
-    return last
+    return mutex(look).catch(onFault)
   }
 
   function schedule(): void {

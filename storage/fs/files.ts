@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { type FileHandle, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { Turns } from '../keyed-mutex.ts'
+import { createKeyedMutex } from '../keyed-mutex.ts'
 import type { CountedDisk, Directories } from './directories.ts'
 import type { DiskIo } from './disk.ts'
 import type { UsageAmount, UsageCounter } from './usage-counter.ts'
@@ -15,7 +15,7 @@ export class Files {
   readonly #counter: UsageCounter
   readonly #directories: Directories
   // Nobody else may take or give a name between a look at its size and the change.
-  readonly #turns = new Turns()
+  readonly #mutex = createKeyedMutex()
 
   constructor({ disk, counter }: CountedDisk, directories: Directories) {
     this.#disk = disk
@@ -58,7 +58,7 @@ export class Files {
         throw error
       }
     }
-    return this.#turns.run(path, () => this.#disk.write(task, closeLate))
+    return this.#mutex(path, () => this.#disk.write(task, closeLate))
   }
 
   /** A file that is there, for writing, and its size. */
@@ -84,7 +84,7 @@ export class Files {
       await rename(from, to)
       if (replaced !== undefined) this.#counter.removed({ bytes: replaced, inodes: 1 })
     }
-    return this.#turns.run(to, () => this.#counter.reserve({ bytes: 0, inodes: 0 }, () => this.#disk.write(task), amount))
+    return this.#mutex(to, () => this.#counter.reserve({ bytes: 0, inodes: 0 }, () => this.#disk.write(task), amount))
   }
 
   remove(path: string): Promise<void> {
@@ -93,7 +93,7 @@ export class Files {
       await unlink(path)
       this.#counter.removed({ bytes: bytes ?? 0, inodes: 1 })
     }
-    return this.#turns.run(path, () => this.#disk.write(task))
+    return this.#mutex(path, () => this.#disk.write(task))
   }
 
   /** Removes an empty directory; resolves to whether it is still there. */

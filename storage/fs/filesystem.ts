@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { constants } from 'node:fs'
 import { access, type FileHandle, open, readdir, stat, statfs, unlink, utimes } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { Turns } from '../keyed-mutex.ts'
+import { createKeyedMutex } from '../keyed-mutex.ts'
 import type { RateLimiter } from '../rate-limiter.ts'
 import type { Durability, Key, ObjectStat, OpenObject, Shortage, StagedWriter, Storage, Usage, WalkEntry, Writer } from '../storage.ts'
 import { type DiskUsage, Volume, type VolumeOptions } from './capacity.ts'
@@ -39,7 +39,7 @@ export class FilesystemStorage implements Storage {
   readonly #keeping: Volume
   readonly #directories: Directories
   readonly #files: Files
-  readonly #soon = new Turns()
+  readonly #soon = createKeyedMutex()
   readonly #pacing = new SyncPacer()
   readonly #writing: RateLimiter | undefined
   readonly #unlock: () => void
@@ -136,7 +136,7 @@ export class FilesystemStorage implements Storage {
 
   // In its place and without a sync, which is much cheaper. Two at once would mix their bytes, and count them twice.
   #putSoon(key: Key, bytes: Uint8Array): Promise<void> {
-    return this.#soon.run(key, async () => {
+    return this.#soon(key, async () => {
       const writer = await this.#createAgain(key)
       try {
         await writer.write([bytes])

@@ -1,4 +1,4 @@
-import { createSemaphore } from '../semaphore.ts'
+import { createMutex } from '../keyed-mutex.ts'
 
 const mib = 1024 * 1024
 // Measured with etcd on the same disk of 370 MiB/s: the 99th percentile of its writes grows with what one sync finds (14 ms at 2 MiB, 34 ms at 32 MiB,
@@ -13,7 +13,7 @@ const slow = 8
 /** How far the files of one disk may get ahead of it, so that the last fsync finds little, and the fsyncs of other programs do not wait long. */
 export class SyncPacer {
   // One at a time: together they would be one large sync to everybody else.
-  readonly #alone = createSemaphore(1)
+  readonly #mutex = createMutex()
   readonly #now: () => number
   #step = first
 
@@ -28,7 +28,7 @@ export class SyncPacer {
 
   /** Runs one sync, and learns from how long the disk took. */
   sync(task: () => Promise<void>): Promise<void> {
-    return this.#alone(async () => {
+    return this.#mutex(async () => {
       const began = this.#now()
       await task()
       const took = this.#now() - began

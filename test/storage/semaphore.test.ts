@@ -1,12 +1,12 @@
 import { test } from 'tap'
 import { createSemaphore } from '../../storage/semaphore.ts'
 
-test('limit: no more than the limit run at once, the others in order, also after one that failed', async t => {
-  const limit = createSemaphore(2)
+test('semaphore: no more than the permits run at once, the others in order, also after one that failed', async t => {
+  const semaphore = createSemaphore(2)
   const gates = Array.from({ length: 5 }, () => Promise.withResolvers<void>())
   const started: number[] = []
   const tasks = gates.map((gate, at) =>
-    limit(async () => {
+    semaphore(async () => {
       started.push(at)
       await gate.promise
     })

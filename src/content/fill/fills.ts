@@ -1,3 +1,4 @@
+import { createMutex } from '../../../storage/keyed-mutex.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import type { Digest } from '../../oci/digest.ts'
 import type { Name } from '../../oci/name.ts'
@@ -32,7 +33,7 @@ export class Fills {
   readonly #ensureCapacity: EnsureCapacity
   /** Those that were told that there is room for them, and their sizes. */
   readonly #admitted = new Map<Fill, number>()
-  #admission: Promise<unknown> = Promise.resolve()
+  readonly #admission = createMutex()
   #pausedUntil = 0
 
   constructor(
@@ -76,14 +77,12 @@ export class Fills {
 
   // One after another: what was promised to one is not there for the next.
   #admit(fill: Fill, size: number): Promise<void> {
-    const admission = this.#admission.then(async () => {
+    return this.#admission(async () => {
       let needed = size
       for (const [each, whole] of this.#admitted) needed += Math.max(0, whole - each.offset)
       if (!(await this.#ensureCapacity(needed))) throw await noRoom(this.#storage, needed)
       this.#admitted.set(fill, size)
     })
-    this.#admission = admission.catch(() => {})
-    return admission
   }
 
   #ended(fill: Fill, result: FillResult, error?: Error): void {

@@ -1,3 +1,4 @@
+import { createMutex } from '../../../storage/keyed-mutex.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import type { Content } from '../content.ts'
 import * as keys from '../keys.ts'
@@ -32,7 +33,7 @@ const pause = 10_000
 export class Capacity {
   readonly #parts: CapacityDeps
   readonly #now: () => number
-  #tail: Promise<unknown> = Promise.resolve()
+  readonly #mutex = createMutex()
   #hopelessUntil = 0
 
   constructor(parts: CapacityDeps) {
@@ -42,9 +43,7 @@ export class Capacity {
 
   /** Resolves to whether `bytes` fit; rejects on an error of the medium. */
   makeRoom(bytes: number): Promise<boolean> {
-    const result = this.#tail.then(() => this.#make(bytes))
-    this.#tail = result.catch(() => {})
-    return result
+    return this.#mutex(() => this.#make(bytes))
   }
 
   async #make(bytes: number): Promise<boolean> {

@@ -1,3 +1,4 @@
+import { createMutex } from '../../../storage/keyed-mutex.ts'
 import type { Key, Storage, Writer } from '../../../storage/storage.ts'
 import type { Descriptor } from '../../oci/descriptor.ts'
 import { mediaTypes } from '../../oci/descriptor.ts'
@@ -42,7 +43,7 @@ export class StoredUploadSession implements UploadSession {
   #offset: number
   /** Until when it is there without being looked for; undefined if it did not begin here. */
   #begun: number | undefined
-  #tail: Promise<unknown> = Promise.resolve()
+  readonly #mutex = createMutex()
   #requests = 0
   #over = false
 
@@ -261,9 +262,7 @@ export class StoredUploadSession implements UploadSession {
   // A client that lost its connection comes back before the old request has noticed; so the new one waits.
   #alone<T>(task: () => Promise<T>): Promise<T> {
     this.#requests++
-    const result = this.#tail.then(task, task).finally(() => this.#requests--)
-    this.#tail = result.catch(() => {})
-    return result
+    return this.#mutex(task).finally(() => this.#requests--)
   }
 }
 
