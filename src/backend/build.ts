@@ -7,9 +7,9 @@ import type { Backend } from './backend.ts'
 import { Direct } from './direct.ts'
 import { Local } from './local.ts'
 import { ProxyBackend } from './proxy.ts'
+import type { UpstreamRoute } from './route.ts'
 import { namespaceRoute, ownRoute } from './routes.ts'
 import type { Backends } from './switch.ts'
-import type { UpstreamRoute } from './upstream-route.ts'
 
 /** What backends share, whatever the configuration. */
 export interface BackendDeps {

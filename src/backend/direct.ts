@@ -4,12 +4,12 @@ import { OciError } from '../oci/errors.ts'
 import { isName, type Name, type Reference, referenceText } from '../oci/name.ts'
 import { type RangeRequest, select } from '../oci/range.ts'
 import type { Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
+import { streamBody } from '../upstream/stream-body.ts'
 import type { UpstreamBody } from '../upstream/upstream.ts'
 import type { Backend } from './backend.ts'
+import { translate } from './errors.ts'
 import { unknownBlob } from './find.ts'
-import { streamBody } from './stream.ts'
-import { translate } from './upstream-error.ts'
-import type { UpstreamRoute } from './upstream-route.ts'
+import type { UpstreamRoute } from './route.ts'
 
 /** Every request passes through to upstream; nothing is stored. */
 export class Direct implements Backend {

@@ -5,8 +5,8 @@ import type { Name } from '../oci/name.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { keyOfNamespace, keyOfOwn } from './build.ts'
+import type { UpstreamRoute } from './route.ts'
 import { namespaceRoute, ownRoute } from './routes.ts'
-import type { UpstreamRoute } from './upstream-route.ts'
 
 // An upstream that takes longer is not one to fetch everything from again.
 const patience = 25_000

@@ -1,6 +1,6 @@
 import { OciError } from '../oci/errors.ts'
 import type { Body } from '../oci/source.ts'
-import { isPassing } from './upstream-error.ts'
+import { isPassing } from './errors.ts'
 
 /**
  * A body whose medium may fail in the middle: then the rest is read from `open`, a body of the same bytes from the first on that can only be read forward. Errors other

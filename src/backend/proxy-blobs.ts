@@ -6,12 +6,12 @@ import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { type RangeRequest, select } from '../oci/range.ts'
 import type { Body, OpenBlob, Outcome, Served } from '../oci/source.ts'
-import { within } from '../upstream/wait.ts'
+import { within } from '../upstream/single-flight.ts'
 import { openThrough, unknownName, unknownSize } from './direct.ts'
+import { isTimeout, timedOut, translate } from './errors.ts'
 import { isMediumError, orElsewhere, rescuedBody } from './fallback-body.ts'
 import { unknownBlob } from './find.ts'
-import { isTimeout, timedOut, translate } from './upstream-error.ts'
-import type { UpstreamRoute } from './upstream-route.ts'
+import type { UpstreamRoute } from './route.ts'
 
 // A range that a fill would reach only after this long is fetched for itself, uncached. containerd asks for several far apart at once and waits minutes for bytes.
 const longestWait = 60_000

@@ -8,11 +8,11 @@ import { type Name, type Reference, referenceText, type Tag } from '../oci/name.
 import type { Manifest, Served } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import { unknownManifest, unknownName } from './direct.ts'
+import { isPassing, isTimeout, timedOut, translate } from './errors.ts'
 import { isMediumError, orElsewhere } from './fallback-body.ts'
 import { type ProxyTimes, usualTimes } from './proxy-blobs.ts'
+import type { UpstreamRoute } from './route.ts'
 import { Flights } from './single-flight.ts'
-import { isPassing, isTimeout, timedOut, translate } from './upstream-error.ts'
-import type { UpstreamRoute } from './upstream-route.ts'
 
 /** How a cache treats its tags; times in ms. */
 export interface CachePolicy {

@@ -8,10 +8,10 @@ import type { RangeRequest } from '../oci/range.ts'
 import type { Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
 import type { Backend } from './backend.ts'
 import { Direct } from './direct.ts'
+import { isPassing } from './errors.ts'
 import { ProxyBlobs } from './proxy-blobs.ts'
 import { type CachePolicy, ProxyManifests } from './proxy-manifests.ts'
-import { isPassing } from './upstream-error.ts'
-import type { UpstreamRoute } from './upstream-route.ts'
+import type { UpstreamRoute } from './route.ts'
 
 /** What is stored, else what upstream gives, which is stored on the way. */
 export class ProxyBackend implements Backend {

@@ -2,7 +2,7 @@ import type { UpstreamConfig } from '../../config/schema.ts'
 import { isName } from '../oci/name.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { contentName, mapName, nameBelow, unmapName } from './name-mapping.ts'
-import type { UpstreamRoute } from './upstream-route.ts'
+import type { UpstreamRoute } from './route.ts'
 
 /** What stands behind `server.path`: `<path>[/…]` here is `<upstream's path>[/…]` there. */
 export function ownRoute(path: string, { host, path: there }: Pick<UpstreamConfig, 'host' | 'path'>, upstream: Upstream): UpstreamRoute {

@@ -3,7 +3,7 @@ import type { Backend } from '../backend/backend.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
-import { within } from '../upstream/wait.ts'
+import { within } from '../upstream/single-flight.ts'
 
 /** What brings content into the cache: the same backends and downloads that clients use. */
 export interface Fetcher {

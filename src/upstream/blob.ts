@@ -1,10 +1,10 @@
 import type { RateShare } from '../../storage/rate-limiter.ts'
 import type { RangeRequest } from '../oci/range.ts'
+import { abandon } from './connection/read-body.ts'
+import type { Ask } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
+import { mayPass, type Retries } from './failover.ts'
 import { failureOf, unusable } from './failure.ts'
-import { abandon } from './read-body.ts'
-import type { Ask } from './request.ts'
-import { mayPass, type Retries } from './retries.ts'
 import { openSegment, rangeField, type Segment } from './segment.ts'
 import type { UpstreamEvent } from './settings.ts'
 

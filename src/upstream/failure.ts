@@ -1,4 +1,4 @@
-import { RefusedAddress } from './connections.ts'
+import { RefusedAddress } from './connection/connections.ts'
 import { UpstreamError, type UpstreamErrorOptions, type UpstreamFault } from './error.ts'
 
 const byCode: Record<string, UpstreamFault> = {

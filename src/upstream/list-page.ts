@@ -1,8 +1,8 @@
+import { nextTarget } from './connection/headers.ts'
+import { abandon, readBytes, TooLong } from './connection/read-body.ts'
+import type { Answer } from './endpoint-client.ts'
 import type { UpstreamError } from './error.ts'
 import { failureOf, unusable } from './failure.ts'
-import { nextTarget } from './headers.ts'
-import { abandon, readBytes, TooLong } from './read-body.ts'
-import type { Answer } from './request.ts'
 
 /** One answer of a list; `next` is the following page on the same endpoint. */
 export interface ListPage<T> {

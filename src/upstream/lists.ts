@@ -1,8 +1,8 @@
 import { isName, isTag } from '../oci/name.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
+import type { Answer, Ask } from './endpoint-client.ts'
+import type { Retries } from './failover.ts'
 import { type ListPage, nextPage, type Parse, readPage } from './list-page.ts'
-import type { Answer, Ask } from './request.ts'
-import type { Retries } from './retries.ts'
 
 /** A list that has more pages or entries than any registry has is no list. */
 const mostPages = 1000

@@ -1,13 +1,13 @@
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts'
 import { mediaTypeOf } from '../oci/manifest.ts'
+import { isHeadRefused } from './blob-stat.ts'
+import { fieldOf, lengthOf } from './connection/headers.ts'
+import { abandon, drain, readBytes, TooLong } from './connection/read-body.ts'
+import type { Answer, Ask } from './endpoint-client.ts'
 import type { UpstreamError } from './error.ts'
+import type { Retries } from './failover.ts'
 import { failureOf, unusable } from './failure.ts'
-import { isHeadRefused } from './head.ts'
-import { fieldOf, lengthOf } from './headers.ts'
-import { abandon, drain, readBytes, TooLong } from './read-body.ts'
-import type { Answer, Ask } from './request.ts'
-import type { Retries } from './retries.ts'
 
 /** A manifest as the upstream sent it: asked for by digest, the bytes have it; by tag, they are a JSON object with the digest that the upstream named. */
 export interface UpstreamManifest {

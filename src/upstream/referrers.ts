@@ -1,12 +1,12 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
+import type { Ask } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
+import type { Retries } from './failover.ts'
 import { type Parse, readPage } from './list-page.ts'
 import { gather } from './lists.ts'
 import { getManifest } from './manifests.ts'
-import type { Ask } from './request.ts'
-import type { Retries } from './retries.ts'
 
 /** What to ask of a subject's referrers. */
 export type ReferrersWanted = PageRequest & { artifactType?: string }

@@ -1,10 +1,10 @@
 import type { RangeRequest } from '../oci/range.ts'
+import { fieldOf, lengthOf, parseContentRange } from './connection/headers.ts'
+import { abandon } from './connection/read-body.ts'
+import type { Incoming } from './connection/response-body.ts'
+import type { Answer } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
 import { unusable } from './failure.ts'
-import { fieldOf, lengthOf, parseContentRange } from './headers.ts'
-import { abandon } from './read-body.ts'
-import type { Answer } from './request.ts'
-import type { Incoming } from './response-body.ts'
 
 /** One answer's worth of a blob; all positions count from the blob's first byte, ends are exclusive. */
 export interface Segment {

@@ -1,4 +1,4 @@
-import { isPassing } from '../backend/upstream-error.ts'
+import { isPassing } from '../backend/errors.ts'
 import { type Reference, referenceText } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'

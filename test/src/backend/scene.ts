@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import type { UpstreamConfig } from '../../../config/schema.ts'
+import type { UpstreamRoute } from '../../../src/backend/route.ts'
 import { ownRoute } from '../../../src/backend/routes.ts'
-import type { UpstreamRoute } from '../../../src/backend/upstream-route.ts'
 import type { Content } from '../../../src/content/content.ts'
 import { type FillEvent, Fills } from '../../../src/content/fill/fills.ts'
 import type { OpenBlob } from '../../../src/oci/source.ts'

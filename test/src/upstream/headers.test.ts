@@ -1,7 +1,7 @@
 import { test } from 'tap'
-import { specialPlace } from '../../../src/upstream/addresses.ts'
-import { parseChallenges } from '../../../src/upstream/challenge.ts'
-import { nextTarget, parseContentRange, pauseOf } from '../../../src/upstream/headers.ts'
+import { parseChallenges } from '../../../src/upstream/auth/challenge.ts'
+import { specialPlace } from '../../../src/upstream/connection/addresses.ts'
+import { nextTarget, parseContentRange, pauseOf } from '../../../src/upstream/connection/headers.ts'
 
 for (const [field, expected] of [
   ['bytes 0-9/10', { part: { first: 0, last: 9 }, size: 10 }],

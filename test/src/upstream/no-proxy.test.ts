@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { parseNoProxy } from '../../../src/upstream/no-proxy.ts'
+import { parseNoProxy } from '../../../src/upstream/connection/no-proxy.ts'
 
 for (const [text, url, direct] of [
   ['*', 'http://any', true],

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { checkRealm } from '../../../src/upstream/realm.ts'
+import { checkRealm } from '../../../src/upstream/auth/realm.ts'
 
 const allowed: [endpoint: string, realm: string][] = [
   ['https://registry.example.com', 'https://registry.example.com/token'],

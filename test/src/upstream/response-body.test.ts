@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import type { Dispatcher } from 'undici'
-import { Incoming } from '../../../src/upstream/response-body.ts'
+import { Incoming } from '../../../src/upstream/connection/response-body.ts'
 
 /** A connection that only notes what is asked of it. */
 function connection() {

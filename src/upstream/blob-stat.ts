@@ -1,9 +1,9 @@
 import type { Digest } from '../oci/digest.ts'
+import { lengthOf } from './connection/headers.ts'
+import { abandon, drain } from './connection/read-body.ts'
+import type { Ask } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
-import { lengthOf } from './headers.ts'
-import { abandon, drain } from './read-body.ts'
-import type { Ask } from './request.ts'
-import type { Retries } from './retries.ts'
+import type { Retries } from './failover.ts'
 
 // Some registries want rights for HEAD that they give to nobody, and a store behind them may have signed the URL for GET only.
 const refusals: readonly (number | undefined)[] = [401, 403, 405, 501]

@@ -1,10 +1,10 @@
 import { LRUCache } from 'lru-cache'
+import type { Connections } from '../connection/connections.ts'
+import type { UpstreamEvent, UpstreamSettings } from '../settings.ts'
+import { within } from '../single-flight.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
-import type { Connections } from './connections.ts'
 import { checkRealm } from './realm.ts'
-import type { UpstreamEvent, UpstreamSettings } from './settings.ts'
 import { requestToken } from './token-service.ts'
-import { within } from './wait.ts'
 
 /** The value of an `Authorization` field; `fresh` if it was obtained for this very request. */
 export interface Authorization {

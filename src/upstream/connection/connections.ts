@@ -2,9 +2,9 @@ import { lookup as systemLookup } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici'
+import type { UpstreamSettings } from '../settings.ts'
 import { literalAddress, type SpecialPlace, specialPlace, watchedLookup } from './addresses.ts'
 import { parseNoProxy } from './no-proxy.ts'
-import type { UpstreamSettings } from './settings.ts'
 
 // Registries close idle connections after about a minute; a connection that is about to be closed is not used again.
 const keepAliveTimeout = 30_000

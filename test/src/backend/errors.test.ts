@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { isPassing, timedOut, translate } from '../../../src/backend/upstream-error.ts'
+import { isPassing, timedOut, translate } from '../../../src/backend/errors.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 import { UpstreamError, type UpstreamErrorOptions, type UpstreamFault } from '../../../src/upstream/error.ts'
 

@@ -1,7 +1,7 @@
 import { test } from 'tap'
-import { streamBody } from '../../../src/backend/stream.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
-import { readAll } from './scene.ts'
+import { streamBody } from '../../../src/upstream/stream-body.ts'
+import { readAll } from '../backend/scene.ts'
 
 const endless = { offset: 0, length: Number.POSITIVE_INFINITY }
 

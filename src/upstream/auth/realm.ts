@@ -1,5 +1,5 @@
 import { getDomain } from 'tldts'
-import { UpstreamError } from './error.ts'
+import { UpstreamError } from '../error.ts'
 
 /**
  * Where a token may be asked for. The realm is the upstream's word, and credentials go there: it has to be on the endpoint's host, in its registrable domain (the

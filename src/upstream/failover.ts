@@ -1,6 +1,6 @@
+import type { Answer, Ask, Requests } from './endpoint-client.ts'
 import type { Ending, Endpoints } from './endpoints.ts'
 import { UpstreamError } from './error.ts'
-import type { Answer, Ask, Requests } from './request.ts'
 
 const rounds = 3
 const firstPause = 100

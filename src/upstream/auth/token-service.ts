@@ -1,9 +1,9 @@
-import type { Connections } from './connections.ts'
-import { UpstreamError } from './error.ts'
-import { failureOf, statusFault } from './failure.ts'
-import { fieldOf, pauseOf } from './headers.ts'
-import { readBytes } from './read-body.ts'
-import { type Received, send } from './send.ts'
+import type { Connections } from '../connection/connections.ts'
+import { fieldOf, pauseOf } from '../connection/headers.ts'
+import { readBytes } from '../connection/read-body.ts'
+import { type Received, send } from '../connection/send.ts'
+import { UpstreamError } from '../error.ts'
+import { failureOf, statusFault } from '../failure.ts'
 
 /** A token and the seconds that it is good for. */
 export interface Grant {

@@ -1,12 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http'
-import { type Authorization, Authorizations } from './authorization.ts'
-import type { Connections } from './connections.ts'
+import { type Authorization, Authorizations } from './auth/authorization.ts'
+import type { Connections } from './connection/connections.ts'
+import { fieldOf, parseContentRange, pauseOf } from './connection/headers.ts'
+import { abandon, drain, readBytes } from './connection/read-body.ts'
+import type { Incoming } from './connection/response-body.ts'
+import { hostOf, type Received, send } from './connection/send.ts'
 import { UpstreamError } from './error.ts'
 import { errorCode, statusFault } from './failure.ts'
-import { fieldOf, parseContentRange, pauseOf } from './headers.ts'
-import { abandon, drain, readBytes } from './read-body.ts'
-import type { Incoming } from './response-body.ts'
-import { hostOf, type Received, send } from './send.ts'
 import type { Asked, UpstreamEvent, UpstreamSettings } from './settings.ts'
 
 /** A question to any endpoint. `path` begins with `/v2/` and may have a query. */
