@@ -1,6 +1,6 @@
 import type { Config } from '../../config/schema.ts'
 import type { Storage } from '../../storage/storage.ts'
-import type { Switch } from '../backend/switch.ts'
+import type { BackendSwitch } from '../backend/switch.ts'
 import type { Content } from '../content/content.ts'
 import type { Fills } from '../content/fill/fills.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -17,7 +17,7 @@ export interface LongWorkDeps {
   content: Content
   storage: Storage
   fills: Fills
-  modes: Switch
+  modes: BackendSwitch
   /** Requests that are being answered. */
   running: () => number
   metrics: Metrics

@@ -9,7 +9,7 @@ import { deferContinue, Gateway } from '../api/gateway.ts'
 import { StallDetector } from '../api/stall-detector.ts'
 import { buildBackends } from '../backend/build.ts'
 import { LocalSink } from '../backend/local-sink.ts'
-import { Switch } from '../backend/switch.ts'
+import { BackendSwitch } from '../backend/switch.ts'
 import { openContent } from '../content/content.ts'
 import { Fills } from '../content/fill/fills.ts'
 import type { CollectEvent } from '../content/gc/collect.ts'
@@ -97,7 +97,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   // What a reload replaces; everything else is as it was at the start.
   let config = first
   let { backends, upstreams } = await buildBackends(config, parts)
-  const modes = new Switch(backends)
+  const modes = new BackendSwitch(backends)
   const retired = new Set<Upstream>()
   stack.defer(async () => {
     await fills.close()

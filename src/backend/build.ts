@@ -4,8 +4,8 @@ import type { Content } from '../content/content.ts'
 import type { Fills } from '../content/fill/fills.ts'
 import type { Upstream, UpstreamEvent } from '../upstream/upstream.ts'
 import type { Backend } from './backend.ts'
-import { Direct } from './direct.ts'
-import { Local } from './local.ts'
+import { DirectBackend } from './direct.ts'
+import { LocalBackend } from './local.ts'
 import { ProxyBackend } from './proxy.ts'
 import type { UpstreamRoute } from './route.ts'
 import { namespaceRoute, ownRoute } from './routes.ts'
@@ -52,12 +52,12 @@ export async function buildBackends(config: Config, parts: BackendDeps): Promise
   const byHost = new Map<string, Backend>()
   for (const [host, each] of Object.entries(others)) {
     const route = namespaceRoute(host, await upstream(keyOfNamespace(host), each))
-    byHost.set(host, each.policy === 'cache' ? cached(route) : new Direct(route))
+    byHost.set(host, each.policy === 'cache' ? cached(route) : new DirectBackend(route))
   }
   const names = new Set(config.server.names.map(each => each.toLowerCase()))
-  if (!own || mode === 'Local') return { backends: { own: new Local(parts.content, redirect), names, byHost }, upstreams }
+  if (!own || mode === 'Local') return { backends: { own: new LocalBackend(parts.content, redirect), names, byHost }, upstreams }
   const route = ownRoute(config.server.path, own, await upstream(keyOfOwn(own), own))
-  return { backends: { own: mode === 'Proxy' ? cached(route) : new Direct(route), names, byHost }, upstreams }
+  return { backends: { own: mode === 'Proxy' ? cached(route) : new DirectBackend(route), names, byHost }, upstreams }
 }
 
 /** What the upstream behind this registry's own address is called among the upstreams. */

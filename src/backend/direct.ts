@@ -2,17 +2,17 @@ import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import { isName, type Name, type Reference, referenceText } from '../oci/name.ts'
-import { type RangeRequest, select } from '../oci/range.ts'
+import { type RangeRequest, resolveRange } from '../oci/range.ts'
 import type { Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
 import { streamBody } from '../upstream/stream-body.ts'
 import type { UpstreamBody } from '../upstream/upstream.ts'
 import type { Backend } from './backend.ts'
-import { translate } from './errors.ts'
+import { toOciError } from './errors.ts'
 import { unknownBlob } from './find.ts'
 import type { UpstreamRoute } from './route.ts'
 
 /** Every request passes through to upstream; nothing is stored. */
-export class Direct implements Backend {
+export class DirectBackend implements Backend {
   readonly mode = 'Direct'
   readonly #route: UpstreamRoute
 
@@ -91,7 +91,7 @@ export class Direct implements Backend {
       const names = items.flatMap(each => localName(each) ?? [])
       return { value: next === undefined ? { items: names } : { items: names, next: localName(next) ?? next }, outcome: 'bypass' }
     } catch (error) {
-      throw translate(error, () => new OciError('UNSUPPORTED', { status: 404, detail: { reason: 'upstream has no catalog' } }))
+      throw toOciError(error, () => new OciError('UNSUPPORTED', { status: 404, detail: { reason: 'upstream has no catalog' } }))
     }
   }
 
@@ -105,7 +105,7 @@ export class Direct implements Backend {
     try {
       return { value: await ask(this.#route.upstream, there), outcome: 'bypass' }
     } catch (error) {
-      throw translate(error, unknown)
+      throw toOciError(error, unknown)
     }
   }
 }
@@ -127,7 +127,7 @@ export async function openThrough(
 function passThrough(body: UpstreamBody, digest: Digest, range: RangeRequest | undefined): OpenBlob {
   const { size } = body
   if (size === undefined) return { size, part: { offset: 0, length: Number.POSITIVE_INFINITY }, body: streamBody(body, digest) }
-  const part = range ? select(range, size) : { offset: 0, length: size }
+  const part = range ? resolveRange(range, size) : { offset: 0, length: size }
   return { size, part, body: streamBody(body, part?.length === size ? digest : undefined) }
 }
 

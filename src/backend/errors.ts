@@ -2,7 +2,7 @@ import { OciError } from '../oci/errors.ts'
 import { UpstreamError } from '../upstream/error.ts'
 
 /** What a client is told when upstream does not give what was asked for; `unknown` is the answer to a true 404. Other errors are given back as they are. */
-export function translate(error: unknown, unknown: () => OciError): unknown {
+export function toOciError(error: unknown, unknown: () => OciError): unknown {
   if (!(error instanceof UpstreamError)) return error
   const detail = { reason: error.message }
   switch (error.kind) {
@@ -32,18 +32,18 @@ export function translate(error: unknown, unknown: () => OciError): unknown {
 }
 
 /** Whether somebody's own time limit ended the waiting. */
-export function isTimeout(error: unknown): boolean {
+export function isTimeoutReason(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'TimeoutError'
 }
 
 /** What a client is told whose answer cannot begin in time. */
-export function timedOut(origin: string): OciError {
+export function timeoutError(origin: string): OciError {
   const error = new UpstreamError('timeout', `${origin} takes too long`, { endpoint: origin })
   return new OciError('UNAVAILABLE', { status: 504, detail: { reason: error.message }, cause: error })
 }
 
 /** Whether the last known answer is to be served: upstream could not be asked, or did not want to be. A refusal (401, 403) and a true 404 are answers. */
-export function isPassing(error: unknown): error is UpstreamError {
+export function isTransient(error: unknown): error is UpstreamError {
   return error instanceof UpstreamError && passing.has(error.kind)
 }
 

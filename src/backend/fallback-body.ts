@@ -1,29 +1,29 @@
 import { OciError } from '../oci/errors.ts'
 import type { Body } from '../oci/source.ts'
-import { isPassing } from './errors.ts'
+import { isTransient } from './errors.ts'
 
 /**
  * A body whose medium may fail in the middle: then the rest is read from `open`, a body of the same bytes from the first on that can only be read forward. Errors other
  * than the medium's are passed on.
  */
-export function rescuedBody(first: Body, open: () => Promise<Body>): Body {
-  return new RescuedBody(first, open)
+export function fallbackBody(first: Body, open: () => Promise<Body>): Body {
+  return new FallbackBody(first, open)
 }
 
 /** What `here` gives, or `there` where the medium fails before that; where upstream cannot be asked either, the medium's error says what is wrong. */
-export async function orElsewhere<T>(here: () => Promise<T>, there: () => Promise<T>): Promise<T> {
+export async function orFallback<T>(here: () => Promise<T>, there: () => Promise<T>): Promise<T> {
   try {
     return await here()
   } catch (fault) {
-    if (!isMediumError(fault)) throw fault
+    if (!isStorageError(fault)) throw fault
     return await there().catch(error => {
-      throw isPassing(error instanceof OciError ? error.cause : error) ? fault : error
+      throw isTransient(error instanceof OciError ? error.cause : error) ? fault : error
     })
   }
 }
 
 /** Whether an error is the medium's: those of system calls have a code, those of upstreams have a name. */
-export function isMediumError(error: unknown): boolean {
+export function isStorageError(error: unknown): boolean {
   return error instanceof Error && error.name === 'Error' && 'code' in error && typeof error.code === 'string'
 }
 
@@ -32,7 +32,7 @@ function holdsMemory(error: unknown): boolean {
   return (error as { underway?: boolean }).underway === true
 }
 
-class RescuedBody implements Body {
+class FallbackBody implements Body {
   readonly #open: () => Promise<Body>
   #body: Body
   /** Where the second body stands; undefined while the first serves. */
@@ -58,7 +58,7 @@ class RescuedBody implements Body {
       try {
         return await this.#body.readInto(into, position)
       } catch (error) {
-        if (!isMediumError(error) || holdsMemory(error)) throw error
+        if (!isStorageError(error) || holdsMemory(error)) throw error
         await this.#replace()
       }
     }

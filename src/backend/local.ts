@@ -11,7 +11,7 @@ import { findManifest, unknownBlob } from './find.ts'
 import { LocalSink } from './local-sink.ts'
 
 /** What is stored is the authoritative copy. */
-export class Local implements Backend {
+export class LocalBackend implements Backend {
   readonly mode = 'Local'
   readonly sink: LocalSink
   readonly #content: Content

@@ -4,12 +4,12 @@ import type { Fills } from '../content/fill/fills.ts'
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
-import { type RangeRequest, select } from '../oci/range.ts'
+import { type RangeRequest, resolveRange } from '../oci/range.ts'
 import type { Body, OpenBlob, Outcome, Served } from '../oci/source.ts'
-import { within } from '../upstream/single-flight.ts'
+import { abortable } from '../upstream/single-flight.ts'
 import { openThrough, unknownName, unknownSize } from './direct.ts'
-import { isTimeout, timedOut, translate } from './errors.ts'
-import { isMediumError, orElsewhere, rescuedBody } from './fallback-body.ts'
+import { isTimeoutReason, timeoutError, toOciError } from './errors.ts'
+import { fallbackBody, isStorageError, orFallback } from './fallback-body.ts'
 import { unknownBlob } from './find.ts'
 import type { UpstreamRoute } from './route.ts'
 
@@ -20,11 +20,11 @@ const measuredAfter = 2_000
 /** What tests change: the clock, and how long a client waits for the head of an answer, in ms. */
 export interface ProxyTimes {
   now: () => number
-  patience: number
+  timeoutMs: number
 }
 
 /** containerd gives up 30 s after its request if no head has come. */
-export const usualTimes: ProxyTimes = { now: Date.now, patience: 25_000 }
+export const defaultTimes: ProxyTimes = { now: Date.now, timeoutMs: 25_000 }
 
 // Of unknown size: the answer ends where the blob does, and a range cannot be answered.
 const endless = { offset: 0, length: Number.POSITIVE_INFINITY }
@@ -37,7 +37,7 @@ export class ProxyBlobs {
   readonly #most: number
   readonly #times: ProxyTimes
 
-  constructor(content: Content, fills: Fills, route: UpstreamRoute, most: number, times: ProxyTimes = usualTimes) {
+  constructor(content: Content, fills: Fills, route: UpstreamRoute, most: number, times: ProxyTimes = defaultTimes) {
     this.#content = content
     this.#fills = fills
     this.#route = route
@@ -49,7 +49,7 @@ export class ProxyBlobs {
   async stat(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     this.#upstreamName(name)
     const own = this.#route.contentName(name)
-    return orElsewhere(
+    return orFallback(
       () => this.#stat(name, own, digest, signal),
       () => this.#statThere(name, digest, signal)
     )
@@ -72,7 +72,7 @@ export class ProxyBlobs {
 
   /** A disk that takes or gives nothing is no reason not to serve what upstream has. */
   open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
-    return orElsewhere(
+    return orFallback(
       () => this.#open(name, digest, want),
       () => this.#bypass(name, digest, want)
     )
@@ -85,7 +85,7 @@ export class ProxyBlobs {
       const stored = await this.#content.blobs.open(own, digest, want.range)
       if (stored) {
         this.#content.lastAccess.seen(own, digest)
-        return { value: { ...stored, body: rescuedBody(stored.body, this.#again(name, digest, want.signal)) }, outcome: 'hit' }
+        return { value: { ...stored, body: fallbackBody(stored.body, this.#again(name, digest, want.signal)) }, outcome: 'hit' }
       }
       const running = this.#fills.find(digest)
       // Bytes that another name brought, or brings: upstream says first whether this one may read them.
@@ -142,15 +142,15 @@ export class ProxyBlobs {
     const { range, signal } = want
     let size: number | undefined
     try {
-      size = await within(fill.opened, AbortSignal.any([signal, AbortSignal.timeout(this.#times.patience)]))
+      size = await abortable(fill.opened, AbortSignal.any([signal, AbortSignal.timeout(this.#times.timeoutMs)]))
     } catch (error) {
       // The source answered but the disk takes nothing: the client gets its bytes all the same.
-      if (isMediumError(error)) return this.#bypass(name, digest, want)
-      throw isTimeout(error) ? timedOut(this.#route.origin) : translate(error, () => unknownBlob(name, digest))
+      if (isStorageError(error)) return this.#bypass(name, digest, want)
+      throw isTimeoutReason(error) ? timeoutError(this.#route.origin) : toOciError(error, () => unknownBlob(name, digest))
     }
-    const part = size === undefined ? endless : range ? select(range, size) : { offset: 0, length: size }
+    const part = size === undefined ? endless : range ? resolveRange(range, size) : { offset: 0, length: size }
     if (part && this.#tooFar(fill, part.offset)) return this.#bypass(name, digest, want)
-    return { value: { size, part, body: rescuedBody(fill.reader(signal), this.#again(name, digest, signal)) }, outcome }
+    return { value: { size, part, body: fallbackBody(fill.reader(signal), this.#again(name, digest, signal)) }, outcome }
   }
 
   // All of the blob once more, for who has read a part of it from a disk that then failed.
@@ -169,7 +169,7 @@ export class ProxyBlobs {
     try {
       return { value: await openThrough(this.#route.upstream, there, digest, want), outcome: 'bypass' }
     } catch (error) {
-      throw translate(error, () => unknownBlob(name, digest))
+      throw toOciError(error, () => unknownBlob(name, digest))
     }
   }
 
@@ -178,7 +178,7 @@ export class ProxyBlobs {
     try {
       return (await this.#route.upstream.statBlob(there, digest, signal)).size
     } catch (error) {
-      throw translate(error, () => unknownBlob(name, digest))
+      throw toOciError(error, () => unknownBlob(name, digest))
     }
   }
 }

@@ -8,11 +8,11 @@ import { type Name, type Reference, referenceText, type Tag } from '../oci/name.
 import type { Manifest, Served } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import { unknownManifest, unknownName } from './direct.ts'
-import { isPassing, isTimeout, timedOut, translate } from './errors.ts'
-import { isMediumError, orElsewhere } from './fallback-body.ts'
-import { type ProxyTimes, usualTimes } from './proxy-blobs.ts'
+import { isTimeoutReason, isTransient, timeoutError, toOciError } from './errors.ts'
+import { isStorageError, orFallback } from './fallback-body.ts'
+import { defaultTimes, type ProxyTimes } from './proxy-blobs.ts'
 import type { UpstreamRoute } from './route.ts'
-import { Flights } from './single-flight.ts'
+import { SingleFlight } from './single-flight.ts'
 
 /** How a cache treats its tags; times in ms. */
 export interface CachePolicy {
@@ -41,12 +41,12 @@ export class ProxyManifests {
   readonly #route: UpstreamRoute
   readonly #policy: CachePolicy
   readonly #times: ProxyTimes
-  readonly #flights = new Flights<Served<Manifest>>()
+  readonly #flights = new SingleFlight<Served<Manifest>>()
   readonly #absent: LRUCache<string, true>
   /** When a tag may be asked for again, after upstream could not be. */
   readonly #resting = new LRUCache<string, { until: number; reason: string }>({ max: 10_000 })
 
-  constructor(content: Content, route: UpstreamRoute, policy: CachePolicy, times: ProxyTimes = usualTimes) {
+  constructor(content: Content, route: UpstreamRoute, policy: CachePolicy, times: ProxyTimes = defaultTimes) {
     this.#content = content
     this.#route = route
     this.#policy = policy
@@ -59,7 +59,7 @@ export class ProxyManifests {
   }
 
   async get(name: Name, reference: Reference): Promise<Served<Manifest>> {
-    const served = await orElsewhere(
+    const served = await orFallback(
       () => this.#get(name, reference),
       () => this.#past(name, reference)
     )
@@ -123,7 +123,7 @@ export class ProxyManifests {
       if (!content) throw error
       const age = origin ? this.#now() - origin.checked : undefined
       const cause = error instanceof OciError ? error.cause : error
-      if (isPassing(cause)) {
+      if (isTransient(cause)) {
         const until = this.#now() + Math.max(retryAfterFault, cause.retryAfter ?? 0)
         this.#resting.set(`${name} ${tag}`, { until, reason: cause.message })
         return this.#stale(content, age, cause.message)
@@ -162,15 +162,15 @@ export class ProxyManifests {
   async #ask(name: Name, reference: Reference, ifNoneMatch?: string): Promise<(Manifest & { etag?: string }) | 'not-modified'> {
     const there = this.#route.upstreamName(name)
     if (there === undefined) throw unknownName(name)
-    const want = { signal: AbortSignal.timeout(this.#times.patience), ...(ifNoneMatch ? { ifNoneMatch } : {}) }
+    const want = { signal: AbortSignal.timeout(this.#times.timeoutMs), ...(ifNoneMatch ? { ifNoneMatch } : {}) }
     try {
       return await this.#route.upstream.getManifest(there, referenceText(reference), want)
     } catch (error) {
       if (error instanceof UpstreamError && error.kind === 'not-found' && this.#policy.negativeTTL > 0) {
         this.#absent.set(`${name} ${referenceText(reference)}`, true)
       }
-      if (isTimeout(error)) throw timedOut(this.#route.origin)
-      throw translate(
+      if (isTimeoutReason(error)) throw timeoutError(this.#route.origin)
+      throw toOciError(
         error,
         () => new OciError('MANIFEST_UNKNOWN', { detail: { name, reference: referenceText(reference) }, cause: error })
       )
@@ -190,7 +190,7 @@ export class ProxyManifests {
       return { value: { descriptor, bytes }, outcome: 'miss', age: 0 }
     } catch (error) {
       // A disk that takes nothing is no reason not to serve what is in hand.
-      if (!isMediumError(error)) throw error
+      if (!isStorageError(error)) throw error
       return { value: { descriptor, bytes }, outcome: 'bypass', age: 0 }
     }
   }

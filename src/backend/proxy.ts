@@ -7,8 +7,8 @@ import type { Name, Reference } from '../oci/name.ts'
 import type { RangeRequest } from '../oci/range.ts'
 import type { Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
 import type { Backend } from './backend.ts'
-import { Direct } from './direct.ts'
-import { isPassing } from './errors.ts'
+import { DirectBackend } from './direct.ts'
+import { isTransient } from './errors.ts'
 import { ProxyBlobs } from './proxy-blobs.ts'
 import { type CachePolicy, ProxyManifests } from './proxy-manifests.ts'
 import type { UpstreamRoute } from './route.ts'
@@ -20,7 +20,7 @@ export class ProxyBackend implements Backend {
   readonly #route: UpstreamRoute
   readonly #blobs: ProxyBlobs
   readonly #manifests: ProxyManifests
-  readonly #lists: Direct
+  readonly #lists: DirectBackend
   readonly #redirect: Redirect | undefined
 
   constructor(
@@ -34,7 +34,7 @@ export class ProxyBackend implements Backend {
     this.#route = route
     this.#blobs = new ProxyBlobs(content, fills, route, mostFills)
     this.#manifests = new ProxyManifests(content, route, cache)
-    this.#lists = new Direct(route)
+    this.#lists = new DirectBackend(route)
   }
 
   statBlob(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
@@ -103,7 +103,7 @@ export class ProxyBackend implements Backend {
       return await asked
     } catch (error) {
       const { cause } = error as Error
-      if (!isPassing(cause)) throw error
+      if (!isTransient(cause)) throw error
       const value = await cached()
       if (!value) throw error
       return { value, outcome: 'stale', warning: `only what is cached: ${cause.message}` }

@@ -1,5 +1,5 @@
 /** One task for all who ask for the same at the same time; whoever joins is told so. */
-export class Flights<T> {
+export class SingleFlight<T> {
   readonly #running = new Map<string, Promise<T>>()
 
   /** There is no `await` between looking and starting. */

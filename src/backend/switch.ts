@@ -12,7 +12,7 @@ export interface Backends {
 }
 
 /** The backends in force. They are replaced at once and as a whole; a request that has its backend keeps it to its end. */
-export class Switch {
+export class BackendSwitch {
   #current: Backends
 
   constructor(first: Backends) {

@@ -1,7 +1,7 @@
 import type { Key, OpenObject, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
-import { type RangeRequest, select } from '../oci/range.ts'
+import { type RangeRequest, resolveRange } from '../oci/range.ts'
 import type { Body, OpenBlob } from '../oci/source.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
@@ -53,7 +53,7 @@ export class Blobs {
     try {
       const object = await this.#object(name, digest, range)
       if (object) {
-        const part = range ? select(range, object.size) : { offset: 0, length: object.size }
+        const part = range ? resolveRange(range, object.size) : { offset: 0, length: object.size }
         return { size: object.size, part, body: new HeldBody(object, release) }
       }
     } catch (error) {

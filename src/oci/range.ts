@@ -28,7 +28,7 @@ function bounded(digits: string): number {
 }
 
 /** What of `size` bytes a request selects; undefined if it is unsatisfiable (416). */
-export function select(range: RangeRequest, size: number): Part | undefined {
+export function resolveRange(range: RangeRequest, size: number): Part | undefined {
   if ('suffix' in range) {
     const length = Math.min(range.suffix, size)
     return length === 0 ? undefined : { offset: size - length, length }

@@ -3,7 +3,7 @@ import type { Backend } from '../backend/backend.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
-import { within } from '../upstream/single-flight.ts'
+import { abortable } from '../upstream/single-flight.ts'
 
 /** What brings content into the cache: the same backends and downloads that clients use. */
 export interface Fetcher {
@@ -35,7 +35,7 @@ export async function fetchBlob(
       await delay(pause, undefined, { signal })
     } else {
       left.failed--
-      await within(filled(digest), signal)
+      await abortable(filled(digest), signal)
     }
   }
   throw new Error(left.full === 0 ? 'the cache takes nothing at the moment' : 'the download failed; the log says why')

@@ -31,8 +31,8 @@ export function logFill({ digest, upstream, result, bytes, ms, error }: FillEven
 
 /** What happens between this process and an upstream. */
 type UpstreamEvent =
-  | { type: 'answer'; endpoint: string; asked: string; status: number }
-  | { type: 'failure'; endpoint: string; asked: string; error: Error }
+  | { type: 'answer'; endpoint: string; resource: string; status: number }
+  | { type: 'failure'; endpoint: string; resource: string; error: Error }
   | { type: 'body'; endpoint: string; bytes: number; result: string }
   | { type: 'resume'; endpoint: string; offset: number }
   | { type: 'breaker'; endpoint: string; until: number }
@@ -44,11 +44,11 @@ export function observeUpstream(metrics: Metrics, log: Logger): (event: Upstream
     const { endpoint } = event
     switch (event.type) {
       case 'answer':
-        metrics.upstreamRequests.inc({ endpoint, asked: event.asked, result: String(event.status) })
+        metrics.upstreamRequests.inc({ endpoint, asked: event.resource, result: String(event.status) })
         break
       case 'failure':
-        metrics.upstreamRequests.inc({ endpoint, asked: event.asked, result: 'error' })
-        log.warn({ endpoint, asked: event.asked, reason: event.error.message }, 'upstream could not be asked')
+        metrics.upstreamRequests.inc({ endpoint, asked: event.resource, result: 'error' })
+        log.warn({ endpoint, asked: event.resource, reason: event.error.message }, 'upstream could not be asked')
         break
       case 'body':
         metrics.upstreamBytes.inc({ endpoint, result: event.result }, event.bytes)

@@ -1,9 +1,9 @@
 import type { Digest } from '../oci/digest.ts'
 import { lengthOf } from './connection/headers.ts'
 import { abandon, drain } from './connection/read-body.ts'
-import type { Ask } from './endpoint-client.ts'
+import type { UpstreamRequest } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
-import type { Retries } from './failover.ts'
+import type { FailoverClient } from './failover.ts'
 
 // Some registries want rights for HEAD that they give to nobody, and a store behind them may have signed the URL for GET only.
 const refusals: readonly (number | undefined)[] = [401, 403, 405, 501]
@@ -14,14 +14,14 @@ export function isHeadRefused(error: unknown): boolean {
 }
 
 /** What a request for a blob looks like. */
-export function blobAsk(method: 'GET' | 'HEAD', name: string, digest: Digest): Ask {
-  return { asked: 'blob', method, path: `/v2/${name}/blobs/${digest}`, scope: `repository:${name}:pull` }
+export function blobRequest(method: 'GET' | 'HEAD', name: string, digest: Digest): UpstreamRequest {
+  return { resource: 'blob', method, path: `/v2/${name}/blobs/${digest}`, scope: `repository:${name}:pull` }
 }
 
 /** Whether a blob is there, and its size if upstream tells: by HEAD, else by a GET whose body is not read. */
-export async function statBlob(attempts: Retries, name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
+export async function statBlob(attempts: FailoverClient, name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
   const stat = async (method: 'GET' | 'HEAD') => {
-    const size = await attempts.run(blobAsk(method, name, digest), signal, async ({ headers, body }) => {
+    const size = await attempts.run(blobRequest(method, name, digest), signal, async ({ headers, body }) => {
       if (method === 'HEAD') await drain(body)
       else abandon(body)
       return lengthOf(headers)

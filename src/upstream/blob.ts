@@ -1,10 +1,10 @@
 import type { RateShare } from '../../storage/rate-limiter.ts'
 import type { RangeRequest } from '../oci/range.ts'
 import { abandon } from './connection/read-body.ts'
-import type { Ask } from './endpoint-client.ts'
+import type { UpstreamRequest } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
-import { mayPass, type Retries } from './failover.ts'
-import { failureOf, unusable } from './failure.ts'
+import { type FailoverClient, isTransient } from './failover.ts'
+import { connectionError, unusableResponse } from './failure.ts'
 import { openSegment, rangeField, type Segment } from './segment.ts'
 import type { UpstreamEvent } from './settings.ts'
 
@@ -16,7 +16,7 @@ const bytesPerResume = 1024 * 1024
 
 /** What a stream needs from its upstream. */
 interface Given {
-  attempts: Retries
+  attempts: FailoverClient
   observe: (event: UpstreamEvent) => void
   signal: AbortSignal
   onEnd: () => void
@@ -26,8 +26,8 @@ interface Given {
 
 /** Opens a blob (or a range of it) and keeps it coming. */
 export class BlobStream {
-  readonly #attempts: Retries
-  readonly #ask: Ask
+  readonly #attempts: FailoverClient
+  readonly #ask: UpstreamRequest
   readonly #observe: (event: UpstreamEvent) => void
   readonly #left = new AbortController()
   readonly #signal: AbortSignal
@@ -46,7 +46,7 @@ export class BlobStream {
 
   private constructor(
     segment: Segment,
-    { attempts, ask, observe, signal, left, onEnd, share }: Given & { ask: Ask; left: AbortController }
+    { attempts, ask, observe, signal, left, onEnd, share }: Given & { ask: UpstreamRequest; left: AbortController }
   ) {
     this.#attempts = attempts
     this.#ask = ask
@@ -62,7 +62,7 @@ export class BlobStream {
   }
 
   /** Resolves with the head of the answer. `onEnd` is called once, when the body has ended, failed or been given up; not if opening fails. */
-  static async open(ask: Ask, range: RangeRequest | undefined, { signal, ...given }: Given): Promise<BlobStream> {
+  static async open(ask: UpstreamRequest, range: RangeRequest | undefined, { signal, ...given }: Given): Promise<BlobStream> {
     const left = new AbortController()
     const either = AbortSignal.any([signal, left.signal])
     const segment = await given.attempts.run({ ...ask, headers: rangeField(range) }, either, answer => openSegment(answer, range))
@@ -149,8 +149,8 @@ export class BlobStream {
     } catch (cause) {
       this.#signal.throwIfAborted()
       result = 'broken'
-      const error = failureOf(cause, endpoint.host, text)
-      this.#attempts.settle(endpoint, error)
+      const error = connectionError(cause, endpoint.host, text)
+      this.#attempts.report(endpoint, error)
       return error
     } finally {
       this.#observe({ type: 'body', endpoint: endpoint.host, bytes: this.#received - before, result })
@@ -174,7 +174,7 @@ export class BlobStream {
 
   #broken(reason: string): UpstreamError {
     const { endpoint, text } = this.#segment
-    return unusable('broken', reason, { endpoint: endpoint.host, asked: text, code: 'SIZE' })
+    return unusableResponse('broken', reason, { endpoint: endpoint.host, asked: text, code: 'SIZE' })
   }
 
   // Goes on where the bytes stopped; false if there is nothing left to come.
@@ -223,10 +223,10 @@ export class BlobStream {
     if (this.#size === undefined || segment.size === undefined || segment.size === this.#size) return segment
     abandon(segment.body)
     const reason = `the blob had ${this.#size} bytes and has ${segment.size} now`
-    throw unusable('broken', reason, { endpoint: segment.endpoint.host, asked: segment.text, code: 'SIZE' })
+    throw unusableResponse('broken', reason, { endpoint: segment.endpoint.host, asked: segment.text, code: 'SIZE' })
   }
 }
 
 function mayGoOn(error: UpstreamError): boolean {
-  return error.kind === 'timeout' || mayPass(error)
+  return error.kind === 'timeout' || isTransient(error)
 }

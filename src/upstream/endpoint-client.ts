@@ -1,17 +1,17 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { type Authorization, Authorizations } from './auth/authorization.ts'
 import type { Connections } from './connection/connections.ts'
-import { fieldOf, parseContentRange, pauseOf } from './connection/headers.ts'
+import { fieldOf, parseContentRange, retryAfterMs } from './connection/headers.ts'
 import { abandon, drain, readBytes } from './connection/read-body.ts'
-import type { Incoming } from './connection/response-body.ts'
-import { hostOf, type Received, send } from './connection/send.ts'
+import type { ResponseBody } from './connection/response-body.ts'
+import { type HttpResponse, hostOf, send } from './connection/send.ts'
 import { UpstreamError } from './error.ts'
-import { errorCode, statusFault } from './failure.ts'
-import type { Asked, UpstreamEvent, UpstreamSettings } from './settings.ts'
+import { errorCode, faultOfStatus } from './failure.ts'
+import type { UpstreamEvent, UpstreamOptions, UpstreamResource } from './settings.ts'
 
 /** A question to any endpoint. `path` begins with `/v2/` and may have a query. */
-export interface Ask {
-  asked: Asked
+export interface UpstreamRequest {
+  resource: UpstreamResource
   method: 'GET' | 'HEAD'
   path: string
   /** The right that it needs, in the words of the token protocol. */
@@ -20,10 +20,10 @@ export interface Ask {
 }
 
 /** A successful answer (2xx or 304); whoever got it reads or abandons the body. */
-export interface Answer {
+export interface UpstreamResponse {
   status: number
   headers: IncomingHttpHeaders
-  body: Incoming
+  body: ResponseBody
   endpoint: URL
   /** The request without its query, for messages. */
   text: string
@@ -34,14 +34,14 @@ const mostSends = 3
 const longestErrorBody = 65_536
 
 /** Asks single endpoints: authentication, redirects, and the meaning of statuses. */
-export class Requests {
+export class EndpointClient {
   readonly #connections: Connections
   readonly #authorizations: Authorizations
   readonly #now: () => number
   readonly #observe: (event: UpstreamEvent) => void
 
   constructor(
-    settings: UpstreamSettings,
+    settings: UpstreamOptions,
     { connections, now, observe }: { connections: Connections; now: () => number; observe: (event: UpstreamEvent) => void }
   ) {
     this.#connections = connections
@@ -51,10 +51,10 @@ export class Requests {
   }
 
   /** One answer of one endpoint; UpstreamError for everything that is no success. */
-  async ask(endpoint: URL, ask: Ask, signal: AbortSignal): Promise<Answer> {
+  async ask(endpoint: URL, ask: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
     const started = this.#now()
-    const { asked, method } = ask
-    const about = () => ({ endpoint: endpoint.host, asked, method, ms: this.#now() - started })
+    const { resource, method } = ask
+    const about = () => ({ endpoint: endpoint.host, resource, method, ms: this.#now() - started })
     try {
       const { received, text } = await this.#authorized(endpoint, ask, signal)
       this.#observe({ type: 'answer', ...about(), status: received.status })
@@ -68,7 +68,7 @@ export class Requests {
     }
   }
 
-  async #authorized(endpoint: URL, ask: Ask, signal: AbortSignal): Promise<{ received: Received; text: string }> {
+  async #authorized(endpoint: URL, ask: UpstreamRequest, signal: AbortSignal): Promise<{ received: HttpResponse; text: string }> {
     const url = new URL(ask.path, endpoint)
     const text = `${ask.method} ${url.pathname}`
     let sent: Authorization | undefined = await this.#authorizations.known(endpoint, ask.scope, signal)
@@ -87,11 +87,11 @@ export class Requests {
     }
   }
 
-  async #refusal({ status, headers, body, url }: Received, endpoint: URL, text: string): Promise<UpstreamError> {
+  async #refusal({ status, headers, body, url }: HttpResponse, endpoint: URL, text: string): Promise<UpstreamError> {
     const code = errorCode(await readBytes(body, longestErrorBody).catch(() => Buffer.alloc(0)))
-    const retryAfter = pauseOf(fieldOf(headers, 'retry-after'), this.#now())
+    const retryAfter = retryAfterMs(fieldOf(headers, 'retry-after'), this.#now())
     const size = status === 416 ? parseContentRange(fieldOf(headers, 'content-range'))?.size : undefined
-    const fault = statusFault(status, url.origin === endpoint.origin ? 'own' : 'foreign')
+    const fault = faultOfStatus(status, url.origin === endpoint.origin ? 'own' : 'foreign')
     const kind = status === 503 && retryAfter !== undefined ? 'limited' : fault
     const message = `${hostOf(url, endpoint)}: ${text} answered ${status}${code === undefined ? '' : ` ${code}`}`
     return new UpstreamError(kind, message, {

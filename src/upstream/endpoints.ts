@@ -18,7 +18,7 @@ interface State {
 }
 
 /** How a request to an endpoint ended; undefined if whoever asked left first. */
-export type Ending = 'answered' | UpstreamError | undefined
+export type RequestResult = 'answered' | UpstreamError | undefined
 
 /** The endpoints of one upstream: which to ask first, and which not to ask at all. */
 export class Endpoints {
@@ -41,7 +41,7 @@ export class Endpoints {
   }
 
   /** Undefined if the endpoint may be asked, else why not. Whoever was admitted calls `settle`. After a pause one request goes ahead alone. */
-  refuse(url: URL): UpstreamError | undefined {
+  refusal(url: URL): UpstreamError | undefined {
     const state = this.#state(url)
     if (!state || state.openUntil === undefined) return undefined
     const left = state.openUntil - this.#now()
@@ -55,7 +55,7 @@ export class Endpoints {
   }
 
   /** Takes note of how a request ended. */
-  settle(url: URL, ending: Ending): void {
+  report(url: URL, ending: RequestResult): void {
     const state = this.#state(url)
     if (!state) return
     state.probing = false

@@ -1,5 +1,5 @@
-import type { Answer, Ask, Requests } from './endpoint-client.ts'
-import type { Ending, Endpoints } from './endpoints.ts'
+import type { EndpointClient, UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
+import type { Endpoints, RequestResult } from './endpoints.ts'
 import { UpstreamError } from './error.ts'
 
 const rounds = 3
@@ -9,15 +9,15 @@ const firstPause = 100
 const lasting = /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|DIGEST$|SIZE$|EPROTO$)/
 
 /** Asks one endpoint after the other until one gives an answer that can be used. Everything here is a GET or a HEAD, and may be repeated. */
-export class Retries {
+export class FailoverClient {
   readonly #endpoints: Endpoints
-  readonly #requests: Requests
+  readonly #requests: EndpointClient
   readonly #random: () => number
   readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>
 
   constructor(
     endpoints: Endpoints,
-    requests: Requests,
+    requests: EndpointClient,
     { random, sleep }: { random: () => number; sleep: (ms: number, signal: AbortSignal) => Promise<void> }
   ) {
     this.#endpoints = endpoints
@@ -30,17 +30,17 @@ export class Retries {
    * `use` makes a value of an answer; an UpstreamError of it counts as the endpoint's failure, like one of the request. What nobody has is only not found when all
    * endpoints said so; a wrong credential is final, and so is a range outside the blob.
    */
-  async run<T>(ask: Ask, signal: AbortSignal, use: (answer: Answer) => Promise<T> | T): Promise<T> {
+  async run<T>(ask: UpstreamRequest, signal: AbortSignal, use: (answer: UpstreamResponse) => Promise<T> | T): Promise<T> {
     for (let round = 1; ; round++) {
       const outcome = await this.#round(ask, signal, use)
       if ('value' in outcome) return outcome.value
-      if (round === rounds || !mayPass(outcome.error)) throw outcome.error
+      if (round === rounds || !isTransient(outcome.error)) throw outcome.error
       await this.pause(round, signal)
     }
   }
 
   /** Another request of the same conversation, to the endpoint that it began with. */
-  ask(endpoint: URL, ask: Ask, signal: AbortSignal): Promise<Answer> {
+  ask(endpoint: URL, ask: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
     return this.#requests.ask(endpoint, ask, signal)
   }
 
@@ -51,18 +51,18 @@ export class Retries {
   }
 
   /** Takes note of what happened to a body after its answer had begun. */
-  settle(endpoint: URL, ending: Ending): void {
-    this.#endpoints.settle(endpoint, ending)
+  report(endpoint: URL, ending: RequestResult): void {
+    this.#endpoints.report(endpoint, ending)
   }
 
   async #round<T>(
-    ask: Ask,
+    ask: UpstreamRequest,
     signal: AbortSignal,
-    use: (answer: Answer) => Promise<T> | T
+    use: (answer: UpstreamResponse) => Promise<T> | T
   ): Promise<{ value: T } | { error: UpstreamError }> {
     const errors: UpstreamError[] = []
     for (const endpoint of this.#endpoints.order()) {
-      const refusal = this.#endpoints.refuse(endpoint)
+      const refusal = this.#endpoints.refusal(endpoint)
       const outcome = refusal ? { error: refusal } : await this.#once(endpoint, ask, signal, use)
       if ('value' in outcome) return outcome
       if (isFinal(outcome.error)) throw outcome.error
@@ -78,11 +78,11 @@ export class Retries {
 
   async #once<T>(
     endpoint: URL,
-    ask: Ask,
+    ask: UpstreamRequest,
     signal: AbortSignal,
-    use: (answer: Answer) => Promise<T> | T
+    use: (answer: UpstreamResponse) => Promise<T> | T
   ): Promise<{ value: T } | { error: UpstreamError }> {
-    let ending: Ending
+    let ending: RequestResult
     try {
       const value = await use(await this.#requests.ask(endpoint, ask, signal))
       ending = 'answered'
@@ -93,7 +93,7 @@ export class Retries {
       ending = error
       return { error }
     } finally {
-      this.#endpoints.settle(endpoint, ending)
+      this.#endpoints.report(endpoint, ending)
     }
   }
 }
@@ -103,7 +103,7 @@ function isFinal({ kind }: UpstreamError): boolean {
 }
 
 /** Whether asking again a moment later may help. */
-export function mayPass({ kind, status, code = '' }: UpstreamError): boolean {
+export function isTransient({ kind, status, code = '' }: UpstreamError): boolean {
   if (kind === 'timeout') return status === 408
   return (kind === 'unreachable' || kind === 'broken') && !lasting.test(code)
 }

@@ -15,7 +15,7 @@ const byCode: Record<string, UpstreamFault> = {
 }
 
 /** What a connection's failure means; `asked` is the request without its query. */
-export function failureOf(cause: unknown, endpoint: string, asked: string): UpstreamError {
+export function connectionError(cause: unknown, endpoint: string, asked: string): UpstreamError {
   if (cause instanceof UpstreamError) return cause
   const code = codeOf(cause)
   if (isRefusal(cause)) return new UpstreamError('refused', `${endpoint}: ${asked}: ${textOf(cause)}`, { endpoint, code: 'ADDRESS', cause })
@@ -41,7 +41,7 @@ function textOf(cause: unknown): string {
 }
 
 /** What an answer other than success means; `own` if the registry itself gave it, and not a host that it redirected to. */
-export function statusFault(status: number, own: 'own' | 'foreign'): UpstreamFault {
+export function faultOfStatus(status: number, own: 'own' | 'foreign'): UpstreamFault {
   if (status === 404 || status === 410) return 'not-found'
   if (status === 408) return 'timeout'
   if (status === 416) return 'unsatisfiable'
@@ -54,7 +54,7 @@ export function statusFault(status: number, own: 'own' | 'foreign'): UpstreamFau
 }
 
 /** An error for an answer that came but cannot be used. */
-export function unusable(
+export function unusableResponse(
   kind: 'broken' | 'invalid' | 'refused',
   reason: string,
   { endpoint, asked, ...options }: Omit<UpstreamErrorOptions, 'cause'> & { asked: string }

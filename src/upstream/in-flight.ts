@@ -1,5 +1,5 @@
 /** What is under way, so that its end can be waited for. */
-export class Running {
+export class InFlight {
   #count = 0
   #closed = false
   #idle: (() => void) | undefined

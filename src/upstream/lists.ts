@@ -1,36 +1,36 @@
 import { isName, isTag } from '../oci/name.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
-import type { Answer, Ask } from './endpoint-client.ts'
-import type { Retries } from './failover.ts'
-import { type ListPage, nextPage, type Parse, readPage } from './list-page.ts'
+import type { UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
+import type { FailoverClient } from './failover.ts'
+import { type ListPage, nextPage, type ParseItems, readPage } from './list-page.ts'
 
 /** A list that has more pages or entries than any registry has is no list. */
 const mostPages = 1000
 const mostItems = 1_000_000
 
 /** Tags, in byte order where the upstream keeps it. */
-export function listTags(attempts: Retries, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
-  const ask: Ask = { asked: 'tags', method: 'GET', path: `/v2/${name}/tags/list`, scope: `repository:${name}:pull` }
+export function listTags(attempts: FailoverClient, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
+  const ask: UpstreamRequest = { resource: 'tags', method: 'GET', path: `/v2/${name}/tags/list`, scope: `repository:${name}:pull` }
   return listTexts(attempts, ask, page, { parse: textsOf('tags', isTag), signal })
 }
 
 /** Names of repositories. */
-export function listNames(attempts: Retries, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
-  const ask: Ask = { asked: 'names', method: 'GET', path: '/v2/_catalog', scope: 'registry:catalog:*' }
+export function listNames(attempts: FailoverClient, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
+  const ask: UpstreamRequest = { resource: 'names', method: 'GET', path: '/v2/_catalog', scope: 'registry:catalog:*' }
   return listTexts(attempts, ask, page, { parse: textsOf('repositories', isName), signal })
 }
 
 function listTexts(
-  attempts: Retries,
-  ask: Ask,
+  attempts: FailoverClient,
+  ask: UpstreamRequest,
   page: PageRequest,
-  { parse, signal }: { parse: Parse<string>; signal: AbortSignal }
+  { parse, signal }: { parse: ParseItems<string>; signal: AbortSignal }
 ): Promise<Page<string>> {
   if (page.n === 0) return Promise.resolve({ items: [] })
   const path = withPage(ask.path, page)
   return attempts.run({ ...ask, path, headers: { accept: 'application/json' } }, signal, async answer => {
     const first = await readPage(answer, parse, path)
-    return passOn(first, page) ?? select(await gather(attempts, ask, first, { answer, parse, signal }), page)
+    return passOn(first, page) ?? select(await readAllPages(attempts, ask, first, { answer, parse, signal }), page)
   })
 }
 
@@ -46,11 +46,11 @@ function passOn({ items, next }: ListPage<string>, { n, last }: PageRequest): Pa
 }
 
 /** All entries from a first page on, read from the endpoint that gave it. */
-export async function gather<T>(
-  attempts: Retries,
-  ask: Ask,
+export async function readAllPages<T>(
+  attempts: FailoverClient,
+  ask: UpstreamRequest,
   first: ListPage<T>,
-  { answer, parse, signal }: { answer: Answer; parse: Parse<T>; signal: AbortSignal }
+  { answer, parse, signal }: { answer: UpstreamResponse; parse: ParseItems<T>; signal: AbortSignal }
 ): Promise<T[]> {
   const items = [...first.items]
   const seen = new Set<string>()
@@ -81,7 +81,7 @@ function withPage(path: string, { n, last }: PageRequest): string {
   return query.size === 0 ? path : `${path}?${query}`
 }
 
-function textsOf(key: string, isText: (text: string) => boolean): Parse<string> {
+function textsOf(key: string, isText: (text: string) => boolean): ParseItems<string> {
   return value => {
     const list = value[key] ?? []
     return Array.isArray(list) ? list.filter((each): each is string => typeof each === 'string' && isText(each)) : undefined

@@ -3,11 +3,11 @@ import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts'
 import { mediaTypeOf } from '../oci/manifest.ts'
 import { isHeadRefused } from './blob-stat.ts'
 import { fieldOf, lengthOf } from './connection/headers.ts'
-import { abandon, drain, readBytes, TooLong } from './connection/read-body.ts'
-import type { Answer, Ask } from './endpoint-client.ts'
+import { abandon, BodyTooLong, drain, readBytes } from './connection/read-body.ts'
+import type { UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
 import type { UpstreamError } from './error.ts'
-import type { Retries } from './failover.ts'
-import { failureOf, unusable } from './failure.ts'
+import type { FailoverClient } from './failover.ts'
+import { connectionError, unusableResponse } from './failure.ts'
 
 /** A manifest as the upstream sent it: asked for by digest, the bytes have it; by tag, they are a JSON object with the digest that the upstream named. */
 export interface UpstreamManifest {
@@ -26,7 +26,7 @@ const accept = [dockerManifest, dockerList, ociManifest, ociIndex, '*/*'].join('
 const vague: ReadonlySet<string> = new Set(['', 'application/json', 'application/octet-stream', 'binary/octet-stream', 'text/plain'])
 
 /** The descriptor of what `reference` names, from a HEAD if it says enough. */
-export async function statManifest(attempts: Retries, name: string, reference: string, signal: AbortSignal): Promise<Descriptor> {
+export async function statManifest(attempts: FailoverClient, name: string, reference: string, signal: AbortSignal): Promise<Descriptor> {
   try {
     const described = await attempts.run(askFor('HEAD', name, reference), signal, async answer => {
       await drain(answer.body)
@@ -42,7 +42,7 @@ export async function statManifest(attempts: Retries, name: string, reference: s
   return manifest.descriptor
 }
 
-function describe(answer: Answer, reference: string): Descriptor | undefined {
+function describe(answer: UpstreamResponse, reference: string): Descriptor | undefined {
   const named = fieldOf(answer.headers, 'docker-content-digest')
   const digest = isDigest(reference) ? reference : named
   const size = lengthOf(answer.headers)
@@ -56,7 +56,7 @@ function describe(answer: Answer, reference: string): Descriptor | undefined {
 
 /** The manifest's bytes, verified as far as they can be. */
 export function getManifest(
-  attempts: Retries,
+  attempts: FailoverClient,
   name: string,
   reference: string,
   { ifNoneMatch, limit = manifestLimits.usual, signal }: { ifNoneMatch?: string; limit?: number; signal: AbortSignal }
@@ -65,32 +65,32 @@ export function getManifest(
   return attempts.run(ask, signal, async answer => {
     if (answer.status !== 304) return verify(answer, reference, await readManifest(answer, Math.min(limit, manifestLimits.most)))
     await drain(answer.body)
-    if (ifNoneMatch === undefined) throw unusable('invalid', '304 to a request without a condition', about(answer))
+    if (ifNoneMatch === undefined) throw unusableResponse('invalid', '304 to a request without a condition', about(answer))
     return 'not-modified'
   })
 }
 
-function askFor(method: 'GET' | 'HEAD', name: string, reference: string, ifNoneMatch?: string): Ask {
+function askFor(method: 'GET' | 'HEAD', name: string, reference: string, ifNoneMatch?: string): UpstreamRequest {
   const headers = { accept, ...(ifNoneMatch === undefined ? {} : { 'if-none-match': ifNoneMatch }) }
-  return { asked: 'manifest', method, path: `/v2/${name}/manifests/${reference}`, scope: `repository:${name}:pull`, headers }
+  return { resource: 'manifest', method, path: `/v2/${name}/manifests/${reference}`, scope: `repository:${name}:pull`, headers }
 }
 
-async function readManifest(answer: Answer, limit: number): Promise<Buffer> {
+async function readManifest(answer: UpstreamResponse, limit: number): Promise<Buffer> {
   if (answer.status !== 200) {
     abandon(answer.body)
-    throw unusable('invalid', `${answer.status} is no answer to it`, about(answer))
+    throw unusableResponse('invalid', `${answer.status} is no answer to it`, about(answer))
   }
   try {
-    if ((lengthOf(answer.headers) ?? 0) > limit) throw new TooLong(limit)
+    if ((lengthOf(answer.headers) ?? 0) > limit) throw new BodyTooLong(limit)
     return await readBytes(answer.body, limit)
   } catch (cause) {
     abandon(answer.body)
-    if (cause instanceof TooLong) throw unusable('invalid', cause.message, { ...about(answer), code: 'SIZE' })
-    throw failureOf(cause, answer.endpoint.host, answer.text)
+    if (cause instanceof BodyTooLong) throw unusableResponse('invalid', cause.message, { ...about(answer), code: 'SIZE' })
+    throw connectionError(cause, answer.endpoint.host, answer.text)
   }
 }
 
-function verify(answer: Answer, reference: string, bytes: Buffer): UpstreamManifest {
+function verify(answer: UpstreamResponse, reference: string, bytes: Buffer): UpstreamManifest {
   const digest = isDigest(reference) ? verifyDigest(answer, reference, bytes) : verifyTagged(answer, bytes)
   const etag = fieldOf(answer.headers, 'etag')
   const type = typeField(answer)
@@ -98,17 +98,17 @@ function verify(answer: Answer, reference: string, bytes: Buffer): UpstreamManif
   return { descriptor: { mediaType, digest, size: bytes.length }, bytes, ...(etag === undefined ? {} : { etag }) }
 }
 
-function verifyDigest(answer: Answer, digest: Digest, bytes: Buffer): Digest {
+function verifyDigest(answer: UpstreamResponse, digest: Digest, bytes: Buffer): Digest {
   const actual = digestOf(bytes, algorithmOf(digest))
   if (actual !== digest) throw wrong(answer, `the bytes are ${actual}`)
   return digest
 }
 
 // A tag says nothing about bytes, and a login page is a 200 too.
-function verifyTagged(answer: Answer, bytes: Buffer): Digest {
+function verifyTagged(answer: UpstreamResponse, bytes: Buffer): Digest {
   const named = fieldOf(answer.headers, 'docker-content-digest')
-  if (named !== undefined && !isDigest(named)) throw unusable('invalid', 'a Docker-Content-Digest that is no digest', about(answer))
-  if (!isObject(bytes)) throw unusable('invalid', 'the manifest is not a JSON object', about(answer))
+  if (named !== undefined && !isDigest(named)) throw unusableResponse('invalid', 'a Docker-Content-Digest that is no digest', about(answer))
+  if (!isObject(bytes)) throw unusableResponse('invalid', 'the manifest is not a JSON object', about(answer))
   return named === undefined ? digestOf(bytes) : verifyDigest(answer, named, bytes)
 }
 
@@ -121,14 +121,14 @@ function isObject(bytes: Buffer): boolean {
   }
 }
 
-function typeField({ headers }: Answer): string {
+function typeField({ headers }: UpstreamResponse): string {
   return (fieldOf(headers, 'content-type') ?? '').replace(/;.*$/s, '').trim().toLowerCase()
 }
 
-function wrong(answer: Answer, reason: string): UpstreamError {
-  return unusable('broken', `wrong digest: ${reason}`, { ...about(answer), code: 'DIGEST' })
+function wrong(answer: UpstreamResponse, reason: string): UpstreamError {
+  return unusableResponse('broken', `wrong digest: ${reason}`, { ...about(answer), code: 'DIGEST' })
 }
 
-function about({ endpoint, text, status }: Answer): { endpoint: string; asked: string; status: number } {
+function about({ endpoint, text, status }: UpstreamResponse): { endpoint: string; asked: string; status: number } {
   return { endpoint: endpoint.host, asked: text, status }
 }

@@ -1,11 +1,11 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
-import type { Ask } from './endpoint-client.ts'
+import type { UpstreamRequest } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
-import type { Retries } from './failover.ts'
-import { type Parse, readPage } from './list-page.ts'
-import { gather } from './lists.ts'
+import type { FailoverClient } from './failover.ts'
+import { type ParseItems, readPage } from './list-page.ts'
+import { readAllPages } from './lists.ts'
 import { getManifest } from './manifests.ts'
 
 /** What to ask of a subject's referrers. */
@@ -13,7 +13,7 @@ export type ReferrersWanted = PageRequest & { artifactType?: string }
 
 /** Descriptors of the manifests whose subject is `subject`, ordered by digest; none if the upstream knows none (distribution-spec, "Listing Referrers"). */
 export async function listReferrers(
-  attempts: Retries,
+  attempts: FailoverClient,
   name: string,
   subject: Digest,
   wanted: ReferrersWanted & { signal: AbortSignal }
@@ -23,17 +23,17 @@ export async function listReferrers(
 }
 
 async function fromApi(
-  attempts: Retries,
+  attempts: FailoverClient,
   name: string,
   subject: Digest,
   { artifactType, signal }: ReferrersWanted & { signal: AbortSignal }
 ): Promise<Descriptor[] | undefined> {
   const query = artifactType === undefined ? '' : `?${new URLSearchParams({ artifactType })}`
   const path = `/v2/${name}/referrers/${subject}${query}`
-  const ask: Ask = { asked: 'referrers', method: 'GET', path, scope: `repository:${name}:pull` }
+  const ask: UpstreamRequest = { resource: 'referrers', method: 'GET', path, scope: `repository:${name}:pull` }
   try {
     return await attempts.run(ask, signal, async answer =>
-      gather(attempts, ask, await readPage(answer, parseIndex, path), { answer, parse: parseIndex, signal })
+      readAllPages(attempts, ask, await readPage(answer, parseIndex, path), { answer, parse: parseIndex, signal })
     )
   } catch (error) {
     if (error instanceof UpstreamError && error.kind === 'not-found') return undefined
@@ -42,7 +42,7 @@ async function fromApi(
 }
 
 // Where the registry has no referrers API, clients keep the list themselves (distribution-spec, "Referrers Tag Schema").
-async function fromTag(attempts: Retries, name: string, subject: Digest, signal: AbortSignal): Promise<Descriptor[]> {
+async function fromTag(attempts: FailoverClient, name: string, subject: Digest, signal: AbortSignal): Promise<Descriptor[]> {
   const [algorithm = '', encoded = ''] = subject.split(':')
   const tag = `${algorithm.slice(0, 32)}-${encoded.slice(0, 64)}`
   try {
@@ -54,7 +54,7 @@ async function fromTag(attempts: Retries, name: string, subject: Digest, signal:
   }
 }
 
-const parseIndex: Parse<Descriptor> = ({ manifests }) =>
+const parseIndex: ParseItems<Descriptor> = ({ manifests }) =>
   Array.isArray(manifests) ? manifests.flatMap(each => parseDescriptor(each) ?? []) : undefined
 
 function parseDescriptor(value: unknown): Descriptor | undefined {

@@ -1,15 +1,15 @@
 import type { RangeRequest } from '../oci/range.ts'
 import { fieldOf, lengthOf, parseContentRange } from './connection/headers.ts'
 import { abandon } from './connection/read-body.ts'
-import type { Incoming } from './connection/response-body.ts'
-import type { Answer } from './endpoint-client.ts'
+import type { ResponseBody } from './connection/response-body.ts'
+import type { UpstreamResponse } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
-import { unusable } from './failure.ts'
+import { unusableResponse } from './failure.ts'
 
 /** One answer's worth of a blob; all positions count from the blob's first byte, ends are exclusive. */
 export interface Segment {
   readonly endpoint: URL
-  readonly body: Incoming
+  readonly body: ResponseBody
   readonly text: string
   /** Where the body begins; what lies before `from` is skipped. */
   readonly begins: number
@@ -29,7 +29,7 @@ export function rangeField(range: RangeRequest | undefined): Record<string, stri
 }
 
 /** What of the blob an answer holds; an answer that does not fit the request is given up, and UpstreamError thrown. */
-export function openSegment(answer: Answer, range: RangeRequest | undefined): Segment {
+export function openSegment(answer: UpstreamResponse, range: RangeRequest | undefined): Segment {
   try {
     return answer.status === 206 ? partial(answer, range) : whole(answer, range)
   } catch (error) {
@@ -38,7 +38,7 @@ export function openSegment(answer: Answer, range: RangeRequest | undefined): Se
   }
 }
 
-function partial(answer: Answer, range: RangeRequest | undefined): Segment {
+function partial(answer: UpstreamResponse, range: RangeRequest | undefined): Segment {
   const { part, size } = parseContentRange(fieldOf(answer.headers, 'content-range')) ?? {}
   if (!range || !part) throw invalid(answer, range ? '206 without a Content-Range that can be read' : '206 though no range was asked for')
   const length = lengthOf(answer.headers)
@@ -53,7 +53,7 @@ function fits(part: { first: number; last: number }, range: RangeRequest, size: 
   return size !== undefined && part.first === Math.max(size - range.suffix, 0)
 }
 
-function whole(answer: Answer, range: RangeRequest | undefined): Segment {
+function whole(answer: UpstreamResponse, range: RangeRequest | undefined): Segment {
   const { status, headers, text, endpoint } = answer
   if (status !== 200) throw invalid(answer, `${status} is no answer to it`)
   const size = lengthOf(headers)
@@ -73,7 +73,7 @@ function until(range: RangeRequest | undefined, size: number | undefined): { unt
   return { until: Math.min(last + 1, size ?? last + 1) }
 }
 
-function segmentOf({ endpoint, body, text }: Answer): Pick<Segment, 'endpoint' | 'body' | 'text'> {
+function segmentOf({ endpoint, body, text }: UpstreamResponse): Pick<Segment, 'endpoint' | 'body' | 'text'> {
   return { endpoint, body, text }
 }
 
@@ -81,6 +81,6 @@ function known<K extends string>(values: Record<K, number | undefined>): { [each
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [each in K]?: number }
 }
 
-function invalid({ endpoint, text, status }: Answer, reason: string): UpstreamError {
-  return unusable('invalid', reason, { endpoint: endpoint.host, asked: text, status })
+function invalid({ endpoint, text, status }: UpstreamResponse, reason: string): UpstreamError {
+  return unusableResponse('invalid', reason, { endpoint: endpoint.host, asked: text, status })
 }

@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net'
 import type { RateLimiter } from '../../storage/rate-limiter.ts'
 
 /** What another registry is and how it may be asked. */
-export interface UpstreamSettings {
+export interface UpstreamOptions {
   /** Origins that hold the same content (mirrors, replicas), in order of preference. */
   endpoints: readonly URL[]
   credentials?: { username: string; password: string }
@@ -46,12 +46,12 @@ export interface UpstreamHooks {
 }
 
 /** What was asked for, as metrics tell it apart. */
-export type Asked = 'blob' | 'manifest' | 'tags' | 'names' | 'referrers'
+export type UpstreamResource = 'blob' | 'manifest' | 'tags' | 'names' | 'referrers'
 
 /** What happened between this process and an upstream; `endpoint` is a host with its port. */
 export type UpstreamEvent =
-  | { type: 'answer'; endpoint: string; asked: Asked; method: 'GET' | 'HEAD'; status: number; ms: number }
-  | { type: 'failure'; endpoint: string; asked: Asked; method: 'GET' | 'HEAD'; error: Error; ms: number }
+  | { type: 'answer'; endpoint: string; resource: UpstreamResource; method: 'GET' | 'HEAD'; status: number; ms: number }
+  | { type: 'failure'; endpoint: string; resource: UpstreamResource; method: 'GET' | 'HEAD'; error: Error; ms: number }
   | { type: 'body'; endpoint: string; bytes: number; result: 'complete' | 'broken' | 'cancelled' }
   | { type: 'resume'; endpoint: string; offset: number }
   | { type: 'breaker'; endpoint: string; until: number }

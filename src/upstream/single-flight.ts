@@ -1,5 +1,5 @@
 /** Waits for what others wait for too: the signal ends the waiting, not the work. */
-export function within<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
+export function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const leave = () => reject(signal.reason)
     if (signal.aborted) leave()

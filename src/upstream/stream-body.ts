@@ -2,7 +2,7 @@ import { algorithmOf, createDigester, type Digest, type Digester } from '../oci/
 import type { Body } from '../oci/source.ts'
 
 /** A stream of bytes from elsewhere. */
-export interface Chunks {
+export interface ByteStream {
   chunks: AsyncIterable<Uint8Array>
   cancel(): void
 }
@@ -11,12 +11,12 @@ export interface Chunks {
  * A body that can only be read forward, and is stored nowhere. With `digest` it is verified on the way: the last chunk is held back until the whole is known to be right,
  * so that wrong bytes end short and are never a complete lie.
  */
-export function streamBody(source: Chunks, digest?: Digest): Body {
+export function streamBody(source: ByteStream, digest?: Digest): Body {
   return new StreamBody(source, digest)
 }
 
 class StreamBody implements Body {
-  readonly #source: Chunks
+  readonly #source: ByteStream
   readonly #chunks: AsyncIterator<Uint8Array>
   readonly #digest: Digest | undefined
   readonly #digester: Digester | undefined
@@ -24,7 +24,7 @@ class StreamBody implements Body {
   #next: Uint8Array | undefined
   #ended = false
 
-  constructor(source: Chunks, digest: Digest | undefined) {
+  constructor(source: ByteStream, digest: Digest | undefined) {
     this.#source = source
     this.#chunks = source.chunks[Symbol.asyncIterator]()
     this.#digest = digest

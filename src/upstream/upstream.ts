@@ -4,21 +4,21 @@ import type { Digest } from '../oci/digest.ts'
 import type { RangeRequest } from '../oci/range.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
 import { BlobStream } from './blob.ts'
-import { blobAsk, statBlob } from './blob-stat.ts'
+import { blobRequest, statBlob } from './blob-stat.ts'
 import { Connections } from './connection/connections.ts'
-import { Requests } from './endpoint-client.ts'
+import { EndpointClient } from './endpoint-client.ts'
 import { Endpoints } from './endpoints.ts'
 import { UpstreamError } from './error.ts'
-import { Retries } from './failover.ts'
-import { Running } from './in-flight.ts'
+import { FailoverClient } from './failover.ts'
+import { InFlight } from './in-flight.ts'
 import { listNames, listTags } from './lists.ts'
 import { getManifest, statManifest, type UpstreamManifest } from './manifests.ts'
 import { listReferrers } from './referrers.ts'
-import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamSettings } from './settings.ts'
+import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './settings.ts'
 
 export { UpstreamError } from './error.ts'
 export type { UpstreamManifest } from './manifests.ts'
-export type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamSettings } from './settings.ts'
+export type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions as UpstreamSettings } from './settings.ts'
 
 /** A blob that arrives. */
 export interface UpstreamBody {
@@ -37,24 +37,24 @@ export interface UpstreamBody {
  * verified here: whoever reads them knows the digest. Manifests are.
  */
 export class Upstream {
-  readonly #settings: UpstreamSettings
+  readonly #settings: UpstreamOptions
   readonly #connections: Connections
   readonly #endpoints: Endpoints
-  readonly #attempts: Retries
+  readonly #attempts: FailoverClient
   readonly #observe: (event: UpstreamEvent) => void
   readonly #ingress: UpstreamHooks['ingress']
-  readonly #running = new Running()
+  readonly #running = new InFlight()
 
-  constructor(settings: UpstreamSettings, hooks: UpstreamHooks = {}) {
+  constructor(settings: UpstreamOptions, hooks: UpstreamHooks = {}) {
     const { now = Date.now, random = Math.random, observe = () => {} } = hooks
     this.#settings = settings
     this.#observe = observe
     this.#ingress = hooks.ingress
     this.#connections = new Connections(settings, hooks.lookup)
     this.#endpoints = new Endpoints(settings.endpoints, { now, observe })
-    const requests = new Requests(settings, { connections: this.#connections, now, observe })
+    const requests = new EndpointClient(settings, { connections: this.#connections, now, observe })
     const pause = hooks.sleep ?? ((ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }))
-    this.#attempts = new Retries(this.#endpoints, requests, { random, sleep: pause })
+    this.#attempts = new FailoverClient(this.#endpoints, requests, { random, sleep: pause })
   }
 
   /** Whether the blob is there: a HEAD, or where upstream refuses that or names no length, a GET whose body is not read. */
@@ -68,7 +68,7 @@ export class Upstream {
     const onEnd = this.#running.begin()
     try {
       const given = { attempts: this.#attempts, observe: this.#observe, signal, onEnd, share: this.#ingress?.share() }
-      const blob = await BlobStream.open(blobAsk('GET', name, digest), range, given)
+      const blob = await BlobStream.open(blobRequest('GET', name, digest), range, given)
       const { size, offset } = blob
       return { ...(size === undefined ? {} : { size }), offset, chunks: blob.chunks(), cancel: () => blob.cancel() }
     } catch (error) {

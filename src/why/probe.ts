@@ -1,4 +1,4 @@
-import { isPassing } from '../backend/errors.ts'
+import { isTransient } from '../backend/errors.ts'
 import { type Reference, referenceText } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
@@ -83,5 +83,5 @@ async function refine(
 /** Whether a cache answers with what it has although the upstream answered like this. */
 export function servesStale(error: UpstreamError, policy: 'serve' | 'forget', origin: 'pushed' | 'cached'): boolean {
   if (error.kind === 'not-found') return policy === 'serve' || origin === 'pushed'
-  return isPassing(error)
+  return isTransient(error)
 }

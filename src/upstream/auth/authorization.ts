@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Connections } from '../connection/connections.ts'
-import type { UpstreamEvent, UpstreamSettings } from '../settings.ts'
-import { within } from '../single-flight.ts'
+import type { UpstreamEvent, UpstreamOptions } from '../settings.ts'
+import { abortable } from '../single-flight.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
 import { checkRealm } from './realm.ts'
 import { requestToken } from './token-service.ts'
@@ -29,7 +29,7 @@ const longestScope = 1024
  * realm, service and scope. Keys are JSON of the parts: no part can be mistaken for two.
  */
 export class Authorizations {
-  readonly #settings: UpstreamSettings
+  readonly #settings: UpstreamOptions
   readonly #connections: Connections
   readonly #now: () => number
   readonly #observe: (event: UpstreamEvent) => void
@@ -38,7 +38,7 @@ export class Authorizations {
   readonly #flights = new Map<string, Promise<Token>>()
 
   constructor(
-    settings: UpstreamSettings,
+    settings: UpstreamOptions,
     { connections, now, observe }: { connections: Connections; now: () => number; observe: (event: UpstreamEvent) => void }
   ) {
     this.#settings = settings
@@ -96,7 +96,7 @@ export class Authorizations {
     const kept = this.#tokens.get(tokenKey(endpoint, demand))
     if (kept && this.#now() < kept.renewAt) return { value: bearer(kept), fresh: false }
     try {
-      return { value: bearer(await within(this.#renew(endpoint, demand), signal)), fresh: true }
+      return { value: bearer(await abortable(this.#renew(endpoint, demand), signal)), fresh: true }
     } catch (error) {
       // Renewed ahead of time: while the service is away the old token still serves.
       if (kept && this.#now() < kept.expiresAt && !signal.aborted) return { value: bearer(kept), fresh: false }

@@ -1,12 +1,12 @@
 import type { Connections } from '../connection/connections.ts'
-import { fieldOf, pauseOf } from '../connection/headers.ts'
+import { fieldOf, retryAfterMs } from '../connection/headers.ts'
 import { readBytes } from '../connection/read-body.ts'
-import { type Received, send } from '../connection/send.ts'
+import { type HttpResponse, send } from '../connection/send.ts'
 import { UpstreamError } from '../error.ts'
-import { failureOf, statusFault } from '../failure.ts'
+import { connectionError, faultOfStatus } from '../failure.ts'
 
 /** A token and the seconds that it is good for. */
-export interface Grant {
+export interface TokenGrant {
   token: string
   lifetime: number
 }
@@ -19,7 +19,7 @@ const usualLifetime = 60
 export async function requestToken(
   connections: Connections,
   { url, authorization, endpoint, now, signal }: { url: URL; authorization?: string; endpoint: string; now: number; signal: AbortSignal }
-): Promise<Grant> {
+): Promise<TokenGrant> {
   const asked = `GET of a token from ${url.host}${url.pathname}`
   try {
     const received = await send(connections, { method: 'GET', url, headers: { accept: 'application/json' }, authorization }, signal)
@@ -30,21 +30,21 @@ export async function requestToken(
     throw new UpstreamError('invalid', `${endpoint}: ${asked} gave none`, { endpoint, status: 200, code: 'TOKEN' })
   } catch (cause) {
     if (signal.aborted) throw new UpstreamError('timeout', `${endpoint}: ${asked} took too long`, { endpoint, code: 'TOKEN', cause })
-    throw failureOf(cause, endpoint, asked)
+    throw connectionError(cause, endpoint, asked)
   }
 }
 
-function refused({ status, headers }: Received, endpoint: string, asked: string, now: number): UpstreamError {
+function refused({ status, headers }: HttpResponse, endpoint: string, asked: string, now: number): UpstreamError {
   // A token service knows no content: what it does not find is its own path.
-  const fault = statusFault(status, 'own')
+  const fault = faultOfStatus(status, 'own')
   const kind = fault === 'not-found' || fault === 'unsatisfiable' ? 'invalid' : fault
-  const retryAfter = pauseOf(fieldOf(headers, 'retry-after'), now)
+  const retryAfter = retryAfterMs(fieldOf(headers, 'retry-after'), now)
   const pause = retryAfter === undefined ? {} : { retryAfter }
   return new UpstreamError(kind, `${endpoint}: ${asked} answered ${status}`, { endpoint, status, code: 'TOKEN', ...pause })
 }
 
 /** Reads the answer of a token service; undefined if there is no usable token in it. */
-export function parseGrant(bytes: Buffer): Grant | undefined {
+export function parseGrant(bytes: Buffer): TokenGrant | undefined {
   let answer: unknown
   try {
     answer = JSON.parse(bytes.toString())

@@ -1,10 +1,10 @@
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 
 /** Kinds of addresses that an upstream must not send us to, unless it is there itself. */
-export type SpecialPlace = 'loopback' | 'link-local' | 'metadata' | 'unspecified' | 'multicast'
+export type SpecialRange = 'loopback' | 'link-local' | 'metadata' | 'unspecified' | 'multicast'
 
 // Some clouds keep their metadata service outside of the link-local networks.
-const networks: Record<SpecialPlace, [address: string, prefix: number][]> = {
+const networks: Record<SpecialRange, [address: string, prefix: number][]> = {
   metadata: [
     ['169.254.169.254', 32],
     ['169.254.170.2', 32],
@@ -38,7 +38,7 @@ const networks: Record<SpecialPlace, [address: string, prefix: number][]> = {
 const lists = Object.entries(networks).map(([place, subnets]) => {
   const list = new BlockList()
   for (const [address, prefix] of subnets) list.addSubnet(address, prefix, familyOf(address))
-  return { place: place as SpecialPlace, list }
+  return { place: place as SpecialRange, list }
 })
 
 function familyOf(address: string): 'ipv4' | 'ipv6' {
@@ -46,7 +46,7 @@ function familyOf(address: string): 'ipv4' | 'ipv6' {
 }
 
 /** Which special place an address is; addresses of IPv4 inside IPv6 count as what they hold. */
-export function specialPlace(address: string): SpecialPlace | undefined {
+export function specialRange(address: string): SpecialRange | undefined {
   const plain = address.replace(/%.*$/, '')
   return lists.find(({ list }) => list.check(plain, familyOf(plain)))?.place
 }

@@ -2,8 +2,8 @@ import { lookup as systemLookup } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici'
-import type { UpstreamSettings } from '../settings.ts'
-import { literalAddress, type SpecialPlace, specialPlace, watchedLookup } from './addresses.ts'
+import type { UpstreamOptions } from '../settings.ts'
+import { literalAddress, type SpecialRange, specialRange, watchedLookup } from './addresses.ts'
 import { parseNoProxy } from './no-proxy.ts'
 
 // Registries close idle connections after about a minute; a connection that is about to be closed is not used again.
@@ -19,15 +19,15 @@ export class RefusedAddress extends Error {
  * where no endpoint is. The check is made on the very addresses that are connected to, so that a name cannot change its mind in between.
  */
 export class Connections {
-  readonly #settings: UpstreamSettings
+  readonly #settings: UpstreamOptions
   readonly #lookup: LookupFunction
   readonly #trusted: ReadonlySet<string>
-  readonly #places = new Set<SpecialPlace>()
+  readonly #places = new Set<SpecialRange>()
   readonly #dispatchers = new Map<string, Dispatcher>()
   readonly #direct: (url: URL) => boolean
   #context: SecureContext | undefined
 
-  constructor(settings: UpstreamSettings, lookup: LookupFunction = systemLookup) {
+  constructor(settings: UpstreamOptions, lookup: LookupFunction = systemLookup) {
     this.#settings = settings
     this.#lookup = lookup
     const listed = settings.tokenHosts.flatMap(host => URL.parse(`https://${host}`)?.hostname ?? [])
@@ -89,19 +89,19 @@ export class Connections {
   }
 
   #learn(address: string | undefined): void {
-    const place = address === undefined ? undefined : specialPlace(address)
+    const place = address === undefined ? undefined : specialRange(address)
     if (place !== undefined) this.#places.add(place)
   }
 
   #check(address: string | undefined, name = address): void {
-    const place = address === undefined ? nameOfSpecialPlace(name) : specialPlace(address)
+    const place = address === undefined ? nameOfSpecialPlace(name) : specialRange(address)
     if (place !== undefined && (place === 'metadata' || !this.#places.has(place))) {
       throw new RefusedAddress(`${name} is a ${place} address, and the upstream is not there`)
     }
   }
 }
 
-function nameOfSpecialPlace(name: string | undefined): SpecialPlace | undefined {
+function nameOfSpecialPlace(name: string | undefined): SpecialRange | undefined {
   const plain = name?.replace(/\.$/, '')
   if (plain === 'localhost' || plain?.endsWith('.localhost')) return 'loopback'
   return plain === 'metadata.google.internal' ? 'metadata' : undefined

@@ -40,7 +40,7 @@ export function parseContentRange(field: string | undefined): ContentRange | und
 }
 
 /** `Retry-After` (RFC 9110 §10.2.3) as milliseconds from `now`, at most an hour; undefined if it says nothing. */
-export function pauseOf(field: string | undefined, now: number): number | undefined {
+export function retryAfterMs(field: string | undefined, now: number): number | undefined {
   if (field === undefined) return undefined
   const text = field.trim()
   if (/^\d+$/.test(text)) return Math.min(Number(text) * 1000, longestPause)
@@ -53,7 +53,7 @@ const links = /<([^<>"]{0,8192})>((?:\s*;\s*[\w*-]+\s*(?:=\s*(?:"[^"]*"|[^;,"\s]
 const parameter = /;\s*([\w*-]+)\s*(?:=\s*(?:"([^"]*)"|([^;,"\s]*)))?/g
 
 /** The target of `Link: <…>; rel="next"` (RFC 8288), as it stands there. */
-export function nextTarget(field: string | string[] | undefined): string | undefined {
+export function nextLink(field: string | string[] | undefined): string | undefined {
   const text = (Array.isArray(field) ? field.join(', ') : (field ?? '')).slice(0, 16_384)
   for (const [, target, parameters = ''] of text.matchAll(links)) {
     const rel = [...parameters.matchAll(parameter)].find(([, name]) => name?.toLowerCase() === 'rel')

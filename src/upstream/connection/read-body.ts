@@ -1,9 +1,9 @@
-import type { Incoming } from './response-body.ts'
+import type { ResponseBody } from './response-body.ts'
 
 const longestDrained = 65_536
 
 /** The body has more bytes than were allowed. */
-export class TooLong extends Error {
+export class BodyTooLong extends Error {
   readonly limit: number
 
   constructor(limit: number) {
@@ -14,23 +14,23 @@ export class TooLong extends Error {
 }
 
 /** Reads a whole body, which is destroyed where it exceeds `limit`. */
-export async function readBytes(body: Incoming, limit: number): Promise<Buffer> {
+export async function readBytes(body: ResponseBody, limit: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
     length += chunk.length
-    if (length > limit) throw new TooLong(limit)
+    if (length > limit) throw new BodyTooLong(limit)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
 }
 
 /** Reads what no one wants to its end, so that the connection can be used again; what is long or breaks is given up. */
-export async function drain(body: Incoming): Promise<void> {
+export async function drain(body: ResponseBody): Promise<void> {
   await readBytes(body, longestDrained).catch(() => {})
 }
 
 /** Gives up a body; its connection is closed with it. */
-export function abandon(body: Incoming): void {
+export function abandon(body: ResponseBody): void {
   body.destroy()
 }

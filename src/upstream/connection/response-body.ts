@@ -7,17 +7,17 @@ const most = 256 * 1024
 const large = 32 * 1024
 
 /** The head of an answer, and its body. */
-export interface Answered {
+export interface ResponseHead {
   status: number
   headers: IncomingHttpHeaders
-  body: Incoming
+  body: ResponseBody
 }
 
 /** Sends a request; resolves with the head of its answer. Rejects with undici's error, or with the signal's reason. */
-export function dispatch(dispatcher: Dispatcher, request: Dispatcher.DispatchOptions, signal: AbortSignal): Promise<Answered> {
+export function dispatch(dispatcher: Dispatcher, request: Dispatcher.DispatchOptions, signal: AbortSignal): Promise<ResponseHead> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted()
-    const body = new Incoming(signal)
+    const body = new ResponseBody(signal)
     dispatcher.dispatch(request, {
       onRequestStart: controller => body.started(controller),
       onResponseStart: (_controller, status, headers) => {
@@ -37,7 +37,7 @@ export function dispatch(dispatcher: Dispatcher, request: Dispatcher.DispatchOpt
  * The body of an answer, read once. What arrives in one turn of the event loop is given in one piece: over TLS each record is a chunk of at most 16 KiB, and what a
  * chunk costs on its way to a client or to the disk is more than a copy of it.
  */
-export class Incoming implements AsyncIterable<Buffer> {
+export class ResponseBody implements AsyncIterable<Buffer> {
   readonly #signal: AbortSignal
   readonly #onAbort: () => void
   #controller: Dispatcher.DispatchController | undefined

@@ -1,13 +1,13 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { UpstreamError } from '../error.ts'
-import { failureOf } from '../failure.ts'
+import { connectionError } from '../failure.ts'
 import type { Connections } from './connections.ts'
 import { fieldOf } from './headers.ts'
 import { drain } from './read-body.ts'
-import { dispatch, type Incoming } from './response-body.ts'
+import { dispatch, type ResponseBody } from './response-body.ts'
 
 /** A request as it goes over the wire. */
-export interface Sent {
+export interface HttpRequest {
   method: 'GET' | 'HEAD'
   url: URL
   headers: Record<string, string>
@@ -16,10 +16,10 @@ export interface Sent {
 }
 
 /** An answer whose body is still to be read; `url` is who gave it, after redirects. */
-export interface Received {
+export interface HttpResponse {
   status: number
   headers: IncomingHttpHeaders
-  body: Incoming
+  body: ResponseBody
   url: URL
 }
 
@@ -30,16 +30,16 @@ const common = { 'accept-encoding': 'identity', 'user-agent': 'deckhouse-registr
 /** Sends a request and follows redirects, each of which is checked. Throws UpstreamError or the signal's reason. */
 export async function send(
   connections: Connections,
-  { method, url, headers, authorization }: Sent,
+  { method, url, headers, authorization }: HttpRequest,
   signal: AbortSignal
-): Promise<Received> {
+): Promise<HttpResponse> {
   let at = url
   for (let hops = 0; ; hops++) {
     const asked = `${method} ${at.pathname}`
     const secret = authorization !== undefined && at.origin === url.origin ? { authorization } : {}
     const received = await sendOnce(connections, method, at, { ...common, ...headers, ...secret }, signal).catch(cause => {
       signal.throwIfAborted()
-      throw failureOf(cause, hostOf(at, url), asked)
+      throw connectionError(cause, hostOf(at, url), asked)
     })
     if (!redirects.has(received.status)) return received
     void drain(received.body)

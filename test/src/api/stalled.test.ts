@@ -6,7 +6,7 @@ import { BufferPool } from '../../../src/api/buffer-pool.ts'
 import { sendBody } from '../../../src/api/send.ts'
 import { SharedReads } from '../../../src/api/shared-reads.ts'
 import { StallDetector } from '../../../src/api/stall-detector.ts'
-import { rescuedBody } from '../../../src/backend/fallback-body.ts'
+import { fallbackBody } from '../../../src/backend/fallback-body.ts'
 
 const hangs = (state: { underway: boolean }) => Object.assign(new Error('the disk does not answer'), { code: 'ESTALLED', ...state })
 
@@ -49,7 +49,7 @@ test('sending: after any other fault of the disk the memory is used again', asyn
 
 test('rescue: what a disk refused is read from upstream, but not into memory that the disk may hold', async t => {
   const upstream = async () => ({ readInto: async (into: Buffer) => into.write('rest'), close: async () => {} })
-  const body = (error: Error) => rescuedBody({ readInto: () => Promise.reject(error), close: async () => {} }, upstream)
+  const body = (error: Error) => fallbackBody({ readInto: () => Promise.reject(error), close: async () => {} }, upstream)
   t.equal(await body(hangs({ underway: false })).readInto(Buffer.alloc(4), 0), 4)
   await t.rejects(body(hangs({ underway: true })).readInto(Buffer.alloc(4), 0), { code: 'ESTALLED' })
 })

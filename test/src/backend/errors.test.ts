@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { isPassing, timedOut, translate } from '../../../src/backend/errors.ts'
+import { isTransient, timeoutError, toOciError } from '../../../src/backend/errors.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 import { UpstreamError, type UpstreamErrorOptions, type UpstreamFault } from '../../../src/upstream/error.ts'
 
@@ -22,35 +22,35 @@ const answers: [UpstreamFault, number, string, passing: boolean][] = [
 
 for (const [kind, status, code, passing] of answers) {
   test(`an upstream's ${kind} is ${status} ${code}, and ${passing ? 'lets' : 'does not let'} the last known be served`, async t => {
-    const told = translate(fault(kind), unknown)
+    const told = toOciError(fault(kind), unknown)
     t.ok(told instanceof OciError)
     if (told instanceof OciError) t.strictSame([told.status, told.code], [status, code])
-    t.equal(isPassing(fault(kind)), passing)
+    t.equal(isTransient(fault(kind)), passing)
   })
 }
 
 test('a limit tells the client when to come back, in whole seconds', async t => {
-  t.match(translate(fault('limited', { retryAfter: 1_200 }), unknown), { headers: { 'retry-after': '2' } })
+  t.match(toOciError(fault('limited', { retryAfter: 1_200 }), unknown), { headers: { 'retry-after': '2' } })
 })
 
 test('an unsatisfiable range tells the size where it is known', async t => {
-  t.match(translate(fault('unsatisfiable', { size: 7 }), unknown), { headers: { 'content-range': 'bytes */7' } })
-  t.match(translate(fault('unsatisfiable'), unknown), { headers: { 'content-range': 'bytes */*' } })
+  t.match(toOciError(fault('unsatisfiable', { size: 7 }), unknown), { headers: { 'content-range': 'bytes */7' } })
+  t.match(toOciError(fault('unsatisfiable'), unknown), { headers: { 'content-range': 'bytes */*' } })
 })
 
 test('the cause stays with what the client is told', async t => {
   const error = fault('timeout')
-  t.equal((translate(error, unknown) as OciError).cause, error)
+  t.equal((toOciError(error, unknown) as OciError).cause, error)
 })
 
 test('what is no fault of an upstream is given back as it is', async t => {
   const error = new Error('ours')
-  t.equal(translate(error, unknown), error)
-  t.equal(isPassing(error), false)
+  t.equal(toOciError(error, unknown), error)
+  t.equal(isTransient(error), false)
 })
 
 test('a time limit of ours lets the last known be served', async t => {
-  const error = timedOut('host/path')
+  const error = timeoutError('host/path')
   t.equal(error.status, 504)
-  t.equal(isPassing(error.cause), true)
+  t.equal(isTransient(error.cause), true)
 })

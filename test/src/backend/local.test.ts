@@ -1,5 +1,5 @@
 import { type Test, test } from 'tap'
-import { Local } from '../../../src/backend/local.ts'
+import { LocalBackend } from '../../../src/backend/local.ts'
 import * as keys from '../../../src/content/keys.ts'
 import { mediaTypes } from '../../../src/oci/descriptor.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
@@ -17,7 +17,7 @@ async function filled(t: Test) {
   const opened = await openFor(t)
   for (const each of ['config', 'layer']) await pushBlob(opened.content, name, each)
   await storeManifest(opened.content, name, bytes, { tags: [tag] })
-  return { ...opened, local: new Local(opened.content) }
+  return { ...opened, local: new LocalBackend(opened.content) }
 }
 
 test('Local: the mode is Local, and content can be pushed', async t => {
@@ -98,14 +98,14 @@ test('Local: a tag whose manifest is damaged is MANIFEST_UNKNOWN, and reported',
   await storeManifest((await openFor(t, storage)).content, name, bytes, { tags: [tag] })
   await storage.put(keys.blob(digest), Buffer.from('damaged'))
   const { content, damages } = await openFor(t, storage)
-  await t.rejects(new Local(content).getManifest(name, { tag }), { code: 'MANIFEST_UNKNOWN' })
+  await t.rejects(new LocalBackend(content).getManifest(name, { tag }), { code: 'MANIFEST_UNKNOWN' })
   t.match(damages, [{ key: keys.blob(digest) }])
 })
 
 test('Local: whoever reads a manifest makes the sizes of its blobs known', async t => {
   const { storage } = await filled(t)
   const { content, damages } = await openFor(t, storage)
-  const local = new Local(content)
+  const local = new LocalBackend(content)
   await local.getManifest(name, { tag })
   const blob = digestOf(Buffer.from('layer'))
   await storage.put(keys.blob(blob), Buffer.from('lay'))

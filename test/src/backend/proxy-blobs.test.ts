@@ -130,7 +130,7 @@ test('a blob that cannot be published is served all the same', async t => {
 
 test('a client waits for the head of an answer no longer than it has patience, and the download goes on', async t => {
   const made = await scene(t)
-  const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8, { now: Date.now, patience: 50 })
+  const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8, { now: Date.now, timeoutMs: 50 })
   const { digest } = blobIn(made.server, 'there/app', 1000)
   made.server.faults.headerDelay = 300
   const error = await blobs.open(name, digest, { signal: neverAborted }).catch((cause: unknown) => cause)
@@ -140,7 +140,7 @@ test('a client waits for the head of an answer no longer than it has patience, a
 
 test('a range that a slow download would reach only after a minute is fetched for itself', async t => {
   const made = await scene(t)
-  const times = { now: () => made.clock.at, patience: 5_000 }
+  const times = { now: () => made.clock.at, timeoutMs: 5_000 }
   const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8, times)
   const { bytes, digest } = blobIn(made.server, 'there/app', 2 ** 20)
   const held = Promise.withResolvers<void>()
@@ -158,7 +158,7 @@ test('a range that a slow download would reach only after a minute is fetched fo
 
 test('a range not far ahead of the download joins it', async t => {
   const made = await scene(t)
-  const times = { now: () => made.clock.at, patience: 5_000 }
+  const times = { now: () => made.clock.at, timeoutMs: 5_000 }
   const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8, times)
   const { bytes, digest } = blobIn(made.server, 'there/app', 2 ** 20)
   const held = Promise.withResolvers<void>()

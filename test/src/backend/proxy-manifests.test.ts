@@ -23,7 +23,7 @@ interface Cache extends Scene {
 
 async function cache(t: Test, policy: Partial<CachePolicy> = {}): Promise<Cache> {
   const made = await scene(t)
-  const times = { now: () => made.clock.at, patience: 5_000 }
+  const times = { now: () => made.clock.at, timeoutMs: 5_000 }
   const other = (route: UpstreamRoute, more: Partial<CachePolicy> = {}) =>
     new ProxyManifests(made.content, route, { ...usual, ...policy, ...more }, times)
   return { ...made, manifests: other(made.route), other, asked: () => made.server.count('/manifests/') }
@@ -154,7 +154,7 @@ test('a cached tag is served stale when upstream answers nothing in time', async
 test('a cached tag is served stale when upstream as a whole takes longer than a client waits', async t => {
   const made = await scene(t)
   made.server.addImage('there/app', 'v1')
-  const waiting = (patience: number) => new ProxyManifests(made.content, made.route, usual, { now: () => made.clock.at, patience })
+  const waiting = (timeoutMs: number) => new ProxyManifests(made.content, made.route, usual, { now: () => made.clock.at, timeoutMs })
   await waiting(5_000).get(name, v1)
   made.server.faults.headerDelay = 1_000
   made.clock.at += 61_000
@@ -165,7 +165,7 @@ test('an uncached tag is 504 when upstream takes longer than a client waits', as
   const made = await scene(t)
   made.server.addImage('there/app', 'v1')
   made.server.faults.headerDelay = 1_000
-  const manifests = new ProxyManifests(made.content, made.route, usual, { now: Date.now, patience: 100 })
+  const manifests = new ProxyManifests(made.content, made.route, usual, { now: Date.now, timeoutMs: 100 })
   t.equal(await codeOf(manifests.get(name, v1)), '504 UNAVAILABLE')
 })
 

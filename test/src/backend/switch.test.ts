@@ -1,12 +1,12 @@
 import { test } from 'tap'
-import { Local } from '../../../src/backend/local.ts'
-import { Switch } from '../../../src/backend/switch.ts'
+import { LocalBackend } from '../../../src/backend/local.ts'
+import { BackendSwitch } from '../../../src/backend/switch.ts'
 import { openFor } from '../../support/content.ts'
 
 test('Switch: which backend answers for which ns', async t => {
   const { content } = await openFor(t)
-  const [own, other] = [new Local(content), new Local(content)]
-  const modes = new Switch({ own, names: new Set(['registry.test:5001']), byHost: new Map([['quay.io', other]]) })
+  const [own, other] = [new LocalBackend(content), new LocalBackend(content)]
+  const modes = new BackendSwitch({ own, names: new Set(['registry.test:5001']), byHost: new Map([['quay.io', other]]) })
   t.equal(modes.backendFor(undefined), own)
   t.equal(modes.backendFor('registry.test:5001'), own)
   t.equal(modes.backendFor('Registry.Test:5001'), own)
@@ -19,8 +19,8 @@ test('Switch: which backend answers for which ns', async t => {
 
 test('Switch: a replacement is taken at once and as a whole', async t => {
   const { content } = await openFor(t)
-  const [first, second] = [new Local(content), new Local(content)]
-  const modes = new Switch({ own: first, names: new Set(), byHost: new Map([['a', first]]) })
+  const [first, second] = [new LocalBackend(content), new LocalBackend(content)]
+  const modes = new BackendSwitch({ own: first, names: new Set(), byHost: new Map([['a', first]]) })
   modes.replace({ own: second, names: new Set(['me']), byHost: new Map() })
   t.strictSame([modes.backendFor(undefined) === second, modes.backendFor('me') === second, modes.backendFor('a')], [true, true, undefined])
 })

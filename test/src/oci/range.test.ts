@@ -1,12 +1,12 @@
 import { test } from 'tap'
-import { contentRange, parseRange, select } from '../../../src/oci/range.ts'
+import { contentRange, parseRange, resolveRange } from '../../../src/oci/range.ts'
 import { fc } from '../../support/seeded.ts'
 
 /** What of ten bytes a field selects: the part as text, `416`, or `all` where the field is to be ignored. */
 function answer(field: string | undefined, size = 10): string {
   const range = parseRange(field)
   if (!range) return 'all'
-  const part = select(range, size)
+  const part = resolveRange(range, size)
   return part ? contentRange(part, size) : '416'
 }
 
@@ -70,7 +70,7 @@ test('range: a part lies within the blob and has at least one byte, whatever is 
   fc.assert(
     fc.property(field, fc.nat(20), (text, size) => {
       const range = parseRange(text)
-      const part = range && select(range, size)
+      const part = range && resolveRange(range, size)
       return !part || (part.offset >= 0 && part.length > 0 && part.offset + part.length <= size)
     }),
     { numRuns: 5000 }

@@ -212,7 +212,7 @@ test('upstream events: requests, bodies and their bytes are reported', async t =
   await read(upstream, 'a', digest)
   const endpoint = new URL(server.url).host
   t.match(events, [
-    { type: 'answer', endpoint, asked: 'blob', method: 'GET', status: 200, ms: Number },
+    { type: 'answer', endpoint, resource: 'blob', method: 'GET', status: 200, ms: Number },
     { type: 'body', endpoint, bytes: 1000, result: 'complete' }
   ])
 })

@@ -5,7 +5,7 @@ import { algorithmOf, digestOf, isDigest } from '../../../src/oci/digest.ts'
 import { parseChallenges } from '../../../src/upstream/auth/challenge.ts'
 import { checkRealm } from '../../../src/upstream/auth/realm.ts'
 import { parseGrant } from '../../../src/upstream/auth/token-service.ts'
-import { nextTarget, parseContentRange, pauseOf } from '../../../src/upstream/connection/headers.ts'
+import { nextLink, parseContentRange, retryAfterMs } from '../../../src/upstream/connection/headers.ts'
 import { UpstreamError } from '../../../src/upstream/upstream.ts'
 import { fc } from '../../support/seeded.ts'
 import { startUpstream, digestOf as textDigest } from '../../support/upstream.ts'
@@ -38,7 +38,7 @@ test('upstream fuzz: challenges', async t => {
 test('upstream fuzz: a challenge of any length is read in linear time', async t => {
   for (const piece of ['"', '\\', 'a="', ' ', ',', 'a ', 'a=', '"\\']) {
     t.ok(parseChallenges(piece.repeat(100_000)).length < 10_000)
-    t.equal(nextTarget(`<a>${';'.repeat(100_000)}`), undefined)
+    t.equal(nextLink(`<a>${';'.repeat(100_000)}`), undefined)
   }
 })
 
@@ -78,7 +78,7 @@ test('upstream fuzz: Link, Content-Range and Retry-After', async t => {
   const link = pieces('<', '>', ';', 'rel', '=', '"', 'next', ',', ' ', '/v2/a', '?last=x')
   fc.assert(
     fc.property(link, text => {
-      const target = nextTarget(text)
+      const target = nextLink(text)
       if (target !== undefined && !text.includes(`<${target}>`)) throw new Error(target)
     }),
     { numRuns }
@@ -93,7 +93,7 @@ test('upstream fuzz: Link, Content-Range and Retry-After', async t => {
   )
   fc.assert(
     fc.property(pieces('60', '-', '.', 'Sat, 21 Nov 2026 10:00:00 GMT', 'e9', ' '), text => {
-      const pause = pauseOf(text, 0)
+      const pause = retryAfterMs(text, 0)
       if (pause !== undefined && !(pause >= 0 && pause <= 3_600_000)) throw new Error(text)
     }),
     { numRuns }

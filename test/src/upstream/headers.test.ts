@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { parseChallenges } from '../../../src/upstream/auth/challenge.ts'
-import { specialPlace } from '../../../src/upstream/connection/addresses.ts'
-import { nextTarget, parseContentRange, pauseOf } from '../../../src/upstream/connection/headers.ts'
+import { specialRange } from '../../../src/upstream/connection/addresses.ts'
+import { nextLink, parseContentRange, retryAfterMs } from '../../../src/upstream/connection/headers.ts'
 
 for (const [field, expected] of [
   ['bytes 0-9/10', { part: { first: 0, last: 9 }, size: 10 }],
@@ -30,7 +30,7 @@ for (const [field, expected] of [
   ['soon', undefined],
   [undefined, undefined]
 ] as const) {
-  test(`Retry-After ${field}`, async t => t.equal(pauseOf(field, now), expected))
+  test(`Retry-After ${field}`, async t => t.equal(retryAfterMs(field, now), expected))
 }
 
 for (const [field, expected] of [
@@ -44,7 +44,7 @@ for (const [field, expected] of [
   [['</a>; rel=prev', '</b>; rel=next'], '/b'],
   [undefined, undefined]
 ] as const) {
-  test(`Link ${field}`, async t => t.equal(nextTarget(field as string | string[] | undefined), expected))
+  test(`Link ${field}`, async t => t.equal(nextLink(field as string | string[] | undefined), expected))
 }
 
 for (const [field, expected] of [
@@ -94,5 +94,5 @@ for (const [address, expected] of [
   ['8.8.8.8', undefined],
   ['2001:db8::1', undefined]
 ] as const) {
-  test(`address ${address} is ${expected ?? 'nothing special'}`, async t => t.equal(specialPlace(address), expected))
+  test(`address ${address} is ${expected ?? 'nothing special'}`, async t => t.equal(specialRange(address), expected))
 }

@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import type { Dispatcher } from 'undici'
-import { Incoming } from '../../../src/upstream/connection/response-body.ts'
+import { ResponseBody } from '../../../src/upstream/connection/response-body.ts'
 
 /** A connection that only notes what is asked of it. */
 function connection() {
@@ -25,7 +25,7 @@ function connection() {
 
 function incoming() {
   const stop = new AbortController()
-  const body = new Incoming(stop.signal)
+  const body = new ResponseBody(stop.signal)
   const { seen, controller } = connection()
   body.started(controller)
   return { stop, body, seen, pieces: body[Symbol.asyncIterator]() }
