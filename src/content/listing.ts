@@ -1,7 +1,7 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
-import { listDigests } from './manifests.ts'
+import { listDigests } from './walk.ts'
 
 /** A digest that has a place for its bytes; size and time are there where they come with the listing. */
 export interface ListedBlob {

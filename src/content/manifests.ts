@@ -7,6 +7,7 @@ import type { Manifest } from '../oci/source.ts'
 import * as keys from './keys.ts'
 import type { Links, ReportDamage } from './links.ts'
 import type { Quarantine } from './quarantine.ts'
+import { listDigests } from './walk.ts'
 
 // Bytes of manifests kept in memory; a platform has some thousand of about 2 KiB.
 const remembered = 32 * 1024 * 1024
@@ -99,8 +100,8 @@ export class Manifests {
   }
 
   /** All digests under which `name` has a manifest. */
-  async *list(name: Name): AsyncIterable<Digest> {
-    yield* listDigests(this.#storage, keys.revisions(name))
+  list(name: Name): AsyncIterable<Digest> {
+    return listDigests(this.#storage, keys.revisions(name))
   }
 }
 
@@ -110,14 +111,4 @@ function alone(bytes: Uint8Array): Uint8Array {
   const own = Buffer.allocUnsafeSlow(bytes.length)
   own.set(bytes)
   return own
-}
-
-/** The digests that are spelled by the prefixes `<algorithm>/<encoded>` below `prefix`, ordered. */
-export async function* listDigests(storage: Storage, prefix: string): AsyncIterable<Digest> {
-  for await (const algorithm of storage.walk(prefix)) {
-    for await (const encoded of storage.walk(algorithm.key)) {
-      const digest = keys.digestOfPath(algorithm.name, encoded.name)
-      if (digest) yield digest
-    }
-  }
 }

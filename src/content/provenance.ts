@@ -1,8 +1,9 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
-import { isName, type Name, type Tag } from '../oci/name.ts'
+import type { Name, Tag } from '../oci/name.ts'
 import * as keys from './keys.ts'
 import { createRecent } from './lru.ts'
+import { listDigests, listNames } from './walk.ts'
 
 /** Where a cached tag came from, and when that was last known to be so. */
 export interface TagProvenance {
@@ -83,28 +84,14 @@ export class Provenance {
     )
   }
 
-  /** The content of `name` that is marked as cached. */
-  async *list(name: Name): AsyncIterable<Digest> {
-    for await (const algorithm of this.#storage.walk(keys.provenanceOf(name))) {
-      for await (const encoded of this.#storage.walk(algorithm.key)) {
-        const digest = keys.digestOfPath(algorithm.name, encoded.name)
-        if (digest) yield digest
-      }
-    }
+  /** The digests of `name` that have a provenance record. */
+  list(name: Name): AsyncIterable<Digest> {
+    return listDigests(this.#storage, keys.provenanceOf(name))
   }
 
-  /** The names that have content which is marked as cached. */
+  /** The repositories that have provenance records of blobs or manifests. */
   names(): AsyncIterable<Name> {
-    return this.#namesBelow('')
-  }
-
-  async *#namesBelow(prefix: string): AsyncIterable<Name> {
-    const children: string[] = []
-    for await (const { name, kind } of this.#storage.walk(prefix === '' ? keys.provenance : `${keys.provenance}/${prefix}`)) {
-      if (name === '_content' && isName(prefix)) yield prefix
-      else if (kind === 'prefix' && !name.startsWith('_')) children.push(name)
-    }
-    for (const each of children) yield* this.#namesBelow(prefix === '' ? each : `${prefix}/${each}`)
+    return listNames(this.#storage, keys.provenance, entry => entry.name === '_content')
   }
 
   async #write(key: Key, text: string): Promise<void> {

@@ -3,8 +3,8 @@ import type { Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
-import { listDigests } from './manifests.ts'
 import { LeaseHeldError } from './shared/removal-lease.ts'
+import { listDigests } from './walk.ts'
 
 /** Bytes that are known to be wrong or gone, until they are published anew. */
 export interface KnownDamage {

@@ -5,8 +5,9 @@ import { readManifest } from '../oci/manifest.ts'
 import { type Name, parseTag, type Tag } from '../oci/name.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
 import * as keys from './keys.ts'
-import { listDigests, type Manifests } from './manifests.ts'
+import type { Manifests } from './manifests.ts'
 import type { Tags } from './tags.ts'
+import { listDigests } from './walk.ts'
 
 // Clients refuse manifests of more than 4 MiB, and the list is an index like any other.
 const longestPage = 3 * 1024 * 1024

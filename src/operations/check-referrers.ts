@@ -1,5 +1,5 @@
 import * as keys from '../content/keys.ts'
-import { listDigests } from '../content/manifests.ts'
+import { listDigests } from '../content/walk.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import type { Tree } from './check.ts'

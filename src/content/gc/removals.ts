@@ -6,11 +6,11 @@ import type { CommitDeps } from '../commit.ts'
 import type { Holds } from '../holds.ts'
 import * as keys from '../keys.ts'
 import type { Links } from '../links.ts'
-import { listDigests, type Manifests } from '../manifests.ts'
+import type { Manifests } from '../manifests.ts'
 import type { Provenance } from '../provenance.ts'
 import type { StillOurs } from '../shared/removal-lease.ts'
 import type { Tags } from '../tags.ts'
-import { leavesBelow } from '../walk.ts'
+import { leavesBelow, listDigests } from '../walk.ts'
 
 // Removed one after another; so many such rows go side by side that a busy process gets on, and half of the threads stay for requests.
 const inTurn = 8
