@@ -42,7 +42,8 @@ module.exports = {
       ['^src/(commands|why|ports|containerd|operations|oci)/', '^src/app/(offline|copy-storage)\\.ts$', '^config/'],
       ['commander']
     ),
-    ...rule('containerd', '^src/containerd/', ['^src/containerd/'], ['smol-toml']),
+    ...rule('install', '^src/install/', ['^src/install/'], []),
+    ...rule('containerd', '^src/containerd/', ['^src/(containerd|install)/'], ['smol-toml']),
     ...rule(
       'access',
       '^src/access/',

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import type { Config } from '../../config/schema.ts'
 import { describePlan } from '../containerd/describe.ts'
-import { type HostDirectory, type RenderOptions, renderHosts } from '../containerd/hosts.ts'
-import { install, restore } from '../containerd/install.ts'
+import { type RenderOptions, renderHosts } from '../containerd/hosts.ts'
+import { type HostsPlan, install, restore } from '../containerd/install.ts'
 import {
   type Flavor,
   hostsOfMode,
@@ -12,7 +12,7 @@ import {
   type RegistryHost,
   transition
 } from '../containerd/mirrors.ts'
-import type { Plan } from '../containerd/plan.ts'
+import type { OwnedDirectory } from '../install/owned.ts'
 
 /** The options of `containerd hosts` and `containerd install` as the command line gives them. */
 export interface HostsOptions {
@@ -31,7 +31,7 @@ export interface HostsOptions {
 }
 
 /** The files that a node's containerd needs for a configuration. */
-export async function hostDirectories(config: Config, options: HostsOptions): Promise<HostDirectory[]> {
+export async function hostDirectories(config: Config, options: HostsOptions): Promise<OwnedDirectory[]> {
   const { format, from, oldest, dialTimeout, leaving } = options
   const access = await accessOf(options)
   const next = hostsOf(config, format, access)
@@ -46,13 +46,13 @@ export async function hostDirectories(config: Config, options: HostsOptions): Pr
 }
 
 /** The files one after the other, each below its name. */
-export function printed(directories: readonly HostDirectory[]): string {
+export function printed(directories: readonly OwnedDirectory[]): string {
   const files = directories.flatMap(({ name, files }) => files.map(file => `# ${name}/${file.name}\n${file.text}`))
   return files.join('\n')
 }
 
 /** Puts the files below containerd's directory; the text says what was, or with `plan` what would be, changed. */
-export async function installHosts(directories: readonly HostDirectory[], root: string, only?: 'plan'): Promise<string> {
+export async function installHosts(directories: readonly OwnedDirectory[], root: string, only?: 'plan'): Promise<string> {
   return told(await install(directories, { root, ...(only ? { only } : {}) }))
 }
 
@@ -61,7 +61,7 @@ export async function restoreHosts(root: string, only?: 'plan'): Promise<string>
   return told(await restore({ root, ...(only ? { only } : {}) }))
 }
 
-function told(plan: Plan): string {
+function told(plan: HostsPlan): string {
   return describePlan(plan) || `nothing to change in ${plan.root}\n`
 }
 

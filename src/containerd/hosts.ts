@@ -1,45 +1,36 @@
 import { stringify } from 'smol-toml'
+import type { OwnedDirectory, OwnedFile } from '../install/owned.ts'
 import type { Flavor, Mirror, MirrorCredentials, RegistryHost } from './mirrors.ts'
 import { urlOf } from './mirrors.ts'
 import { checkCa, checkDuration, checkHost, checkPassword, checkPath, checkRegex, checkUsername } from './values.ts'
 
-/** What a node may do with a mirror. */
+/** An operation that containerd may send to a mirror. */
 export type Capability = 'pull' | 'resolve' | 'push' | 'referrers'
 
-/** Who will read the files. */
+/** The containerd that will read the files. */
 export interface RenderOptions {
   containerd: Flavor
-  /** The oldest containerd that reads them, `1.6` where nothing is said: one that meets a word it does not know loses the whole file. */
+  /** The oldest containerd that reads them; default `1.6`. One that meets an unknown key rejects the whole file. */
   oldest?: string
-  /** `pull` and `resolve` where nothing is said; `referrers` is left out for a containerd before 2.2. */
+  /** Default `pull` and `resolve`; `referrers` is left out for a containerd before 2.2. */
   capabilities?: readonly Capability[]
-  /** How long a connection may take, in Go's notation; left out for a containerd before 2.0. */
+  /** Timeout of a connection attempt, as a Go duration; left out for a containerd before 2.0. */
   dialTimeout?: string
-  /** Whether stock containerd may go on to the reference's own host after the last mirror; `refused` where nothing is said. */
+  /** Whether stock containerd may fall back to the reference's own host after the last mirror; default `refused`. */
   leaving?: 'refused' | 'allowed'
 }
 
-/** A file of a host's directory. */
-export interface HostFile {
-  name: string
-  text: string
-  mode: number
-}
-
-/** A directory below containerd's `config_path`, named after a registry host. */
-export interface HostDirectory {
-  name: string
-  files: readonly HostFile[]
-}
-
-/** The name that containerd looks for in a host's directory. */
+/** The file that containerd reads in a host's directory. */
 export const hostsFile = 'hosts.toml'
 
 const note = '# Written by the registry: the next install overwrites changes, restore brings back what stood here before.\n'
 const everyOtherHost = '_default'
 
-/** The files that lead containerd to the mirrors of each host, and the CA files beside them. Throws on the first value that has no business on a node. */
-export function renderHosts(hosts: readonly RegistryHost[], options: RenderOptions): HostDirectory[] {
+/**
+ * Renders a directory per registry host: hosts.toml with the host's mirrors, and their CA files.
+ * Throws on the first value that is not safe to write on a node.
+ */
+export function renderHosts(hosts: readonly RegistryHost[], options: RenderOptions): OwnedDirectory[] {
   unique(
     'hosts',
     hosts.map(({ host }) => host)
@@ -48,23 +39,23 @@ export function renderHosts(hosts: readonly RegistryHost[], options: RenderOptio
   return hosts.map(entry => {
     check(entry, options.containerd)
     const secret = entry.mirrors.some(({ auth }) => auth)
-    const toml: HostFile = { name: hostsFile, text: note + renderToml(entry.mirrors, options), mode: secret ? 0o600 : 0o644 }
+    const toml: OwnedFile = { name: hostsFile, text: note + renderToml(entry.mirrors, options), mode: secret ? 0o600 : 0o644 }
     return { name: entry.host, files: [...entry.mirrors.flatMap(caFile), toml] }
   })
 }
 
 function renderToml(mirrors: readonly Mirror[], options: RenderOptions): string {
-  const asked = [...mirrors]
+  const remaining = [...mirrors]
   let top: object = {}
-  // containerd asks the host of the reference last, unless `server` names another. The keys at the top are that server's: as a mirror with a table of its own it
-  // would be asked twice, the second time without CA and credentials.
+  // containerd tries the reference's host last, unless `server` names another. The top-level keys are that server's: with
+  // a table of its own as well it would be tried twice, the second time without CA and credentials.
   if (options.containerd === 'stock' && options.leaving !== 'allowed') {
-    const last = asked.pop()
+    const last = remaining.pop()
     if (last) top = { server: urlOf(last), ...keys(last, options) }
   }
-  const tables = Object.fromEntries(asked.map(mirror => [urlOf(mirror), keys(mirror, options)]))
-  // Without a `host` table containerd takes the file for damaged, even where there is nothing to write into it.
-  const parts = [stringify(top), '[host]\n', asked.length > 0 ? stringify({ host: tables }) : '']
+  const tables = Object.fromEntries(remaining.map(mirror => [urlOf(mirror), keys(mirror, options)]))
+  // containerd rejects a file without a `host` table, even an empty one.
+  const parts = [stringify(top), '[host]\n', remaining.length > 0 ? stringify({ host: tables }) : '']
   return parts.filter(part => part.trim() !== '').join('\n')
 }
 
@@ -85,7 +76,7 @@ function keys(mirror: Mirror, options: RenderOptions): object {
 function capabilities(options: RenderOptions): Capability[] {
   const { capabilities: wanted = ['pull', 'resolve'] } = options
   const known = wanted.filter(each => each !== 'referrers' || isAtLeast(options, 2, 2))
-  // An empty list means every capability to containerd.
+  // To containerd an empty list means every capability.
   if (known.length === 0) throw new Error('capabilities: expected at least one of pull, resolve and push')
   return known
 }
@@ -93,16 +84,16 @@ function capabilities(options: RenderOptions): Capability[] {
 function isAtLeast({ oldest = '1.6' }: RenderOptions, major: number, minor: number): boolean {
   const found = /^v?(\d+)\.(\d+)/.exec(oldest)
   if (!found) throw new Error(`oldest: expected a version of containerd such as 1.7, found ${JSON.stringify(oldest)}`)
-  const [theirs, their] = [Number(found[1]), Number(found[2])]
-  return theirs > major || (theirs === major && their >= minor)
+  const [oldestMajor, oldestMinor] = [Number(found[1]), Number(found[2])]
+  return oldestMajor > major || (oldestMajor === major && oldestMinor >= minor)
 }
 
-// The name is relative to the directory, which may be mounted elsewhere when it is written.
+// Relative to the host's directory, which may be mounted at another path on the node.
 function caName({ scheme, host }: Mirror): string {
   return `${scheme}-${host}-ca.crt`
 }
 
-function caFile(mirror: Mirror): HostFile[] {
+function caFile(mirror: Mirror): OwnedFile[] {
   return mirror.ca === undefined ? [] : [{ name: caName(mirror), text: `${mirror.ca.trim()}\n`, mode: 0o644 }]
 }
 
@@ -110,8 +101,13 @@ function base64({ username, password }: MirrorCredentials): string {
   return Buffer.from(`${username}:${password}`).toString('base64')
 }
 
+/** Throws unless the value is a host, maybe with a port, or `_default`. */
+export function checkRegistryHost(where: string, host: string): void {
+  if (host !== everyOtherHost) checkHost(where, host)
+}
+
 function check({ host, mirrors }: RegistryHost, flavor: Flavor): void {
-  if (host !== everyOtherHost) checkHost('host', host)
+  checkRegistryHost('host', host)
   if (mirrors.length === 0) throw new Error(`${host}: expected at least one mirror`)
   unique(`${host}: mirrors`, mirrors.map(urlOf))
   for (const mirror of mirrors) checkMirror(`${host}: mirror ${JSON.stringify(mirror.host)}`, mirror, flavor)

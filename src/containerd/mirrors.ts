@@ -1,6 +1,6 @@
 import { checkHost, checkPath } from './values.ts'
 
-/** Whose containerd reads the files: the one everybody has, or the one that Deckhouse patched to rewrite paths and to send credentials. */
+/** Stock containerd, or Deckhouse's, which is patched to rewrite paths and to send credentials. */
 export type Flavor = 'stock' | 'deckhouse'
 
 /** A user and password, sent as Basic authorization. */
@@ -9,30 +9,30 @@ export interface MirrorCredentials {
   password: string
 }
 
-/** A repository prefix that the patched containerd replaces before it asks a mirror: `from` is a regular expression. */
+/** A repository prefix that Deckhouse's containerd replaces in a request to a mirror; `from` is a regular expression. */
 export interface Rewrite {
   from: string
   to: string
 }
 
-/** A registry that containerd asks instead of the one in the reference. */
+/** A registry that containerd uses in place of the one in the reference. */
 export interface Mirror {
   /** `host` or `host:port` */
   host: string
   scheme: 'http' | 'https'
-  /** Certificates in PEM that are trusted beside the node's own. */
+  /** CA certificates in PEM, trusted in addition to the node's own. */
   ca?: string
   auth?: MirrorCredentials
   rewrites?: readonly Rewrite[]
 }
 
-/** The mirrors of one registry host, in the order in which they are asked; the host `_default` stands for every other. */
+/** The mirrors of one registry host, in the order in which containerd tries them; `_default` is every other host. */
 export interface RegistryHost {
   host: string
   mirrors: readonly Mirror[]
 }
 
-/** An upstream as the settings `registry.direct` and `registry.proxy` name it. */
+/** The upstream as the settings `registry.direct` and `registry.proxy` name it. */
 export interface MirrorUpstream {
   imagesRepo: string
   scheme?: 'HTTP' | 'HTTPS' | undefined
@@ -42,25 +42,25 @@ export interface MirrorUpstream {
   ca?: string | undefined
 }
 
-/** What decides about the mirrors of a node. */
+/** The settings that determine the mirrors of a node. */
 export interface ModeSettings {
   mode: 'Unmanaged' | 'Direct' | 'Proxy' | 'Local'
   containerd: Flavor
   /** Needed in Unmanaged, and in Direct on Deckhouse's containerd. */
   upstream?: MirrorUpstream
-  /** This registry as the node reaches it; `https://127.0.0.1:5001` without CA and credentials where nothing else is said. */
+  /** This registry as the node reaches it; default `https://127.0.0.1:5001` without CA and credentials. */
   registry?: Partial<Omit<Mirror, 'rewrites'>>
-  /** The registry host of the references; `registry.d8-system.svc:5001`. */
+  /** The registry host of the references; default `registry.d8-system.svc:5001`. */
   host?: string
-  /** The repository prefix of the references; `system/deckhouse`. */
+  /** The repository prefix of the references; default `system/deckhouse`. */
   path?: string
 }
 
 const licenseUser = 'license-token'
 
 /**
- * The registry hosts of a mode. Stock containerd cannot rewrite a path, so in Direct it comes to this registry, which does; Deckhouse's goes to the upstream
- * itself.
+ * The registry hosts of a mode. In Direct, stock containerd is sent to this registry, since it cannot rewrite a path;
+ * Deckhouse's is sent to the upstream.
  */
 export function hostsOfMode(settings: ModeSettings): RegistryHost[] {
   const { mode, containerd, host = 'registry.d8-system.svc:5001', path = 'system/deckhouse' } = settings
@@ -76,7 +76,10 @@ export function hostsOfMode(settings: ModeSettings): RegistryHost[] {
   return [{ host, mirrors: [{ host: '127.0.0.1:5001', scheme: 'https', ...settings.registry }] }]
 }
 
-/** Old and new side by side: every old mirror first, then the new; a mirror of both (same scheme and host) is the new one in the old one's place. */
+/**
+ * Merges the mirrors before and after a change: the old ones first, then the new ones. A mirror in both (same scheme and
+ * host) keeps its old position with its new settings.
+ */
 export function transition(old: readonly RegistryHost[], next: readonly RegistryHost[]): RegistryHost[] {
   const merged = new Map<string, Map<string, Mirror>>()
   for (const { host, mirrors } of [...old, ...next]) {
@@ -87,7 +90,7 @@ export function transition(old: readonly RegistryHost[], next: readonly Registry
   return [...merged].map(([host, mirrors]) => ({ host, mirrors: [...mirrors.values()] }))
 }
 
-/** What `hosts.toml` calls a mirror. */
+/** The key of a mirror in `hosts.toml`. */
 export function urlOf({ scheme, host }: Mirror): string {
   return `${scheme}://${host}`
 }

@@ -7,43 +7,44 @@ const path = /^(\/[0-9A-Za-z._-]+)*\/?$/
 const regex = /^\^?([0-9A-Za-z_/-]|\\?\.)+$/
 const duration = /^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$/
 const certificate = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
-// The longest file name is `https-<host>-ca.crt`, and file systems stop at 255 bytes.
-const longestHost = 240
-const longestAccount = 255
+// `https-<host>-ca.crt` is the longest file name, and file systems allow 255 bytes.
+const maxHostLength = 240
+const maxUsernameLength = 255
 
-/** Throws unless the value is `host` or `host:port`: an address of a registry without scheme and path. */
+/** Throws unless the value is `host` or `host:port`, without scheme and path. */
 export function checkHost(where: string, value: string): void {
   const { host, given } = splitPort(value)
   const ipv6 = host.startsWith('[') && host.endsWith(']') && isIP(host.slice(1, -1)) === 6
-  if (value.length > longestHost || !(ipv6 || hostName.test(host))) throw fault(where, value, 'a host name or IP address, and maybe a port')
+  if (value.length > maxHostLength || !(ipv6 || hostName.test(host)))
+    throw fault(where, value, 'a host name or IP address, and maybe a port')
   if (given !== undefined && !(port.test(given) && Number(given) <= 65_535)) throw fault(where, value, 'a port between 1 and 65535')
 }
 
-/** Throws unless the value is empty or a repository path below a registry, `/` first, without `.` and `..`. */
+/** Throws unless the value is empty or a repository path that begins with `/`, without `.` and `..`. */
 export function checkPath(where: string, value: string): void {
   if (!path.test(value) || value.split('/').some(each => each === '.' || each === '..')) {
     throw fault(where, value, 'a path of letters, digits and . _ - without dot segments')
   }
 }
 
-/** Throws unless the value is a prefix, with or without `^`, that means the same to Go's regular expressions as it looks. */
+/** Throws unless the value is a literal prefix, maybe after `^`, also when read as a Go regular expression. */
 export function checkRegex(where: string, value: string): void {
   if (!regex.test(value)) throw fault(where, value, 'a literal path, maybe after ^')
 }
 
-/** Throws unless the value is a user name that can stand before the colon of Basic credentials. The value itself is no secret. */
+/** Throws unless the value is a user of Basic credentials (RFC 7617 §2): no colon. The message shows the value. */
 export function checkUsername(where: string, value: string): void {
-  if (value === '' || value.length > longestAccount || value.includes(':') || !isPlain(value)) {
-    throw fault(where, value, `1 to ${longestAccount} characters without colon and control characters`)
+  if (value === '' || value.length > maxUsernameLength || value.includes(':') || !isPlain(value)) {
+    throw fault(where, value, `1 to ${maxUsernameLength} characters without colon and control characters`)
   }
 }
 
-/** Throws unless the value can be sent as a password; the message does not hold it. */
+/** Throws unless the value is a password of Basic credentials; the message does not show it. */
 export function checkPassword(where: string, value: string): void {
   if (value === '' || !isPlain(value)) throw new Error(`${where}: expected text without control characters`)
 }
 
-/** Throws unless the value is one or more PEM certificates and nothing secret: containerd refuses every pull when it cannot read one. */
+/** Throws unless the value is PEM certificates without a private key: containerd fails every pull if it cannot read one. */
 export function checkCa(where: string, value: string): void {
   if (value.includes('PRIVATE KEY-----')) throw new Error(`${where}: holds a private key; expected certificates only`)
   const found = value.match(certificate) ?? []
@@ -57,7 +58,7 @@ export function checkCa(where: string, value: string): void {
   }
 }
 
-/** Throws unless the value is a duration in Go's notation: `500ms`, `1s`, `1m30s`. */
+/** Throws unless the value is a Go duration: `500ms`, `1s`, `1m30s`. */
 export function checkDuration(where: string, value: string): void {
   if (!duration.test(value)) throw fault(where, value, 'a duration such as 500ms or 1s')
 }

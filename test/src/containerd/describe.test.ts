@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { test } from 'tap'
 import { describePlan } from '../../../src/containerd/describe.ts'
 import { install } from '../../../src/containerd/install.ts'
-import { directory, fixed, folder, makeCa } from './scene.ts'
+import { folder } from '../install/scene.ts'
+import { directory, fixed, makeCa } from './scene.ts'
 
 const auth = { username: 'ro', password: 'secret-1' }
 

@@ -1,10 +1,10 @@
-// The attack: a host name, a link or a list that makes the installer, which runs as root, write or remove files outside its root.
+// The attack: a host name or a link that makes the installer, which runs as root, write or remove files outside of its root.
 import { mkdir, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { install, restore } from '../../../src/containerd/install.ts'
-import { ownDirectory } from '../../../src/containerd/state.ts'
-import { directory, fixed, folder, snapshot } from './scene.ts'
+import { folder, snapshot } from '../install/scene.ts'
+import { directory, fixed } from './scene.ts'
 
 const files = [{ name: 'hosts.toml', text: '', mode: 0o644 }]
 
@@ -12,14 +12,6 @@ for (const name of ['..', '.', '', '../out', '/etc', 'a/../../out', 'a/b', '.dec
   test(`a directory called ${JSON.stringify(name)} is refused and nothing is written`, async t => {
     const place = await folder(t)
     await t.rejects(install([{ name, files }], { root: join(place, 'root') }), /^directory: expected|directory:/)
-    t.same(await snapshot(place), {})
-  })
-}
-
-for (const name of ['..', '../out', '/etc/passwd', '', 'a/b', '.hidden']) {
-  test(`a file called ${JSON.stringify(name)} is refused and nothing is written`, async t => {
-    const place = await folder(t)
-    await t.rejects(install([{ name: 'a', files: [{ name, text: '', mode: 0o644 }] }], { root: join(place, 'root') }), /is not a file name/)
     t.same(await snapshot(place), {})
   })
 }
@@ -47,21 +39,3 @@ test('a link in place of a file is replaced, and its target stays', async t => {
   await restore({ root: join(place, 'root') })
   t.same(await snapshot(place), before)
 })
-
-for (const [name, file] of [
-  ['..', 'victim'],
-  ['a', '../../victim'],
-  ['a/..', 'victim']
-] as const) {
-  test(`a list of ours that names ${name}/${file} removes nothing`, async t => {
-    const place = await folder(t)
-    const root = join(place, 'root')
-    await writeFile(join(place, 'victim'), 'theirs')
-    await mkdir(join(root, ownDirectory), { recursive: true })
-    const state = { version: 1, directories: { [name]: { made: true, files: [file] } } }
-    await writeFile(join(root, ownDirectory, 'state.json'), JSON.stringify(state))
-    const before = await snapshot(place)
-    await t.rejects(restore({ root }), /is damaged/)
-    t.same(await snapshot(place), before)
-  })
-}

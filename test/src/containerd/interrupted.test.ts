@@ -3,17 +3,18 @@ import { join } from 'node:path'
 import { parse } from 'smol-toml'
 import type { Test } from 'tap'
 import { test } from 'tap'
-import type { HostDirectory } from '../../../src/containerd/hosts.ts'
-import { install, restore, steps } from '../../../src/containerd/install.ts'
-import { planInstall } from '../../../src/containerd/plan.ts'
-import { ownDirectory } from '../../../src/containerd/state.ts'
-import { directory, fixed, folder, makeCa, snapshot } from './scene.ts'
+import { containerdFiles, install, restore } from '../../../src/containerd/install.ts'
+import { applySteps } from '../../../src/install/install.ts'
+import type { OwnedDirectory } from '../../../src/install/owned.ts'
+import { planInstall } from '../../../src/install/plan.ts'
+import { folder, snapshot } from '../install/scene.ts'
+import { directory, fixed, makeCa } from './scene.ts'
 
 const ca = makeCa()
 const first = [...directory(fixed, { ca }), ...directory('left.example.com', { ca }), ...directory('gone.example.com', { ca })]
 const next = [...directory(fixed, { ca: makeCa(), host: '10.0.0.1:5001' }), ...directory('new.example.com', { ca })]
 
-/** A root with files of somebody else in the way of both installs. */
+/** A root with foreign files in the place of owned ones of both installs. */
 async function foreign(t: Test): Promise<string> {
   const root = await folder(t)
   for (const name of [fixed, 'left.example.com', 'other.example.com']) {
@@ -23,10 +24,11 @@ async function foreign(t: Test): Promise<string> {
   return root
 }
 
-/** Carries out so many steps of an install, as a process that is killed would, and answers whether that was all of them. */
-async function interrupt(root: string, directories: readonly HostDirectory[], after: number): Promise<'done' | 'interrupted'> {
+/** Applies so many steps of an install, as a process that is killed would. */
+async function interrupt(root: string, directories: readonly OwnedDirectory[], after: number): Promise<'done' | 'interrupted'> {
   let count = 0
-  for await (const _ of steps(await planInstall(root, directories))) if (++count === after) return 'interrupted'
+  const plan = await planInstall(root, directories, containerdFiles.refersToOthers)
+  for await (const _ of applySteps(plan)) if (++count === after) return 'interrupted'
   return 'done'
 }
 
@@ -43,7 +45,7 @@ async function isReadable(root: string): Promise<boolean> {
 async function everyInterruption(
   t: Test,
   prepare: (root: string) => Promise<void>,
-  directories: HostDirectory[],
+  directories: OwnedDirectory[],
   check: (root: string) => Promise<void>
 ) {
   let after = 0
@@ -54,7 +56,7 @@ async function everyInterruption(
     t.ok(await isReadable(root), `after step ${after} containerd can read every file`)
     await check(root)
   }
-  t.ok(after > 4, `${after} places to interrupt at`)
+  t.ok(after > 4, `${after} steps to interrupt at`)
 }
 
 test('an install interrupted between any two steps is finished by the next', async t => {
@@ -98,27 +100,4 @@ test('a restore interrupted between any two steps is finished by the next', asyn
     await restore({ root })
     t.same(await snapshot(root), expected)
   })
-})
-
-test('temp files of an interrupted install are removed by the next', async t => {
-  const root = await folder(t)
-  await install(first, { root })
-  const before = await snapshot(root)
-  await mkdir(join(root, ownDirectory, 'tmp'), { recursive: true })
-  await writeFile(join(root, ownDirectory, 'tmp/half.tmp'), '{ "vers')
-  await install(first, { root })
-  const { [`${ownDirectory}/tmp`]: _, ...rest } = before
-  t.same(await snapshot(root), rest)
-})
-
-test('a damaged list of what is ours stops every install before anything is touched', async t => {
-  const root = await folder(t)
-  await install(first, { root })
-  for (const text of ['', '{"version":1,"dire', '{"version":2,"directories":{}}', '{"version":1,"directories":[]}']) {
-    await writeFile(join(root, ownDirectory, 'state.json'), text)
-    const before = await snapshot(root)
-    await t.rejects(install(next, { root }), /state\.json is damaged/)
-    await t.rejects(restore({ root }), /state\.json is damaged/)
-    t.same(await snapshot(root), before)
-  }
 })

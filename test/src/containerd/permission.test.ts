@@ -1,7 +1,8 @@
 import { chmod } from 'node:fs/promises'
 import { test } from 'tap'
 import { install } from '../../../src/containerd/install.ts'
-import { directory, fixed, folder } from './scene.ts'
+import { folder } from '../install/scene.ts'
+import { directory, fixed } from './scene.ts'
 
 const nobody = 65_534
 
