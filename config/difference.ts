@@ -1,7 +1,7 @@
-import { formatPath, type Path } from './fault.ts'
+import { formatPath, type Path } from './read/fault.ts'
+import { isMapping } from './read/walk.ts'
 import { settingsOf } from './resolve.ts'
 import type { Config } from './schema.ts'
-import { isMapping } from './walk.ts'
 
 /** What a running process cannot take over from a changed file: settings, each with everything in it. */
 export const restartRequired: readonly string[] = [

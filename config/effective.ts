@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto'
 import type { TSchema } from 'typebox'
 import { stringify } from 'yaml'
 import { compiledSettings } from './compiled.ts'
+import { hideSecrets, isMapping } from './read/walk.ts'
 import { settingsOf } from './resolve.ts'
 import type { Config } from './schema.ts'
-import { hideSecrets, isMapping } from './walk.ts'
 
 /** The effective configuration as a YAML file that loads to the same, except that secrets read `***`. */
 export const renderConfig = (config: Config): string => renderSettings(compiledSettings, settingsOf(config))

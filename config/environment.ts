@@ -1,6 +1,6 @@
-import { type Finding, formatValue } from './fault.ts'
-import { parseProxy } from './places.ts'
+import { type Finding, formatValue } from './read/fault.ts'
 import type { Settings } from './schema.ts'
+import { parseProxy } from './values/hosts.ts'
 
 /** The variables of a process. */
 export type Environment = Readonly<Record<string, string | undefined>>

@@ -1,14 +1,14 @@
 import { dirname, resolve } from 'node:path'
-import { crossChecks } from './checks.ts'
 import { compiledSettings } from './compiled.ts'
 import { type Environment, withProxies } from './environment.ts'
-import { ConfigError, type Finding } from './fault.ts'
+import { ConfigError, type Finding } from './read/fault.ts'
+import { readSettings, type SettingsSource } from './read/settings.ts'
+import { codeOf, readText } from './read/text.ts'
 import { resolveSettings } from './resolve.ts'
 import { s3Rules } from './resolve-s3.ts'
-import { moduleRules } from './rules.ts'
+import { crossChecks } from './rules/checks.ts'
+import { moduleRules } from './rules/module.ts'
 import type { Config } from './schema.ts'
-import { readSettings, type SettingsSource } from './settings.ts'
-import { codeOf, readText } from './text.ts'
 
 /** Where the configuration comes from; everything has a default. */
 export interface LoadOptions {

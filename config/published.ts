@@ -1,7 +1,7 @@
 import type { TSchema } from 'typebox'
+import { fileSetting, hasFile } from './read/secret.ts'
+import type { SettingSchema } from './read/walk.ts'
 import { settingsSchema } from './schema.ts'
-import { fileSetting, hasFile } from './secret.ts'
-import type { SettingSchema } from './walk.ts'
 
 /** The settings as a JSON Schema for editors and other programs, without the keywords of ours. */
 export const configSchema = (): string =>

@@ -1,8 +1,8 @@
-import { parseCertificates } from './certificates.ts'
-import { baseUrl, parseHost, parseImagesRepo } from './places.ts'
 import type { Config, NamespaceConfig, RouteConfig, Settings, UpstreamConfig } from './schema.ts'
-import { formatDuration, parseDuration } from './units.ts'
 import { valid, withoutPrototype } from './valid.ts'
+import { parseCertificates } from './values/certificates.ts'
+import { baseUrl, parseHost, parseImagesRepo } from './values/hosts.ts'
+import { formatDuration, parseDuration } from './values/units.ts'
 
 type RegistrySettings = Settings['registry']
 type ReachSettings = RegistrySettings['upstreams'][string]

@@ -1,9 +1,9 @@
 import { resolve } from 'node:path'
-import type { Finding } from './fault.ts'
+import type { Finding } from './read/fault.ts'
+import { isMapping } from './read/walk.ts'
 import type { Config, S3Config, Settings } from './schema.ts'
-import { parseBytes } from './units.ts'
 import { valid } from './valid.ts'
-import { isMapping } from './walk.ts'
+import { parseBytes } from './values/units.ts'
 
 type S3Settings = Settings['storage']['s3']
 

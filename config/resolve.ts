@@ -1,10 +1,19 @@
 import { join, resolve } from 'node:path'
-import { parseHost, parseProxy } from './places.ts'
 import { registryIn, registrySettingsOf } from './resolve-registry.ts'
 import { s3In, s3SettingsOf } from './resolve-s3.ts'
 import type { Config, Permission, Settings, SpaceLimit } from './schema.ts'
-import { formatAddress, formatDuration, formatShare, parseAddress, parseBytes, parseDuration, parseInodes, parseSpace } from './units.ts'
 import { valid, withoutPrototype } from './valid.ts'
+import { parseHost, parseProxy } from './values/hosts.ts'
+import {
+  formatAddress,
+  formatDuration,
+  formatShare,
+  parseAddress,
+  parseBytes,
+  parseDuration,
+  parseInodes,
+  parseSpace
+} from './values/units.ts'
 
 const EVERYTHING: readonly Permission[] = ['pull', 'push', 'delete']
 

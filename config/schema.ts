@@ -15,9 +15,9 @@ import {
   rate,
   section,
   space
-} from './kinds.ts'
-import { cacheSection, gcSection, registrySection, upstreamSection } from './registry.ts'
-import { s3Section } from './s3.ts'
+} from './sections/kinds.ts'
+import { cacheSection, gcSection, registrySection, upstreamSection } from './sections/registry.ts'
+import { s3Section } from './sections/s3.ts'
 
 /** What a user may be allowed to do; `pull` includes the catalog. */
 export type Permission = 'pull' | 'push' | 'delete'

@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'tap'
-import { parseCertificates } from '../../config/certificates.ts'
 import { loadConfig } from '../../config/load.ts'
+import { parseCertificates } from '../../config/values/certificates.ts'
 import { authority, faultsOf, folder, loaded } from './written.ts'
 
 const key = '-----BEGIN PRIVATE KEY-----\nhunter2\n-----END PRIVATE KEY-----\n'

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { configDifference, needRestart, restartRequired } from '../../config/difference.ts'
 import { loadConfig } from '../../config/load.ts'
-import { isMapping } from '../../config/walk.ts'
+import { isMapping } from '../../config/read/walk.ts'
 import { authority, loaded } from './written.ts'
 
 test('the same configuration has no difference, however it was written', async t => {

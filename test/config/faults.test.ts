@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { ConfigError } from '../../config/fault.ts'
+import { ConfigError } from '../../config/read/fault.ts'
 import { faultsOf, loaded, refused } from './written.ts'
 
 test('the message has one line per fault, each with file, line, path, expectation and value', async t => {

@@ -4,7 +4,7 @@ import { Ajv } from 'ajv'
 import { test } from 'tap'
 import { parse } from 'yaml'
 import { compiledSchema, configSchema } from '../../config/published.ts'
-import { isMapping } from '../../config/walk.ts'
+import { isMapping } from '../../config/read/walk.ts'
 
 const config = join(import.meta.dirname, '../../config')
 const check = new Ajv({ allowUnionTypes: true }).compile(JSON.parse(configSchema()))

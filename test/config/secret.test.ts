@@ -4,7 +4,7 @@ import { type Test, test } from 'tap'
 import { Type } from 'typebox'
 import { renderSettings } from '../../config/effective.ts'
 import { published } from '../../config/published.ts'
-import { readSettings } from '../../config/settings.ts'
+import { readSettings } from '../../config/read/settings.ts'
 import { faultsOf, folder } from './written.ts'
 
 const closed = { additionalProperties: false }

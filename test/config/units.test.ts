@@ -8,7 +8,7 @@ import {
   parseDuration,
   parseInodes,
   parseSpace
-} from '../../config/units.ts'
+} from '../../config/values/units.ts'
 
 test('a duration is the sum of its hours, minutes, seconds and milliseconds', async t => {
   const cases = { '24h': 86_400_000, '1h30m': 5_400_000, '30s': 30_000, '500ms': 500, '1h2m3s4ms': 3_723_004, '90m': 5_400_000, '0s': 0 }

@@ -2,8 +2,8 @@ import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { ConfigError, type Fault } from '../../config/fault.ts'
 import { loadConfig } from '../../config/load.ts'
+import { ConfigError, type Fault } from '../../config/read/fault.ts'
 import type { Config } from '../../config/schema.ts'
 
 /** A new directory that goes away with the test; short, for a Unix socket to fit in it. */

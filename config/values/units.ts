@@ -1,5 +1,5 @@
 import { isIP, isIPv6 } from 'node:net'
-import type { Address, SpaceLimit } from './schema.ts'
+import type { Address, SpaceLimit } from '../schema.ts'
 
 /** A duration: whole numbers of h, m, s and ms in this order, each at most once. */
 export const durationPattern = '^(?=.)([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$'

@@ -1,6 +1,6 @@
 import { type Static, type TSchema, Type } from 'typebox'
-import type { Permission } from './schema.ts'
-import { addressPattern, bytesPattern, durationPattern, inodesPattern, spacePattern } from './units.ts'
+import type { Permission } from '../schema.ts'
+import { addressPattern, bytesPattern, durationPattern, inodesPattern, spacePattern } from '../values/units.ts'
 
 /** A key of ours beside JSON Schema's: what a fault calls a right value, how a string is read, and what may not be printed. */
 export interface Annotations {

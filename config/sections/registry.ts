@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
+import type { CheckMode, Mode, Policy } from '../schema.ts'
+import { imagesRepoPattern } from '../values/hosts.ts'
 import { count, duration, durationOr, entries, HOUR, hosts, names, oneOf, optionalSection, path, section, text } from './kinds.ts'
-import { imagesRepoPattern } from './places.ts'
-import type { CheckMode, Mode, Policy } from './schema.ts'
 
 const MINUTE = 60_000
 

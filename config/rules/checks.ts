@@ -1,10 +1,10 @@
 import { BlockList, isIP } from 'node:net'
-import type { Finding } from './fault.ts'
-import { formatValue } from './fault.ts'
-import { s3Checks } from './resolve-s3.ts'
-import type { Config, Settings } from './schema.ts'
-import { formatAddress } from './units.ts'
-import { upstreamChecks } from './upstream-checks.ts'
+import type { Finding } from '../read/fault.ts'
+import { formatValue } from '../read/fault.ts'
+import { s3Checks } from '../resolve-s3.ts'
+import type { Config, Settings } from '../schema.ts'
+import { formatAddress } from '../values/units.ts'
+import { upstreamChecks } from './upstreams.ts'
 
 // sun_path has 108 bytes with the closing zero.
 const MAX_SOCKET_PATH = 107

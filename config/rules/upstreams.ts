@@ -1,5 +1,5 @@
-import { type Finding, formatValue, type Path } from './fault.ts'
-import type { Config, Settings, UpstreamConfig } from './schema.ts'
+import { type Finding, formatValue, type Path } from '../read/fault.ts'
+import type { Config, Settings, UpstreamConfig } from '../schema.ts'
 
 /** What is wrong between the upstreams and the registry itself. */
 export const upstreamChecks = ({ registry }: Settings, config: Config): Finding[] => [

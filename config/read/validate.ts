@@ -1,11 +1,11 @@
 import { Ajv, type ErrorObject } from 'ajv'
 import type { Static, TSchema } from 'typebox'
-import { parseCertificates } from './certificates.ts'
+import type { Annotations } from '../sections/kinds.ts'
+import { parseCertificates } from '../values/certificates.ts'
+import { parseHost, parseImagesRepo, parseProxy } from '../values/hosts.ts'
+import { parseAddress, parseBytes, parseDuration, parseInodes, parseSpace } from '../values/units.ts'
 import { type Finding, formatValue, type Path } from './fault.ts'
-import type { Annotations } from './kinds.ts'
 import { expectedInstead, nearest } from './near.ts'
-import { parseHost, parseImagesRepo, parseProxy } from './places.ts'
-import { parseAddress, parseBytes, parseDuration, parseInodes, parseSpace } from './units.ts'
 import { holdsSecret, isMapping, type SettingSchema, schemaInside } from './walk.ts'
 
 // The schema is ours and a test checks it; that and shorter code for a validator that runs once would take 40 ms of every start.

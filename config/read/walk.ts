@@ -1,4 +1,4 @@
-import type { Annotations } from './kinds.ts'
+import type { Annotations } from '../sections/kinds.ts'
 
 /** The part of JSON Schema that settings are described in. */
 export interface SettingSchema extends Annotations {

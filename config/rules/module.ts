@@ -1,7 +1,7 @@
-import type { Finding, Path } from './fault.ts'
-import { formatPath } from './fault.ts'
-import { parseDuration } from './units.ts'
-import { isMapping } from './walk.ts'
+import type { Finding, Path } from '../read/fault.ts'
+import { formatPath } from '../read/fault.ts'
+import { isMapping } from '../read/walk.ts'
+import { parseDuration } from '../values/units.ts'
 
 const LEAST_TTL = 300_000
 
