@@ -1,28 +1,23 @@
+import { settingsTable } from './compiled.ts'
 import { formatPath, type Path } from './read/fault.ts'
-import { isMapping } from './read/walk.ts'
+import { isMapping, type SettingSchema } from './read/walk.ts'
 import { settingsOf } from './resolve.ts'
 import type { Config } from './schema.ts'
+import type { ReloadPolicy } from './sections/kinds.ts'
 
-/** What a running process cannot take over from a changed file: settings, each with everything in it. */
-export const restartRequired: readonly string[] = [
-  'server.listen',
-  'server.admin',
-  'server.control',
-  // Which files; what is in them is read again whenever it changes.
-  'server.tls',
-  'storage.filesystem',
-  'storage.s3',
-  'limits',
-  'cache.metadataTTL'
-]
-
-/** The effective settings that differ, e.g. `registry.proxy.password`; values are compared, secrets too, and never shown. */
+/** The effective settings that differ, e.g. `registry.proxy.password`. Values are compared, secrets too, and never shown. */
 export const configDifference = (old: Config, changed: Config): string[] =>
   differing(settingsOf(old), settingsOf(changed), []).map(formatPath)
 
-/** Those of the differing settings that only a restart can change. */
-export const needRestart = (difference: readonly string[]): string[] =>
-  difference.filter(path => restartRequired.some(setting => path === setting || path.startsWith(`${setting}.`)))
+/** The differing settings that only a restart can change. */
+export const needRestart = (difference: readonly string[]): string[] => difference.filter(setting => reloadPolicyOf(setting) === 'restart')
+
+/** Whether backends have to be made anew for a change. */
+export const needBackends = (difference: readonly string[]): boolean => difference.some(setting => reloadPolicyOf(setting) === 'backends')
+
+/** What a running process does with a change of the setting; the schema says it for the setting or for a section around it. */
+export const reloadPolicyOf = (setting: string): ReloadPolicy =>
+  policies.findLast(({ path }) => setting === path || setting.startsWith(`${path}.`) || setting.startsWith(`${path}[`))?.reload ?? 'live'
 
 const differing = (a: unknown, b: unknown, path: Path): Path[] => {
   if (!isMapping(a) || !isMapping(b)) return JSON.stringify(a) === JSON.stringify(b) ? [] : [path]
@@ -31,3 +26,14 @@ const differing = (a: unknown, b: unknown, path: Path): Path[] => {
 }
 
 const own = (record: Record<string, unknown>, key: string): unknown => (Object.hasOwn(record, key) ? record[key] : undefined)
+
+// A section stands before the settings in it.
+const policiesIn = (schema: SettingSchema, path: Path): { path: string; reload: ReloadPolicy }[] => [
+  ...(schema.reload ? [{ path: formatPath(path), reload: schema.reload }] : []),
+  ...Object.entries(schema.properties ?? {}).flatMap(([key, inside]) => policiesIn(inside, [...path, key]))
+]
+
+const policies = policiesIn(settingsTable, [])
+
+/** The settings, or sections of them, that only a restart can change. */
+export const restartRequired: readonly string[] = policies.filter(({ reload }) => reload === 'restart').map(({ path }) => path)

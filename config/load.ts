@@ -5,9 +5,9 @@ import { ConfigError, type Finding } from './read/fault.ts'
 import { readSettings, type SettingsSource } from './read/settings.ts'
 import { codeOf, readText } from './read/text.ts'
 import { resolveSettings } from './resolve.ts'
-import { s3Rules } from './resolve-s3.ts'
 import { crossChecks } from './rules/checks.ts'
 import { moduleRules } from './rules/module.ts'
+import { s3Rules } from './rules/s3.ts'
 import type { Config } from './schema.ts'
 
 /** Where the configuration comes from; everything has a default. */

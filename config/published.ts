@@ -17,6 +17,7 @@ const standard = (schema: SettingSchema): Record<string, unknown> => {
   const {
     expects: _e,
     unit: _u,
+    reload: _re,
     atLeast: _l,
     atMost: _m,
     refuses: _r,

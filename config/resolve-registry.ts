@@ -1,25 +1,25 @@
-import type { Config, NamespaceConfig, RouteConfig, Settings, UpstreamConfig } from './schema.ts'
-import { valid, withoutPrototype } from './valid.ts'
-import { parseCertificates } from './values/certificates.ts'
-import { baseUrl, parseHost, parseImagesRepo } from './values/hosts.ts'
-import { formatDuration, parseDuration } from './values/units.ts'
+import { withoutPrototype } from './read/walk.ts'
+import type { Config, NamespaceConfig, RouteConfig, TypedSettings, UpstreamConfig } from './schema.ts'
+import { valid } from './values/codecs.ts'
+import { baseUrl, parseHost } from './values/hosts.ts'
 
-type RegistrySettings = Settings['registry']
-type ReachSettings = RegistrySettings['upstreams'][string]
+type RegistrySettings = TypedSettings['registry']
+type ReachSettings = Omit<RegistrySettings['upstreams'][string], 'policy'>
 
-// The name of the account that a license belongs to at Deckhouse's own registry.
+// The user that a license belongs to at Deckhouse's own registry.
 const LICENSE_USER = 'license-token'
-// docker.io answers browsers; its registry is elsewhere, and every client knows that by heart.
-const DIALLED: ReadonlyMap<string, string> = new Map([['docker.io', 'registry-1.docker.io']])
+// docker.io answers browsers; its registry is at another host, which every client has built in.
+const CONNECT_TO: ReadonlyMap<string, string> = new Map([['docker.io', 'registry-1.docker.io']])
 
-/** The effective `registry` of validated settings. */
-export const registryIn = (registry: RegistrySettings): Config['registry'] => {
-  const upstream = routeIn(registry)
-  const upstreams = Object.entries(registry.upstreams).map(([key, settings]) => {
+/** The effective `registry`. */
+export const registryIn = ({ mode, direct, proxy, upstreams }: RegistrySettings): Config['registry'] => {
+  const upstream =
+    mode === 'Direct' ? direct && routeIn(direct) : mode === 'Proxy' ? proxy && { ...routeIn(proxy), ttl: proxy.ttl } : undefined
+  const namespaces = Object.entries(upstreams).map(([key, settings]) => {
     const host = valid(parseHost(key))
     return [host, { ...reachIn(settings, { host, path: '' }), policy: settings.policy }] as const
   })
-  return { mode: registry.mode, ...(upstream && { upstream }), upstreams: withoutPrototype(upstreams) }
+  return { mode, ...(upstream && { upstream }), upstreams: withoutPrototype(namespaces) }
 }
 
 /** The settings that resolve to this `registry`; a license has become a user and a password. */
@@ -32,44 +32,38 @@ export const registrySettingsOf = ({ mode, upstream, upstreams }: Config['regist
   }
 }
 
-const routeIn = ({ mode, direct, proxy }: RegistrySettings): RouteConfig | undefined => {
-  if (mode === 'Direct' && direct) return commonIn(direct)
-  return mode === 'Proxy' && proxy ? { ...commonIn(proxy), ttl: valid(parseDuration(proxy.ttl)) } : undefined
-}
-
-const commonIn = (settings: NonNullable<RegistrySettings['direct']>): RouteConfig => ({
-  ...reachIn(settings, valid(parseImagesRepo(settings.imagesRepo))),
+const routeIn = (settings: NonNullable<RegistrySettings['direct']>): RouteConfig => ({
+  ...reachIn(settings, settings.imagesRepo),
   checkMode: settings.checkMode
 })
 
-const reachIn = (settings: Omit<ReachSettings, 'policy'>, { host, path }: { host: string; path: string }): UpstreamConfig => {
-  const endpoints = settings.endpoints ?? [DIALLED.get(host) ?? host]
+const reachIn = (settings: ReachSettings, { host, path }: { host: string; path: string }): UpstreamConfig => {
+  const { ca, scheme, endpoints = [CONNECT_TO.get(host) ?? host] } = settings
   const credentials = credentialsIn(settings)
-  const ca = parseCertificates(settings.ca ?? '')
   return {
     host,
     path,
-    endpoints: [...new Set(endpoints.map(endpoint => baseUrl(settings.scheme, valid(parseHost(endpoint)))))],
+    endpoints: [...new Set(endpoints.map(endpoint => baseUrl(scheme, endpoint)))],
     ...(credentials && { credentials }),
     ...(ca !== undefined && { ca })
   }
 }
 
-const credentialsIn = ({ license, username, password }: Omit<ReachSettings, 'policy'>): UpstreamConfig['credentials'] => {
+const credentialsIn = ({ license, username, password }: ReachSettings): UpstreamConfig['credentials'] => {
   if (license) return { username: LICENSE_USER, password: license }
   return username && password ? { username, password } : undefined
 }
 
-const routeSettingsOf = (route: RouteConfig) => ({
-  imagesRepo: [route.host, route.path].filter(Boolean).join('/'),
+const routeSettingsOf = ({ host, path, checkMode, ttl, ...route }: RouteConfig) => ({
+  imagesRepo: { host, path },
   ...reachSettingsOf(route),
-  checkMode: route.checkMode,
-  ...(route.ttl !== undefined && { ttl: formatDuration(route.ttl) })
+  checkMode,
+  ...(ttl !== undefined && { ttl })
 })
 
 const namespaceSettingsOf = (namespace: NamespaceConfig) => ({ ...reachSettingsOf(namespace), policy: namespace.policy })
 
-const reachSettingsOf = ({ endpoints, credentials, ca }: UpstreamConfig) => ({
+const reachSettingsOf = ({ endpoints, credentials, ca }: Omit<UpstreamConfig, 'host' | 'path'>) => ({
   scheme: endpoints.some(endpoint => endpoint.startsWith('https:')) ? 'HTTPS' : 'HTTP',
   ...credentials,
   ...(ca !== undefined && { ca }),

@@ -1,9 +1,7 @@
 import { Ajv, type ErrorObject } from 'ajv'
 import type { Static, TSchema } from 'typebox'
 import type { Annotations } from '../sections/kinds.ts'
-import { parseCertificates } from '../values/certificates.ts'
-import { parseHost, parseImagesRepo, parseProxy } from '../values/hosts.ts'
-import { parseAddress, parseBytes, parseDuration, parseInodes, parseSpace } from '../values/units.ts'
+import { codecOf } from '../values/codecs.ts'
 import { type Finding, formatValue, type Path } from './fault.ts'
 import { expectedInstead, nearest } from './near.ts'
 import { holdsSecret, isMapping, type SettingSchema, schemaInside } from './walk.ts'
@@ -11,7 +9,7 @@ import { holdsSecret, isMapping, type SettingSchema, schemaInside } from './walk
 // The schema is ours and a test checks it; that and shorter code for a validator that runs once would take 40 ms of every start.
 const once = { meta: false, validateSchema: false, code: { optimize: false } } as const
 const ajv = new Ajv({ allErrors: true, useDefaults: true, verbose: true, allowUnionTypes: true, ...once })
-ajv.addVocabulary(['expects', 'atLeast', 'atMost', 'refuses', 'secret', 'orFile', 'hides'])
+ajv.addVocabulary(['expects', 'atLeast', 'atMost', 'reload', 'refuses', 'secret', 'orFile', 'hides'])
 ajv.addKeyword({
   keyword: 'unit',
   errors: false,
@@ -34,22 +32,9 @@ export const validate = <T extends TSchema>(schema: T, value: unknown, findings:
   return false
 }
 
-const parsers: Readonly<Record<NonNullable<Annotations['unit']>, (text: string) => unknown>> = {
-  duration: parseDuration,
-  bytes: parseBytes,
-  space: parseSpace,
-  inodes: parseInodes,
-  address: parseAddress,
-  host: parseHost,
-  imagesRepo: parseImagesRepo,
-  // Empty means that there is none, as in the ModuleConfig and in the environment.
-  certificates: text => text.trim() === '' || parseCertificates(text),
-  proxy: text => text === '' || parseProxy(text)
-}
-
 const fits = (unit: Annotations['unit'], value: unknown, { atLeast = 0, atMost = Number.MAX_SAFE_INTEGER }: Annotations): boolean => {
   if (!unit || (typeof value !== 'string' && typeof value !== 'number')) return true
-  const parsed = parsers[unit](String(value))
+  const parsed = codecOf(unit).parse(String(value), '/')
   return typeof parsed === 'number' ? parsed >= atLeast && parsed <= atMost : parsed !== undefined
 }
 

@@ -30,6 +30,13 @@ export const hideSecrets = (schema: SettingSchema | undefined, value: unknown): 
   return Object.fromEntries(entries)
 }
 
+/** A record without a prototype: a user or a host may be called "constructor", and must not find anything there. */
+export const withoutPrototype = <T>(entries: Iterable<readonly [string, T]>): Record<string, T> => {
+  const bare: Record<string, T> = Object.create(null)
+  for (const [key, value] of entries) bare[key] = value
+  return bare
+}
+
 /** Whether a value is a mapping of settings. */
 export const isMapping = (value: unknown): value is Record<string, unknown> =>
   typeof value === 'object' && value !== null && !Array.isArray(value)

@@ -1,9 +1,9 @@
 import { BlockList, isIP } from 'node:net'
 import type { Finding } from '../read/fault.ts'
 import { formatValue } from '../read/fault.ts'
-import { s3Checks } from '../resolve-s3.ts'
 import type { Config, Settings } from '../schema.ts'
 import { formatAddress } from '../values/units.ts'
+import { s3Checks } from './s3.ts'
 import { upstreamChecks } from './upstreams.ts'
 
 // sun_path has 108 bytes with the closing zero.

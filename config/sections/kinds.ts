@@ -1,20 +1,36 @@
-import { type Static, type TSchema, Type } from 'typebox'
-import type { Permission } from '../schema.ts'
+import {
+  type Static,
+  type TArray,
+  type TInteger,
+  type TObject,
+  type TOptional,
+  type TSchema,
+  type TString,
+  type TUnsafe,
+  Type
+} from 'typebox'
+import type { Unit } from '../values/codecs.ts'
+import type { Address, SpaceLimit } from '../values/units.ts'
 import { addressPattern, bytesPattern, durationPattern, inodesPattern, spacePattern } from '../values/units.ts'
 
-/** A key of ours beside JSON Schema's: what a fault calls a right value, how a string is read, and what may not be printed. */
+/** What a running process does with a change: takes it at once, makes new backends, or refuses it until it is restarted. */
+export type ReloadPolicy = 'live' | 'backends' | 'restart'
+
+/** The keywords of a setting beside those of JSON Schema. All that the program knows about a setting stands here. */
 export interface Annotations {
   /** Ends the sentence "expected …". */
   expects?: string
-  /** Checked by the parser of that unit; `atLeast` and `atMost` are milliseconds or bytes. */
-  unit?: 'duration' | 'bytes' | 'space' | 'inodes' | 'address' | 'host' | 'imagesRepo' | 'certificates' | 'proxy'
+  /** The parser of the value; `atLeast` and `atMost` are milliseconds or bytes. */
+  unit?: Unit
   atLeast?: number
   atMost?: number
-  /** Values that are known elsewhere, and why they are not taken here. */
+  /** For this setting and those in it that do not say it themselves. */
+  reload?: ReloadPolicy
+  /** Values known elsewhere that are refused here, and why. */
   refuses?: Readonly<Record<string, string>>
-  /** Never printed; `<setting>File` is accepted in its place. */
+  /** Never printed; `<setting>File` is accepted instead. */
   secret?: true
-  /** Not a secret, but `<setting>File` is accepted in its place all the same. */
+  /** Not a secret, but `<setting>File` is accepted instead all the same. */
   orFile?: true
   /** The part of a URL that is never printed. */
   hides?: 'userinfo'
@@ -22,18 +38,40 @@ export interface Annotations {
   description?: string
 }
 
+/** A schema whose values become an `Out` in the effective configuration; null: the setting is absent there. */
+export type Setting<Schema extends TSchema, Out> = Schema & { readonly '~effective'?: Out }
+
+/** The type that a schema has in the effective configuration. */
+export type Effective<Schema> = '~effective' extends keyof Schema
+  ? NonNullable<Schema['~effective']>
+  : Schema extends TObject<infer Properties>
+    ? EffectiveObject<Properties>
+    : Schema extends TArray<infer Item>
+      ? readonly Effective<Item>[]
+      : Schema extends TSchema
+        ? Static<Schema>
+        : never
+
+type EffectiveObject<P> = { readonly [K in Exclude<keyof P, AbsentKeys<P>>]: Effective<P[K]> } & {
+  readonly [K in AbsentKeys<P>]?: Effective<P[K]>
+}
+
+type AbsentKeys<P> = {
+  [K in keyof P]: P[K] extends TOptional<TSchema> ? K : P[K] extends { '~effective'?: infer Out } ? (null extends Out ? K : never) : never
+}[keyof P]
+
 /** One hour in milliseconds. */
 export const HOUR = 3_600_000
 /** One MiB in bytes. */
 export const MIB = 1_048_576
 
 /** A group of settings that is always there: its own defaults fill it. */
-export const section = <T extends Record<string, TSchema>>(description: string, properties: T) =>
-  Type.Object(properties, { additionalProperties: false, default: {}, description, expects: 'a mapping of settings' })
+export const section = <T extends Record<string, TSchema>>(description: string, properties: T, annotations: Annotations = {}) =>
+  Type.Object(properties, { additionalProperties: false, default: {}, description, expects: 'a mapping of settings', ...annotations })
 
-/** A group of settings whose absence means something. */
-export const optionalSection = <T extends Record<string, TSchema>>(description: string, properties: T) =>
-  Type.Optional(Type.Object(properties, { additionalProperties: false, description, expects: 'a mapping of settings' }))
+/** A group of settings whose absence has a meaning. */
+export const optionalSection = <T extends Record<string, TSchema>>(description: string, properties: T, annotations: Annotations = {}) =>
+  Type.Optional(Type.Object(properties, { additionalProperties: false, description, expects: 'a mapping of settings', ...annotations }))
 
 /** One of a few words. */
 export const oneOf = <T extends string>(values: readonly T[], annotations: Annotations) =>
@@ -44,20 +82,21 @@ export const oneOf = <T extends string>(values: readonly T[], annotations: Annot
     ...annotations
   })
 
-/** A length of time. */
-export const duration = (annotations: Annotations & { pattern?: string }) =>
+/** A duration; milliseconds in the effective configuration. */
+export const duration = (annotations: Annotations & { pattern?: string }): Setting<TString, number> =>
   Type.String({ pattern: durationPattern, unit: 'duration', expects: 'a duration such as 30s, 1h30m or 500ms', ...annotations })
 
-/** A length of time, or a word in its place; whoever resolves it tells them apart. */
-export const durationOr = (word: string, annotations: Annotations) =>
+/** A duration after which something is removed, or the word `keep`, which leaves the setting out of the effective configuration. */
+export const age = (annotations: Annotations): Setting<TString, number | null> =>
   Type.String({
-    pattern: `^${word}$|${durationPattern}`,
-    expects: `${word}, or a duration such as 168h or 1h30m`,
+    pattern: `^keep$|${durationPattern}`,
+    unit: 'age',
+    expects: 'keep, or a duration such as 168h or 1h30m',
     ...annotations
   })
 
-/** A size. */
-export const bytes = (annotations: Annotations) =>
+/** A size; bytes in the effective configuration. */
+export const bytes = (annotations: Annotations): Setting<TUnsafe<string | number>, number> =>
   Type.Unsafe<string | number>({
     type: ['integer', 'string'],
     pattern: bytesPattern,
@@ -66,7 +105,7 @@ export const bytes = (annotations: Annotations) =>
     ...annotations
   })
 
-/** How many bytes in a second, at most. */
+/** A limit in bytes per second. */
 export const rate = (description: string) =>
   Type.Optional(
     bytes({
@@ -76,8 +115,8 @@ export const rate = (description: string) =>
     })
   )
 
-/** A size, or a part of the filesystem. */
-export const space = (annotations: Annotations) =>
+/** A size, or a percentage of the filesystem. */
+export const space = (annotations: Annotations): Setting<TUnsafe<string | number>, SpaceLimit> =>
   Type.Unsafe<string | number>({
     type: ['integer', 'string'],
     pattern: spacePattern,
@@ -86,8 +125,8 @@ export const space = (annotations: Annotations) =>
     ...annotations
   })
 
-/** A number of inodes, or a part of those of the filesystem. */
-export const inodes = (annotations: Annotations) =>
+/** A number of inodes, or a percentage of those of the filesystem. */
+export const inodes = (annotations: Annotations): Setting<TUnsafe<string | number>, SpaceLimit> =>
   Type.Unsafe<string | number>({
     type: ['integer', 'string'],
     pattern: inodesPattern,
@@ -97,7 +136,7 @@ export const inodes = (annotations: Annotations) =>
   })
 
 /** Where a port is bound. */
-export const address = (annotations: Annotations) =>
+export const address = (annotations: Annotations): Setting<TString, Address> =>
   Type.String({
     pattern: addressPattern,
     unit: 'address',
@@ -105,17 +144,21 @@ export const address = (annotations: Annotations) =>
     ...annotations
   })
 
-/** A path; a relative one starts at the folder of the file. */
-export const path = (annotations: Annotations) =>
-  Type.String({ minLength: 1, pattern: '^[^\\u0000]*$', expects: 'the path of a file', ...annotations })
+/** A path; a relative one starts at the folder of the file, and is absolute in the effective configuration. */
+export const path = (annotations: Annotations): Setting<TString, string> =>
+  Type.String({ minLength: 1, pattern: '^[^\\u0000]*$', unit: 'path', expects: 'the path of a file', ...annotations })
+
+/** Certificates in PEM. */
+export const certificates = (description: string): Setting<TString, string | null> =>
+  text({ unit: 'certificates', orFile: true, expects: 'certificates in PEM (X.509) and nothing else', description })
 
 /** How many at once. */
-export const count = (annotations: Annotations & { default: number; maximum: number }) =>
+export const count = (annotations: Annotations & { default: number; maximum: number }): TInteger =>
   Type.Integer({ minimum: 1, expects: `a whole number from 1 to ${annotations.maximum}`, ...annotations })
 
-/** What somebody may do. */
-export const actions = (annotations: Annotations) =>
-  Type.Array(oneOf<Permission>(['pull', 'push', 'delete'], {}), {
+/** The permissions of a user. */
+export const permissions = (annotations: Annotations) =>
+  Type.Array(oneOf(['pull', 'push', 'delete'], {}), {
     uniqueItems: true,
     expects: 'a list of different actions out of pull, push, delete',
     ...annotations
@@ -126,15 +169,19 @@ export const names = (item: Annotations & { pattern: string }, annotations: Anno
   Type.Array(Type.String({ ...item }), { uniqueItems: true, expects: 'a list of different names', ...annotations })
 
 /** Any text, of one form. */
-export const text = (annotations: Annotations & { pattern?: string; minLength?: number }) =>
+export const text = (annotations: Annotations & { pattern?: string; minLength?: number; maxLength?: number }): TString =>
   Type.String({ expects: 'a text', ...annotations })
 
-/** Registries, or where they are reached. */
+/** Hosts of registries, with or without a port. */
 export const hosts = (item: Annotations, annotations: Annotations & { minItems?: number }) =>
   Type.Array(Type.String({ unit: 'host', ...item }), { uniqueItems: true, expects: 'a list of different hosts', ...annotations })
 
 /** Settings of one form by keys that the user chooses. */
-export const entries = <T extends TSchema>(key: Annotations, value: T, annotations: Annotations) =>
+export const entries = <T extends TSchema>(
+  key: Annotations,
+  value: T,
+  annotations: Annotations
+): Setting<TUnsafe<Record<string, Static<T>>>, Readonly<Record<string, Effective<T>>>> =>
   Type.Unsafe<Record<string, Static<T>>>({
     type: 'object',
     propertyNames: { type: 'string', ...key },

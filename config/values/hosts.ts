@@ -22,6 +22,9 @@ export const parseImagesRepo = (text: string): { host: string; path: string } | 
   return { host, path: segments.join('/') }
 }
 
+/** The text that `parseImagesRepo` reads as this. */
+export const formatImagesRepo = ({ host, path }: { host: string; path: string }): string => [host, path].filter(Boolean).join('/')
+
 /** The base URL of a parsed host, without a port that the scheme implies and without a slash at the end. */
 export const baseUrl = (scheme: 'HTTP' | 'HTTPS', host: string): string => new URL(`${scheme.toLowerCase()}://${host}`).origin
 

@@ -1,5 +1,13 @@
 import { isIP, isIPv6 } from 'node:net'
-import type { Address, SpaceLimit } from '../schema.ts'
+
+/** Where a TCP port is bound; port 0 is any free one. */
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** A limit in bytes or inodes, or in percent of what the filesystem has. */
+export type SpaceLimit = number | { readonly percent: number }
 
 /** A duration: whole numbers of h, m, s and ms in this order, each at most once. */
 export const durationPattern = '^(?=.)([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$'
@@ -62,7 +70,7 @@ const parsePercent = (value: string | number): SpaceLimit | undefined => {
 }
 
 /** What `parseSpace` and `parseInodes` read as this. */
-export const formatShare = (share: SpaceLimit): string | number => (typeof share === 'number' ? share : `${share.percent}%`)
+export const formatLimit = (share: SpaceLimit): string | number => (typeof share === 'number' ? share : `${share.percent}%`)
 
 /** The two parts of host:port, or undefined; IPv6 in brackets, which `host` is without. */
 export const parseAddress = (text: string): Address | undefined => {

@@ -2,6 +2,7 @@ import { chmod, lstat, mkdir, rm } from 'node:fs/promises'
 import type { Server } from 'node:http'
 import { dirname } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { needBackends } from '../../config/difference.ts'
 import { configHash } from '../../config/effective.ts'
 import type { Config } from '../../config/schema.ts'
 import pkg from '../../package.json' with { type: 'json' }
@@ -55,7 +56,6 @@ export type Load = () => Config
 const watchInterval = 5_000
 // How long after a reload the old upstreams may still be asked.
 const lastQuestion = 60_000
-const aboutBackends = /^(registry|upstream|cache|server)\b/
 const controlLimits = { maxConnections: 64, headTimeoutMs: 10_000 }
 
 /** Starts everything that `config` names; on failure nothing is left running. The only place where the parts meet. */
@@ -113,7 +113,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     apply: async (next, changed) => {
       const authChanged = changed.some(path => path.startsWith('auth'))
       // What an upstream said of itself, tokens and limits, outlives a change that is none of its business.
-      const built = changed.some(path => aboutBackends.test(path)) ? await buildBackends(next, parts) : { backends, upstreams }
+      const built = needBackends(changed) ? await buildBackends(next, parts) : { backends, upstreams }
       const nextAccess = authChanged ? await openAccess(next.auth, watchInterval, metrics, log) : access
       // From here on nothing can fail.
       if (built.upstreams !== upstreams) {

@@ -2,7 +2,7 @@ import { test } from 'tap'
 import {
   formatAddress,
   formatDuration,
-  formatShare,
+  formatLimit,
   parseAddress,
   parseBytes,
   parseDuration,
@@ -106,7 +106,7 @@ test('space is bytes or a part of the filesystem, inodes are a number or a part 
   ] as const) {
     t.same(parseSpace(text), read, String(text))
     t.same(parseInodes(text), read, String(text))
-    t.equal(formatShare(read), text)
+    t.equal(formatLimit(read), text)
   }
   t.equal(parseSpace('20GiB'), 20 * 2 ** 30)
   for (const text of ['101%', '-1%', '1.5%', '%', '10 %', '', '-5']) t.equal(parseSpace(text), undefined, text)
