@@ -36,7 +36,7 @@ async function open(config: Config): Promise<OpenedStorage> {
 
 // Whoever was killed has its turn until its lease ends.
 async function turnOf(storage: Storage): Promise<() => Promise<void>> {
-  return new RemovalLease(storage).take().catch(error => {
+  return new RemovalLease(storage).acquire().catch(error => {
     if (!(error instanceof LeaseHeldError)) throw error
     throw new Error('another registry is removing from the bucket, or a command on it was killed just now: run this again in a minute', {
       cause: error

@@ -4,7 +4,7 @@ import type { Storage } from '../../storage/storage.ts'
 import { expiryOf } from '../backend/expiry.ts'
 import type { Content } from '../content/content.ts'
 import { Capacity, type FreeSpace } from '../content/gc/capacity.ts'
-import { type CollectEvent, collect, type Removal } from '../content/gc/collect.ts'
+import { collect, type GcEvent, type Removal } from '../content/gc/collect.ts'
 import { evict } from '../content/gc/evict.ts'
 import { createYield } from '../content/gc/yield.ts'
 import { countRemoval, logGcRun } from '../telemetry/gc.ts'
@@ -15,7 +15,7 @@ import { createPinReader } from './pin-file.ts'
 import { Schedule } from './schedule.ts'
 
 /** What maintenance needs from the process. */
-export interface MaintenanceParts {
+export interface GcRunnerDeps {
   storage: Storage
   content: Content
   /** Those in force. */
@@ -28,14 +28,14 @@ export interface MaintenanceParts {
 }
 
 /** How a collection is asked for. */
-export interface CollectOptions {
+export interface GcOptions {
   dryRun?: true
   signal?: AbortSignal
 }
 
 /** Another collection runs already. */
-export class CollectionRunning extends Error {
-  override readonly name = 'CollectionRunning'
+export class GcRunningError extends Error {
+  override readonly name = 'GcRunningError'
 
   constructor() {
     super('a collection is running already')
@@ -49,11 +49,11 @@ const mostMargin = 1024 ** 3
 const perInode = 4096
 
 /** How full a store is, for those who make room in it. */
-export async function roomIn(storage: Storage): Promise<FreeSpace> {
+export async function freeSpaceOf(storage: Storage): Promise<FreeSpace> {
   const { budget, total } = await storage.usage()
   return {
-    margin: Math.min(mostMargin, (budget ?? total ?? Number.POSITIVE_INFINITY) * margin),
-    lacking: async bytes => {
+    marginBytes: Math.min(mostMargin, (budget ?? total ?? Number.POSITIVE_INFINITY) * margin),
+    missingBytes: async bytes => {
       const shortage = await storage.shortage(bytes)
       if (!shortage) return 0
       return /inode/i.test(shortage.limit) ? shortage.excess * perInode : shortage.excess
@@ -63,23 +63,23 @@ export async function roomIn(storage: Storage): Promise<FreeSpace> {
 
 /** Removes what nothing needs and what expired, from time to time and when it is asked to. */
 export class GcRunner {
-  readonly #parts: MaintenanceParts
+  readonly #parts: GcRunnerDeps
   readonly #stop = new AbortController()
   readonly #pins: ReturnType<typeof createPinReader>
   readonly #schedule: Schedule
   /** Resolves when the collection that runs has ended. */
   #running: Promise<void> | undefined
 
-  constructor(parts: MaintenanceParts) {
+  constructor(parts: GcRunnerDeps) {
     this.#parts = parts
     this.#pins = createPinReader(() => parts.config().cache, parts.log)
     this.#schedule = new Schedule({
       storage: parts.storage,
       every: () => parts.config().gc.every,
       run: () => this.#runAlone(),
-      look: () => {
-        parts.content.holds.graceIs(parts.config().gc.grace)
-        parts.content.lastAccess.expiresAfter(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
+      onWake: () => {
+        parts.content.holds.setGrace(parts.config().gc.grace)
+        parts.content.lastAccess.setTtl(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
       }
     })
     const schedule = this.#schedule
@@ -94,22 +94,22 @@ export class GcRunner {
   }
 
   /** One collection, and what goes while it runs. Throws CollectionRunning if there is one. Ends early, with an error, if the process stops. */
-  async *collect({ dryRun, signal }: CollectOptions = {}): AsyncGenerator<CollectEvent> {
-    if (this.#running) throw new CollectionRunning()
+  async *collect({ dryRun, signal }: GcOptions = {}): AsyncGenerator<GcEvent> {
+    if (this.#running) throw new GcRunningError()
     const running = Promise.withResolvers<void>()
     this.#running = running.promise
     const { metrics, log } = this.#parts
     const ended = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal
     const release = dryRun ? async () => {} : await this.#turn(running.resolve)
     try {
-      let last: CollectEvent | undefined
+      let last: GcEvent | undefined
       for await (const event of this.#events(ended, dryRun)) {
         if (event.type === 'remove' && !dryRun) countRemoval(event, metrics, log)
         last = event
         yield event
       }
       if (last?.type !== 'done' || dryRun) return
-      await this.#schedule.record()
+      await this.#schedule.recordSuccess()
       logGcRun(last, metrics, log)
     } catch (error) {
       if (!dryRun) logGcRun(error as Error, metrics, log, ended)
@@ -123,7 +123,7 @@ export class GcRunner {
 
   async #turn(ended: () => void): Promise<() => Promise<void>> {
     try {
-      return await this.#parts.content.holds.lease.take()
+      return await this.#parts.content.holds.lease.acquire()
     } catch (error) {
       this.#running = undefined
       ended()
@@ -131,13 +131,13 @@ export class GcRunner {
     }
   }
 
-  async *#events(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<CollectEvent> {
+  async *#events(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<GcEvent> {
     const { storage, content, config, busy } = this.#parts
     const pace = createYield(signal, busy)
     const { gc, registry } = config()
     yield* this.#expire(signal, dryRun)
     const loose = registry.mode === 'Proxy' ? 'keep' : 'sweep'
-    yield* collect(storage, content, { ...gc, loose, pace, ...(dryRun ? { dryRun } : {}) })
+    yield* collect(storage, content, { ...gc, unreferencedCached: loose, pace, ...(dryRun ? { dryRun } : {}) })
   }
 
   async *#expire(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<Removal> {
@@ -160,14 +160,14 @@ export class GcRunner {
   }
 
   /** Makes room in `space` by what was cached. Somebody waits for it, so it goes on without pauses. */
-  room(space: FreeSpace): Capacity {
+  createCapacity(space: FreeSpace): Capacity {
     const { storage, content, config, metrics, log } = this.#parts
     return new Capacity({
       storage,
       content,
       space,
       policy: async () => ({ pinned: await this.#pins(), grace: config().gc.grace }),
-      pace: createYield(this.#stop.signal, () => false),
+      yielder: createYield(this.#stop.signal, () => false),
       onRemove: removal => countRemoval(removal, metrics, log)
     })
   }

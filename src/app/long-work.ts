@@ -9,7 +9,7 @@ import { refetch } from '../operations/refetch.ts'
 import type { Operations } from '../ports/operations.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { startScrubbing } from './scrubber.ts'
+import { startScrubber } from './scrubber.ts'
 
 /** What long work needs of a running process; the configuration is the one in force. */
 export interface LongWorkDeps {
@@ -39,7 +39,7 @@ export async function startLongWork({ config, content, storage, fills, modes, ru
     backendFor: (host: string | undefined) => modes.backendFor(host),
     filled: async (digest: Digest) => fills.find(digest)?.done
   }
-  const scrubbing = await startScrubbing({
+  const scrubbing = await startScrubber({
     tree,
     every: () => config().scrub.every,
     busy: () => running() > 0,
@@ -48,7 +48,7 @@ export async function startLongWork({ config, content, storage, fills, modes, ru
     log
   })
   return {
-    tasks: createTasks({ tree, fetcher, told: scrubbing.told, scrubbed: scrubbing.completed }),
+    tasks: createTasks({ tree, fetcher, told: scrubbing.report, scrubbed: scrubbing.completed }),
     scrub: scrubbing.status,
     stop: scrubbing.stop
   }

@@ -40,7 +40,12 @@ export async function openOffline(config: Config): Promise<Offline> {
     ...own,
     // What was cached expires only where an upstream can be asked, which is in a running process.
     gc: ({ dryRun, signal }) =>
-      collect(storage, content, { ...config.gc, loose, pace: createYield(signal, () => false), ...(dryRun ? { dryRun } : {}) })
+      collect(storage, content, {
+        ...config.gc,
+        unreferencedCached: loose,
+        pace: createYield(signal, () => false),
+        ...(dryRun ? { dryRun } : {})
+      })
   }
   return {
     tasks,

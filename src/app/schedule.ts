@@ -22,8 +22,8 @@ export interface ScheduleDeps {
   /** Resolves to whether it succeeded; never rejects. */
   run: () => Promise<boolean>
   /** Called whenever the time is looked at. */
-  look: () => void
-  time?: Time
+  onWake: () => void
+  clock?: Time
 }
 
 /** The clock, and how something is done after so many ms; the function that it gives calls that off. */
@@ -57,7 +57,7 @@ export class Schedule {
 
   constructor(parts: ScheduleDeps) {
     this.#parts = parts
-    this.#time = parts.time ?? usualTime
+    this.#time = parts.clock ?? usualTime
     this.#started = this.#time.now()
     this.#spread = spread(this.#time)
   }
@@ -68,7 +68,7 @@ export class Schedule {
   }
 
   /** A run succeeded that was not begun here. */
-  async record(): Promise<void> {
+  async recordSuccess(): Promise<void> {
     this.#state = { began: this.#started, ...this.#state, succeeded: this.#time.now() }
     this.#failed = undefined
     this.#spread = spread(this.#time)
@@ -88,7 +88,7 @@ export class Schedule {
 
   #sleep(): void {
     if (this.#stopped) return
-    this.#parts.look()
+    this.#parts.onWake()
     const left = Math.max(0, this.#due() - this.#time.now())
     this.#callOff = this.#time.after(Math.min(left, longestSleep), () => {
       this.#running = left > longestSleep ? Promise.resolve(this.#sleep()) : this.#run()
@@ -105,7 +105,7 @@ export class Schedule {
   async #run(): Promise<void> {
     if (this.#stopped) return
     if (await this.#ranElsewhere()) return this.#sleep()
-    if (await this.#parts.run()) await this.record()
+    if (await this.#parts.run()) await this.recordSuccess()
     else if (!(await this.#ranElsewhere())) this.#failed = this.#time.now()
     this.#sleep()
   }

@@ -23,7 +23,7 @@ export interface ScrubberDeps {
 export interface Scrubber {
   status(): object
   /** Tells log and metrics of what a command found. */
-  told(event: ScrubEvent): void
+  report(event: ScrubEvent): void
   completed(began: number, done: ScrubDone): Promise<void>
   stop(): Promise<void>
 }
@@ -34,7 +34,7 @@ const keptFor = 7 * 24 * 3_600_000
 const mostShown = 100
 
 /** Starts the check of everything that is stored; what it finds goes to log, metrics and status. */
-export async function startScrubbing({ tree, every, busy, refetch, metrics, log }: ScrubberDeps): Promise<Scrubber> {
+export async function startScrubber({ tree, every, busy, refetch, metrics, log }: ScrubberDeps): Promise<Scrubber> {
   const { quarantine } = tree.content
   await quarantine.load().catch(error => log.error({ err: error }, 'what is known to be damaged cannot be read'))
   quarantine.watch(({ digest, since }) => log.info({ digest, since: iso(since) }, 'damaged content was healed'))
@@ -54,7 +54,7 @@ export async function startScrubbing({ tree, every, busy, refetch, metrics, log 
   const tending = tend(tree, signal, log)
   return {
     status: () => statusOf(rounds, tree.content),
-    told,
+    report: told,
     completed: (began, done) => rounds.completed(began, done),
     stop: async () => {
       stopped.abort()

@@ -13,7 +13,7 @@ import { LocalSink } from '../backend/local-sink.ts'
 import { BackendSwitch } from '../backend/switch.ts'
 import { openContent } from '../content/content.ts'
 import { Fills } from '../content/fill/fills.ts'
-import type { CollectEvent } from '../content/gc/collect.ts'
+import type { GcEvent } from '../content/gc/collect.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
 import { addressText, createApp, listen } from '../ports/app.ts'
 import { type ControlDeps, registerControl } from '../ports/control.ts'
@@ -26,12 +26,12 @@ import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { openCertificates } from './certificates.ts'
 import { watchState } from './gauges.ts'
-import { type CollectOptions, GcRunner, roomIn } from './gc-runner.ts'
+import { freeSpaceOf, type GcOptions, GcRunner } from './gc-runner.ts'
 import { startLongWork } from './long-work.ts'
 import { openStorage } from './open-storage.ts'
 import { createRateLimits } from './rate-limits.ts'
 import { type LastReload, Reload } from './reload.ts'
-import { sweepUploads } from './upload-expiry.ts'
+import { startUploadExpiry } from './upload-expiry.ts'
 import { openAccess } from './users.ts'
 
 /** A running registry. */
@@ -42,7 +42,7 @@ export interface Registry {
   /** Looks at the configuration and takes over what has changed, all of it or nothing. */
   reload(): Promise<LastReload>
   /** Removes what nothing needs, and tells what that is. */
-  collect(options?: CollectOptions): AsyncIterable<CollectEvent>
+  collect(options?: GcOptions): AsyncIterable<GcEvent>
   /** After `stop`: a call to the disk hangs, and would keep the process from an orderly end. */
   readonly hanging: boolean
   /** Lets running transfers end for at most `server.drain`, then ends; resolves to whether all of them could. */
@@ -89,7 +89,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     content.commit,
     event => logFill(event, metrics, log),
     Date.now,
-    bytes => room.makeRoom(bytes)
+    bytes => room.ensureCapacity(bytes)
   )
   stack.defer(() => fills.close())
   const parts = { content, fills, observe: observeUpstream(metrics, log), ingress: rates.ingress }
@@ -185,12 +185,12 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     })
   }
   watchState(metrics, { storage, gateway, content, fills })
-  stack.defer(sweepUploads(content, first.limits.uploadIdle, log))
+  stack.defer(startUploadExpiry(content, first.limits.uploadIdle, log))
   const busy = () => gateway.running > 0
   const maintenance = new GcRunner({ storage, content, config: () => config, upstreams: () => upstreams, busy, metrics, log })
   stack.defer(() => maintenance.stop())
   await maintenance.start()
-  const room = maintenance.room(await roomIn(storage))
+  const room = maintenance.createCapacity(await freeSpaceOf(storage))
 
   const port = await openPort(first, tls, metrics, log, gateway)
   stack.defer(async () => void (await drain(port, 0)))

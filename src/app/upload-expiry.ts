@@ -5,7 +5,7 @@ import type { Logger } from '../telemetry/log.ts'
 const intervals = { least: 250, most: 10 * 60_000 }
 
 /** Removes upload sessions that nobody wrote to for `idle` ms, from time to time; the returned function ends that. */
-export function sweepUploads(content: Content, idle: number, log: Logger): () => Promise<void> {
+export function startUploadExpiry(content: Content, idle: number, log: Logger): () => Promise<void> {
   const stopped = new AbortController()
   const mutex = createMutex()
   const sweep = async () => {

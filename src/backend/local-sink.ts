@@ -69,7 +69,7 @@ export class LocalSink implements Sink {
     // What was found to be there has to be there when the manifest is.
     const release = await this.#content.holds.holdAll([...parsed.blobs, ...parsed.manifests].map(each => each.digest))
     try {
-      const since = await this.#content.barrier.look()
+      const since = await this.#content.barrier.readEpoch()
       await this.#checkContent(name, parsed)
       const before = await this.#checkStaying(name, parsed, since)
       const set = await this.#content.commit.putManifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
@@ -111,12 +111,12 @@ export class LocalSink implements Sink {
   // What it needs stays, whatever another process removes.
   async #checkStaying(name: Name, { blobs, manifests }: ParsedManifest, since: number): Promise<'nobody' | 'others'> {
     const { barrier: staying } = this.#content
-    if (await staying.calm(since)) return 'nobody'
+    if (await staying.isUnchanged(since)) return 'nobody'
     const relied = [
       ...blobs.filter(each => !isNonDistributable(each.mediaType)).map(({ digest }) => ({ link: keys.layer(name, digest), digest })),
       ...manifests.map(({ digest }) => ({ link: keys.revision(name, digest), digest }))
     ]
-    const missing = (await staying.gone(relied, since)).map(each => each.digest)
+    const missing = (await staying.findRemoved(relied, since)).map(each => each.digest)
     if (missing.length > 0) throw new OciError('MANIFEST_BLOB_UNKNOWN', { detail: { missing } })
     return 'others'
   }

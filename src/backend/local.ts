@@ -32,21 +32,21 @@ export class LocalBackend implements Backend {
 
   async locateBlob(name: Name, digest: Digest): Promise<string | undefined> {
     const place = this.#redirect && (await this.#content.blobs.locate(name, digest, this.#redirect))
-    if (place !== undefined) this.#content.lastAccess.seen(name, digest)
+    if (place !== undefined) this.#content.lastAccess.record(name, digest)
     return place
   }
 
   async openBlob(name: Name, digest: Digest, { range }: { range?: RangeRequest }): Promise<Served<OpenBlob>> {
     const blob = await this.#content.blobs.open(name, digest, range)
     if (!blob) throw unknownBlob(name, digest)
-    this.#content.lastAccess.seen(name, digest)
+    this.#content.lastAccess.record(name, digest)
     return hit(blob)
   }
 
   async statManifest(name: Name, reference: Reference): Promise<Served<Descriptor>> {
     if (reference.digest !== undefined) await this.#content.holds.renew(reference.digest)
     const { descriptor } = await findManifest(this.#content, name, reference)
-    this.#content.lastAccess.seen(name, descriptor.digest)
+    this.#content.lastAccess.record(name, descriptor.digest)
     return hit(descriptor)
   }
 
@@ -54,7 +54,7 @@ export class LocalBackend implements Backend {
     const manifest = await findManifest(this.#content, name, reference)
     // Whoever reads a manifest asks for its blobs next.
     this.#content.sizes.learn(manifest.descriptor.digest, manifest.bytes)
-    this.#content.lastAccess.seen(name, manifest.descriptor.digest)
+    this.#content.lastAccess.record(name, manifest.descriptor.digest)
     return hit(manifest)
   }
 

@@ -84,7 +84,7 @@ export class ProxyBlobs {
     for (let granted = false; ; ) {
       const stored = await this.#content.blobs.open(own, digest, want.range)
       if (stored) {
-        this.#content.lastAccess.seen(own, digest)
+        this.#content.lastAccess.record(own, digest)
         return { value: { ...stored, body: fallbackBody(stored.body, this.#again(name, digest, want.signal)) }, outcome: 'hit' }
       }
       const running = this.#fills.find(digest)

@@ -63,7 +63,7 @@ export class ProxyManifests {
       () => this.#get(name, reference),
       () => this.#past(name, reference)
     )
-    this.#content.lastAccess.seen(this.#route.contentName(name), served.value.descriptor.digest)
+    this.#content.lastAccess.record(this.#route.contentName(name), served.value.descriptor.digest)
     return served
   }
 

@@ -46,7 +46,7 @@ export class ProxyBackend implements Backend {
     if (!this.#redirect || this.#route.upstreamName(name) === undefined) return undefined
     const own = this.#route.contentName(name)
     const place = await this.#content.blobs.locate(own, digest, this.#redirect)
-    if (place !== undefined) this.#content.lastAccess.seen(own, digest)
+    if (place !== undefined) this.#content.lastAccess.record(own, digest)
     return place
   }
 

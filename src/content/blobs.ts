@@ -89,13 +89,13 @@ export class Blobs {
 
   // The time comes with the size, and is rarely so old that it has to be renewed.
   async #statShared(name: Name, digest: Digest): Promise<number | undefined> {
-    const since = await this.#staying.look()
+    const since = await this.#staying.readEpoch()
     const target = await this.linked(name, digest)
     const found = target && (await this.#look(name, digest))
     if (!found) return undefined
     await this.#holds.renew(target, found.modified)
-    const doubted = this.#holds.inDoubt(found.modified) ? [{ link: keys.layer(name, digest), digest }] : []
-    return (await this.#staying.gone(doubted, since)).length > 0 ? undefined : found.size
+    const doubted = this.#holds.mayBePending(found.modified) ? [{ link: keys.layer(name, digest), digest }] : []
+    return (await this.#staying.findRemoved(doubted, since)).length > 0 ? undefined : found.size
   }
 
   /** The digest under which a blob of `name` lies, whether or not its bytes are sound. */

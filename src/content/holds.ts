@@ -2,7 +2,7 @@ import { LRUCache } from 'lru-cache'
 import type { Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
-import { RemovalLease, type StillOurs } from './shared/removal-lease.ts'
+import { type AssertHeld, RemovalLease } from './shared/removal-lease.ts'
 
 // Collections look at the time on disk, in steps of a grace that is much longer than this.
 const renewedAgainAfter = 60_000
@@ -40,7 +40,7 @@ export class Holds {
     this.lease = turn
     this.#now = now
     this.#again = renewedAgainAfter
-    this.graceIs(usualGrace)
+    this.setGrace(usualGrace)
   }
 
   /** Nobody removes the bytes of `digest` until the function is called that it resolves to. Whether there are any is found out after it. */
@@ -78,7 +78,7 @@ export class Holds {
   }
 
   /** Collections leave alone what is younger than this, in ms. */
-  graceIs(grace: number): void {
+  setGrace(grace: number): void {
     if (this.#storage.sharing === 'shared') this.#again = grace / partOfGrace
   }
 
@@ -110,7 +110,7 @@ export class Holds {
   }
 
   /** Whether `modified` says that the bytes may be about to be removed, or that somebody has just saved them from it. */
-  inDoubt(modified: number): boolean {
+  mayBePending(modified: number): boolean {
     if (this.#storage.sharing === 'alone') return false
     const age = this.#now() - modified
     return age < justRenewed || age >= this.#again
@@ -149,7 +149,7 @@ export class Holds {
   /** `remove` for many at once, which a medium may do in one step: `task` gets those that nobody holds, and resolves to those that it removed. */
   async removeAll(
     digests: readonly Digest[],
-    task: (free: readonly Digest[], stillOurs: StillOurs) => Promise<readonly Digest[]>
+    task: (free: readonly Digest[], stillOurs: AssertHeld) => Promise<readonly Digest[]>
   ): Promise<readonly Digest[]> {
     const free: Digest[] = []
     const work = Promise.withResolvers<readonly Digest[]>()
@@ -161,7 +161,7 @@ export class Holds {
     )
     // All of them leave before the task begins.
     if (free.length === 0) work.resolve([])
-    else this.lease.leaving(free, stillOurs => task(free, stillOurs)).then(work.resolve, work.reject)
+    else this.lease.announce(free, stillOurs => task(free, stillOurs)).then(work.resolve, work.reject)
     const results = await Promise.allSettled(removals)
     const failed = results.find(each => each.status === 'rejected')
     if (failed) throw failed.reason

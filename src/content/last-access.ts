@@ -31,12 +31,12 @@ export class LastAccess {
   }
 
   /** What was not asked for in `ttl` ms expires: times on disk are kept exact enough for that after a restart. */
-  expiresAfter(ttl: number): void {
+  setTtl(ttl: number): void {
     this.#every = Math.min(hour, ttl / 4)
   }
 
   /** Content of `name` was asked for. Nobody waits for the disk. */
-  seen(name: Name, digest: Digest): void {
+  record(name: Name, digest: Digest): void {
     const key = keys.provenanceRecord(name, digest)
     const at = this.#now()
     const known = this.#seen.get(key)
@@ -71,7 +71,7 @@ export class LastAccess {
   }
 
   /** The last time, in ms since the epoch; undefined if the content has no mark. */
-  async last(name: Name, digest: Digest): Promise<number | undefined> {
+  async of(name: Name, digest: Digest): Promise<number | undefined> {
     const key = keys.provenanceRecord(name, digest)
     const mark = await this.#storage.stat(key)
     return mark && Math.max(mark.modified, this.#seen.peek(key)?.at ?? 0)

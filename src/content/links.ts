@@ -1,6 +1,6 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import { algorithmOf, type Digest, isDigest } from '../oci/digest.ts'
-import { createRecent } from './lru.ts'
+import { createLruCache } from './lru.ts'
 
 // 50,000 links of about 250 bytes: what a control plane's platform has, several times over.
 const remembered = 50_000
@@ -15,14 +15,14 @@ export type ReportDamage = (key: Key, reason: string) => void
 export class Links {
   readonly #storage: Storage
   readonly #reportDamage: ReportDamage
-  readonly #cache: ReturnType<typeof createRecent<Key, Digest>>
+  readonly #cache: ReturnType<typeof createLruCache<Key, Digest>>
   // Of the links that are being read or written: counts their changes, so that a read that began before one is not remembered after it.
   readonly #busy = new Map<Key, { users: number; changes: number }>()
 
   /** What was read is remembered for `ttl` ms; without it for as long as there is room. */
   constructor(storage: Storage, damaged: ReportDamage, ttl?: number) {
     this.#storage = storage
-    this.#cache = createRecent(remembered, ttl)
+    this.#cache = createLruCache(remembered, ttl)
     this.#reportDamage = damaged
   }
 

@@ -2,7 +2,7 @@ import type { Key, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name, Tag } from '../oci/name.ts'
 import * as keys from './keys.ts'
-import { createRecent } from './lru.ts'
+import { createLruCache } from './lru.ts'
 import { listDigests, listNames } from './walk.ts'
 
 /** Where a cached tag came from, and when that was last known to be so. */
@@ -23,7 +23,7 @@ const remembered = 20_000
  */
 export class Provenance {
   readonly #storage: Storage
-  readonly #tags: ReturnType<typeof createRecent<string, TagProvenance>>
+  readonly #tags: ReturnType<typeof createLruCache<string, TagProvenance>>
   /** How many marks this process has set. */
   recordsWritten = 0
   // Counts changes, so that a read that began before one is not remembered after it.
@@ -32,7 +32,7 @@ export class Provenance {
   /** What was read is remembered for `ttl` ms; without it for as long as there is room. */
   constructor(storage: Storage, ttl?: number) {
     this.#storage = storage
-    this.#tags = createRecent(remembered, ttl)
+    this.#tags = createLruCache(remembered, ttl)
   }
 
   /** Marks content of `name` as cached from `upstream`; called before the content becomes visible. */

@@ -18,7 +18,7 @@ export interface KnownDamage {
 }
 
 /** What an object was when it was looked at. */
-export interface ExaminedObject {
+export interface ObservedObject {
   size: number
   modified: number
 }
@@ -27,7 +27,7 @@ export interface ExaminedObject {
 const attempts = 5
 const between = 200
 // Where nobody can say whether there are bytes, they are not called missing.
-const unreadable: ExaminedObject = { size: -1, modified: -1 }
+const unreadable: ObservedObject = { size: -1, modified: -1 }
 
 /**
  * What is damaged now. Its bytes are set aside for examination and answered as missing, so that the next push or fill heals it; a note beside them outlives them and a
@@ -89,9 +89,9 @@ export class Quarantine {
   }
 
   /** Sets aside bytes that are not those of `digest`, unless they are no longer what was `seen`: then undefined. */
-  async take(digest: Digest, seen: ExaminedObject, reason: string): Promise<KnownDamage | undefined> {
+  async add(digest: Digest, seen: ObservedObject, reason: string): Promise<KnownDamage | undefined> {
     const { lease: turn } = this.#holds
-    const release = await turn.take().catch((error: Error) => {
+    const release = await turn.acquire().catch((error: Error) => {
       if (error instanceof LeaseHeldError) return undefined
       throw error
     })
@@ -104,12 +104,12 @@ export class Quarantine {
     }
   }
 
-  async #takeInTurn(digest: Digest, seen: ExaminedObject, reason: string): Promise<KnownDamage | undefined> {
+  async #takeInTurn(digest: Digest, seen: ObservedObject, reason: string): Promise<KnownDamage | undefined> {
     for (let attempt = 0; attempt < attempts; attempt++) {
       let outcome: KnownDamage | 'changed' | undefined
       await this.#holds.remove(digest, async () => {
         const condemn = () => this.#condemn(digest, seen, reason, 'move')
-        outcome = (await this.#holds.lease.leaving([digest], condemn)) ?? 'changed'
+        outcome = (await this.#holds.lease.announce([digest], condemn)) ?? 'changed'
         return outcome !== 'changed' && outcome.kept === 'quarantine'
       })
       if (outcome !== undefined) return outcome === 'changed' ? undefined : outcome
@@ -119,14 +119,14 @@ export class Quarantine {
   }
 
   /** Notes that `digest` has no bytes where it should have; undefined if it has. */
-  missing(digest: Digest, reason: string): Promise<KnownDamage | undefined> {
+  addMissing(digest: Digest, reason: string): Promise<KnownDamage | undefined> {
     return this.#condemn(digest, undefined, reason, 'leave')
   }
 
   // Known before the look: bytes that are published after the look tell us so, those that were published before it are seen by it.
   async #condemn(
     digest: Digest,
-    seen: ExaminedObject | undefined,
+    seen: ObservedObject | undefined,
     reason: string,
     bytes: 'move' | 'leave'
   ): Promise<KnownDamage | undefined> {

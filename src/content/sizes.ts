@@ -2,7 +2,7 @@ import type { OpenObject, Storage } from '../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest, emptyDigest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
-import { createRecent } from './lru.ts'
+import { createLruCache } from './lru.ts'
 import type { Manifests } from './manifests.ts'
 
 const remembered = 100_000
@@ -16,10 +16,10 @@ const manifestsRead = 2_000
 export class Sizes {
   readonly #manifests: Manifests
   readonly #sharing: Storage['sharing']
-  readonly #known = createRecent<Digest, number>(remembered)
-  readonly #read = createRecent<Digest, true>(10_000)
-  readonly #condemned = createRecent<Digest, string>(1_000)
-  readonly #learned = createRecent<Name, Promise<void>>(1_000)
+  readonly #known = createLruCache<Digest, number>(remembered)
+  readonly #read = createLruCache<Digest, true>(10_000)
+  readonly #condemned = createLruCache<Digest, string>(1_000)
+  readonly #learned = createLruCache<Name, Promise<void>>(1_000)
 
   constructor(manifests: Manifests, sharing: Storage['sharing'] = 'alone') {
     this.#manifests = manifests

@@ -44,7 +44,7 @@ async function* checkLink(
   // What was cached comes back with the next pull.
   if ((await content.provenance.get(name, digest)) !== undefined)
     yield { type: 'warning', ...found, reason: `${reason}; the next pull fetches them` }
-  else if (known || (await content.quarantine.missing(target, reason))) yield { type: 'damaged', ...found, reason, action: 'reported' }
+  else if (known || (await content.quarantine.addMissing(target, reason))) yield { type: 'damaged', ...found, reason, action: 'reported' }
 }
 
 // What was pushed long ago may be larger than what is accepted now; past this it is no manifest.

@@ -1,6 +1,6 @@
 import type { OpenObject, Storage } from '../../storage/storage.ts'
 import { blob as blobKey } from '../content/keys.ts'
-import type { ExaminedObject, KnownDamage, Quarantine } from '../content/quarantine.ts'
+import type { KnownDamage, ObservedObject, Quarantine } from '../content/quarantine.ts'
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
 import { type ReadRate, unlimited } from './read-rate.ts'
 
@@ -41,7 +41,7 @@ export async function verifyBlob(digest: Digest, lab: VerifyDeps): Promise<Scrub
   for (let again = 0; look.state === 'wrong' && again < looks; again++) {
     look = await lookAt(digest, { ...lab, pace: unlimited, read: () => {} })
     if (look.state !== 'wrong') break
-    const damage = await lab.quarantine.take(digest, look.seen, look.reason)
+    const damage = await lab.quarantine.add(digest, look.seen, look.reason)
     if (damage) return { state: 'damaged', damage }
   }
   // Whatever was once said of it.
@@ -49,10 +49,10 @@ export async function verifyBlob(digest: Digest, lab: VerifyDeps): Promise<Scrub
   return look.state === 'wrong' ? { state: 'unknown', reason: 'it changed whenever it was looked at' } : look
 }
 
-type LookedAt = Exclude<ScrubFinding, { state: 'damaged' }> | { state: 'wrong'; seen: ExaminedObject; reason: string }
+type LookedAt = Exclude<ScrubFinding, { state: 'damaged' }> | { state: 'wrong'; seen: ObservedObject; reason: string }
 
 async function lookAt(digest: Digest, lab: VerifyDeps): Promise<LookedAt> {
-  let seen: ExaminedObject | undefined
+  let seen: ObservedObject | undefined
   let object: OpenObject | undefined
   try {
     object = await lab.storage.open(blobKey(digest))

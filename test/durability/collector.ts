@@ -2,7 +2,7 @@ import { openContent } from '../../src/content/content.ts'
 import { collect } from '../../src/content/gc/collect.ts'
 import type { RemovalLeaseTimes } from '../../src/content/shared/removal-lease.ts'
 import { type S3Options, S3Storage } from '../../storage/s3/s3.ts'
-import { hour, noPace } from '../support/collect.ts'
+import { hour, noYield } from '../support/collect.ts'
 
 /** What a collector is told in its only argument. */
 export interface CollectorTask {
@@ -11,7 +11,7 @@ export interface CollectorTask {
 }
 
 /** What is older than an hour goes, manifests without a tag too. */
-export const policy = { grace: hour, untagged: hour, loose: 'sweep', pace: noPace } as const
+export const policy = { grace: hour, untagged: hour, unreferencedCached: 'sweep', pace: noYield } as const
 
 // A process that collects once, and is there to be killed.
 if (process.argv[1] === import.meta.filename) {

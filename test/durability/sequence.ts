@@ -256,7 +256,7 @@ export class Sequence {
   // As whoever serves it does. The process does not wait for the disk, so that it can die before the disk knows.
   #seen(name: Name, digest: Digest): void {
     const { storage, content } = this.#alive
-    content.lastAccess.seen(name, digest)
+    content.lastAccess.record(name, digest)
     if (storage.dead) throw new Dead('nobody was served')
   }
 
@@ -266,7 +266,7 @@ export class Sequence {
     const before = this.#clock
     const run = collect(storage, content, {
       grace: hour,
-      loose,
+      unreferencedCached: loose,
       pace: { step: () => this.#meanwhile() },
       now: () => this.#clock,
       ...(untagged === undefined ? {} : { untagged })

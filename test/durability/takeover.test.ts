@@ -22,7 +22,7 @@ import { type CollectorTask, policy } from './collector.ts'
 // Each waits for the end of a lease most of the time.
 const sideBySide = 4
 const names = ['a', 'b'].map(named)
-const times = { seen: 0, known: 0, look: 20, lease: { ttlMs: 3_000, settleMs: 10 } }
+const times = { statusTtlMs: 0, noticeMs: 0, pollMs: 20, lease: { ttlMs: 3_000, settleMs: 10 } }
 // Manifests of the one repository, its links, those of the other one, bytes; and after each of the first three the marks of what was cached.
 const removals = 7
 
@@ -74,7 +74,7 @@ async function collectWhenItMay(content: Content, storage: Parameters<typeof col
       for await (const _ of collect(storage, content, policy));
       return
     } catch (error) {
-      if ((error as Error).name !== 'OthersTurn') throw error
+      if ((error as Error).name !== 'LeaseHeldError') throw error
       await delay(100)
     }
   }

@@ -58,8 +58,10 @@ test('a bucket: what distribution3 and we pushed is served by both after we coll
   const loose = await addLoose()
   const storage = await openS3(t, server, { bucket })
   const now = () => Date.now() + 2 * hour
-  const content = openContent(storage, () => {}, now, 0, { seen: 0, known: 0, look: 20 })
-  const events = await Array.fromAsync(collect(storage, content, { grace: hour, loose: 'sweep', pace: { step: async () => {} }, now }))
+  const content = openContent(storage, () => {}, now, 0, { statusTtlMs: 0, noticeMs: 0, pollMs: 20 })
+  const events = await Array.fromAsync(
+    collect(storage, content, { grace: hour, unreferencedCached: 'sweep', pace: { step: async () => {} }, now })
+  )
   const gone = events.flatMap(each => (each.type === 'remove' && each.kind === 'blob' ? [each.digest as string] : []))
   t.same(gone.sort(), loose.sort(), 'we removed what nothing needs, and nothing else')
   await serves(t, theirs, 'ours', first)

@@ -28,7 +28,7 @@ async function main(root: string): Promise<void> {
   const content = openContent(storage, () => {})
   const pace = createYield(new AbortController().signal, () => false)
   let measured: Measured | undefined
-  for await (const event of collect(storage, content, { grace: 3_600_000, loose: 'sweep', pace })) {
+  for await (const event of collect(storage, content, { grace: 3_600_000, unreferencedCached: 'sweep', pace })) {
     if (event.type === 'done') measured = { ms: event.ms, removed: event.removed.blob, rss: process.resourceUsage().maxRSS * 1024 }
   }
   await storage.close()

@@ -121,7 +121,7 @@ test('Local: one collection at a time, and a dry run is one', async t => {
   await litter(served.root, 3)
   const first = served.collect({ dryRun: true })[Symbol.asyncIterator]()
   await first.next()
-  await t.rejects(Array.fromAsync(served.collect()), { name: 'CollectionRunning' })
+  await t.rejects(Array.fromAsync(served.collect()), { name: 'GcRunningError' })
   await first.return?.()
   t.match((await Array.fromAsync(served.collect())).at(-1), { type: 'done', removed: { blob: 3 } })
 })

@@ -1,4 +1,4 @@
-import { type CollectEvent, collect, type GcPolicy, type Removal } from '../../src/content/gc/collect.ts'
+import { collect, type GcEvent, type GcPolicy, type Removal } from '../../src/content/gc/collect.ts'
 import { type EvictPolicy, evict } from '../../src/content/gc/evict.ts'
 import type { Yield } from '../../src/content/gc/yield.ts'
 import type { Opened } from './content.ts'
@@ -7,7 +7,7 @@ import type { Opened } from './content.ts'
 export const hour = 3_600_000
 
 /** As fast as it goes. */
-export const noPace: Yield = { step: async () => {} }
+export const noYield: Yield = { step: async () => {} }
 
 type Given = Pick<Opened, 'content' | 'storage'>
 
@@ -15,9 +15,9 @@ type Given = Pick<Opened, 'content' | 'storage'>
 export function collecting(
   { storage, content }: Given,
   { inHours = 2, ...more }: Partial<GcPolicy> & { dryRun?: true; inHours?: number; pace?: Yield } = {}
-): AsyncGenerator<CollectEvent> {
+): AsyncGenerator<GcEvent> {
   const now = () => Date.now() + inHours * hour
-  return collect(storage, content, { grace: hour, loose: 'sweep', pace: noPace, now, ...more })
+  return collect(storage, content, { grace: hour, unreferencedCached: 'sweep', pace: noYield, now, ...more })
 }
 
 /** What a collection removes, in short. */
@@ -32,11 +32,11 @@ export async function evicted(
   { dryRun, ...more }: Partial<EvictPolicy> & { dryRun?: true } = {}
 ): Promise<string[]> {
   const policy: EvictPolicy = { reason: 'expired', before: () => before, pinned: () => false, grace: 0, ...more }
-  return summaries(await Array.fromAsync(evict(storage, content, policy, { pace: noPace, ...(dryRun ? { dryRun } : {}) })))
+  return summaries(await Array.fromAsync(evict(storage, content, policy, { pace: noYield, ...(dryRun ? { dryRun } : {}) })))
 }
 
 /** Each removal as `<kind> <what>`, in order. */
-export function summaries(events: readonly CollectEvent[]): string[] {
+export function summaries(events: readonly GcEvent[]): string[] {
   return events
     .filter((each): each is Removal => each.type === 'remove')
     .map(({ kind, name, digest, tag }) => [kind, tag ?? digest ?? name].join(' '))

@@ -27,7 +27,7 @@ export interface CachedRepository {
 export async function readCached(content: Content, name: Name, pace: Yield): Promise<CachedRepository | undefined> {
   const marks = new Map<Digest, number>()
   for await (const digest of content.provenance.list(name)) {
-    const last = await content.lastAccess.last(name, digest)
+    const last = await content.lastAccess.of(name, digest)
     if (last !== undefined) marks.set(digest, last)
     await pace.step()
   }

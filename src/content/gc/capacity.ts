@@ -10,9 +10,9 @@ import type { Yield } from './yield.ts'
 /** How full the store is. */
 export interface FreeSpace {
   /** How many bytes have to go for `bytes` more to fit; 0 or less if they do. */
-  lacking(bytes: number): number | Promise<number>
+  missingBytes(bytes: number): number | Promise<number>
   /** What is freed beyond that, so that the next one who comes need not wait again. */
-  readonly margin: number
+  readonly marginBytes: number
 }
 
 /** What making room goes by. */
@@ -21,7 +21,7 @@ export interface CapacityDeps {
   content: Content
   space: FreeSpace
   policy(): Promise<Pick<EvictPolicy, 'pinned' | 'grace'>>
-  pace: Yield
+  yielder: Yield
   onRemove(removal: Removal): void
   now?: () => number
 }
@@ -42,22 +42,22 @@ export class Capacity {
   }
 
   /** Resolves to whether `bytes` fit; rejects on an error of the medium. */
-  makeRoom(bytes: number): Promise<boolean> {
+  ensureCapacity(bytes: number): Promise<boolean> {
     return this.#mutex(() => this.#make(bytes))
   }
 
   async #make(bytes: number): Promise<boolean> {
     const { space } = this.#parts
-    let goal = await space.lacking(bytes)
+    let goal = await space.missingBytes(bytes)
     if (goal <= 0) return true
     if (this.#now() < this.#hopelessUntil) return false
     // Content that others need too frees nothing, which is seen only afterwards: a second look first, then further and further.
     for (let look = 0; ; look++) {
       const reach = 2 ** Math.max(0, look - 1)
-      const before = await this.#before((goal + space.margin) * reach)
+      const before = await this.#before((goal + space.marginBytes) * reach)
       // Another process makes room already, for all.
       if (!(await this.#evict(before))) break
-      goal = await space.lacking(bytes)
+      goal = await space.missingBytes(bytes)
       if (goal <= 0) return true
       if (before === Number.POSITIVE_INFINITY) break
     }
@@ -66,7 +66,7 @@ export class Capacity {
   }
 
   async #evict(before: number): Promise<boolean> {
-    const { storage, content, pace, onRemove } = this.#parts
+    const { storage, content, yielder: pace, onRemove } = this.#parts
     const policy: EvictPolicy = { ...(await this.#parts.policy()), reason: 'room', before: () => before }
     try {
       for await (const removal of evict(storage, content, policy, { pace, now: this.#now })) onRemove(removal)
@@ -79,11 +79,11 @@ export class Capacity {
 
   // The time before which `bytes` were last asked for.
   async #before(bytes: number): Promise<number> {
-    const { storage, content, pace } = this.#parts
+    const { storage, content, yielder: pace } = this.#parts
     const found: { last: number; size: number }[] = []
     for await (const name of content.provenance.names()) {
       for await (const digest of content.provenance.list(name)) {
-        const [last, stat] = await Promise.all([content.lastAccess.last(name, digest), storage.stat(keys.blob(digest))])
+        const [last, stat] = await Promise.all([content.lastAccess.of(name, digest), storage.stat(keys.blob(digest))])
         if (last !== undefined && stat) found.push({ last, size: stat.size })
         await pace.step()
       }

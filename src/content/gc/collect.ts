@@ -1,8 +1,8 @@
 import type { Storage } from '../../../storage/storage.ts'
 import type { Digest } from '../../oci/digest.ts'
 import type { Content } from '../content.ts'
-import { createLate } from './concurrent-pushes.ts'
-import { removeLeftovers } from './debris.ts'
+import { trackConcurrentPushes } from './concurrent-pushes.ts'
+import { removeDebris } from './debris.ts'
 import { DigestSet } from './digest-set.ts'
 import { markRepository } from './mark.ts'
 import type { GcDone, GcEvent, GcProgress, GcRun } from './run.ts'
@@ -10,13 +10,13 @@ import { sweepBytes, sweepLinks } from './sweep.ts'
 import { removeUntagged } from './untagged.ts'
 import type { Yield } from './yield.ts'
 
-export type { GcEvent as CollectEvent, Removal } from './run.ts'
+export type { GcEvent, Removal } from './run.ts'
 
 /** What a collection goes by; times in ms. */
 export interface GcPolicy {
   untagged?: number
   grace: number
-  loose: GcRun['loose']
+  unreferencedCached: GcRun['unreferencedCached']
 }
 
 /**
@@ -30,16 +30,16 @@ export async function* collect(
 ): AsyncGenerator<GcEvent> {
   const [marked, held] = [new DigestSet(), new DigestSet()]
   const mode = dryRun ? 'tell' : 'remove'
-  const release = dryRun ? async () => {} : await content.holds.lease.take()
+  const release = dryRun ? async () => {} : await content.holds.lease.acquire()
   const run: GcRun = {
     storage,
     content,
-    pace,
+    yielder: pace,
     now,
     mode,
     marked,
     held,
-    late: createLate(content, now),
+    concurrentPushes: trackConcurrentPushes(content, now),
     untagged: undefined,
     ...policy
   }
@@ -72,7 +72,7 @@ async function* phases(run: GcRun): AsyncGenerator<GcEvent | GcProgress['phase']
     yield* sweepLinks(run, name, () => {
       stays = true
     })
-    yield* removeLeftovers(run, name, stays)
+    yield* removeDebris(run, name, stays)
     yield 'sweep'
   }
   for await (const each of sweepBytes(run)) yield each === 'shard' ? 'sweep' : each

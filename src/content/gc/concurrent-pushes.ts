@@ -7,8 +7,8 @@ import { type GcRun, targetOf } from './run.ts'
 
 /** In ms: when a collection began, by a clock that is never ahead of the store's, and when it last looked for manifests that came since, by its own. */
 export interface ConcurrentPushes {
-  began: number
-  looked: number
+  startedAt: number
+  scannedAt: number
 }
 
 // What a manifest needs is as new as a part of the grace when it comes, so that the rest of it is time to see the manifest.
@@ -17,26 +17,26 @@ const partOfGrace = 4
 const margin = 120_000
 
 /** Nothing has come yet. */
-export function createLate(content: Content, now: () => number): ConcurrentPushes {
-  return { began: content.holds.lease.now(), looked: now() }
+export function trackConcurrentPushes(content: Content, now: () => number): ConcurrentPushes {
+  return { startedAt: content.holds.lease.now(), scannedAt: now() }
 }
 
 /**
  * Marks what other processes pushed since the collection began, whose holds are not known here, as if it had been held; called before anything goes, and does something from time to time.
  */
-export async function markLate(run: GcRun): Promise<void> {
-  const { storage, content, marked, held, pace, late, grace, now } = run
-  if (storage.sharing === 'alone' || now() - late.looked < grace / partOfGrace) return
+export async function markConcurrentPushes(run: GcRun): Promise<void> {
+  const { storage, content, marked, held, yielder: pace, concurrentPushes: late, grace, now } = run
+  if (storage.sharing === 'alone' || now() - late.scannedAt < grace / partOfGrace) return
   const began = now()
   const needed = { add: (digest: Digest) => [marked, held].forEach(each => void each.add(digest)) }
   for await (const name of content.names.all()) {
     for await (const { digest, modified = 0 } of listLinks(storage, keys.revisions(name))) {
-      if (modified < late.began - margin) continue
+      if (modified < late.startedAt - margin) continue
       const target = await targetOf(run, keys.revision(name, digest), digest)
-      if (await markManifest({ content, pace, marked: needed }, digest, target, { name, digest })) continue
+      if (await markManifest({ content, yielder: pace, marked: needed }, digest, target, { name, digest })) continue
       // It may need anything that the repository may read.
       for await (const layer of listLinks(storage, keys.layers(name))) marked.add(layer.digest)
     }
   }
-  late.looked = began
+  late.scannedAt = began
 }

@@ -6,8 +6,8 @@ import * as keys from '../keys.ts'
 import { listDigests } from '../walk.ts'
 import { type CachedRepository, readCached } from './cache-graph.ts'
 import { DigestSet } from './digest-set.ts'
-import { createKeep } from './reachable.ts'
-import { allowed, type PendingRemoval } from './removals.ts'
+import { createReachability } from './reachable.ts'
+import { filterRemovable, type ManifestRemoval } from './removals.ts'
 import type { Removal, RemovalReason } from './run.ts'
 import type { Yield } from './yield.ts'
 
@@ -45,7 +45,7 @@ export async function* evict(
   { pace, now = () => content.holds.lease.now(), dryRun }: { pace: Yield; now?: () => number; dryRun?: true }
 ): AsyncGenerator<Removal> {
   const held = new DigestSet()
-  const release = dryRun ? async () => {} : await content.holds.lease.take()
+  const release = dryRun ? async () => {} : await content.holds.lease.acquire()
   const end = content.holds.watch(digest => held.add(digest))
   const run: EvictRun = { ...policy, storage, content, pace, now, mode: dryRun ? 'tell' : 'remove', held }
   try {
@@ -75,7 +75,7 @@ async function* evictFrom(run: EvictRun, name: Name, before: number): AsyncGener
   const may = (digest: Digest) => mayGo(run, name, digest, before)
   for (const batch of batches(leavingManifests(run, name, repository, before))) {
     const digests = batch.map(each => each.digest)
-    for (const digest of run.mode === 'tell' ? await allowed(digests, may) : await withdraw.manifests(name, batch, may)) {
+    for (const digest of run.mode === 'tell' ? await filterRemovable(digests, may) : await withdraw.removeManifests(name, batch, may)) {
       gone.add(digest)
       for (const tag of batch.find(each => each.digest === digest)?.tags ?? [])
         yield { type: 'remove', kind: 'tag', name, tag, digest, reason }
@@ -90,15 +90,15 @@ async function* evictFrom(run: EvictRun, name: Name, before: number): AsyncGener
   )
   for (const batch of batches(loose)) {
     const digests = batch.map(([digest]) => digest)
-    const went = run.mode === 'tell' ? await allowed(digests, may) : await withdraw.blobs(name, digests, may)
+    const went = run.mode === 'tell' ? await filterRemovable(digests, may) : await withdraw.removeBlobs(name, digests, may)
     for (const digest of went) yield { type: 'remove', kind: 'link', name, digest, reason }
     await run.pace.step()
   }
 }
 
-function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: CachedRepository, before: number): PendingRemoval[] {
+function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: CachedRepository, before: number): ManifestRemoval[] {
   const kept = new Set<Digest>()
-  const keep = createKeep(manifests, kept)
+  const keep = createReachability(manifests, kept)
   for (const [digest, { last, tags }] of manifests) {
     if (last >= before || pinned(name, { digest }) || tags.some(tag => pinned(name, { tag }))) keep(digest)
   }
@@ -111,7 +111,7 @@ function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: Cache
 async function mayGo({ storage, content, held, now, grace }: EvictRun, name: Name, digest: Digest, before: number): Promise<boolean> {
   if (held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
   if (await isNewElsewhere({ storage, now, grace }, digest)) return false
-  const last = await content.lastAccess.last(name, digest)
+  const last = await content.lastAccess.of(name, digest)
   return last !== undefined && last < before
 }
 
@@ -136,7 +136,7 @@ async function* removeBytes(run: EvictRun, unlinked: ReadonlyMap<Digest, Readonl
     return true
   }
   for (const batch of batches([...unlinked.keys()].sort())) {
-    for (const digest of run.mode === 'tell' ? await allowed(batch, may) : await content.removals.bytes(batch, may)) {
+    for (const digest of run.mode === 'tell' ? await filterRemovable(batch, may) : await content.removals.removeBytes(batch, may)) {
       yield { type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }
     }
     await run.pace.step()

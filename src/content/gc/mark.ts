@@ -42,11 +42,11 @@ export async function markRepository(run: GcRun, name: Name, gone: ReadonlySet<D
 }
 
 // What marking a manifest takes; `marked` may be several.
-type MarkRun = Pick<GcRun, 'content' | 'pace'> & { marked: Pick<DigestSet, 'add'> }
+type MarkRun = Pick<GcRun, 'content' | 'yielder'> & { marked: Pick<DigestSet, 'add'> }
 
 /** Marks a manifest, which lies under `target`, with what it needs; resolves to whether it tells that. */
 export async function markManifest(
-  { content, marked, pace }: MarkRun,
+  { content, marked, yielder: pace }: MarkRun,
   digest: Digest,
   target: Digest,
   from?: ManifestLink
@@ -62,10 +62,10 @@ export async function markManifest(
 }
 
 // Cached blobs that no manifest needs, while somebody asks for them.
-async function markLoose({ content, loose, marked, pace, now, grace }: GcRun, name: Name): Promise<void> {
+async function markLoose({ content, unreferencedCached: loose, marked, yielder: pace, now, grace }: GcRun, name: Name): Promise<void> {
   for await (const digest of content.provenance.list(name)) {
     if (marked.has(digest)) continue
-    const last = loose === 'keep' ? Number.POSITIVE_INFINITY : ((await content.lastAccess.last(name, digest)) ?? 0)
+    const last = loose === 'keep' ? Number.POSITIVE_INFINITY : ((await content.lastAccess.of(name, digest)) ?? 0)
     if (now() - last < grace) marked.add(digest)
     await pace.step()
   }

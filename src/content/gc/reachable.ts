@@ -7,7 +7,7 @@ export interface Node {
 }
 
 /** Puts a manifest of the repository into `kept`, with what it leads to: the manifests of an index, and those that have it as their subject. */
-export function createKeep(graph: ReadonlyMap<Digest, Node>, kept: Set<Digest>): (digest: Digest) => void {
+export function createReachability(graph: ReadonlyMap<Digest, Node>, kept: Set<Digest>): (digest: Digest) => void {
   const referrers = new Map<Digest, Digest[]>()
   for (const [digest, { subject }] of graph) {
     if (!subject) continue

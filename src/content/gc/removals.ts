@@ -8,7 +8,7 @@ import * as keys from '../keys.ts'
 import type { Links } from '../links.ts'
 import type { Manifests } from '../manifests.ts'
 import type { Provenance } from '../provenance.ts'
-import type { StillOurs } from '../shared/removal-lease.ts'
+import type { AssertHeld } from '../shared/removal-lease.ts'
 import type { Tags } from '../tags.ts'
 import { leavesBelow, listDigests } from '../walk.ts'
 
@@ -17,17 +17,17 @@ const inTurn = 8
 const askedAtOnce = 64
 
 /** Asked for each digest when nobody can come to need it any more: whether it may go. */
-export type May = (digest: Digest) => Promise<boolean> | boolean
+export type CanRemove = (digest: Digest) => Promise<boolean> | boolean
 
 /** Those that may go, for a dry run. */
-export async function allowed(digests: readonly Digest[], may: May): Promise<Digest[]> {
+export async function filterRemovable(digests: readonly Digest[], may: CanRemove): Promise<Digest[]> {
   const found: Digest[] = []
   for (const digest of digests) if (await may(digest)) found.push(digest)
   return found
 }
 
 /** A manifest that is to go, and what goes with it. */
-export interface PendingRemoval {
+export interface ManifestRemoval {
   digest: Digest
   subject?: Digest
   /** Cached tags that name it. */
@@ -61,11 +61,11 @@ export class Removals {
   }
 
   /** Takes manifests from `name`. One that a tag names which was pushed stays, whatever `may` says. */
-  manifests(name: Name, leaving: readonly PendingRemoval[], may: May): Promise<readonly Digest[]> {
+  removeManifests(name: Name, leaving: readonly ManifestRemoval[], may: CanRemove): Promise<readonly Digest[]> {
     const known = new Map(leaving.map(each => [each.digest, each]))
     return this.#locked(name, () =>
       this.#holds.removeAll([...known.keys()], async (free, stillOurs) => {
-        const gone: PendingRemoval[] = []
+        const gone: ManifestRemoval[] = []
         for (const digest of free) {
           const each = known.get(digest)
           if (each && (await may(digest)) && (await this.#untag(name, each, stillOurs))) gone.push(each)
@@ -84,7 +84,7 @@ export class Removals {
     )
   }
 
-  async #untag(name: Name, { digest, tags }: PendingRemoval, stillOurs: StillOurs): Promise<boolean> {
+  async #untag(name: Name, { digest, tags }: ManifestRemoval, stillOurs: AssertHeld): Promise<boolean> {
     const naming: Tag[] = []
     for (const tag of tags) {
       // Whoever sets a tag holds the manifest, but whoever moves one away does not.
@@ -112,7 +112,7 @@ export class Removals {
   }
 
   /** Takes blobs from `name`, with the marks of those that were cached. */
-  blobs(name: Name, digests: readonly Digest[], may: May): Promise<readonly Digest[]> {
+  removeBlobs(name: Name, digests: readonly Digest[], may: CanRemove): Promise<readonly Digest[]> {
     return this.#removeAll(digests, may, async (gone, stillOurs) => {
       await this.#links.remove(
         gone.map(digest => keys.layer(name, digest)),
@@ -124,7 +124,7 @@ export class Removals {
   }
 
   /** Removes bytes; cheap where digests lie beside each other. */
-  bytes(digests: readonly Digest[], may: May): Promise<readonly Digest[]> {
+  removeBytes(digests: readonly Digest[], may: CanRemove): Promise<readonly Digest[]> {
     return this.#removeAll(digests, may, async (gone, stillOurs) => {
       const signal = stillOurs()
       const each = this.#storage.sharing === 'alone' ? inTurn : gone.length
@@ -136,8 +136,8 @@ export class Removals {
 
   #removeAll(
     digests: readonly Digest[],
-    may: May,
-    task: (gone: readonly Digest[], stillOurs: StillOurs) => Promise<void>
+    may: CanRemove,
+    task: (gone: readonly Digest[], stillOurs: AssertHeld) => Promise<void>
   ): Promise<readonly Digest[]> {
     return this.#holds.removeAll(digests, async (free, stillOurs) => {
       const gone: Digest[] = []
@@ -152,7 +152,7 @@ export class Removals {
   }
 
   /** Removes what is left of a tag whose change broke off; resolves to whether there was anything. */
-  brokenTag(name: Name, tag: Tag): Promise<boolean> {
+  removeBrokenTag(name: Name, tag: Tag): Promise<boolean> {
     return this.#locked(name, async () => {
       if (await this.#storage.stat(keys.tag(name, tag))) return false
       const left = await Array.fromAsync(leavesBelow(this.#storage, `${keys.tags(name)}/${tag}`), each => each.key)
@@ -162,7 +162,7 @@ export class Removals {
   }
 
   /** Removes what is left of an upload session that has no object. */
-  async emptyUpload(name: Name, session: string): Promise<void> {
+  async removeEmptyUpload(name: Name, session: string): Promise<void> {
     const left = await Array.fromAsync(leavesBelow(this.#storage, `${keys.uploads(name)}/${session}`))
     await this.#storage.remove(
       left.filter(each => !each.object).map(each => each.key),
@@ -171,7 +171,7 @@ export class Removals {
   }
 
   /** Removes what is left of a repository in which there is nothing; resolves to whether it was one. */
-  emptyRepository(name: Name): Promise<boolean> {
+  removeEmptyRepository(name: Name): Promise<boolean> {
     return this.#locked(name, async () => {
       const left: Key[] = []
       for await (const part of this.#storage.walk(keys.repository(name))) {

@@ -49,20 +49,20 @@ export type GcEvent = Removal | GcProgress | GcDone | { type: 'unclear'; name: N
 export interface GcRun {
   storage: Storage
   content: Content
-  pace: Yield
+  yielder: Yield
   now: () => number
   /** What was not needed for so many ms may go: a push takes its time from the first blob to the manifest. */
   grace: number
   /** Pushed manifests without a tag go after so many ms; undefined: never. */
   untagged: number | undefined
   /** Whether cached blobs that no manifest needs stay; their time is kept by the cache. */
-  loose: 'keep' | 'sweep'
+  unreferencedCached: 'keep' | 'sweep'
   mode: 'remove' | 'tell'
   /** What is needed, and what somebody held since the run began. */
   marked: DigestSet
   held: DigestSet
   /** When what other processes push was last looked for. */
-  late: ConcurrentPushes
+  concurrentPushes: ConcurrentPushes
 }
 
 /** The digest under which something lies whose link is `key`: Distribution keeps all under sha256, whatever it was pushed by. */

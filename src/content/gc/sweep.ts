@@ -2,8 +2,8 @@ import { type Digest, encodedOf } from '../../oci/digest.ts'
 import type { Name } from '../../oci/name.ts'
 import * as keys from '../keys.ts'
 import { listBlobs, listLinks } from '../listing.ts'
-import { markLate } from './concurrent-pushes.ts'
-import { allowed } from './removals.ts'
+import { markConcurrentPushes } from './concurrent-pushes.ts'
+import { filterRemovable } from './removals.ts'
 import { type GcRun, type Removal, targetOf } from './run.ts'
 
 // Removed in one step: whoever needs one of them waits for all, and one sync of a directory serves them all.
@@ -13,15 +13,15 @@ const farTogether = 500
 
 /** Removes the links of `name` to blobs that are not marked; resolves, by `stays`, to how many others there are. */
 export async function* sweepLinks(run: GcRun, name: Name, stays: () => void): AsyncGenerator<Removal> {
-  const { storage, content, marked, pace, now, grace } = run
+  const { storage, content, marked, yielder: pace, now, grace } = run
   const take = async (batch: readonly Digest[]): Promise<Removal[]> => {
     if (batch.length === 0) return []
-    await markLate(run)
+    await markConcurrentPushes(run)
     const may = async (digest: Digest) => {
       const target = await targetOf(run, keys.layer(name, digest), digest)
       return !marked.has(digest) && (await bytesIfOld(run, [target, digest])) !== undefined
     }
-    const gone = run.mode === 'tell' ? await allowed(batch, may) : await content.removals.blobs(name, batch, may)
+    const gone = run.mode === 'tell' ? await filterRemovable(batch, may) : await content.removals.removeBlobs(name, batch, may)
     for (const digest of batch) if (!gone.includes(digest)) await keep(digest)
     return gone.map(digest => ({ type: 'remove', kind: 'link', name, digest, reason: 'unreferenced' }))
   }
@@ -41,7 +41,7 @@ export async function* sweepLinks(run: GcRun, name: Name, stays: () => void): As
 
 /** Removes bytes that are not marked, after no link leads to them any more. */
 export async function* sweepBytes(run: GcRun): AsyncGenerator<Removal | 'shard'> {
-  const { storage, marked, pace, now, grace } = run
+  const { storage, marked, yielder: pace, now, grace } = run
   const most = storage.sharing === 'alone' ? together : farTogether
   const batch: Digest[] = []
   let shard = ''
@@ -65,14 +65,14 @@ const shardOf = (digest: Digest): string => keys.blob(digest).slice(0, keys.blob
 
 async function takeBytes(run: GcRun, batch: readonly Digest[], reason: Removal['reason']): Promise<Removal[]> {
   if (batch.length === 0) return []
-  await markLate(run)
+  await markConcurrentPushes(run)
   const sizes = new Map<Digest, number>()
   const may = async (digest: Digest) => {
     const bytes = run.marked.has(digest) ? undefined : await bytesIfOld(run, [digest])
     if (bytes !== undefined) sizes.set(digest, bytes)
     return bytes !== undefined
   }
-  const gone = run.mode === 'tell' ? await allowed(batch, may) : await run.content.removals.bytes(batch, may)
+  const gone = run.mode === 'tell' ? await filterRemovable(batch, may) : await run.content.removals.removeBytes(batch, may)
   return gone.map(digest => ({ type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }))
 }
 

@@ -2,9 +2,9 @@ import type { Digest } from '../../oci/digest.ts'
 import { readManifest } from '../../oci/manifest.ts'
 import type { Name } from '../../oci/name.ts'
 import * as keys from '../keys.ts'
-import { markLate } from './concurrent-pushes.ts'
-import { createKeep, type Node } from './reachable.ts'
-import type { PendingRemoval } from './removals.ts'
+import { markConcurrentPushes } from './concurrent-pushes.ts'
+import { createReachability, type Node } from './reachable.ts'
+import type { ManifestRemoval } from './removals.ts'
 import type { GcRun, Removal } from './run.ts'
 
 // Withdrawn under one lock of the repository.
@@ -20,7 +20,7 @@ export async function* removeUntagged(run: GcRun, name: Name, gone: Set<Digest>)
   const leave = new Set<Digest>()
   for (let at = 0; at < leaving.length; at += together) {
     const batch = leaving.slice(at, at + together)
-    await markLate(run)
+    await markConcurrentPushes(run)
     const parents = new Map(batch.map(each => [each.digest, each.parents]))
     // Whoever came to need one since the run began, by a tag or in an index, has held it; what that one leads to comes after it.
     const may = async (digest: Digest) => {
@@ -29,23 +29,23 @@ export async function* removeUntagged(run: GcRun, name: Name, gone: Set<Digest>)
       leave.add(digest)
       return true
     }
-    const went = mode === 'tell' ? batch.map(each => each.digest) : await content.removals.manifests(name, batch, may)
+    const went = mode === 'tell' ? batch.map(each => each.digest) : await content.removals.removeManifests(name, batch, may)
     for (const digest of went) {
       gone.add(digest)
       yield { type: 'remove', kind: 'manifest', name, digest, reason: 'untagged' }
     }
-    await run.pace.step()
+    await run.yielder.step()
   }
 }
 
 /** A manifest that is to go, and those that lead to it. */
-interface Candidate extends PendingRemoval {
+interface Candidate extends ManifestRemoval {
   parents: readonly Digest[]
 }
 
 // Each after all that lead to it.
 async function findLeaving(run: GcRun, name: Name): Promise<Candidate[]> {
-  const { content, pace } = run
+  const { content, yielder: pace } = run
   const graph = new Map<Digest, Node>()
   for await (const digest of content.manifests.list(name)) {
     const target = await content.manifests.linked(name, digest)
@@ -58,7 +58,7 @@ async function findLeaving(run: GcRun, name: Name): Promise<Candidate[]> {
     await pace.step()
   }
   const kept = new Set<Digest>()
-  const keep = createKeep(graph, kept)
+  const keep = createReachability(graph, kept)
   for await (const { digest } of content.tags.all(name)) keep(digest)
   for (const digest of graph.keys()) {
     if (!kept.has(digest) && !(await isOld(run, name, digest))) keep(digest)

@@ -6,7 +6,7 @@ import type { Links } from '../links.ts'
 import type { RemovalLease } from './removal-lease.ts'
 
 /** Bytes that somebody is about to be told of, and the link that leads to them. */
-export interface Relied {
+export interface ReportedContent {
   link: Key
   digest: Digest
 }
@@ -33,28 +33,28 @@ export class DeletionBarrier {
    * Asked before anything is looked at that somebody is going to be told of: links that are remembered are none that another process removed before, and with what it
    * resolves to `gone` knows whether another one removed anything since.
    */
-  async look(): Promise<number> {
-    await this.#turn.isOthers()
-    const { changes } = this.#turn
+  async readEpoch(): Promise<number> {
+    await this.#turn.heldElsewhere()
+    const { epoch: changes } = this.#turn
     if (this.#changes !== changes) this.#links.forgetAll()
     this.#changes = changes
     return changes
   }
 
   /** Whether no other process has removed anything since `look` resolved to `since`, nor may be doing so. */
-  async calm(since: number): Promise<boolean> {
-    return !(await this.#turn.isOthers()) && this.#turn.changes === since
+  async isUnchanged(since: number): Promise<boolean> {
+    return !(await this.#turn.heldElsewhere()) && this.#turn.epoch === since
   }
 
   /**
    * Resolves to those that are gone; the others stay for the grace of collections, whoever collects. Rejects where the store does not take a new time. Costs nothing while
    * nobody collects.
    */
-  async gone(all: readonly Relied[], since: number): Promise<Relied[]> {
-    if (await this.calm(since)) return []
+  async findRemoved(all: readonly ReportedContent[], since: number): Promise<ReportedContent[]> {
+    if (await this.isUnchanged(since)) return []
     this.#links.forget(all.map(each => each.link))
     const digests = new Set<Digest>()
-    const gone = new Set<Relied>()
+    const gone = new Set<ReportedContent>()
     await this.#each(all, async each => {
       const target = await this.#target(each)
       const found = target && (await this.#storage.stat(keys.blob(target)))
@@ -62,7 +62,7 @@ export class DeletionBarrier {
       if (!(await this.#holds.renew(target, found.modified))) throw unrenewed(target)
       digests.add(each.digest).add(target)
     })
-    await this.#turn.stay([...digests])
+    await this.#turn.waitWhilePending([...digests])
     await this.#each(all, async each => {
       const target = await this.#target(each)
       if (!target || !(await this.#storage.stat(keys.blob(target)))) gone.add(each)
@@ -70,12 +70,12 @@ export class DeletionBarrier {
     return all.filter(each => gone.has(each))
   }
 
-  async #each(all: readonly Relied[], task: (each: Relied) => Promise<void>): Promise<void> {
+  async #each(all: readonly ReportedContent[], task: (each: ReportedContent) => Promise<void>): Promise<void> {
     for (let at = 0; at < all.length; at += atOnce) await Promise.all(all.slice(at, at + atOnce).map(task))
   }
 
   // Past the memory of links.
-  async #target({ link }: Relied): Promise<Digest | undefined> {
+  async #target({ link }: ReportedContent): Promise<Digest | undefined> {
     const text = (await this.#storage.get(link))?.toString('latin1').trim()
     return text !== undefined && isDigest(text) ? text : undefined
   }

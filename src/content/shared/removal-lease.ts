@@ -7,26 +7,26 @@ import { removalLease } from '../keys.ts'
 /** What a turn goes by, in ms. */
 export interface RemovalLeaseTimes {
   /** How long what was seen of the others counts. */
-  seen: number
+  statusTtlMs: number
   /** From the beginning of a turn until all others know of it: longer than `seen`, by more than a process may stand still. */
-  known: number
+  noticeMs: number
   /** While one waits for another's removal. */
-  look: number
+  pollMs: number
   lease?: LeaseTimes
 }
 
-const usualTimes: RemovalLeaseTimes = { seen: 5_000, known: 10_000, look: 250 }
+const usualTimes: RemovalLeaseTimes = { statusTtlMs: 5_000, noticeMs: 10_000, pollMs: 250 }
 // Without a sign of life for so long whoever said that something leaves is gone.
 const patience = 90_000
 // Enough of a digest: two that begin alike wait for each other, which harms nobody.
 const told = 16
 
 /** Called just before something is removed: throws if the turn is not ours for a while yet, and gives what is aborted when it is not ours any more. */
-export type StillOurs = () => AbortSignal | undefined
+export type AssertHeld = () => AbortSignal | undefined
 
 /** Another process removes from the same store. */
 export class LeaseHeldError extends Error {
-  override readonly name = 'OthersTurn'
+  override readonly name = 'LeaseHeldError'
 
   constructor() {
     super('another registry over the same bucket is removing what nobody needs: it is its turn')
@@ -54,8 +54,8 @@ export class RemovalLease {
     this.#times = times
   }
 
-  /** Takes the turn, or shares it within this process; the function gives it back. Throws OthersTurn. */
-  async take(): Promise<() => Promise<void>> {
+  /** Takes the turn, or shares it within this process; the function gives it back. Throws LeaseHeldError. */
+  async acquire(): Promise<() => Promise<void>> {
     if (!this.#storage.conditionalObjects) return async () => {}
     this.#users++
     this.#lease ??= this.#begin()
@@ -85,7 +85,7 @@ export class RemovalLease {
       await lease.release()
       throw error
     }
-    await delay(this.#times.known)
+    await delay(this.#times.noticeMs)
     this.#mine = lease
     return lease
   }
@@ -109,7 +109,7 @@ export class RemovalLease {
    * Runs `task`, which looks at the age of `digests` and removes some, when all others can know that they are about to leave. What a removal that failed still does
    * happens while they wait; where it is the turn that is lost, nobody waits any more, so that nothing may be asked for after that.
    */
-  async leaving<T>(digests: readonly Digest[], task: (stillOurs: StillOurs) => Promise<T>): Promise<T> {
+  async announce<T>(digests: readonly Digest[], task: (stillOurs: AssertHeld) => Promise<T>): Promise<T> {
     if (!this.#storage.conditionalObjects) return task(() => undefined)
     const lease = await this.#lease
     if (!lease) throw new Error('nothing is removed from a shared store without the turn')
@@ -130,16 +130,16 @@ export class RemovalLease {
   }
 
   /** Grows when a look finds that somebody has had the turn since the look before it: what others removed meanwhile may be remembered here. */
-  get changes(): number {
+  get epoch(): number {
     return this.#changes
   }
 
   /** Whether another process may be removing. */
-  async isOthers(): Promise<boolean> {
+  async heldElsewhere(): Promise<boolean> {
     const { conditionalObjects: agreement } = this.#storage
     if (!agreement || (this.#mine && !this.#mine.signal.aborted)) return false
     const now = performance.now()
-    if (!this.#seen || now - this.#seen.at > this.#times.seen) {
+    if (!this.#seen || now - this.#seen.at > this.#times.statusTtlMs) {
       const seen = { at: now, held: this.#look(agreement) }
       this.#seen = seen
       seen.held.catch(() => {
@@ -162,7 +162,7 @@ export class RemovalLease {
   }
 
   /** Resolves when none of `digests`, whose times were renewed before, is about to be removed by another process. */
-  async stay(digests: readonly Digest[]): Promise<void> {
+  async waitWhilePending(digests: readonly Digest[]): Promise<void> {
     const { conditionalObjects: agreement } = this.#storage
     if (!agreement) return
     const names = new Set(digests.map(short))
@@ -172,7 +172,7 @@ export class RemovalLease {
       if (!seen?.held || !seen.announced.some(each => names.has(each))) return
       if (seen.version !== version) [version, since] = [seen.version, performance.now()]
       else if (performance.now() - since > patience) return
-      await delay(this.#times.look)
+      await delay(this.#times.pollMs)
     }
   }
 }

@@ -5,7 +5,7 @@ import type { Name } from '../../oci/name.ts'
 import { parseSessionId, type SessionId } from '../../oci/sink.ts'
 import type { Commit } from '../commit.ts'
 import * as keys from '../keys.ts'
-import { createRecent } from '../lru.ts'
+import { createLruCache } from '../lru.ts'
 import type { Names } from '../names.ts'
 import { createBodyWriter } from './gather.ts'
 import { StoredUploadSession, type UploadContext, unknownUpload } from './upload-session.ts'
@@ -17,7 +17,7 @@ const remembered = 10_000
 export class Uploads {
   readonly #context: UploadContext
   readonly #names: Names
-  readonly #sessions = createRecent<SessionId, StoredUploadSession>(remembered)
+  readonly #sessions = createLruCache<SessionId, StoredUploadSession>(remembered)
 
   constructor(storage: Storage, commit: Commit, names: Names) {
     this.#context = { storage, commit, writeBody: createBodyWriter(), ended: id => void this.#sessions.delete(id) }

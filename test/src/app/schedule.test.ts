@@ -50,7 +50,7 @@ async function scheduled(t: Test, storage: Storage, clock: Clock, { every = 24 *
     return outcomes.shift() ?? true
   }
   const settings = { every }
-  const schedule = new Schedule({ storage, every: () => settings.every, run, look: () => {}, time: clock })
+  const schedule = new Schedule({ storage, every: () => settings.every, run, onWake: () => {}, clock: clock })
   await schedule.start()
   t.teardown(() => schedule.stop())
   return { schedule, ran, settings }
@@ -103,7 +103,7 @@ test('schedule: a run that was begun elsewhere counts', async t => {
   const clock = new Clock()
   const { ran, schedule } = await scheduled(t, await openStorage(t), clock)
   await clock.pass(23 * hour)
-  await schedule.record()
+  await schedule.recordSuccess()
   await clock.pass(23 * hour)
   t.strictSame(ran, [])
   await clock.pass(2 * hour)

@@ -24,7 +24,7 @@ test('access: in a bucket where nothing is cached no access is noted, and once s
   // Each of another digest: one that was noted is not noted again for a while.
   const noted = () => {
     const [digest, before] = [digestOf(Buffer.from(`${blobs++}`)), touched.length]
-    access.seen(name, digest)
+    access.record(name, digest)
     return touched.slice(before).includes(keys.provenanceRecord(name, digest))
   }
   const until = async (wanted: boolean) => {

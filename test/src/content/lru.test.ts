@@ -1,8 +1,8 @@
 import { test } from 'tap'
-import { createRecent } from '../../../src/content/lru.ts'
+import { createLruCache } from '../../../src/content/lru.ts'
 
 test('what was used last is kept, and no more entries than that', async t => {
-  const recent = createRecent<string, number>(2)
+  const recent = createLruCache<string, number>(2)
   recent.set('a', 1).set('b', 2)
   recent.get('a')
   recent.set('c', 3)

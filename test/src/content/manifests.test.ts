@@ -77,8 +77,8 @@ for (const way of ['get', 'peek'] as const) {
     const watched = watchStorage(storage, async (call, key) => {
       if (call !== 'get' || key !== keys.blob(digest) || removed) return
       removed = true
-      t.strictSame(await content.removals.manifests(name, [{ digest, tags: [] }], () => true), [digest])
-      t.strictSame(await content.removals.bytes([digest], () => true), [digest])
+      t.strictSame(await content.removals.removeManifests(name, [{ digest, tags: [] }], () => true), [digest])
+      t.strictSame(await content.removals.removeBytes([digest], () => true), [digest])
     })
     const { content, damages } = await openFor(t, watched)
     const found = way === 'get' ? content.manifests.get(name, digest) : content.manifests.peek(digest, { name, digest })

@@ -18,7 +18,7 @@ async function damagedBlob(t: Parameters<typeof openFor>[0], storage?: Parameter
 
 test('quarantine: wrong bytes are set aside, and answered as missing from then on', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
-  t.match(await content.quarantine.take(digest, seen, 'flipped'), { kept: 'quarantine', size: 5, reason: 'flipped' })
+  t.match(await content.quarantine.add(digest, seen, 'flipped'), { kept: 'quarantine', size: 5, reason: 'flipped' })
   t.equal(await blobText(content, name, digest), undefined)
   t.equal(await content.blobs.stored(digest), false)
   t.equal(await textOf(storage, keys.quarantined(digest)), 'wrong', 'they can be examined')
@@ -27,7 +27,7 @@ test('quarantine: wrong bytes are set aside, and answered as missing from then o
 
 test('quarantine: a push heals, and nothing of it is left', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
-  await content.quarantine.take(digest, seen, 'flipped')
+  await content.quarantine.add(digest, seen, 'flipped')
   const healed: string[] = []
   content.quarantine.watch(damage => healed.push(damage.digest))
   await pushBlob(content, name, 'right')
@@ -45,7 +45,7 @@ test('quarantine: a manifest in memory is not served when its bytes are found to
   await storage.put(keys.blob(digest), Buffer.from('{}'))
   const seen = await storage.stat(keys.blob(digest))
   if (!seen) throw new Error('it was not stored')
-  await content.quarantine.take(digest, seen, 'flipped')
+  await content.quarantine.add(digest, seen, 'flipped')
   t.equal(await content.manifests.get(name, digest), undefined)
   await storeManifest(content, name, bytes)
   t.ok(await content.manifests.get(name, digest))
@@ -55,7 +55,7 @@ test('quarantine: a manifest in memory is not served when its bytes are found to
 test('quarantine: bytes that were replaced since they were looked at stay', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
   await pushBlob(content, name, 'right')
-  t.equal(await content.quarantine.take(digest, { ...seen, modified: seen.modified - 1 }, 'flipped'), undefined)
+  t.equal(await content.quarantine.add(digest, { ...seen, modified: seen.modified - 1 }, 'flipped'), undefined)
   t.equal(await blobText(content, name, digest), 'right')
   t.equal(content.quarantine.has(digest), false)
   t.strictSame(await keysBelow(storage, keys.quarantine), [])
@@ -64,7 +64,7 @@ test('quarantine: bytes that were replaced since they were looked at stay', asyn
 test('quarantine: bytes that somebody holds are not moved, and all the same given to nobody else', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
   const release = await content.holds.hold(digest)
-  t.match(await content.quarantine.take(digest, seen, 'flipped'), { kept: 'in place' })
+  t.match(await content.quarantine.add(digest, seen, 'flipped'), { kept: 'in place' })
   t.equal(await blobText(content, name, digest), undefined)
   t.ok(await storage.stat(keys.blob(digest)))
   release()
@@ -80,7 +80,7 @@ test('quarantine: where the medium takes no rename, wrong bytes are given to nob
   })
   const { content, digest, seen } = await damagedBlob(t, storage)
   failing = true
-  t.match(await content.quarantine.take(digest, seen, 'flipped'), { kept: 'in place' })
+  t.match(await content.quarantine.add(digest, seen, 'flipped'), { kept: 'in place' })
   t.equal(await blobText(content, name, digest), undefined)
 })
 
@@ -99,8 +99,8 @@ test('quarantine: a push that ends while bytes are set aside wins', async t => {
     await below.put(keys.blob(digest), bytes)
     await content.quarantine.healed(digest)
   }
-  await content.quarantine.missing(digest, 'never').then(found => t.equal(found, undefined, 'there are bytes'))
-  t.equal(await content.quarantine.take(digest, seen, 'flipped'), undefined)
+  await content.quarantine.addMissing(digest, 'never').then(found => t.equal(found, undefined, 'there are bytes'))
+  t.equal(await content.quarantine.add(digest, seen, 'flipped'), undefined)
   t.equal(content.quarantine.has(digest), false)
   t.strictSame(await keysBelow(below, keys.quarantine), [])
   t.equal(await blobText(content, name, digest), 'right')
@@ -108,7 +108,7 @@ test('quarantine: a push that ends while bytes are set aside wins', async t => {
 
 test('quarantine: what is damaged is known after a restart, with its reason and since when', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
-  await content.quarantine.take(digest, seen, 'flipped')
+  await content.quarantine.add(digest, seen, 'flipped')
   const [known] = content.quarantine.list()
   const again = (await openFor(t, storage)).content
   await again.quarantine.load()
@@ -118,7 +118,7 @@ test('quarantine: what is damaged is known after a restart, with its reason and 
 
 test('quarantine: a note that a power cut left empty still says that there is damage', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
-  await content.quarantine.take(digest, seen, 'flipped')
+  await content.quarantine.add(digest, seen, 'flipped')
   await storage.put(keys.quarantineNote(digest), Buffer.alloc(0))
   const again = (await openFor(t, storage)).content
   await again.quarantine.load()
@@ -127,7 +127,7 @@ test('quarantine: a note that a power cut left empty still says that there is da
 
 test('quarantine: what was healed by others, such as a restored backup, is forgotten at the start', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
-  await content.quarantine.take(digest, seen, 'flipped')
+  await content.quarantine.add(digest, seen, 'flipped')
   await storage.put(keys.blob(digest), Buffer.from('right'))
   const again = (await openFor(t, storage)).content
   await again.quarantine.load()
@@ -137,7 +137,7 @@ test('quarantine: what was healed by others, such as a restored backup, is forgo
 
 test('quarantine: old bytes go, and the damage stays known', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
-  await content.quarantine.take(digest, seen, 'flipped')
+  await content.quarantine.add(digest, seen, 'flipped')
   t.equal(await content.quarantine.expire(Date.now() - 60_000), 0)
   t.equal(await content.quarantine.expire(Date.now() + 60_000), 1)
   t.equal(content.quarantine.bytes, 0)
@@ -149,9 +149,9 @@ test('quarantine: old bytes go, and the damage stays known', async t => {
 
 test('quarantine: bytes that are gone are noted, those that are there are not', async t => {
   const { content, digest } = await damagedBlob(t)
-  t.equal(await content.quarantine.missing(digest, 'gone'), undefined)
+  t.equal(await content.quarantine.addMissing(digest, 'gone'), undefined)
   t.equal(content.quarantine.has(digest), false)
   const other = digestOf(Buffer.from('never stored'))
-  t.match(await content.quarantine.missing(other, 'gone'), { kept: 'nowhere', reason: 'gone' })
+  t.match(await content.quarantine.addMissing(other, 'gone'), { kept: 'nowhere', reason: 'gone' })
   t.ok(content.quarantine.has(other))
 })

@@ -5,7 +5,7 @@ import * as keys from '../../../../src/content/keys.ts'
 import { LastAccess } from '../../../../src/content/last-access.ts'
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts'
 import type { Name } from '../../../../src/oci/name.ts'
-import { collected, evicted, hour, noPace } from '../../../support/collect.ts'
+import { collected, evicted, hour, noYield } from '../../../support/collect.ts'
 import { blobText, imageOf, indexOf, named, type Opened, openFor, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
 import { keysBelow, watchStorage } from '../../../support/storage.ts'
 
@@ -86,21 +86,21 @@ test('evict: a dry run tells what would go, also of what other repositories have
 test('evict: what is asked for stays, also if memory alone knows of it', async t => {
   const all = await opened(t)
   const oldest = digestOf(Buffer.from('old'))
-  all.content.lastAccess.seen(name, oldest)
+  all.content.lastAccess.record(name, oldest)
   t.strictSame(await evicted(all, 3_000), [], 'a blob that no other image has keeps its image')
 })
 
 test('evict: the last access survives a restart, and costs one write an hour', async t => {
   const all = await opened(t)
-  all.content.lastAccess.seen(name, all.old)
+  all.content.lastAccess.record(name, all.old)
   await new Promise(resolve => setTimeout(resolve, 50))
   const restarted = await openFor(t, all.storage)
-  t.ok(((await restarted.content.lastAccess.last(name, all.old)) ?? 0) > Date.now() - hour)
+  t.ok(((await restarted.content.lastAccess.of(name, all.old)) ?? 0) > Date.now() - hour)
   const touched: string[] = []
   let now = 1_000_000_000
   const watched = watchStorage(all.storage, (call, key) => void (call === 'touch' && touched.push(key)))
   const access = new LastAccess(watched, all.content.provenance, () => now)
-  for (let minute = 0; minute < 119; minute++, now += 60_000) access.seen(name, all.old)
+  for (let minute = 0; minute < 119; minute++, now += 60_000) access.record(name, all.old)
   while (touched.length < 2) await delay(1)
   await delay(50)
   t.equal(touched.length, 2)
@@ -178,8 +178,8 @@ test('evict: a pushed manifest that is damaged keeps all of its repository', asy
 test('collect: in Proxy a cached blob that no manifest needs stays, in Local it goes', async t => {
   const all = await openFor(t)
   const digest = await cacheBlob(all, 'loose', 1_000)
-  t.strictSame(await collected(all, { loose: 'keep' }), [])
-  t.ok((await collected(all, { loose: 'sweep' })).includes(`blob ${digest}`))
+  t.strictSame(await collected(all, { unreferencedCached: 'keep' }), [])
+  t.ok((await collected(all, { unreferencedCached: 'sweep' })).includes(`blob ${digest}`))
 })
 
 test('room: the oldest goes first, and no more than is needed', async t => {
@@ -190,18 +190,18 @@ test('room: the oldest goes first, and no more than is needed', async t => {
   const removed: string[] = []
   const room = new Capacity({
     ...all,
-    space: { lacking: bytes => used + bytes - 60, margin: 3 },
+    space: { missingBytes: bytes => used + bytes - 60, marginBytes: 3 },
     policy: async () => ({ pinned: () => false, grace: 0 }),
-    pace: noPace,
+    yielder: noYield,
     onRemove: ({ kind, digest, bytes = 0 }) => {
       used -= bytes
       if (kind === 'blob') removed.push(String(digest))
     }
   })
-  t.strictSame(await Promise.all([room.makeRoom(6), room.makeRoom(6)]), [true, true])
+  t.strictSame(await Promise.all([room.ensureCapacity(6), room.ensureCapacity(6)]), [true, true])
   t.strictSame([...removed].sort(), digests.slice(0, 2).sort())
-  t.equal(await room.makeRoom(1_000), false)
-  t.equal(await room.makeRoom(6), true, 'what fits needs no room')
+  t.equal(await room.ensureCapacity(1_000), false)
+  t.equal(await room.ensureCapacity(6), true, 'what fits needs no room')
 })
 
 test('room: shared bytes free nothing, so that it goes on until there is room', async t => {
@@ -212,14 +212,14 @@ test('room: shared bytes free nothing, so that it goes on until there is room', 
   let used = 9
   const room = new Capacity({
     ...all,
-    space: { lacking: bytes => used + bytes - 9, margin: 0 },
+    space: { missingBytes: bytes => used + bytes - 9, marginBytes: 0 },
     policy: async () => ({ pinned: () => false, grace: 0 }),
-    pace: noPace,
+    yielder: noYield,
     onRemove: removal => {
       used -= removal.bytes ?? 0
     }
   })
-  t.equal(await room.makeRoom(3), true)
+  t.equal(await room.ensureCapacity(3), true)
   t.equal(await blobText(all.content, name, own), undefined)
   t.equal(await blobText(all.content, named('other'), digest), 'shared')
 })

@@ -11,14 +11,14 @@ import { type Digest, digestOf } from '../../../../src/oci/digest.ts'
 import { parseReference } from '../../../../src/oci/name.ts'
 import { storedBytes } from '../../../../src/operations/blobs.ts'
 import type { S3Storage } from '../../../../storage/s3/s3.ts'
-import { hour, noPace, summaries } from '../../../support/collect.ts'
+import { hour, noYield, summaries } from '../../../support/collect.ts'
 import { blobText, imageOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
 import { proxyS3, type S3Proxy } from '../../../support/s3-proxy.ts'
 import { makeBucket, openS3, type S3Server, startS3 } from '../../../support/s3-server.ts'
 
 const name = named('a')
 // What the other one is not seen to do for so long it does not do yet.
-const times: RemovalLeaseTimes = { seen: 0, known: 0, look: 20 }
+const times: RemovalLeaseTimes = { statusTtlMs: 0, noticeMs: 0, pollMs: 20 }
 
 interface Process {
   storage: S3Storage
@@ -39,7 +39,7 @@ async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour,
 }
 
 const collecting = ({ storage, content }: Process, inHours = 2) =>
-  collect(storage, content, { grace: hour, loose: 'sweep', pace: noPace, now: () => Date.now() + inHours * hour })
+  collect(storage, content, { grace: hour, unreferencedCached: 'sweep', pace: noYield, now: () => Date.now() + inHours * hour })
 
 /** Lets the requests of a process that `which` names wait until `go`; `come` resolves when there is one. */
 function halt({ proxy }: Process, which: (request: string) => boolean) {
@@ -75,7 +75,7 @@ async function marked(
 ): Promise<[run: ReturnType<typeof collecting>, digest: Digest]> {
   const digest = await pushBlob(one.content, name, 'config')
   await age(server, one, digest, 2)
-  const run = collect(one.storage, one.content, { grace: hour, loose: 'sweep', pace: noPace, now })
+  const run = collect(one.storage, one.content, { grace: hour, unreferencedCached: 'sweep', pace: noYield, now })
   t.match(await run.next(), { value: { phase: 'mark' } })
   return [run, digest]
 }
@@ -107,7 +107,7 @@ test('several processes over one bucket', async t => {
     const run = collecting(one)
     await pushBlob(one.content, name, 'x')
     await run.next()
-    await t.rejects(Array.fromAsync(collecting(other)), { name: 'OthersTurn' })
+    await t.rejects(Array.fromAsync(collecting(other)), { name: 'LeaseHeldError' })
     await run.return(undefined)
     t.ok((await Array.fromAsync(collecting(other))).length > 0)
   })
@@ -115,8 +115,8 @@ test('several processes over one bucket', async t => {
   await t.test('turn: a turn that fails at its beginning is given back', async t => {
     const [one, other] = await two(t, server)
     one.proxy.fate = (method, path) => (method === 'HEAD' && path.includes('trial') ? { status: 403, code: 'AccessDenied' } : 'pass')
-    await t.rejects(one.content.holds.lease.take())
-    await (await other.content.holds.lease.take())()
+    await t.rejects(one.content.holds.lease.acquire())
+    await (await other.content.holds.lease.acquire())()
   })
 
   await t.test('turn: who pushes what another process has just removed does not wait for the rest of the collection', async t => {
@@ -179,7 +179,7 @@ test('several processes over one bucket', async t => {
     let inHours = 2
     const run = collect(one.storage, one.content, {
       grace: hour,
-      loose: 'sweep',
+      unreferencedCached: 'sweep',
       pace: {
         step: async () => {
           if (inHours === 0) return
@@ -217,7 +217,7 @@ test('several processes over one bucket', async t => {
       await putFile(server, one, keys.revision(name, digestOf(bytes)), digestOf(bytes))
       await age(server, one, digestOf(bytes), 2)
     }
-    const run = collect(one.storage, one.content, { grace: hour, untagged: hour, loose: 'sweep', pace: noPace, now })
+    const run = collect(one.storage, one.content, { grace: hour, untagged: hour, unreferencedCached: 'sweep', pace: noYield, now })
     const gone = [(await run.next()).value as { digest: Digest }].map(each => each.digest)
     const last = manifests.sort((a, b) => (digestOf(a) < digestOf(b) ? -1 : 1)).at(-1) ?? Buffer.alloc(0)
     t.not(gone[0], digestOf(last))
@@ -280,7 +280,7 @@ test('several processes over one bucket', async t => {
     const run = outcomeOf(Array.fromAsync(collecting(one)))
     await come.promise
     let release: (() => Promise<void>) | undefined
-    for (; !release; await delay(100)) release = await other.content.holds.lease.take().catch(() => undefined)
+    for (; !release; await delay(100)) release = await other.content.holds.lease.acquire().catch(() => undefined)
     t.equal(await other.content.blobs.statRenewed(name, digest), 9)
     go.resolve()
     t.equal(await run, 'refused')
@@ -307,13 +307,13 @@ test('several processes over one bucket', async t => {
     const upstream = { upstream: 'upstream.example', checked: 0 }
     for (const remove of [
       (digest: Digest) => new LocalSink(other.content).deleteManifest(name, { digest }),
-      (digest: Digest) => other.content.removals.manifests(name, [{ digest, tags: [tag] }], () => true)
+      (digest: Digest) => other.content.removals.removeManifests(name, [{ digest, tags: [tag] }], () => true)
     ]) {
       const digest = digestOf(first)
       await other.content.commit.putManifest(name, digest, first, { tags: [tag], provenance: { ...upstream, digest } })
       t.equal(await other.content.tags.resolve(name, tag), digest, 'it is remembered')
       await putManifest(one, second)
-      const release = await other.content.holds.lease.take()
+      const release = await other.content.holds.lease.acquire()
       await remove(digest)
       await release()
       t.equal(await afresh(one).tags.resolve(name, tag), digestOf(second))
