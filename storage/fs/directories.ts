@@ -1,7 +1,7 @@
 import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { createSemaphore } from '../semaphore.ts'
-import type { DiskIo } from './disk.ts'
+import type { DiskIo } from './disk-io.ts'
 import type { UsageCounter } from './usage-counter.ts'
 
 // An entry of a directory is durable only after fsync of that directory. Those that this process made durable are remembered, so that a push into a

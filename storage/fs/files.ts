@@ -3,7 +3,7 @@ import { type FileHandle, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { createKeyedMutex } from '../keyed-mutex.ts'
 import type { CountedDisk, Directories } from './directories.ts'
-import type { DiskIo } from './disk.ts'
+import type { DiskIo } from './disk-io.ts'
 import type { UsageAmount, UsageCounter } from './usage-counter.ts'
 import { fileSize } from './usage-file.ts'
 

@@ -1,7 +1,7 @@
 import type { Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { OpenObject } from '../storage.ts'
-import type { DiskIo } from './disk.ts'
+import type { DiskIo } from './disk-io.ts'
 import { StalledError } from './io-pool.ts'
 import { ignoreAbsent } from './writer.ts'
 

@@ -1,7 +1,7 @@
 import { type FileHandle, lstat, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { DiskIo } from './disk.ts'
+import type { DiskIo } from './disk-io.ts'
 import type { CountedUsage, UsageAmount } from './usage-counter.ts'
 
 // A sector: it is written as a whole or not at all, and in its place, which a full disk takes as well.

@@ -1,4 +1,4 @@
-import { GrowingObject } from '../../../storage/fs/growing.ts'
+import { GrowingObject } from '../../../storage/growing-object.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest } from '../../oci/digest.ts'
 import type { Name } from '../../oci/name.ts'

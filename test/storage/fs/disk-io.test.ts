@@ -4,7 +4,7 @@ import { open, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
-import { DiskIo, type IoKind } from '../../../storage/fs/disk.ts'
+import { DiskIo, type IoKind } from '../../../storage/fs/disk-io.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { openStorage } from '../../support/storage.ts'
 

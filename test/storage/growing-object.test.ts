@@ -1,6 +1,6 @@
 import { type Test, test } from 'tap'
-import { GrowingObject } from '../../../storage/fs/growing.ts'
-import { keysBelow, openStorage } from '../../support/storage.ts'
+import { GrowingObject } from '../../storage/growing-object.ts'
+import { keysBelow, openStorage } from '../support/storage.ts'
 
 const key = 'docker/x/data'
 const never = new AbortController().signal

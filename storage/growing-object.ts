@@ -1,4 +1,4 @@
-import type { Key, StagedWriter, Storage, Writer } from '../storage.ts'
+import type { Key, StagedWriter, Storage, Writer } from './storage.ts'
 
 /** Reads an object that grows, at any position. */
 export interface GrowingReader {

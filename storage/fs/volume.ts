@@ -1,7 +1,7 @@
 import { open, readdir, rm, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Shortage, Usage, VolumeSpace } from '../storage.ts'
-import { DiskIo, type DiskIoOptions } from './disk.ts'
+import { DiskIo, type DiskIoOptions } from './disk-io.ts'
 import { type Limits, VolumeLimits } from './limits.ts'
 import { type CountedUsage, type UsageAmount, UsageCounter } from './usage-counter.ts'
 import { countTree, fileSize, UsageFile } from './usage-file.ts'
