@@ -27,7 +27,7 @@ module.exports = {
     },
     ...rule('config', '^config/', ['^config/'], ['typebox', 'ajv', 'yaml']),
     ...rule('storage', '^storage/(?!s3/)', ['^storage/'], []),
-    ...rule('s3', '^storage/s3/', ['^storage/', '^src/http/'], ['@aws-sdk', '@smithy']),
+    ...rule('s3', '^storage/s3/', ['^storage/'], ['@aws-sdk', '@smithy']),
     ...rule('http', '^src/http/', ['^src/http/'], []),
     ...rule('oci', '^src/oci/', ['^src/oci/'], []),
     ...rule('telemetry', '^src/telemetry/', ['^src/telemetry/'], ['pino', 'prom-client']),

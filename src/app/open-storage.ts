@@ -1,5 +1,6 @@
 import type { Config } from '../../config/schema.ts'
 import type { FilesystemOptions } from '../../storage/fs/filesystem.ts'
+import type { S3Options } from '../../storage/s3/s3.ts'
 import type { Storage } from '../../storage/storage.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { openRoot } from './open-directory.ts'
@@ -59,10 +60,17 @@ async function openBucket(
   writing: RateLimits['writing']
 ): Promise<OpenedStorage> {
   // Only here: the client takes long to load and much memory.
-  const { S3Storage } = await import('../../storage/s3/s3.ts')
+  const [{ S3Storage }, { HttpClient }] = await Promise.all([import('../../storage/s3/s3.ts'), import('../http/client.ts')])
   const budget = (from: Config['storage']) => (typeof from.budget === 'number' ? from.budget : undefined)
   const openTtlMs = Math.min(maxOpenTtlMs, cache.metadataTTL)
-  const options = { ...s3, budget: budget(settings), openTtlMs, writing, onStalledChange: stalledReporter(log, 'the bucket') }
+  const options: S3Options = {
+    ...s3,
+    createBodyClient: timeouts => new HttpClient(timeouts),
+    budget: budget(settings),
+    openTtlMs,
+    writeRate: writing,
+    onStallChange: stalledReporter(log, 'the bucket')
+  }
   const storage = await S3Storage.open(options).catch(error => {
     throw (error as { permanent?: boolean }).permanent ? new UnusableError((error as Error).message, { cause: error }) : error
   })

@@ -1,8 +1,8 @@
 import { GetObjectCommand, type GetObjectCommandOutput, HeadObjectCommand } from '@aws-sdk/client-s3'
-import { ResponseBody } from '../../src/http/response-body.ts'
 import type { ByteRange, Key } from '../storage.ts'
 import type { Bucket } from './bucket.ts'
 import { describeError } from './error.ts'
+import { type DirectBody, isDirectBody } from './request-handler.ts'
 
 /** The bodies of one object that are on their way. Whoever reads on where one of them stands takes it, whoever asked for it: those who keep together need one for all. */
 export class ObjectBodies {
@@ -96,15 +96,15 @@ export class ObjectBody {
   /** Somebody reads it at the moment. */
   busy = false
   readonly #end: number
-  readonly #wire: ResponseBody | undefined
+  readonly #body: DirectBody | undefined
   #holders = 0
   #broken = false
 
   constructor({ Body: body, ContentLength = 0 }: GetObjectCommandOutput, position: number) {
     this.position = position
     this.#end = position + ContentLength
-    // An empty one is no body on the wire.
-    if (body instanceof ResponseBody) this.#wire = body
+    // The body of an empty object is not on the connection.
+    if (isDirectBody(body)) this.#body = body
   }
 
   get ended(): boolean {
@@ -126,7 +126,7 @@ export class ObjectBody {
   async readInto(into: Buffer): Promise<number> {
     this.busy = true
     try {
-      const read = (await this.#wire?.readInto(into)) ?? 0
+      const read = (await this.#body?.readInto(into)) ?? 0
       this.position += read
       return read
     } finally {
@@ -136,7 +136,7 @@ export class ObjectBody {
 
   destroy(): void {
     this.#broken = true
-    this.#wire?.destroy()
+    this.#body?.destroy()
   }
 }
 

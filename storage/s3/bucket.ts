@@ -4,11 +4,10 @@ import { Agent as HttpsAgent } from 'node:https'
 import { createSecureContext, rootCertificates } from 'node:tls'
 import { S3Client, type S3ClientConfig } from '@aws-sdk/client-s3'
 import { NodeHttpHandler } from '@smithy/node-http-handler'
-import { HttpClient } from '../../src/http/client.ts'
 import type { Key } from '../storage.ts'
 import { credentialsFromFile } from './credentials.ts'
 import { clearFalseClockSkew, isAbsence, isTransient, S3Error } from './error.ts'
-import { BodyRequestHandler } from './request-handler.ts'
+import { BodyRequestHandler, type CreateBodyClient } from './request-handler.ts'
 
 /** How long is waited for what, in ms. */
 export interface BucketTimeouts {
@@ -25,7 +24,7 @@ export interface BucketTimeouts {
   uploadRetryWindowMs: number
 }
 
-const usualTimes: BucketTimeouts = {
+const defaultTimeouts: BucketTimeouts = {
   connectMs: 5_000,
   responseMs: 20_000,
   bodyIdleMs: 20_000,
@@ -34,7 +33,7 @@ const usualTimes: BucketTimeouts = {
   uploadRetryWindowMs: 45_000
 }
 // Services close what is idle after some 20 s.
-const idle = 15_000
+const keepAliveMs = 15_000
 
 /** Where a bucket is, and who asks. */
 export interface BucketOptions {
@@ -51,7 +50,9 @@ export interface BucketOptions {
   credentials?: { accessKeyId: string; secretAccessKey: string } | { file: string } | undefined
   /** Authorities in PEM, beside those that Node knows. */
   ca?: string | undefined
-  /** Told of each request with its operation, repeated ones too. */
+  /** Makes the HTTP client that objects are read with. */
+  createBodyClient: CreateBodyClient
+  /** Called for each request with its operation, retries included. */
   onRequest?: ((operation: string) => void) | undefined
 }
 
@@ -76,8 +77,8 @@ export class Bucket {
   constructor(options: BucketOptions) {
     this.name = options.bucket
     this.prefix = options.prefix ? `${options.prefix}/` : ''
-    this.timeouts = options.timeouts ?? usualTimes
-    const { connectMs: connecting, responseMs: answering, bodyIdleMs: resting, copyMs: copying } = this.timeouts
+    this.timeouts = options.timeouts ?? defaultTimeouts
+    const { connectMs, responseMs, bodyIdleMs, copyMs } = this.timeouts
     // One for all, so that none of them goes on with keys that another one has replaced.
     const common = clientConfig(options)
     // Of all connections: each one for itself would read all the certificates.
@@ -87,7 +88,7 @@ export class Bucket {
       return {
         ...common,
         requestHandler: new NodeHttpHandler({
-          connectionTimeout: connecting,
+          connectionTimeout: connectMs,
           requestTimeout,
           throwOnRequestTimeout: true,
           socketTimeout,
@@ -96,15 +97,12 @@ export class Bucket {
         })
       }
     }
-    this.#question = new S3Client(config(answering, answering))
+    this.#question = new S3Client(config(responseMs, responseMs))
     this.#body = new S3Client({
       ...common,
-      requestHandler: new BodyRequestHandler(
-        new HttpClient({ connectMs: connecting, responseMs: answering, bodyIdleMs: resting, keepAliveMs: idle }),
-        secureContext
-      )
+      requestHandler: new BodyRequestHandler(options.createBodyClient({ connectMs, responseMs, bodyIdleMs, keepAliveMs }), secureContext)
     })
-    this.#copy = new S3Client(config(copying, 0))
+    this.#copy = new S3Client(config(copyMs, 0))
     for (const client of [this.#question, this.#body, this.#copy]) addMiddleware(client, options.onRequest)
   }
 

@@ -1,19 +1,63 @@
 import { Readable } from 'node:stream'
 import type { SecureContext } from 'node:tls'
 import type { NodeHttpHandler } from '@smithy/node-http-handler'
-import type { HttpClient } from '../../src/http/client.ts'
+
+/** A body that is read straight into the reader's buffer: at least a byte per call, 0 at the end, by one reader at a time. */
+export interface DirectBody extends Readable {
+  readInto(into: Buffer): Promise<number>
+}
+
+/** A signed request without a body. `secureContext` is present where the connection is encrypted. */
+export interface BodyRequest {
+  method: string
+  host: string
+  port: number
+  /** Path and query, as they are sent. */
+  path: string
+  fields: Readonly<Record<string, string>>
+  secureContext?: SecureContext | undefined
+}
+
+/** A response whose body is either read from the connection, or here already where it is short. */
+export interface BodyResponse {
+  head: { status: number; fields: Record<string, string> }
+  body: DirectBody | Buffer
+}
+
+/** The HTTP client that objects are read with. An error of it has the `code` of a system call. */
+export interface BodyClient {
+  request(request: BodyRequest): Promise<BodyResponse>
+  /** Closes all connections. */
+  destroy(): void
+}
+
+/** Timeouts of a `BodyClient` in ms: for a connection, for the head of a response, for the next byte while one is awaited, and for an idle connection. */
+export interface BodyClientTimeouts {
+  connectMs: number
+  responseMs: number
+  bodyIdleMs: number
+  keepAliveMs: number
+}
+
+/** Makes the client that objects are read with. */
+export type CreateBodyClient = (timeouts: BodyClientTimeouts) => BodyClient
+
+/** Whether the body of a response came from a `BodyClient` and is on its connection. */
+export function isDirectBody(body: unknown): body is DirectBody {
+  return typeof (body as Partial<DirectBody> | undefined)?.readInto === 'function'
+}
 
 type Request = Parameters<NodeHttpHandler['handle']>[0]
 type Response = Awaited<ReturnType<NodeHttpHandler['handle']>>
 
-/** Has a client of the SDK ask for bodies over the wire; what it signs and how often it tries stays its own. */
+/** Lets a client of the SDK make its requests with a `BodyClient`. Signing and retries stay with the SDK. */
 export class BodyRequestHandler {
   readonly metadata = { handlerProtocol: 'http/1.1' }
-  readonly #wire: HttpClient
+  readonly #client: BodyClient
   readonly #secureContext: SecureContext
 
-  constructor(wire: HttpClient, secureContext: SecureContext) {
-    this.#wire = wire
+  constructor(client: BodyClient, secureContext: SecureContext) {
+    this.#client = client
     this.#secureContext = secureContext
   }
 
@@ -21,7 +65,7 @@ export class BodyRequestHandler {
     const { protocol, hostname, port, path, query, headers } = request
     const secure = protocol === 'https:'
     try {
-      const { head, body } = await this.#wire.request({
+      const { head, body } = await this.#client.request({
         method: request.method,
         host: hostname.replace(/^\[|\]$/g, ''),
         port: port ?? (secure ? 443 : 80),
@@ -32,12 +76,12 @@ export class BodyRequestHandler {
       const stream = Buffer.isBuffer(body) ? Readable.from([body], { objectMode: false }) : body
       return { response: { statusCode: head.status, headers: head.fields, body: stream } }
     } catch (error) {
-      // What the SDK tries again goes by this name.
-      throw passing.has((error as NodeJS.ErrnoException).code ?? '') ? Object.assign(error as Error, { name: 'TimeoutError' }) : error
+      // The SDK retries errors of this name.
+      throw retried.has((error as NodeJS.ErrnoException).code ?? '') ? Object.assign(error as Error, { name: 'TimeoutError' }) : error
     }
   }
 
-  // There is nothing about it that could be set.
+  // Required by the SDK; there are no settings.
   updateHttpClientConfig(): void {}
 
   httpHandlerConfigs(): object {
@@ -45,13 +89,13 @@ export class BodyRequestHandler {
   }
 
   destroy(): void {
-    this.#wire.destroy()
+    this.#client.destroy()
   }
 }
 
-const passing: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ECONNREFUSED'])
+const retried: ReadonlySet<string> = new Set(['ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'ECONNREFUSED'])
 
-// As it is signed: sorted, and everything but RFC 3986's unreserved characters escaped.
+// As in the signature: sorted, with everything but the unreserved characters of RFC 3986 §2.3 escaped.
 function queryOf(query: Request['query']): string {
   const pairs = Object.entries(query).sort(([a], [b]) => (a < b ? -1 : 1))
   const text = pairs.flatMap(([name, value]) => [value ?? []].flat().map((each: string) => `${escaped(name)}=${escaped(each)}`)).join('&')

@@ -42,9 +42,9 @@ export interface S3Options extends BucketOptions {
   /** So many ms after the service was asked for an object, others who open it while it is read need not ask. */
   openTtlMs: number
   /** For the bytes of objects that are created; what is `put` is exempt. */
-  writing?: RateLimiter | undefined
+  writeRate?: RateLimiter | undefined
   /** What does not answer any more, or nothing when all is well again. */
-  onStalledChange?: ((stalled: Usage['stalled']) => void) | undefined
+  onStallChange?: ((stalled: Usage['stalled']) => void) | undefined
 }
 
 // Parts that are sent side by side, of all writers.
@@ -64,21 +64,21 @@ export class S3Storage implements Storage {
   readonly #bucket: Bucket
   readonly #usage: S3Usage
   readonly #open: OpenObjects
-  readonly #place: WriterContext
-  readonly #writing: RateLimiter | undefined
-  readonly #onStalledChange: (stalled: Usage['stalled']) => void
+  readonly #context: WriterContext
+  readonly #writeRate: RateLimiter | undefined
+  readonly #onStallChange: (stalled: Usage['stalled']) => void
   readonly #stopped = new AbortController()
   readonly #timers: NodeJS.Timeout[] = []
   #stalled = false
 
-  private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, openTtlMs, writing, onStalledChange }: S3Options) {
+  private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, openTtlMs, writeRate, onStallChange }: S3Options) {
     this.#bucket = bucket
     this.conditionalObjects = new S3ConditionalObjects(bucket)
     this.#usage = new S3Usage(budget)
     this.#open = new OpenObjects(bucket, openTtlMs)
-    this.#writing = writing
-    this.#onStalledChange = onStalledChange ?? (() => {})
-    this.#place = {
+    this.#writeRate = writeRate
+    this.#onStallChange = onStallChange ?? (() => {})
+    this.#context = {
       bucket,
       spool,
       partBytes,
@@ -210,7 +210,7 @@ export class S3Storage implements Storage {
   }
 
   #writer(key: Key, parts: readonly StoredPart[], direct?: DirectUpload): Writer {
-    return new S3Writer({ ...this.#place, share: this.#writing?.share() }, key, parts, direct)
+    return new S3Writer({ ...this.#context, share: this.#writeRate?.share() }, key, parts, direct)
   }
 
   async statUnfinished(key: Key): Promise<ObjectStat | undefined> {
@@ -221,10 +221,10 @@ export class S3Storage implements Storage {
 
   async stage(to: Key, size = 0): Promise<StagedWriter> {
     this.#bucket.key(to)
-    const { spool } = this.#place
+    const { spool } = this.#context
     spool.reserve(size)
     try {
-      return new S3Staged({ ...this.#place, share: this.#writing?.share() }, to, await spool.create(), size)
+      return new S3Staged({ ...this.#context, share: this.#writeRate?.share() }, to, await spool.create(), size)
     } catch (error) {
       spool.release(size)
       throw error
@@ -287,7 +287,7 @@ export class S3Storage implements Storage {
   #tell(stalled: boolean): void {
     if (this.#stalled === stalled) return
     this.#stalled = stalled
-    this.#onStalledChange(this.stalled)
+    this.#onStallChange(this.stalled)
   }
 
   // Always the same object, so that nothing is left behind.

@@ -3,10 +3,11 @@ import { collect } from '../../src/content/gc/collect.ts'
 import type { RemovalLeaseTimes } from '../../src/content/shared/removal-lease.ts'
 import { type S3Options, S3Storage } from '../../storage/s3/s3.ts'
 import { hour, noYield } from '../support/collect.ts'
+import { createBodyClient } from '../support/s3-server.ts'
 
 /** What a collector is told in its only argument. */
 export interface CollectorTask {
-  options: S3Options
+  options: Omit<S3Options, 'createBodyClient'>
   times: RemovalLeaseTimes
 }
 
@@ -16,7 +17,7 @@ export const policy = { grace: hour, untagged: hour, unreferencedCached: 'sweep'
 // A process that collects once, and is there to be killed.
 if (process.argv[1] === import.meta.filename) {
   const { options, times } = JSON.parse(process.argv[2] ?? '') as CollectorTask
-  const storage = await S3Storage.open(options)
+  const storage = await S3Storage.open({ ...options, createBodyClient })
   for await (const _ of collect(
     storage,
     openContent(storage, () => {}, Date.now, 0, times),

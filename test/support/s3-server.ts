@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { CreateBucketCommand, ListMultipartUploadsCommand, PutBucketPolicyCommand, S3Client } from '@aws-sdk/client-s3'
 import type { Test } from 'tap'
+import { HttpClient } from '../../src/http/client.ts'
 import { type S3Options, S3Storage } from '../../storage/s3/s3.ts'
 import { type Ending, temporaryDirectory } from './place.ts'
 
@@ -202,6 +203,9 @@ export async function multipartUploads(owner: S3Client, bucket: string): Promise
   return Uploads.map(each => each.Key)
 }
 
+/** The HTTP client that the registry gives to the storage of a bucket. */
+export const createBodyClient: S3Options['createBodyClient'] = timeouts => new HttpClient(timeouts)
+
 /** Settings with which a storage finds a bucket of the server. */
 export async function s3Options(t: Test, server: S3Server, more: Partial<S3Options> = {}): Promise<S3Options> {
   return {
@@ -214,6 +218,7 @@ export async function s3Options(t: Test, server: S3Server, more: Partial<S3Optio
     spool: await temporaryDirectory(t),
     spoolBytes: 256 * 1024 * 1024,
     partBytes: 5 * 1024 * 1024,
+    createBodyClient,
     openTtlMs: 1_000,
     ...more
   }
