@@ -21,18 +21,19 @@ export async function headBlob(exchange: Exchange, name: Name, digest: Digest): 
 export async function getBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
   const { request, response, record, transfers: place } = exchange
   const { headers } = request
-  const elsewhere = noneMatch(headers['if-none-match'], digest) ? undefined : await exchange.backend.locateBlob?.(name, digest)
-  if (elsewhere !== undefined) {
-    record.outcome = 'hit'
-    // The place is for this client, and for a while.
-    return answerEmpty(exchange, 307, { location: elsewhere, 'docker-content-digest': digest, 'cache-control': 'no-store' })
-  }
   const range = rangeAllowed(headers['if-range']?.toString(), digest) ? parseRange(headers.range) : undefined
-  const served = await exchange.backend.openBlob(name, digest, { signal: exchange.signal, ...(range ? { range } : {}) })
+  const cached = noneMatch(headers['if-none-match'], digest)
+  const want = { signal: exchange.signal, ...(range ? { range } : {}), ...(cached ? {} : ({ redirect: 'allowed' } as const)) }
+  const served = await exchange.backend.openBlob(name, digest, want)
   record.outcome = served.outcome
+  if ('location' in served.value) {
+    const { location } = served.value
+    // The place is for this client, and for a while.
+    return answerEmpty(exchange, 307, { location, 'docker-content-digest': digest, 'cache-control': 'no-store' })
+  }
   setServed(response, served)
   const { size, part, body } = served.value
-  if (noneMatch(headers['if-none-match'], digest)) {
+  if (cached) {
     await body.close()
     return answerEmpty(exchange, 304, validators(digest))
   }

@@ -46,7 +46,7 @@ export async function buildBackends(config: Config, parts: BackendDeps): Promise
   const { redirect: wanted } = config.storage.s3 ?? {}
   const redirect = wanted && { ...wanted, seconds: validFor }
   const cached = (route: UpstreamRoute) =>
-    new ProxyBackend(parts.content, parts.fills, route, { cache: config.cache, mostFills: config.upstream.fills, redirect })
+    new ProxyBackend(parts.content, parts.fills, route, { cache: config.cache, maxFills: config.upstream.fills, redirect })
 
   const { mode, upstream: own, upstreams: others } = config.registry
   const byHost = new Map<string, Backend>()

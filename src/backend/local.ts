@@ -4,8 +4,7 @@ import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Name, Reference } from '../oci/name.ts'
-import type { RangeRequest } from '../oci/range.ts'
-import type { Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
+import type { BlobLocation, BlobRequest, Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
 import type { Backend } from './backend.ts'
 import { findManifest, unknownBlob } from './find.ts'
 import { LocalSink } from './local-sink.ts'
@@ -30,16 +29,16 @@ export class LocalBackend implements Backend {
     return hit({ mediaType: mediaTypes.blob, digest, size })
   }
 
-  async locateBlob(name: Name, digest: Digest): Promise<string | undefined> {
-    const place = this.#redirect && (await this.#content.blobs.locate(name, digest, this.#redirect))
-    if (place !== undefined) this.#content.lastAccess.record(name, digest)
-    return place
-  }
-
-  async openBlob(name: Name, digest: Digest, { range }: { range?: RangeRequest }): Promise<Served<OpenBlob>> {
-    const blob = await this.#content.blobs.open(name, digest, range)
+  openBlob(name: Name, digest: Digest, want: BlobRequest & { redirect?: never }): Promise<Served<OpenBlob>>
+  openBlob(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob | BlobLocation>>
+  async openBlob(name: Name, digest: Digest, { range, redirect }: BlobRequest): Promise<Served<OpenBlob | BlobLocation>> {
+    const { blobs, lastAccess } = this.#content
+    const blob =
+      redirect && this.#redirect
+        ? await blobs.openOrLocate(name, digest, { ...this.#redirect, range })
+        : await blobs.open(name, digest, range)
     if (!blob) throw unknownBlob(name, digest)
-    this.#content.lastAccess.record(name, digest)
+    lastAccess.record(name, digest)
     return hit(blob)
   }
 

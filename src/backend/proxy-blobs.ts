@@ -1,11 +1,12 @@
+import type { Redirect } from '../content/blobs.ts'
 import type { Content } from '../content/content.ts'
 import type { Fill } from '../content/fill/fill.ts'
 import type { Fills } from '../content/fill/fills.ts'
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
-import { type RangeRequest, resolveRange } from '../oci/range.ts'
-import type { Body, OpenBlob, Outcome, Served } from '../oci/source.ts'
+import { resolveRange } from '../oci/range.ts'
+import type { BlobLocation, BlobRequest, Body, OpenBlob, Outcome, Served } from '../oci/source.ts'
 import { abortable } from '../upstream/single-flight.ts'
 import { openThrough, unknownName, unknownSize } from './direct.ts'
 import { isTimeoutReason, timeoutError, toOciError } from './errors.ts'
@@ -34,14 +35,22 @@ export class ProxyBlobs {
   readonly #content: Content
   readonly #fills: Fills
   readonly #route: UpstreamRoute
-  readonly #most: number
+  readonly #maxFills: number
+  readonly #redirect: Redirect | undefined
   readonly #times: ProxyTimes
 
-  constructor(content: Content, fills: Fills, route: UpstreamRoute, most: number, times: ProxyTimes = defaultTimes) {
+  constructor(
+    content: Content,
+    fills: Fills,
+    route: UpstreamRoute,
+    { maxFills, redirect }: { maxFills: number; redirect?: Redirect | undefined },
+    times: ProxyTimes = defaultTimes
+  ) {
     this.#content = content
     this.#fills = fills
     this.#route = route
-    this.#most = most
+    this.#maxFills = maxFills
+    this.#redirect = redirect
     this.#times = times
   }
 
@@ -71,20 +80,23 @@ export class ProxyBlobs {
   }
 
   /** A disk that takes or gives nothing is no reason not to serve what upstream has. */
-  open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+  open(name: Name, digest: Digest, want: BlobRequest & { redirect?: never }): Promise<Served<OpenBlob>>
+  open(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob | BlobLocation>>
+  open(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob | BlobLocation>> {
     return orFallback(
       () => this.#open(name, digest, want),
       () => this.#bypass(name, digest, want)
     )
   }
 
-  async #open(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+  async #open(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob | BlobLocation>> {
     const own = this.#route.contentName(name)
     const there = this.#upstreamName(name)
     for (let granted = false; ; ) {
-      const stored = await this.#content.blobs.open(own, digest, want.range)
+      const stored = await this.#stored(own, digest, want)
       if (stored) {
         this.#content.lastAccess.record(own, digest)
+        if ('location' in stored) return { value: stored, outcome: 'hit' }
         return { value: { ...stored, body: fallbackBody(stored.body, this.#again(name, digest, want.signal)) }, outcome: 'hit' }
       }
       const running = this.#fills.find(digest)
@@ -108,6 +120,11 @@ export class ProxyBlobs {
     }
   }
 
+  #stored(own: Name, digest: Digest, { range, redirect }: BlobRequest): Promise<OpenBlob | BlobLocation | undefined> {
+    const { blobs } = this.#content
+    return redirect && this.#redirect ? blobs.openOrLocate(own, digest, { ...this.#redirect, range }) : blobs.open(own, digest, range)
+  }
+
   // Lets `name` read what is stored. One that may already found it damaged, or came when its fill had just ended.
   async #grant(name: Name, own: Name, digest: Digest, signal: AbortSignal): Promise<void> {
     if (await this.#content.blobs.linked(own, digest)) return
@@ -121,7 +138,7 @@ export class ProxyBlobs {
 
   #start(own: Name, there: string, digest: Digest): Fill | undefined {
     const { upstream, origin } = this.#route
-    return this.#fills.start({ digest, name: own, upstream: origin, most: this.#most }, signal =>
+    return this.#fills.start({ digest, name: own, upstream: origin, most: this.#maxFills }, signal =>
       upstream.openBlob(there, digest, { signal })
     )
   }
@@ -132,13 +149,7 @@ export class ProxyBlobs {
     return there
   }
 
-  async #read(
-    fill: Fill,
-    name: Name,
-    digest: Digest,
-    want: { range?: RangeRequest; signal: AbortSignal },
-    outcome: Outcome
-  ): Promise<Served<OpenBlob>> {
+  async #read(fill: Fill, name: Name, digest: Digest, want: BlobRequest, outcome: Outcome): Promise<Served<OpenBlob>> {
     const { range, signal } = want
     let size: number | undefined
     try {
@@ -164,7 +175,7 @@ export class ProxyBlobs {
     return (offset - fill.offset) / (fill.offset / elapsed) > longestWait
   }
 
-  async #bypass(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+  async #bypass(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob>> {
     const there = this.#upstreamName(name)
     try {
       return { value: await openThrough(this.#route.upstream, there, digest, want), outcome: 'bypass' }

@@ -4,8 +4,7 @@ import type { Fills } from '../content/fill/fills.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name, Reference } from '../oci/name.ts'
-import type { RangeRequest } from '../oci/range.ts'
-import type { Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
+import type { BlobLocation, BlobRequest, Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
 import type { Backend } from './backend.ts'
 import { DirectBackend } from './direct.ts'
 import { isTransient } from './errors.ts'
@@ -21,18 +20,16 @@ export class ProxyBackend implements Backend {
   readonly #blobs: ProxyBlobs
   readonly #manifests: ProxyManifests
   readonly #lists: DirectBackend
-  readonly #redirect: Redirect | undefined
 
   constructor(
     content: Content,
     fills: Fills,
     route: UpstreamRoute,
-    { cache, mostFills, redirect }: { cache: CachePolicy; mostFills: number; redirect?: Redirect | undefined }
+    { cache, maxFills, redirect }: { cache: CachePolicy; maxFills: number; redirect?: Redirect | undefined }
   ) {
-    this.#redirect = redirect
     this.#content = content
     this.#route = route
-    this.#blobs = new ProxyBlobs(content, fills, route, mostFills)
+    this.#blobs = new ProxyBlobs(content, fills, route, { maxFills, redirect })
     this.#manifests = new ProxyManifests(content, route, cache)
     this.#lists = new DirectBackend(route)
   }
@@ -41,16 +38,9 @@ export class ProxyBackend implements Backend {
     return this.#blobs.stat(name, digest, signal)
   }
 
-  // What is not stored yet is fetched for this client, and comes from here.
-  async locateBlob(name: Name, digest: Digest): Promise<string | undefined> {
-    if (!this.#redirect || this.#route.upstreamName(name) === undefined) return undefined
-    const own = this.#route.contentName(name)
-    const place = await this.#content.blobs.locate(own, digest, this.#redirect)
-    if (place !== undefined) this.#content.lastAccess.record(own, digest)
-    return place
-  }
-
-  openBlob(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>> {
+  openBlob(name: Name, digest: Digest, want: BlobRequest & { redirect?: never }): Promise<Served<OpenBlob>>
+  openBlob(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob | BlobLocation>>
+  openBlob(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob | BlobLocation>> {
     return this.#blobs.open(name, digest, want)
   }
 

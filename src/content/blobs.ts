@@ -2,7 +2,7 @@ import type { Key, OpenObject, Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { type RangeRequest, resolveRange } from '../oci/range.ts'
-import type { Body, OpenBlob } from '../oci/source.ts'
+import type { BlobLocation, Body, OpenBlob } from '../oci/source.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Links, ReportDamage } from './links.ts'
@@ -69,13 +69,24 @@ export class Blobs {
     return this.#holds.during(digest, async () => (await this.#look(name, digest))?.size)
   }
 
-  /** Where a client may fetch it for `seconds` itself, if it is larger than `over` bytes and the storage has such places; its bytes are not looked at. */
-  async locate(name: Name, digest: Digest, { over, seconds }: Redirect): Promise<string | undefined> {
+  /**
+   * `open`, or where the storage can name a place and the blob is larger than `over` bytes, that place, valid for `seconds`. A blob of known
+   * size is not opened to name its place.
+   */
+  async openOrLocate(
+    name: Name,
+    digest: Digest,
+    { over, seconds, range }: Redirect & { range?: RangeRequest | undefined }
+  ): Promise<OpenBlob | BlobLocation | undefined> {
     const target = await this.linked(name, digest)
-    if (!this.#storage.locate || !target || this.#quarantine.has(target)) return undefined
-    // Of an empty one there is nothing to fetch.
-    if (over > 0 && (this.#sizes.get(target) ?? (await this.stat(name, digest)) ?? 0) <= over) return undefined
-    return this.#storage.locate(keys.blob(target), seconds)
+    if (!this.#storage.locate || !target || this.#quarantine.has(target)) return this.open(name, digest, range)
+    const size = over === 0 ? Number.POSITIVE_INFINITY : this.#sizes.get(target)
+    if (size === undefined || size <= over) {
+      const opened = await this.open(name, digest, range)
+      if (size !== undefined || !opened || (opened.size ?? 0) <= over) return opened
+      await opened.body.close()
+    }
+    return { location: await this.#storage.locate(keys.blob(target), seconds) }
   }
 
   /** `stat` for somebody who may rely on the answer: the bytes are as new as if they had just been pushed. */

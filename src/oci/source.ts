@@ -36,6 +36,18 @@ export interface OpenBlob {
   body: Body
 }
 
+/** A blob that the client is to fetch itself, by a GET of this URL. */
+export interface BlobLocation {
+  location: string
+}
+
+/** What of a blob is wanted, and whether the source may name a place instead of opening it. */
+export interface BlobRequest {
+  range?: RangeRequest
+  redirect?: 'allowed'
+  signal: AbortSignal
+}
+
 /** A manifest's bytes, exactly as they were pushed. */
 export interface Manifest {
   descriptor: Descriptor
@@ -57,9 +69,8 @@ export interface PageRequest {
 /** Anything that content can be pulled from. What is not there is an OciError: NAME_UNKNOWN, MANIFEST_UNKNOWN or BLOB_UNKNOWN. */
 export interface Source {
   statBlob(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>>
-  openBlob(name: Name, digest: Digest, want: { range?: RangeRequest; signal: AbortSignal }): Promise<Served<OpenBlob>>
-  /** Where a client may fetch the blob itself, if it is to. */
-  locateBlob?(name: Name, digest: Digest): Promise<string | undefined>
+  openBlob(name: Name, digest: Digest, want: BlobRequest & { redirect?: never }): Promise<Served<OpenBlob>>
+  openBlob(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob | BlobLocation>>
   statManifest(name: Name, reference: Reference, signal: AbortSignal): Promise<Served<Descriptor>>
   getManifest(name: Name, reference: Reference, want: { signal: AbortSignal }): Promise<Served<Manifest>>
   /** Tags in byte order (distribution-spec, "Listing Tags"). */

@@ -12,6 +12,7 @@ const bytes = imageOf('config', ['layer'])
 const digest = digestOf(bytes)
 const tag = tagged('v1')
 const absent = digestOf(Buffer.from('absent'))
+const { signal } = new AbortController()
 
 async function filled(t: Test) {
   const opened = await openFor(t)
@@ -30,7 +31,7 @@ test('Local: a blob is described and opened, and the answer is a hit', async t =
   const { local } = await filled(t)
   const blob = digestOf(Buffer.from('layer'))
   t.strictSame(await local.statBlob(name, blob), { value: { mediaType: mediaTypes.blob, digest: blob, size: 5 }, outcome: 'hit' })
-  const { value, outcome } = await local.openBlob(name, blob, {})
+  const { value, outcome } = await local.openBlob(name, blob, { signal })
   t.match({ value, outcome }, { value: { size: 5, part: { offset: 0, length: 5 } }, outcome: 'hit' })
   await value.body.close()
 })
@@ -48,7 +49,7 @@ test('Local: a range of a blob selects a part, and one that cannot be satisfied 
     [{ first: 5 }, undefined],
     [{ suffix: 0 }, undefined]
   ] as const) {
-    const { value } = await local.openBlob(name, blob, { range })
+    const { value } = await local.openBlob(name, blob, { range, signal })
     t.strictSame(value.part, part)
     t.equal(value.size, 5)
     const into = Buffer.alloc(5)
@@ -65,7 +66,7 @@ test('Local: a blob of another repository, or of none, is BLOB_UNKNOWN', async t
     [name, absent]
   ] as const) {
     await t.rejects(local.statBlob(where, which), { code: 'BLOB_UNKNOWN', status: 404 })
-    await t.rejects(local.openBlob(where, which, {}), { code: 'BLOB_UNKNOWN', status: 404 })
+    await t.rejects(local.openBlob(where, which, { signal }), { code: 'BLOB_UNKNOWN', status: 404 })
   }
 })
 
@@ -135,4 +136,43 @@ test('Local: an index is given as it was pushed', async t => {
   const index = indexOf([bytes])
   await local.sink.putManifest(name, { tag: tagged('all') }, { bytes: index }, [])
   t.match((await local.getManifest(name, { tag: tagged('all') })).value.descriptor, { mediaType: mediaTypes.ociIndex })
+})
+
+test('Local: a blob that clients fetch elsewhere is opened once at most, and not at all where its size is known', async t => {
+  const opens: string[] = []
+  const storage = await openStorage(t)
+  const locating = new Proxy(storage, {
+    get: (target, member) => {
+      if (member === 'locate') return async (key: string, seconds: number) => `https://bucket.example/${key}?for=${seconds}`
+      const value = Reflect.get(target, member, target)
+      if (member === 'open') opens.push('open')
+      return typeof value === 'function' ? value.bind(target) : value
+    }
+  })
+  const { content } = await openFor(t, locating)
+  const [small, large] = [await pushBlob(content, name, 'small'), await pushBlob(content, name, 'larger than ten bytes')]
+  const local = new LocalBackend(content, { over: 10, seconds: 600 })
+  const open = async (blob: typeof small) => {
+    opens.length = 0
+    const { value } = await local.openBlob(name, blob, { signal, redirect: 'allowed' })
+    if ('location' in value) return { location: value.location, opens: opens.length }
+    await value.body.close()
+    return { size: value.size, opens: opens.length }
+  }
+  const location = `https://bucket.example/${keys.blob(large)}?for=600`
+  t.strictSame(await open(small), { size: 5, opens: 1 })
+  t.strictSame(await open(large), { location, opens: 0 }, 'a push tells the size')
+  const { value } = await local.openBlob(name, large, { signal })
+  t.ok('body' in value, 'nothing is elsewhere for a client that does not follow')
+  await value.body.close()
+
+  const restarted = await openFor(t, locating)
+  const again = new LocalBackend(restarted.content, { over: 10, seconds: 600 })
+  opens.length = 0
+  t.strictSame((await again.openBlob(name, large, { signal, redirect: 'allowed' })).value, { location })
+  t.ok(opens.length <= 1, 'of unknown size it is opened once')
+  const always = new LocalBackend(restarted.content, { over: 0, seconds: 600 })
+  opens.length = 0
+  t.strictSame((await always.openBlob(name, large, { signal, redirect: 'allowed' })).value, { location })
+  t.strictSame(opens, [])
 })

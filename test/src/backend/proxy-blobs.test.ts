@@ -16,7 +16,7 @@ const full = () => Object.assign(new Error('no space left on device'), { code: '
 /** A cache whose medium fails where `fail` throws. */
 async function failing(t: Test, fail: (call: string, key: string) => void) {
   const made = await scene(t, watchStorage(await openStorage(t), fail))
-  return { ...made, blobs: new ProxyBlobs(made.content, made.fills, made.route, 8) }
+  return { ...made, blobs: new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 }) }
 }
 
 test('a medium that takes nothing: the client gets its bytes from upstream, and nothing is left behind', async t => {
@@ -64,7 +64,7 @@ for (const [when, from] of Object.entries({ 'from its first byte on': 0, 'in its
       }
     }
     const made = await scene(t, storage)
-    const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8)
+    const blobs = new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 })
     const { bytes, digest } = blobIn(made.server, 'there/app', 300_000)
     await readAll((await blobs.open(name, digest, { signal: neverAborted })).value)
     await made.fills.find(digest)?.done
@@ -130,7 +130,7 @@ test('a blob that cannot be published is served all the same', async t => {
 
 test('a client waits for the head of an answer no longer than it has patience, and the download goes on', async t => {
   const made = await scene(t)
-  const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8, { now: Date.now, timeoutMs: 50 })
+  const blobs = new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 }, { now: Date.now, timeoutMs: 50 })
   const { digest } = blobIn(made.server, 'there/app', 1000)
   made.server.faults.headerDelay = 300
   const error = await blobs.open(name, digest, { signal: neverAborted }).catch((cause: unknown) => cause)
@@ -141,7 +141,7 @@ test('a client waits for the head of an answer no longer than it has patience, a
 test('a range that a slow download would reach only after a minute is fetched for itself', async t => {
   const made = await scene(t)
   const times = { now: () => made.clock.at, timeoutMs: 5_000 }
-  const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8, times)
+  const blobs = new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 }, times)
   const { bytes, digest } = blobIn(made.server, 'there/app', 2 ** 20)
   const held = Promise.withResolvers<void>()
   made.server.faults.hold = { at: 2 ** 17, until: held.promise }
@@ -159,7 +159,7 @@ test('a range that a slow download would reach only after a minute is fetched fo
 test('a range not far ahead of the download joins it', async t => {
   const made = await scene(t)
   const times = { now: () => made.clock.at, timeoutMs: 5_000 }
-  const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8, times)
+  const blobs = new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 }, times)
   const { bytes, digest } = blobIn(made.server, 'there/app', 2 ** 20)
   const held = Promise.withResolvers<void>()
   made.server.faults.hold = { at: 2 ** 19, until: held.promise }
@@ -175,7 +175,7 @@ test('a range not far ahead of the download joins it', async t => {
 
 test('two clients that ask at the same moment share one download', async t => {
   const made = await scene(t)
-  const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8)
+  const blobs = new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 })
   const { bytes, digest } = blobIn(made.server, 'there/app', 50_000)
   const both = await Promise.all([1, 2].map(() => blobs.open(name, digest, { signal: neverAborted })))
   t.strictSame(both.map(each => each.outcome).sort(), ['join', 'miss'])
@@ -185,7 +185,7 @@ test('two clients that ask at the same moment share one download', async t => {
 
 test('what is cached is marked with where it came from, what was pushed before is not', async t => {
   const made = await scene(t)
-  const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8)
+  const blobs = new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 })
   const { bytes, digest } = blobIn(made.server, 'there/app', 1000)
   await readAll((await blobs.open(name, digest, { signal: neverAborted })).value)
   await made.fills.find(digest)?.done
@@ -198,7 +198,7 @@ test('what is cached is marked with where it came from, what was pushed before i
 
 test('a pushed blob that is damaged and fetched again stays a pushed one', async t => {
   const made = await scene(t)
-  const blobs = new ProxyBlobs(made.content, made.fills, made.route, 8)
+  const blobs = new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 })
   const bytes = randomBytes(1000)
   const digest = await pushBlob(made.content, name, bytes)
   made.server.addBlob('there/app', bytes)

@@ -35,7 +35,7 @@ test('a cache in a bucket', async t => {
         const [proxy, bucket] = [await proxyS3(t, service), makeBucket(service)]
         const storage = await openS3(t, proxy, { bucket, spoolBytes })
         const { server, content, route, fills, ended, clock } = await scene(t, storage)
-        const blobs = new ProxyBlobs(content, fills, route, 8)
+        const blobs = new ProxyBlobs(content, fills, route, { maxFills: 8 })
         const { bytes, digest } = blobIn(server, 'there/app', size)
         const open = async () => {
           const { outcome, value } = await blobs.open(name, digest, { signal: neverAborted })
