@@ -2,39 +2,39 @@ import { OciError } from '../oci/errors.ts'
 import { basicChallenge, parseBasic } from './basic.ts'
 import type { PasswordChecker } from './password-checker.ts'
 
-/** What a client can be allowed to do; `pull` includes the catalog. */
+/** An operation that a role can allow; `pull` includes the catalog. */
 export type Permission = 'pull' | 'push' | 'delete'
 
-/** Who asks, and what that one may do; without `user` it is anybody. */
+/** The user of a request and its permissions; without `user` the request is anonymous. */
 export interface Identity {
   readonly user?: string
   readonly permissions: ReadonlySet<Permission>
 }
 
-/** How a request was told apart, for a metric. */
+/** How a request was authenticated, as the metric counts it. */
 export type AuthOutcome = 'ok' | 'cached' | 'failed' | 'limited' | 'anonymous' | 'certificate'
 
-/** What a request shows of its sender. */
+/** What a request presents to be authenticated. */
 export interface Presented {
-  /** The `Authorization` header as it came. */
+  /** The `Authorization` header, unparsed. */
   authorization?: string | undefined
-  /** The common name of a client certificate that was verified. */
+  /** The common name of a verified client certificate. */
   certificateName?: string | undefined
-  /** The remote address that tries are counted for. */
+  /** The remote address, which login attempts are counted for. */
   address: string
 }
 
-/** The rights of the registry. */
+/** Authentication and authorization of requests. */
 export interface Access {
-  /** Who sends the request; throws UNAUTHORIZED for a wrong header and TOOMANYREQUESTS for too many tries. */
+  /** Throws UNAUTHORIZED for bad credentials and TOOMANYREQUESTS for too many login attempts. */
   authenticate(presented: Presented): Promise<Identity>
-  /** Throws UNAUTHORIZED when credentials could help, DENIED when the user is known and lacks the right. */
+  /** Throws UNAUTHORIZED if the request is anonymous, DENIED if the user lacks the permission. */
   authorize(identity: Identity, action: Permission): void
-  /** The same for `GET /v2/` (end-1), where a client finds out whether it must send credentials: any user may pass. */
+  /** Authorizes `GET /v2/` (end-1), by which clients find out whether credentials are required: any user passes. */
   authorizeBase(identity: Identity): void
 }
 
-/** Rights by user. Without `users` there is nothing to compare a password with, and an `Authorization` header is not looked at. */
+/** Creates the access rules of a configuration. Without `users` an `Authorization` header is ignored. */
 export function createAccess(options: {
   users?: Pick<PasswordChecker, 'check'> | undefined
   roles: Readonly<Record<string, readonly Permission[]>>
@@ -45,25 +45,25 @@ export function createAccess(options: {
   const { users, anonymous, onOutcome } = options
   const roles = new Map(Object.entries(options.roles))
   const challenge = basicChallenge(options.realm ?? 'registry')
-  const anybody: Identity = { permissions: new Set(anonymous) }
+  const anonymousIdentity: Identity = { permissions: new Set(anonymous) }
 
   function unauthorized(detail?: string): OciError {
     return new OciError('UNAUTHORIZED', { headers: challenge, detail })
   }
 
-  // Credentials never take away what everybody may do without them.
+  // A user keeps the permissions of anonymous requests.
   function identify(user: string): Identity {
     return { user, permissions: new Set([...anonymous, ...(roles.get(user) ?? [])]) }
   }
 
   async function byPassword(check: PasswordChecker['check'], header: string, address: string): Promise<Identity> {
-    const given = parseBasic(header)
-    const verdict = given ? await check(given, address) : ({ outcome: 'failed' } as const)
+    const credentials = parseBasic(header)
+    const verdict = credentials ? await check(credentials, address) : ({ outcome: 'failed' } as const)
     onOutcome(verdict.outcome)
     if (verdict.outcome === 'limited') throw tooMany(verdict.retryAfterMs)
-    if (!given) throw unauthorized('the Authorization header is not well-formed Basic')
+    if (!credentials) throw unauthorized('the Authorization header is not well-formed Basic')
     if (verdict.outcome === 'failed') throw unauthorized('wrong user or password')
-    return identify(given.user)
+    return identify(credentials.user)
   }
 
   return {
@@ -74,7 +74,7 @@ export function createAccess(options: {
         return identify(certificateName)
       }
       onOutcome('anonymous')
-      return anybody
+      return anonymousIdentity
     },
     authorize({ user, permissions: actions }, action) {
       if (actions.has(action)) return
@@ -87,7 +87,7 @@ export function createAccess(options: {
   }
 }
 
-function tooMany(milliseconds: number): OciError {
-  const seconds = Math.max(1, Math.ceil(milliseconds / 1000))
+function tooMany(retryAfterMs: number): OciError {
+  const seconds = Math.max(1, Math.ceil(retryAfterMs / 1000))
   return new OciError('TOOMANYREQUESTS', { headers: { 'Retry-After': String(seconds) }, detail: 'too many passwords were tried' })
 }

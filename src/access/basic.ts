@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 
-/** What a Basic header holds; the password stays bytes, since bcrypt compares bytes and its limit counts them. */
+/** User and password of a Basic header. The password stays bytes: bcrypt compares bytes, and its limit counts them. */
 export interface BasicCredentials {
   readonly user: string
   readonly password: Buffer
@@ -8,12 +8,12 @@ export interface BasicCredentials {
 
 const shape = /^basic +([A-Za-z0-9+/]+={0,2}) *$/i
 
-// No user and password that bcrypt can tell apart need more; a longer header is not worth decoding.
-const longest = 8192
+// User and password that bcrypt can distinguish are far shorter; a longer header is not decoded.
+const maxHeaderLength = 8192
 
-/** Parses an `Authorization` header (RFC 7617 §2); undefined for whatever is not well-formed Basic. */
+/** Parses an `Authorization` header (RFC 7617 §2); undefined if it is not well-formed Basic. */
 export function parseBasic(header: string): BasicCredentials | undefined {
-  if (header.length > longest) return undefined
+  if (header.length > maxHeaderLength) return undefined
   const encoded = shape.exec(header)?.[1]
   if (encoded === undefined) return undefined
   const bytes = Buffer.from(encoded, 'base64')
@@ -21,12 +21,12 @@ export function parseBasic(header: string): BasicCredentials | undefined {
   // RFC 7617 §2 forbids control characters; a NUL would also end the password early for bcrypt.
   if (colon < 1 || bytes.some(isControl)) return undefined
   const user = bytes.subarray(0, colon)
-  // Decoding replaces what is not UTF-8, and two different users would become one.
+  // Decoding invalid UTF-8 would map different users to the same text.
   if (!isUtf8(user)) return undefined
   return { user: user.toString('utf8'), password: bytes.subarray(colon + 1) }
 }
 
-/** The header of a 401 answer (RFC 7617 §2.1). */
+/** The header of a 401 response (RFC 7617 §2.1). */
 export function basicChallenge(realm: string): { 'WWW-Authenticate': string } {
   return { 'WWW-Authenticate': `Basic realm="${realm.replace(/["\\]/g, '\\$&')}", charset="UTF-8"` }
 }

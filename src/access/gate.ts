@@ -6,7 +6,7 @@ export interface Gate {
   run<T>(job: () => Promise<T>): Promise<T> | undefined
 }
 
-/** A gate for `running` jobs at once and `waiting` behind them, in the order of their arrival. */
+/** Creates a gate for `running` jobs at once and a queue of `waiting` jobs, in the order of arrival. */
 export function createGate(limits: { running: number; waiting: number }): Gate {
   const semaphore = createSemaphore(limits.running)
   let jobs = 0

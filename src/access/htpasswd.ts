@@ -1,20 +1,20 @@
-/** One line of an htpasswd file: a user and one of the passwords that are valid for it. */
+/** One line of an htpasswd file: a user and one of its valid passwords. */
 export interface HtpasswdEntry {
   readonly user: string
-  /** The bcrypt string as it stands in the file; never logged. */
+  /** The bcrypt string of the file; never logged. */
   readonly hash: string
-  /** The logarithm of bcrypt's work, 4 to 15. */
+  /** The binary logarithm of bcrypt's rounds, 4 to 15. */
   readonly cost: number
 }
 
 const bcrypt = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/
 
-// A cost of 15 already takes seconds per login on one core; a slip of the pen like 31 would take days and starve every other login.
-const costs = { least: 4, most: 15 }
+// A cost of 15 takes seconds per login on one core; a typo like 31 would take days and starve every other login.
+const costs = { min: 4, max: 15 }
 
 /**
- * Reads an htpasswd file; a user may stand there more than once, and each of its passwords is valid.
- * Throws one Error that names line and user of every fault, and never a hash.
+ * Parses an htpasswd file; a user may have several lines, and each of its passwords is valid.
+ * Throws one Error with line and user of every fault, never with a hash.
  */
 export function parseHtpasswd(text: string): HtpasswdEntry[] {
   const entries: HtpasswdEntry[] = []
@@ -35,7 +35,7 @@ export function parseHtpasswd(text: string): HtpasswdEntry[] {
 
 function parseLine(line: string): HtpasswdEntry | string {
   const colon = line.indexOf(':')
-  // The text itself may be a password that stands on the wrong line, so that it is not repeated.
+  // Does not repeat the text: it may be a password on the wrong line.
   if (colon < 1) return 'expected user:bcrypt'
   const user = line.slice(0, colon)
   const hash = line.slice(colon + 1)
@@ -43,7 +43,7 @@ function parseLine(line: string): HtpasswdEntry | string {
   const match = bcrypt.exec(hash)
   if (!match) return `user ${user}: only bcrypt is supported ($2a$, $2b$, $2y$), make it with htpasswd -B`
   const cost = Number(match[1])
-  if (cost < costs.least || cost > costs.most) return `user ${user}: cost ${cost} is not between ${costs.least} and ${costs.most}`
+  if (cost < costs.min || cost > costs.max) return `user ${user}: cost ${cost} is not between ${costs.min} and ${costs.max}`
   return { user, hash, cost }
 }
 

@@ -7,23 +7,25 @@ import type { HtpasswdEntry } from './htpasswd.ts'
 import { createLoginThrottle, type LoginThrottleLimits } from './login-throttle.ts'
 import { createUserList, type UserList } from './user-list.ts'
 
-/** What came of a check; `retryAfter` is in milliseconds. */
-export type Verdict = { outcome: 'ok' | 'cached' | 'failed' } | { outcome: 'limited'; retryAfterMs: number }
+/** The result of a check. */
+export type Verdict = { outcome: 'ok' | 'cached' | 'failed' } | Limited
 
-/** The users of the registry; one per process, since it holds the limit on bcrypt jobs. */
+type Limited = { outcome: 'limited'; retryAfterMs: number }
+
+/** Checks passwords with bcrypt. One per process, since it holds the limit on bcrypt jobs. */
 export interface PasswordChecker {
-  /** Compares a password of a client at `address` with the user's; never rejects because of what the client sent. */
-  check(given: BasicCredentials, address: string): Promise<Verdict>
-  /** Takes the entries of a changed file: passwords that are gone are refused from now on, also those that are being checked. */
+  /** Compares the password that a client at `address` sent with the user's; never rejects because of its input. */
+  check(credentials: BasicCredentials, address: string): Promise<Verdict>
+  /** Takes the entries of a changed file. Removed passwords are refused from now on, also those being checked. */
   replace(entries: readonly HtpasswdEntry[]): void
 }
 
-/** Bounds on the work and the memory that strangers can cause. */
+/** Bounds on the work and the memory that unauthenticated clients can cause. */
 export interface PasswordLimits {
-  /** bcrypt jobs at once, and checks that may wait for them. */
+  /** bcrypt jobs at once, and checks that may wait for one. */
   jobs: { running: number; waiting: number }
   throttle: LoginThrottleLimits
-  /** Remembered passwords, and how many milliseconds a wrong one is remembered. */
+  /** Entries of the caches of right and wrong passwords, and the TTL of a wrong one. */
   cache: { maxAccepted: number; maxRejected: number; rejectedTtlMs: number }
 }
 
@@ -33,51 +35,38 @@ const defaults: PasswordLimits = {
   cache: { maxAccepted: 1024, maxRejected: 4096, rejectedTtlMs: 30_000 }
 }
 
-// bcrypt ignores what follows; accepting it would make every password with the same beginning valid.
-const longestPassword = 72
+// bcrypt ignores further bytes; accepting them would make every password with the same first 72 bytes valid.
+const maxPasswordBytes = 72
 
-/** All that is true only for one state of the file; a new state starts a new one, and checks under way end in the old. */
+/** State of one version of the file. A change starts a new generation; running checks end in the old one. */
 interface Generation {
-  readonly roll: UserList
+  readonly users: UserList
   readonly running: Map<string, Promise<Verdict>>
+  /** When the rejection of a password expires. */
   readonly rejected: LRUCache<string, number>
 }
 
-/** Credentials that are checked with bcrypt; `verify` stands in for it in tests, `now` tells milliseconds. */
+type Verify = (password: Uint8Array, hash: string) => Promise<boolean>
+
+/** Creates a checker; `now` is in milliseconds. */
 export function createPasswordChecker(options: {
   entries: readonly HtpasswdEntry[]
   now: () => number
-  verify?: (password: Uint8Array, hash: string) => Promise<boolean>
+  verify?: Verify
   limits?: Partial<PasswordLimits>
 }): PasswordChecker {
   const { now, verify = verifyBcrypt } = options
   const limits = { ...defaults, ...options.limits }
-  const attempts = createLoginThrottle(limits.throttle, now)
-  const gate = createGate(limits.jobs)
+  const jobs = createBcryptJobs(limits, now)
   const accepted = new LRUCache<string, { user: string; hash: string }>({ max: limits.cache.maxAccepted })
-  const secret = randomBytes(32)
-  let current = begin(options.entries)
-
-  function begin(entries: readonly HtpasswdEntry[]): Generation {
-    return { roll: createUserList(entries), running: new Map(), rejected: new LRUCache({ max: limits.cache.maxRejected }) }
-  }
-
-  // A password must not rest in memory as a key; a user holds no NUL, so that the two cannot be cut differently.
-  function keyOf({ user, password }: BasicCredentials): string {
-    return createHmac('sha256', secret).update(user).update('\0').update(password).digest('base64')
-  }
-
-  async function match(roll: UserList, { user, password }: BasicCredentials): Promise<string | undefined> {
-    for (const hash of roll.hashesOf(user)) if (await verify(password, hash)) return hash
-    for (const decoy of roll.decoysOf(user)) await verify(password, decoy)
-    return undefined
-  }
+  const keyOf = createCacheKeys()
+  let current = createGeneration(options.entries, limits)
 
   async function settle(key: string, user: string, job: Promise<string | undefined>, generation: Generation): Promise<Verdict> {
     try {
       const hash = await job
-      // The file may have changed meanwhile, so that the password counts only if it is valid now.
-      if (hash !== undefined && current.roll.hashesOf(user).includes(hash)) {
+      // The file may have changed during the job: only a hash that is still in it counts.
+      if (hash !== undefined && current.users.hashesOf(user).includes(hash)) {
         accepted.set(key, { user, hash })
         return { outcome: 'ok' }
       }
@@ -88,40 +77,69 @@ export function createPasswordChecker(options: {
     }
   }
 
-  async function start(key: string, given: BasicCredentials, address: string): Promise<Verdict> {
+  async function start(key: string, credentials: BasicCredentials, address: string): Promise<Verdict> {
     const generation = current
-    const wait = attempts.take(address)
-    if (wait !== undefined) return { outcome: 'limited', retryAfterMs: wait }
-    // One permit for all hashes of the user: they run one after the other.
-    const job = gate.run(() => match(generation.roll, given))
-    if (!job) {
-      attempts.refund(address)
-      return { outcome: 'limited', retryAfterMs: 1000 }
-    }
-    const flight = settle(key, given.user, job, generation)
-    generation.running.set(key, flight)
-    const verdict = await flight
-    if (verdict.outcome === 'ok') attempts.refund(address)
+    // One job for all hashes of the user, which are verified one after the other.
+    const job = jobs.start(address, () => match(generation.users, credentials, verify))
+    if ('outcome' in job) return job
+    const check = settle(key, credentials.user, job.result, generation)
+    generation.running.set(key, check)
+    const verdict = await check
+    if (verdict.outcome === 'ok') jobs.refund(address)
     return verdict
   }
 
   return {
-    async check(given, address) {
-      if (given.password.length > longestPassword) return { outcome: 'failed' }
-      const key = keyOf(given)
+    async check(credentials, address) {
+      if (credentials.password.length > maxPasswordBytes) return { outcome: 'failed' }
+      const key = keyOf(credentials)
       if (accepted.get(key)) return { outcome: 'cached' }
       if ((current.rejected.get(key) ?? Number.NEGATIVE_INFINITY) > now()) return { outcome: 'failed' }
-      // No await from here until the check is in the map: that is the whole of single-flight.
-      const flight = current.running.get(key)
-      if (!flight) return await start(key, given, address)
-      const verdict = await flight
+      // Single-flight: no await from here until `start` has put the check into the map.
+      const running = current.running.get(key)
+      if (!running) return await start(key, credentials, address)
+      const verdict = await running
       return verdict.outcome === 'ok' ? { outcome: 'cached' } : verdict
     },
     replace(entries) {
-      current = begin(entries)
+      current = createGeneration(entries, limits)
       for (const [key, { user, hash }] of [...accepted.entries()]) {
-        if (!current.roll.hashesOf(user).includes(hash)) accepted.delete(key)
+        if (!current.users.hashesOf(user).includes(hash)) accepted.delete(key)
       }
     }
   }
+}
+
+function createGeneration(entries: readonly HtpasswdEntry[], { cache }: PasswordLimits): Generation {
+  return { users: createUserList(entries), running: new Map(), rejected: new LRUCache({ max: cache.maxRejected }) }
+}
+
+/** The hash that the password matches. Always does the work of all hashes and decoys if none matches. */
+async function match(users: UserList, { user, password }: BasicCredentials, verify: Verify): Promise<string | undefined> {
+  for (const hash of users.hashesOf(user)) if (await verify(password, hash)) return hash
+  for (const decoy of users.decoysOf(user)) await verify(password, decoy)
+  return undefined
+}
+
+/** Runs bcrypt jobs within the limits per address and in sum. */
+function createBcryptJobs(limits: PasswordLimits, now: () => number) {
+  const throttle = createLoginThrottle(limits.throttle, now)
+  const gate = createGate(limits.jobs)
+  return {
+    start<T>(address: string, job: () => Promise<T>): { result: Promise<T> } | Limited {
+      const waitMs = throttle.take(address)
+      if (waitMs !== undefined) return { outcome: 'limited', retryAfterMs: waitMs }
+      const result = gate.run(job)
+      if (result) return { result }
+      throttle.refund(address)
+      return { outcome: 'limited', retryAfterMs: 1000 }
+    },
+    refund: (address: string) => throttle.refund(address)
+  }
+}
+
+// Keyed digests, so that no password stays in memory. A user contains no NUL, so the pair can be split in one way only.
+function createCacheKeys(): (credentials: BasicCredentials) => string {
+  const secret = randomBytes(32)
+  return ({ user, password }) => createHmac('sha256', secret).update(user).update('\0').update(password).digest('base64')
 }

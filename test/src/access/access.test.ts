@@ -28,7 +28,7 @@ async function fault(work: () => unknown): Promise<OciError> {
   throw new Error('nothing was thrown')
 }
 
-test('access: a user has the rights of its role', async t => {
+test('access: a user has the permissions of its role', async t => {
   const { access, outcomes } = setUp()
   const identity = await access.authenticate({ authorization: basic('rw'), address })
   t.equal(identity.user, 'rw')
@@ -37,7 +37,7 @@ test('access: a user has the rights of its role', async t => {
   t.strictSame(outcomes, ['ok', 'cached'])
 })
 
-test('access: a known user without the right is DENIED', async t => {
+test('access: a known user without the permission is DENIED', async t => {
   const { access } = setUp()
   const identity = await access.authenticate({ authorization: basic('ro'), address })
   access.authorize(identity, 'pull')
@@ -45,7 +45,7 @@ test('access: a known user without the right is DENIED', async t => {
   t.match(error, { code: 'DENIED', status: 403 })
 })
 
-test('access: without a header the challenge is sent when anonymous lacks the right', async t => {
+test('access: without a header the challenge is sent when anonymous lacks the permission', async t => {
   const { access, outcomes } = setUp(['pull'])
   const identity = await access.authenticate({ address })
   t.equal(identity.user, undefined)
@@ -55,7 +55,7 @@ test('access: without a header the challenge is sent when anonymous lacks the ri
   t.strictSame(outcomes, ['anonymous'])
 })
 
-test('access: a wrong password is refused even where anonymous may do everything', async t => {
+test('access: a wrong password is refused even where anonymous has every permission', async t => {
   const { access, outcomes } = setUp(['pull', 'push', 'delete'])
   const error = await fault(() => access.authenticate({ authorization: basic('rw', 'guess'), address }))
   t.match(error, { code: 'UNAUTHORIZED', headers: challenge })
@@ -78,7 +78,7 @@ for (const [what, authorization] of malformed) {
   })
 }
 
-test('access: an address that guesses too much is told when it may go on', async t => {
+test('access: an address with too many login attempts gets Retry-After', async t => {
   const { access, outcomes } = setUp()
   for (const guess of ['1', '2']) await fault(() => access.authenticate({ authorization: basic('rw', guess), address }))
   const error = await fault(() => access.authenticate({ authorization: basic('rw', '3'), address }))
@@ -94,7 +94,7 @@ test('access: a client certificate whose name has a role acts as that user', asy
   t.strictSame(outcomes, ['certificate'])
 })
 
-test('access: a client certificate whose name has no role is anybody', async t => {
+test('access: a client certificate whose name has no role is anonymous', async t => {
   const { access, outcomes } = setUp()
   for (const certificateName of ['stranger', 'constructor', '__proto__']) {
     t.equal((await access.authenticate({ certificateName, address })).user, undefined, certificateName)
@@ -110,7 +110,7 @@ test('access: Basic takes precedence over a client certificate, also when it is 
   })
 })
 
-test('access: credentials never take away what anybody may do, and a user without a role gains nothing', async t => {
+test('access: a user keeps the permissions of anonymous, and a user without a role gains nothing', async t => {
   const { access } = setUp(['pull'])
   const identity = await access.authenticate({ authorization: basic('bare'), address })
   access.authorize(identity, 'pull')
@@ -125,7 +125,7 @@ test('end-1 GET /v2/: no credentials answer 401 unless anonymous may pull, any u
   open.authorizeBase(await open.authenticate({ address }))
 })
 
-test('access: without users a header is not looked at, and gives nothing', async t => {
+test('access: without users an Authorization header is ignored', async t => {
   const access = createAccess({ roles: { rw: ['push'] }, anonymous: ['pull'], onOutcome: () => {} })
   const identity = await access.authenticate({ authorization: basic('rw'), address })
   t.strictSame({ user: identity.user, actions: [...identity.permissions] }, { user: undefined, actions: ['pull'] })

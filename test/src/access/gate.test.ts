@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { createGate } from '../../../src/access/gate.ts'
 
-test('gate: no more jobs run than allowed, those that wait run in their order, and the rest is turned away', async t => {
+test('gate: no more jobs run than allowed, waiting jobs run in order of arrival, and the rest is refused', async t => {
   const gate = createGate({ running: 2, waiting: 2 })
   const started: number[] = []
   const finish: (() => void)[] = []
@@ -22,7 +22,7 @@ test('gate: no more jobs run than allowed, those that wait run in their order, a
   t.equal(await results[3], 4)
 })
 
-test('gate: a job that fails gives its place to the next', async t => {
+test('gate: a job that fails lets the next one run', async t => {
   const gate = createGate({ running: 1, waiting: 1 })
   const first = gate.run(() => Promise.reject(new Error('broken')))
   const second = gate.run(async () => 'fine')

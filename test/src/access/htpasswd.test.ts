@@ -4,7 +4,7 @@ import { parseHtpasswd } from '../../../src/access/htpasswd.ts'
 
 const hash = (version: '2a' | '2b' | '2y'): string => hashSync('x', 4).replace(/^\$2./, `$${version}`)
 
-test('htpasswd: the three names of bcrypt are read, comments, blank lines and CRLF are passed over', async t => {
+test('htpasswd: the three names of bcrypt are read, comments, blank lines and CRLF are skipped', async t => {
   const [a, b, y] = [hash('2a'), hash('2b'), hash('2y')]
   const text = `\uFEFF# users\r\n\r\nana:${a}\r\n   \nbob:${b}\n#ana:old\nyan:${y}`
   t.strictSame(parseHtpasswd(text), [
@@ -14,7 +14,7 @@ test('htpasswd: the three names of bcrypt are read, comments, blank lines and CR
   ])
 })
 
-test('htpasswd: a user who stands there twice has two entries', async t => {
+test('htpasswd: a user with two lines has two entries', async t => {
   const text = `ana:${hash('2y')}\nana:${hash('2y')}\n`
   t.strictSame(
     parseHtpasswd(text).map(entry => entry.user),
@@ -42,7 +42,7 @@ test('htpasswd: every other scheme is a fault that names line and user and not t
   }
 })
 
-test('htpasswd: a line without a user, a cut hash, a control character and an extreme cost are faults', async t => {
+test('htpasswd: a line without a user, a truncated hash, a control character and an extreme cost are faults', async t => {
   const good = hash('2b')
   t.throws(() => parseHtpasswd('onlytext'), /line 1: expected user:bcrypt/)
   t.throws(() => parseHtpasswd(`:${good}`), /line 1: expected user:bcrypt/)

@@ -1,40 +1,40 @@
 import { test } from 'tap'
 import { addressKey, createLoginThrottle } from '../../../src/access/login-throttle.ts'
 
-test('attempts: after the burst an address waits until the clock has given it one more', async t => {
+test('throttle: after the burst an address waits until one attempt has refilled', async t => {
   let time = 0
-  const attempts = createLoginThrottle({ burst: 2, refillMs: 1000, maxAddresses: 10 }, () => time)
-  t.equal(attempts.take('10.0.0.1'), undefined)
-  t.equal(attempts.take('10.0.0.1'), undefined)
-  t.equal(attempts.take('10.0.0.1'), 1000)
-  t.equal(attempts.take('10.0.0.2'), undefined, 'another address is not held up')
+  const throttle = createLoginThrottle({ burst: 2, refillMs: 1000, maxAddresses: 10 }, () => time)
+  t.equal(throttle.take('10.0.0.1'), undefined)
+  t.equal(throttle.take('10.0.0.1'), undefined)
+  t.equal(throttle.take('10.0.0.1'), 1000)
+  t.equal(throttle.take('10.0.0.2'), undefined, 'another address is not throttled')
   time = 400
-  t.equal(attempts.take('10.0.0.1'), 600)
+  t.equal(throttle.take('10.0.0.1'), 600)
   time = 1000
-  t.equal(attempts.take('10.0.0.1'), undefined)
-  t.equal(attempts.take('10.0.0.1'), 1000)
+  t.equal(throttle.take('10.0.0.1'), undefined)
+  t.equal(throttle.take('10.0.0.1'), 1000)
 })
 
-test('attempts: what is given back can be taken again, and never exceeds the burst', async t => {
-  const attempts = createLoginThrottle({ burst: 1, refillMs: 1000, maxAddresses: 10 }, () => 0)
-  attempts.refund('a')
-  t.equal(attempts.take('a'), undefined)
-  t.equal(attempts.take('a'), 1000)
-  attempts.refund('a')
-  t.equal(attempts.take('a'), undefined)
+test('throttle: a refunded attempt can be taken again, and attempts never exceed the burst', async t => {
+  const throttle = createLoginThrottle({ burst: 1, refillMs: 1000, maxAddresses: 10 }, () => 0)
+  throttle.refund('a')
+  t.equal(throttle.take('a'), undefined)
+  t.equal(throttle.take('a'), 1000)
+  throttle.refund('a')
+  t.equal(throttle.take('a'), undefined)
 })
 
-test('attempts: a clock that steps back neither frees nor locks an address', async t => {
+test('throttle: a clock that steps back neither frees nor locks an address', async t => {
   let time = 10_000
-  const attempts = createLoginThrottle({ burst: 1, refillMs: 1000, maxAddresses: 10 }, () => time)
-  t.equal(attempts.take('a'), undefined)
+  const throttle = createLoginThrottle({ burst: 1, refillMs: 1000, maxAddresses: 10 }, () => time)
+  t.equal(throttle.take('a'), undefined)
   time = 0
-  t.equal(attempts.take('a'), 1000)
+  t.equal(throttle.take('a'), 1000)
   time = 1000
-  t.equal(attempts.take('a'), undefined)
+  t.equal(throttle.take('a'), undefined)
 })
 
-test('attempts: the addresses of one IPv6 network count together, those of IPv4 one by one', async t => {
+test('throttle: the addresses of one IPv6 network count together, those of IPv4 one by one', async t => {
   t.equal(addressKey('2001:db8:1:2:3:4:5:6'), addressKey('2001:0DB8:1:2::9'))
   t.equal(addressKey('2001:db8::1'), addressKey('2001:db8:0:0:ffff::'))
   t.equal(addressKey('2001:db8::1:2:3.4.5.6'), '2001:db8:0:0::/64')
