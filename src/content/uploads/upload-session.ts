@@ -10,7 +10,7 @@ import type { Commit } from '../commit.ts'
 import * as keys from '../keys.ts'
 import { objectsBelow } from '../walk.ts'
 import { BodyBrokenError } from './broken.ts'
-import type { BodyWriter } from './gather.ts'
+import type { BodyWriter } from './body-writer.ts'
 
 /** What the sessions of one store share. */
 export interface UploadContext {

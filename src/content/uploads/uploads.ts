@@ -7,7 +7,7 @@ import type { Commit } from '../commit.ts'
 import * as keys from '../keys.ts'
 import { createLruCache } from '../lru.ts'
 import type { Names } from '../names.ts'
-import { createBodyWriter } from './gather.ts'
+import { createBodyWriter } from './body-writer.ts'
 import { StoredUploadSession, type UploadContext, unknownUpload } from './upload-session.ts'
 
 // Sessions whose running digest is kept; one that is pushed out of memory is read once again at its end.

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { createBodyWriter } from '../../../../src/content/uploads/gather.ts'
+import { createBodyWriter } from '../../../../src/content/uploads/body-writer.ts'
 import type { Writer } from '../../../../storage/storage.ts'
 import { bodyOf, brokenAfter, neverAborted } from '../../../support/content.ts'
 import { openStorage, textOf } from '../../../support/storage.ts'
