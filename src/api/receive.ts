@@ -13,30 +13,50 @@ export class SlowClientError extends Error {
   }
 }
 
-/** The body of a request, as it comes. A client that is too slow is closed. `moved` is told of each chunk. */
-export async function* receiveBody(
+/**
+ * The body of a request while it arrives; `onChunk` gets the length of each chunk. A client that is too slow is disconnected. An iterator by hand: Node's own
+ * below it is then the only generator that each chunk passes.
+ */
+export function receiveBody(
   request: IncomingMessage,
   response: ServerResponse,
-  progress: StallDetector,
-  moved: (bytes: number) => void
+  stalls: StallDetector,
+  onChunk: (bytes: number) => void
 ): AsyncIterable<Buffer> {
-  // Asked for only now, when rights and space were checked.
-  if (awaitingContinue.delete(request)) {
-    response.removeHeader('connection')
-    response.writeContinue()
-  }
-  const watched = progress.receiving(() => request.destroy(new SlowClientError()))
-  try {
-    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      watched.progressed(chunk.length)
-      moved(chunk.length)
-      // A disk that is slow, or a limit of ours, is not the client's fault.
-      watched.pause()
-      yield chunk
-      watched.resume()
+  return {
+    [Symbol.asyncIterator]() {
+      // Only now, when rights and capacity were checked.
+      if (awaitingContinue.delete(request)) {
+        response.removeHeader('connection')
+        response.writeContinue()
+      }
+      const chunks: AsyncIterator<Buffer> = request.iterator({ destroyOnReturn: false })[Symbol.asyncIterator]()
+      const transfer = stalls.receiving(() => request.destroy(new SlowClientError()))
+      return {
+        async next() {
+          transfer.resume()
+          try {
+            const next = await chunks.next()
+            if (next.done) transfer.end()
+            else {
+              transfer.progressed(next.value.length)
+              onChunk(next.value.length)
+              // The time until the next call is not the client's: a slow disk, or a limit of ours.
+              transfer.pause()
+            }
+            return next
+          } catch (error) {
+            transfer.end()
+            throw error
+          }
+        },
+        async return() {
+          transfer.end()
+          await chunks.return?.()
+          return { done: true, value: undefined }
+        }
+      }
     }
-  } finally {
-    watched.end()
   }
 }
 

@@ -3,6 +3,7 @@ import type { Storage } from '../../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest } from '../../oci/digest.ts'
 import type { Name } from '../../oci/name.ts'
 import type { Body } from '../../oci/source.ts'
+import { forEachChunk } from '../chunks.ts'
 import type { Commit } from '../commit.ts'
 import { blob as blobKey } from '../keys.ts'
 
@@ -142,11 +143,11 @@ export class Fill {
     const digester = createDigester(algorithmOf(this.digest))
     const pump = new Pump(growing, source.size, this.#stop.signal)
     try {
-      for await (const chunk of readable(source.chunks)) {
+      await forEachChunk(source.chunks, sourceError, chunk => {
         this.#stop.signal.throwIfAborted()
         digester.update(chunk)
-        await pump.push(chunk)
-      }
+        return pump.push(chunk)
+      })
     } finally {
       await pump.drain()
     }
@@ -189,13 +190,7 @@ class SourceError extends Error {
   }
 }
 
-async function* readable(chunks: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  try {
-    yield* chunks
-  } catch (error) {
-    throw new SourceError(error)
-  }
-}
+const sourceError = (error: unknown): Error => new SourceError(error)
 
 // One write under way, the next being gathered; each is released to the readers when it is on the file. Each write wakes all of them, so small ones wait for company.
 class Pump {

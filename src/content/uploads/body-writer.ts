@@ -1,46 +1,56 @@
 import type { Writer } from '../../../storage/storage.ts'
-import { BodyBrokenError } from './broken.ts'
+import { forEachChunk } from '../chunks.ts'
 
-// Few large writes cost less than many small ones; what all requests together hold back in memory is bounded.
-const most = 1024 * 1024
-const least = 64 * 1024
-const together = 8 * 1024 * 1024
+// Few large writes cost less than many small ones.
+const maxWriteBytes = 1024 * 1024
+const minWriteBytes = 64 * 1024
+// What all requests together keep in memory for that.
+const maxGatheredBytes = 8 * 1024 * 1024
+
+/** The body of a request was truncated. The bytes that arrived are kept. */
+export class BodyBrokenError extends Error {
+  constructor(cause: unknown) {
+    super('the body ended before it was complete', { cause })
+    this.name = 'BodyBrokenError'
+  }
+}
 
 /**
- * Writes a body as it comes: `seen` gets each chunk once, in order, and may throw to end it; one write is under way while the next is gathered. Rejects with a
- * BodyBrokenError after what arrived was written, if the body breaks off.
+ * Writes a body while it arrives, in large writes: one is under way while the next is gathered. `onChunk` gets each chunk once, in order, and may throw to end
+ * the body. Rejects with a BodyBrokenError if the body is truncated, after what arrived was written.
  */
 export type BodyWriter = (
   body: AsyncIterable<Uint8Array>,
-  seen: (chunk: Uint8Array) => void,
+  onChunk: (chunk: Uint8Array) => void,
   writer: Writer,
   signal: AbortSignal
 ) => Promise<void>
 
-/** A gatherer whose requests share one bound on memory. */
+/** A body writer whose requests share one bound on memory. */
 export function createBodyWriter(): BodyWriter {
-  let running = 0
-  return async (body, seen, writer, signal) => {
-    running++
+  let requests = 0
+  return async (body, onChunk, writer, signal) => {
+    requests++
     let writing: Promise<void> = Promise.resolve()
     let chunks: Uint8Array[] = []
     let bytes = 0
     const flush = async () => {
       await writing
       writing = writer.write(chunks, signal)
-      // Observed later; a rejection must not count as unhandled meanwhile.
+      // Observed by the next flush; a rejection must not count as unhandled until then.
       writing.catch(() => {})
       chunks = []
       bytes = 0
     }
+    const broken = (cause: unknown) => new BodyBrokenError(cause)
     try {
-      for await (const chunk of readable(body)) {
-        if (signal.aborted) throw new BodyBrokenError(signal.reason)
-        seen(chunk)
+      await forEachChunk(body, broken, chunk => {
+        if (signal.aborted) throw broken(signal.reason)
+        onChunk(chunk)
         chunks.push(chunk)
         bytes += chunk.length
-        if (bytes >= Math.max(least, Math.min(most, together / running / 2))) await flush()
-      }
+        return bytes >= Math.max(minWriteBytes, Math.min(maxWriteBytes, maxGatheredBytes / requests / 2)) ? flush() : undefined
+      })
       await flush()
       await writing
     } catch (error) {
@@ -48,16 +58,7 @@ export function createBodyWriter(): BodyWriter {
       await writing
       throw error
     } finally {
-      running--
+      requests--
     }
-  }
-}
-
-// Errors of the body, told apart from those of the disk.
-async function* readable(body: AsyncIterable<Uint8Array>): AsyncIterable<Uint8Array> {
-  try {
-    yield* body
-  } catch (error) {
-    throw new BodyBrokenError(error)
   }
 }

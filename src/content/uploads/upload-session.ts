@@ -9,8 +9,8 @@ import { type Chunk, type SessionId, UploadOffsetError, type UploadSession } fro
 import type { Commit } from '../commit.ts'
 import * as keys from '../keys.ts'
 import { objectsBelow } from '../walk.ts'
-import { BodyBrokenError } from './broken.ts'
 import type { BodyWriter } from './body-writer.ts'
+import { BodyBrokenError } from './body-writer.ts'
 
 /** What the sessions of one store share. */
 export interface UploadContext {
