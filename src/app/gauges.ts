@@ -4,43 +4,42 @@ import type { Content } from '../content/content.ts'
 import type { Fills } from '../content/fill/fills.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
-/** Values that are read when Prometheus asks. */
-export function watchState(
+/** Sets the gauges of the running process each time the metrics are scraped. */
+export function collectGauges(
   metrics: Metrics,
   { storage, gateway, content, fills }: { storage: Storage; gateway: Gateway; content: Content; fills: Fills }
 ): void {
-  metrics.gauge('registry_storage_bytes', 'Bytes of the filesystem that holds the storage.', ['state'], async function () {
+  metrics.collect('storageBytes', async gauge => {
     const { free, total } = await storage.usage()
-    if (free !== undefined) this.set({ state: 'free' }, free)
-    if (total !== undefined) this.set({ state: 'total' }, total)
+    if (free !== undefined) gauge.set({ state: 'free' }, free)
+    if (total !== undefined) gauge.set({ state: 'total' }, total)
   })
-  metrics.gauge('registry_storage_inodes', 'Inodes of the filesystem that holds the storage.', ['state'], async function () {
+  metrics.collect('storageInodes', async gauge => {
     const { inodesFree, inodesTotal } = await storage.usage()
-    if (inodesFree !== undefined) this.set({ state: 'free' }, inodesFree)
-    if (inodesTotal !== undefined) this.set({ state: 'total' }, inodesTotal)
+    if (inodesFree !== undefined) gauge.set({ state: 'free' }, inodesFree)
+    if (inodesTotal !== undefined) gauge.set({ state: 'total' }, inodesTotal)
   })
-  const amount = (name: string, help: string, of: (usage: Usage) => number | undefined) =>
-    metrics.gauge(name, help, [], async function () {
-      const value = of(await storage.usage())
-      // No limit is no number.
-      if (value === undefined) this.reset()
-      else this.set(value)
+  for (const [key, amountOf] of Object.entries(usageGauges) as [keyof typeof usageGauges, (usage: Usage) => number | undefined][]) {
+    metrics.collect(key, async gauge => {
+      const value = amountOf(await storage.usage())
+      if (value === undefined) gauge.reset()
+      else gauge.set(value)
     })
-  amount('registry_storage_used_bytes', 'Bytes of what is stored; after a crash too many for a while.', usage => usage.used)
-  amount('registry_storage_used_inodes', 'Files and directories of what is stored.', usage => usage.usedInodes)
-  amount('registry_storage_budget_bytes', 'What storage.budget allows.', usage => usage.budget)
-  amount('registry_storage_budget_inodes', 'What storage.inodeBudget allows.', usage => usage.inodeBudget)
-  amount('registry_storage_reserve_bytes', 'What storage.reserve keeps free.', usage => usage.reserve)
-  amount('registry_storage_reserve_inodes', 'What storage.inodeReserve keeps free.', usage => usage.inodeReserve)
-  amount('registry_disk_stalled', '1 while the disk does not answer.', ({ stalled }) => (stalled.length > 0 ? 1 : 0))
-  metrics.gauge('registry_requests_running', 'Requests that are being answered.', [], function () {
-    this.set(gateway.running)
+  }
+  metrics.collect('requestsRunning', gauge => gauge.set(gateway.running))
+  metrics.collect('uploadsOpen', gauge => {
+    gauge.set({ state: 'open' }, content.uploads.open)
+    gauge.set({ state: 'writing' }, gateway.uploading)
   })
-  metrics.gauge('registry_uploads_open', 'Upload sessions, and those of them that a request is writing to.', ['state'], function () {
-    this.set({ state: 'open' }, content.uploads.open)
-    this.set({ state: 'writing' }, gateway.uploading)
-  })
-  metrics.gauge('registry_fills_running', 'Downloads of blobs into the cache.', [], function () {
-    this.set(fills.running)
-  })
+  metrics.collect('fillsRunning', gauge => gauge.set(fills.running))
+}
+
+const usageGauges = {
+  storageUsedBytes: ({ used }: Usage) => used,
+  storageUsedInodes: ({ usedInodes }: Usage) => usedInodes,
+  storageBudgetBytes: ({ budget }: Usage) => budget,
+  storageBudgetInodes: ({ inodeBudget }: Usage) => inodeBudget,
+  storageReserveBytes: ({ reserve }: Usage) => reserve,
+  storageReserveInodes: ({ inodeReserve }: Usage) => inodeReserve,
+  diskStalled: ({ stalled }: Usage) => (stalled.length > 0 ? 1 : 0)
 }

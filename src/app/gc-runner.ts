@@ -83,8 +83,8 @@ export class GcRunner {
       }
     })
     const schedule = this.#schedule
-    parts.metrics.gauge('registry_gc_last_success_timestamp_seconds', 'When a collection last succeeded.', [], function () {
-      if (schedule.succeeded !== undefined) this.set(schedule.succeeded / 1000)
+    parts.metrics.collect('gcLastSuccess', gauge => {
+      if (schedule.succeeded !== undefined) gauge.set(schedule.succeeded / 1000)
     })
   }
 

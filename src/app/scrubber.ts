@@ -119,26 +119,11 @@ function statusOf(rounds: ScrubCycles, { quarantine }: Content): object {
 }
 
 function watchScrubbing(metrics: Metrics, rounds: ScrubCycles, { quarantine }: Content): void {
-  metrics.gauge('registry_scrub_position_ratio', 'The part of the current round of the check that is done.', [], function () {
-    this.set(rounds.status.done)
-  })
-  metrics.gauge('registry_scrub_last_complete_timestamp_seconds', 'When all of the store was last read; 0 if never.', [], function () {
-    this.set((rounds.status.last?.ended ?? 0) / 1_000)
-  })
-  metrics.gauge('registry_scrub_findings', 'What the last complete round found and left for people to mend.', [], function () {
-    this.set(rounds.status.last?.damaged ?? 0)
-  })
-  metrics.gauge(
-    'registry_damaged_blobs',
-    'Blobs and manifests that are known to be damaged or gone, until they are healed.',
-    [],
-    function () {
-      this.set(quarantine.list().length)
-    }
-  )
-  metrics.gauge('registry_quarantine_bytes', 'Damaged bytes that are kept for examination.', [], function () {
-    this.set(quarantine.bytes)
-  })
+  metrics.collect('scrubPosition', gauge => gauge.set(rounds.status.done))
+  metrics.collect('scrubLastComplete', gauge => gauge.set((rounds.status.last?.ended ?? 0) / 1_000))
+  metrics.collect('scrubFindings', gauge => gauge.set(rounds.status.last?.damaged ?? 0))
+  metrics.collect('damagedBlobs', gauge => gauge.set(quarantine.list().length))
+  metrics.collect('quarantineBytes', gauge => gauge.set(quarantine.bytes))
 }
 
 const iso = (ms: number): string => new Date(ms).toISOString()

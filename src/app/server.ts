@@ -25,7 +25,7 @@ import type { Logger } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { openCertificates } from './certificates.ts'
-import { watchState } from './gauges.ts'
+import { collectGauges } from './gauges.ts'
 import { freeSpaceOf, type GcOptions, GcRunner } from './gc-runner.ts'
 import { startLongWork } from './long-work.ts'
 import { openStorage } from './open-storage.ts'
@@ -184,7 +184,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       log: { level: log.level }
     })
   }
-  watchState(metrics, { storage, gateway, content, fills })
+  collectGauges(metrics, { storage, gateway, content, fills })
   stack.defer(startUploadExpiry(content, first.limits.uploadIdle, log))
   const busy = () => gateway.running > 0
   const maintenance = new GcRunner({ storage, content, config: () => config, upstreams: () => upstreams, busy, metrics, log })

@@ -28,14 +28,14 @@ export function countRemoval({ kind, name, digest, tag, bytes = 0, reason }: Rem
 /** One line and the counters for a collection that ended, one way or another. */
 export function logGcRun(end: Done | Error, metrics: Metrics, log: Logger, signal?: AbortSignal): void {
   if (!(end instanceof Error)) {
-    metrics.collections.inc({ result: 'done' })
+    metrics.gcRuns.inc({ result: 'done' })
     const { marked, removed, bytes, ms } = end
     log.info({ marked, removed, bytes, ms }, 'what nothing needs was removed')
   } else if (signal?.aborted) {
-    metrics.collections.inc({ result: 'stopped' })
+    metrics.gcRuns.inc({ result: 'stopped' })
     log.info('a collection was ended early; the next one goes on')
   } else {
-    metrics.collections.inc({ result: 'failed' })
+    metrics.gcRuns.inc({ result: 'failed' })
     log.error(
       { err: end },
       'a collection failed: what it could not read may be needed, so nothing more is removed; it is tried again later'

@@ -5,6 +5,7 @@ import { test } from 'tap'
 import { parse } from 'yaml'
 import { compiledSchema, configSchema } from '../../config/published.ts'
 import { isMapping } from '../../config/read/walk.ts'
+import { renderSettingsReference } from '../../config/settings-reference.ts'
 
 const config = join(import.meta.dirname, '../../config')
 const check = new Ajv({ allowUnionTypes: true }).compile(JSON.parse(configSchema()))
@@ -12,6 +13,7 @@ const check = new Ajv({ allowUnionTypes: true }).compile(JSON.parse(configSchema
 test('what is derived from the schema is up to date (else: npm run schema)', async t => {
   t.equal(readFileSync(join(config, 'registry.schema.json'), 'utf8'), configSchema())
   t.equal(readFileSync(join(config, 'settings.json'), 'utf8'), compiledSchema())
+  t.equal(readFileSync(join(config, '../docs/settings.md'), 'utf8'), renderSettingsReference())
 })
 
 test('the settings are a valid schema, since a start does not look', async t => {

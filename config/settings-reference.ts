@@ -1,0 +1,43 @@
+import { settingsTable } from './compiled.ts'
+import { reloadPolicyOf } from './difference.ts'
+import type { SettingSchema } from './read/walk.ts'
+
+/** docs/settings.md: all settings of the schema, section by section. */
+export const renderSettingsReference = (): string => `# Settings
+
+All settings of the configuration file, in YAML, which \`registry serve --config\` reads. The file needs only what differs from the defaults. A setting marked "or \`…File\`"
+can be in a file of its own: \`passwordFile: /run/secrets/password\` instead of \`password\`. \`registry config check\` names each mistake with its line,
+\`registry config effective\` prints the configuration with all defaults. \`npm run schema\` writes this page.
+
+The last column is what a running process does with a change of the file (it is noticed within seconds, or at once after SIGHUP): **live**: takes it at once; **backends**: takes it for
+the requests that follow, and forgets what it knew of upstreams, such as tokens; **restart**: refuses the whole change until it is restarted.
+${Object.entries(settingsTable.properties ?? {})
+  .map(([key, section]) => `\n## ${key}\n\n${section.description}\n\n${table(section, key)}\n`)
+  .join('')}`
+
+const table = (section: SettingSchema, path: string): string =>
+  ['| setting | value | default | meaning | change |', '| --- | --- | --- | --- | --- |', ...rows(section, path)].join('\n')
+
+const rows = (schema: SettingSchema, path: string): string[] =>
+  Object.entries(schema.properties ?? {}).flatMap(([key, setting]) => {
+    const here = `${path}.${key}`
+    const inside = entryOf(setting)
+    if (inside) return [row(setting, here), ...rows(inside, `${here}.<host>`)]
+    return setting.properties && setting.type === 'object' ? [sectionRow(setting, here), ...rows(setting, here)] : [row(setting, here)]
+  })
+
+// The schema of the values of a mapping whose keys the user chooses, if they have settings of their own.
+const entryOf = ({ additionalProperties }: SettingSchema): SettingSchema | undefined =>
+  typeof additionalProperties === 'object' && additionalProperties.properties ? additionalProperties : undefined
+
+const sectionRow = ({ description }: SettingSchema, path: string): string => `| \`${path}\` | section | | ${cell(description)} | |`
+
+const row = (setting: SettingSchema, path: string): string => {
+  const name = setting.secret || setting.orFile ? `\`${path}\` or \`…File\`` : `\`${path}\``
+  const value = setting.default === undefined ? '' : `\`${JSON.stringify(setting.default).replaceAll('"', '')}\``
+  const expects = setting.items?.expects ? `${setting.expects}, each ${setting.items.expects}` : setting.expects
+  return `| ${name} | ${cell(expects)} | ${value} | ${cell(setting.description)} | ${reloadPolicyOf(path)} |`
+}
+
+// Text for a cell: the bar ends one, and <root> would be a tag.
+const cell = (text = ''): string => text.replaceAll('|', '\\|').replaceAll('<', '&lt;')
