@@ -3,7 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
 import { contentRange, parseRange } from '../oci/range.ts'
-import { answerEmpty, type Exchange, sinkOf } from './exchange.ts'
+import { type Exchange, respondEmpty, sinkOf } from './exchange.ts'
 import { etagOf, noneMatch, rangeAllowed, setServed } from './headers.ts'
 import { sendBody } from './send.ts'
 
@@ -12,7 +12,7 @@ export async function headBlob(exchange: Exchange, name: Name, digest: Digest): 
   const served = await exchange.backend.statBlob(name, digest, exchange.signal)
   exchange.record.outcome = served.outcome
   setServed(exchange.response, served)
-  if (noneMatch(exchange.request.headers['if-none-match'], digest)) return answerEmpty(exchange, 304, validators(digest))
+  if (noneMatch(exchange.request.headers['if-none-match'], digest)) return respondEmpty(exchange, 304, validators(digest))
   exchange.response.writeHead(200, { ...representation(digest), 'content-length': served.value.size })
   exchange.response.end()
 }
@@ -29,13 +29,13 @@ export async function getBlob(exchange: Exchange, name: Name, digest: Digest): P
   if ('location' in served.value) {
     const { location } = served.value
     // The place is for this client, and for a while.
-    return answerEmpty(exchange, 307, { location, 'docker-content-digest': digest, 'cache-control': 'no-store' })
+    return respondEmpty(exchange, 307, { location, 'docker-content-digest': digest, 'cache-control': 'no-store' })
   }
   setServed(response, served)
   const { size, part, body } = served.value
   if (cached) {
     await body.close()
-    return answerEmpty(exchange, 304, validators(digest))
+    return respondEmpty(exchange, 304, validators(digest))
   }
   if (!part) {
     await body.close()
@@ -58,7 +58,7 @@ export async function getBlob(exchange: Exchange, name: Name, digest: Digest): P
 export async function deleteBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
   await sinkOf(exchange).deleteBlob(name, digest)
   exchange.audit({ action: 'delete', name, old: digest })
-  answerEmpty(exchange, 202)
+  respondEmpty(exchange, 202)
 }
 
 function validators(digest: Digest): Record<string, string> {

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { OciError } from '../oci/errors.ts'
 import { referenceText } from '../oci/name.ts'
 import { deleteBlob, getBlob, headBlob } from './blobs.ts'
-import { answerEmpty, type Exchange } from './exchange.ts'
+import { type Exchange, respondEmpty } from './exchange.ts'
 import { discover, listNames, listReferrers, listTags } from './lists.ts'
 import { deleteManifest, getManifest, headManifest, putManifest } from './manifests.ts'
 import type { Endpoint, Route } from './routes.ts'
@@ -11,48 +11,48 @@ import { deleteUpload, getUpload, patchUpload, putUpload, startUpload } from './
 /** What a request does, as far as rights are concerned; `base` is `GET /v2/`, `open` needs none. */
 export type RequiredPermission = 'open' | 'base' | 'pull' | 'push' | 'delete'
 
-type Answer<R extends Route = Route> = (exchange: Exchange, route: R) => Promise<void> | void
+type Handler<R extends Route = Route> = (exchange: Exchange, route: R) => Promise<void> | void
 type Of<E extends Endpoint> = Extract<Route, { endpoint: E }>
-type Methods<R extends Route> = Partial<Record<string, { need: RequiredPermission; answer: Answer<R> }>>
+type Methods<R extends Route> = Partial<Record<string, { permission: RequiredPermission; handle: Handler<R> }>>
 
 // The endpoints table of the distribution-spec ("API").
 const table: { [E in Endpoint]: Methods<Of<E>> } = {
-  root: reads('open', exchange => answerEmpty(exchange, 200)),
-  base: reads('base', exchange => answerEmpty(exchange, 200, { 'docker-distribution-api-version': 'registry/2.0' })),
+  root: reads('open', exchange => respondEmpty(exchange, 200)),
+  base: reads('base', exchange => respondEmpty(exchange, 200, { 'docker-distribution-api-version': 'registry/2.0' })),
   catalog: reads('pull', exchange => listNames(exchange)),
   discover: reads('pull', exchange => discover(exchange)),
   tags: reads('pull', (exchange, { name }) => listTags(exchange, name)),
   referrers: reads('pull', (exchange, { name, digest }) => listReferrers(exchange, name, digest)),
   manifest: {
-    GET: { need: 'pull', answer: (exchange, { name, reference }) => getManifest(exchange, name, reference) },
-    HEAD: { need: 'pull', answer: (exchange, { name, reference }) => headManifest(exchange, name, reference) },
-    PUT: { need: 'push', answer: (exchange, { name, reference }) => putManifest(exchange, name, reference) },
-    DELETE: { need: 'delete', answer: (exchange, { name, reference }) => deleteManifest(exchange, name, reference) }
+    GET: { permission: 'pull', handle: (exchange, { name, reference }) => getManifest(exchange, name, reference) },
+    HEAD: { permission: 'pull', handle: (exchange, { name, reference }) => headManifest(exchange, name, reference) },
+    PUT: { permission: 'push', handle: (exchange, { name, reference }) => putManifest(exchange, name, reference) },
+    DELETE: { permission: 'delete', handle: (exchange, { name, reference }) => deleteManifest(exchange, name, reference) }
   },
   blob: {
-    GET: { need: 'pull', answer: (exchange, { name, digest }) => getBlob(exchange, name, digest) },
-    HEAD: { need: 'pull', answer: (exchange, { name, digest }) => headBlob(exchange, name, digest) },
-    DELETE: { need: 'delete', answer: (exchange, { name, digest }) => deleteBlob(exchange, name, digest) }
+    GET: { permission: 'pull', handle: (exchange, { name, digest }) => getBlob(exchange, name, digest) },
+    HEAD: { permission: 'pull', handle: (exchange, { name, digest }) => headBlob(exchange, name, digest) },
+    DELETE: { permission: 'delete', handle: (exchange, { name, digest }) => deleteBlob(exchange, name, digest) }
   },
-  uploads: { POST: { need: 'push', answer: (exchange, { name }) => startUpload(exchange, name) } },
+  uploads: { POST: { permission: 'push', handle: (exchange, { name }) => startUpload(exchange, name) } },
   upload: {
-    GET: { need: 'push', answer: (exchange, { name, session }) => getUpload(exchange, name, session) },
-    PATCH: { need: 'push', answer: (exchange, { name, session }) => patchUpload(exchange, name, session) },
-    PUT: { need: 'push', answer: (exchange, { name, session }) => putUpload(exchange, name, session) },
-    DELETE: { need: 'push', answer: (exchange, { name, session }) => deleteUpload(exchange, name, session) }
+    GET: { permission: 'push', handle: (exchange, { name, session }) => getUpload(exchange, name, session) },
+    PATCH: { permission: 'push', handle: (exchange, { name, session }) => patchUpload(exchange, name, session) },
+    PUT: { permission: 'push', handle: (exchange, { name, session }) => putUpload(exchange, name, session) },
+    DELETE: { permission: 'push', handle: (exchange, { name, session }) => deleteUpload(exchange, name, session) }
   }
 }
 
-function reads<R extends Route>(need: RequiredPermission, answer: Answer<R>): Methods<R> {
-  return { GET: { need, answer }, HEAD: { need, answer } }
+function reads<R extends Route>(permission: RequiredPermission, handle: Handler<R>): Methods<R> {
+  return { GET: { permission, handle }, HEAD: { permission, handle } }
 }
 
 /** What answers `method` on a route; UNSUPPORTED (405) with `Allow` if nothing does. */
-export function resolve(route: Route, method: string): { need: RequiredPermission; answer: Answer } {
+export function resolve(route: Route, method: string): { permission: RequiredPermission; handle: Handler } {
   const methods = table[route.endpoint]
   const found = Object.hasOwn(methods, method) ? methods[method as keyof typeof methods] : undefined
   // The table's type pairs each endpoint with its routes.
-  if (found) return found as { need: RequiredPermission; answer: Answer }
+  if (found) return found as { permission: RequiredPermission; handle: Handler }
   throw new OciError('UNSUPPORTED', {
     detail: { reason: `${method} is not defined here` },
     headers: { allow: Object.keys(methods).join(', ') }

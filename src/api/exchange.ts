@@ -68,14 +68,14 @@ export async function requireCapacity({ request, shortage }: Exchange): Promise<
 }
 
 /** Answers without a body. */
-export function answerEmpty({ response }: Exchange, status: number, headers: Record<string, string | number> = {}): void {
+export function respondEmpty({ response }: Exchange, status: number, headers: Record<string, string | number> = {}): void {
   // Neither has a body, and a length would be that of what is not sent (RFC 9110 §8.6).
   response.writeHead(status, { ...(status === 204 || status === 304 ? {} : { 'content-length': 0 }), ...headers })
   response.end()
 }
 
 /** Answers with a small body, or with its head only for HEAD. */
-export function answerBytes(
+export function respondBytes(
   { request, response, record }: Exchange,
   status: number,
   headers: Record<string, string | number>,

@@ -18,7 +18,7 @@ import type { StallDetector } from './stall-detector.ts'
 /** Who asks, and a check of what that one may do; it throws UNAUTHORIZED, DENIED or TOOMANYREQUESTS. */
 export interface Caller {
   user?: string
-  require(need: RequiredPermission): void
+  require(permission: RequiredPermission): void
 }
 
 /** What the registry port is made of. */
@@ -68,7 +68,7 @@ export class Gateway {
   /** Answers one request, whatever Fastify thinks of it. */
   handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     reply.hijack()
-    return this.#answer(request.raw, reply.raw, request.id)
+    return this.#handle(request.raw, reply.raw, request.id)
   }
 
   /** Requests that are being answered. */
@@ -81,7 +81,7 @@ export class Gateway {
     return this.#uploading
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
+  async #handle(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
     const began = performance.now()
     const address = this.#options.addressOf(request)
     const record: RequestRecord = { route: 'none', address, received: 0, sent: 0, promised: 0 }
@@ -106,8 +106,8 @@ export class Gateway {
     const route = parseRoute(mark < 0 ? url : url.slice(0, mark))
     const query = mark < 0 ? noQuery : new URLSearchParams(url.slice(mark + 1))
     Object.assign(record, describe(route))
-    const { need, answer } = resolve(route, request.method ?? 'GET')
-    if (need !== 'open') await this.#admit(request, record, need, query, identify)
+    const { permission, handle } = resolve(route, request.method ?? 'GET')
+    if (permission !== 'open') await this.#authorize(request, record, permission, query, identify)
     const ns = query.get('ns') || undefined
     const backend = backendFor(ns)
     if (!backend)
@@ -126,24 +126,24 @@ export class Gateway {
       transfers: this.#transfers,
       audit: event => this.#audit(event, record, id)
     }
-    await this.#bounded(request, route.endpoint, async () => answer(exchange, route as Route))
+    await this.#withinUploadLimit(request, route.endpoint, async () => handle(exchange, route as Route))
   }
 
-  async #admit(
+  async #authorize(
     request: IncomingMessage,
     record: RequestRecord,
-    need: RequiredPermission,
+    permission: RequiredPermission,
     query: URLSearchParams,
     identify: GatewayOptions['identify']
   ): Promise<void> {
     const caller = await identify(request, record.address)
     if (caller.user !== undefined) record.user = caller.user
-    caller.require(need)
+    caller.require(permission)
     // A mount reads the blob from somewhere.
     if (query.has('mount')) caller.require('pull')
   }
 
-  async #bounded(request: IncomingMessage, endpoint: Endpoint, task: () => Promise<void>): Promise<void> {
+  async #withinUploadLimit(request: IncomingMessage, endpoint: Endpoint, task: () => Promise<void>): Promise<void> {
     if ((endpoint !== 'upload' && endpoint !== 'uploads') || !hasBody(request)) return task()
     if (this.#uploading >= this.#options.limits.uploads) {
       throw new OciError('TOOMANYREQUESTS', { detail: { reason: 'limits.uploads is reached' }, headers: { 'retry-after': '1' } })

@@ -2,7 +2,7 @@ import { mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
-import { answerBytes, type Exchange, nextLink, pageRequest } from './exchange.ts'
+import { type Exchange, nextLink, pageRequest, respondBytes } from './exchange.ts'
 import { setServed } from './headers.ts'
 
 // A client that names no number gets everything: a list without its rest is taken for the whole by those that do not know `Link`.
@@ -15,7 +15,7 @@ export async function listTags(exchange: Exchange, name: Name): Promise<void> {
   exchange.record.outcome = served.outcome
   setServed(exchange.response, served)
   const link = nextLink(exchange, `/v2/${name}/tags/list`, served.value, page)
-  answerBytes(exchange, 200, { ...json, ...link }, encode({ name, tags: served.value.items }))
+  respondBytes(exchange, 200, { ...json, ...link }, encode({ name, tags: served.value.items }))
 }
 
 /** The catalog extension: names of repositories. */
@@ -25,7 +25,7 @@ export async function listNames(exchange: Exchange): Promise<void> {
   exchange.record.outcome = served.outcome
   setServed(exchange.response, served)
   const link = nextLink(exchange, '/v2/_catalog', served.value, page)
-  answerBytes(exchange, 200, { ...json, ...link }, encode({ repositories: served.value.items }))
+  respondBytes(exchange, 200, { ...json, ...link }, encode({ repositories: served.value.items }))
 }
 
 /** end-12a and end-12b: an image index of descriptors. */
@@ -41,7 +41,7 @@ export async function listReferrers(exchange: Exchange, name: Name, subject: Dig
     ...(artifactType ? { 'oci-filters-applied': 'artifactType' } : {}),
     ...nextLink(exchange, `/v2/${name}/referrers/${subject}`, served.value, page)
   }
-  answerBytes(exchange, 200, headers, encode({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: served.value.items }))
+  respondBytes(exchange, 200, headers, encode({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: served.value.items }))
 }
 
 /** The extension discovery endpoint: what is here beyond the spec's own endpoints. */
@@ -50,7 +50,7 @@ export function discover(exchange: Exchange): void {
     { name: '_catalog', description: 'names of repositories, paged by n and last', url: '/v2/_catalog' },
     { name: '_oci', description: 'discovery of extensions', url: '/v2/_oci/ext/discover' }
   ]
-  answerBytes(exchange, 200, json, encode({ extensions }))
+  respondBytes(exchange, 200, json, encode({ extensions }))
 }
 
 function encode(value: unknown): Buffer {

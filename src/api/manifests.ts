@@ -1,7 +1,7 @@
 import { OciError } from '../oci/errors.ts'
 import { type Name, parseTag, type Reference, referenceText } from '../oci/name.ts'
 import type { PutManifest } from '../oci/sink.ts'
-import { answerBytes, answerEmpty, type Exchange, requireCapacity, sinkOf } from './exchange.ts'
+import { type Exchange, requireCapacity, respondBytes, respondEmpty, sinkOf } from './exchange.ts'
 import { etagOf, noneMatch, setServed } from './headers.ts'
 import { receiveBody, receiveWhole } from './receive.ts'
 
@@ -18,8 +18,8 @@ export async function getManifest(exchange: Exchange, name: Name, reference: Ref
   const { descriptor, bytes } = served.value
   const headers = { etag: etagOf(descriptor.digest), 'docker-content-digest': descriptor.digest, 'content-type': descriptor.mediaType }
   record.digest = descriptor.digest
-  if (noneMatch(request.headers['if-none-match'], descriptor.digest)) return answerEmpty(exchange, 304, headers)
-  answerBytes(exchange, 200, headers, bytes)
+  if (noneMatch(request.headers['if-none-match'], descriptor.digest)) return respondEmpty(exchange, 304, headers)
+  respondBytes(exchange, 200, headers, bytes)
 }
 
 /** end-3 HEAD. */
@@ -32,7 +32,7 @@ export async function headManifest(exchange: Exchange, name: Name, reference: Re
   const { mediaType, digest, size } = served.value
   record.digest = digest
   const headers = { etag: etagOf(digest), 'docker-content-digest': digest, 'content-type': mediaType }
-  if (noneMatch(request.headers['if-none-match'], digest)) return answerEmpty(exchange, 304, headers)
+  if (noneMatch(request.headers['if-none-match'], digest)) return respondEmpty(exchange, 304, headers)
   response.writeHead(200, { ...headers, 'content-length': size })
   response.end()
 }
@@ -56,7 +56,7 @@ export async function putManifest(exchange: Exchange, name: Name, reference: Ref
   auditPut(exchange, name, put)
   // Node sends a list as one field a value, as the spec wants `OCI-Tag`.
   if (tags.length > 0) response.setHeader('oci-tag', tags)
-  answerEmpty(exchange, 201, {
+  respondEmpty(exchange, 201, {
     location: `/v2/${name}/manifests/${put.digest}`,
     'docker-content-digest': put.digest,
     ...(put.subject ? { 'oci-subject': put.subject } : {})
@@ -74,5 +74,5 @@ export async function deleteManifest(exchange: Exchange, name: Name, reference: 
   for (const tag of tags) exchange.audit({ action: 'delete', name, tag, old: digest })
   if (reference.digest) exchange.audit({ action: 'delete', name, old: digest })
   exchange.record.reference = referenceText(reference)
-  answerEmpty(exchange, 202)
+  respondEmpty(exchange, 202)
 }

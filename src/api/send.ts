@@ -53,7 +53,7 @@ export async function sendBody(place: TransferContext, response: ServerResponse,
     return transfer.sent
   } catch (error) {
     response.destroy()
-    throw transfer.cut(error)
+    throw transfer.truncatedBy(error)
   } finally {
     transfer.end()
     await body.close()
@@ -64,43 +64,43 @@ class Transfer {
   readonly #buffers: BufferPool
   readonly #reads: SharedReads
   readonly #response: ServerResponse
-  readonly #watched: TransferWatch
+  readonly #watch: TransferWatch
   readonly #share: RateShare | undefined
-  readonly #left: AbortController | undefined
+  readonly #closing: AbortController | undefined
   readonly #onClose: () => void
   #interrupt: (error: Error) => void = () => {}
-  #gone: boolean
+  #closed: boolean
   #stalled = false
   /** Read, and waiting for the write before it. */
   #ahead: ChunkLease | undefined
   #writing: ChunkLease | undefined
-  readonly #rest: NodeJS.Timeout
+  readonly #parkTimer: NodeJS.Timeout
   /** While it rests: what others may use meanwhile. */
-  #parked: number | undefined
+  #parkedBytes: number | undefined
   #sent = 0
-  #size = first
+  #bufferBytes = first
 
   constructor({ reads, stalls: progress, egress }: TransferContext, response: ServerResponse) {
     this.#buffers = reads.buffers
     this.#reads = reads
     this.#response = response
     this.#buffers.enter()
-    this.#watched = progress.sending(() => {
+    this.#watch = progress.sending(() => {
       this.#stalled = true
       response.destroy()
     })
     // Only while something is on its way to the socket is it the client that we wait for.
-    this.#watched.pause()
-    this.#rest = setTimeout(() => this.#park(), resting)
-    this.#rest.unref()
+    this.#watch.pause()
+    this.#parkTimer = setTimeout(() => this.#park(), resting)
+    this.#parkTimer.unref()
     this.#share = egress?.share()
-    this.#left = egress && new AbortController()
-    this.#gone = response.destroyed
-    if (this.#gone) this.#left?.abort(new ClosedError())
+    this.#closing = egress && new AbortController()
+    this.#closed = response.destroyed
+    if (this.#closed) this.#closing?.abort(new ClosedError())
     // A write to a connection that is gone may never call back.
     this.#onClose = () => {
-      this.#gone = true
-      this.#left?.abort(new ClosedError())
+      this.#closed = true
+      this.#closing?.abort(new ClosedError())
       this.#interrupt(new ClosedError())
     }
     response.once('close', this.#onClose)
@@ -125,9 +125,9 @@ class Transfer {
     for (let done = 0; done < part.length; ) {
       const most = Math.min(piece, part.length - done)
       // Who takes little at a time would keep a large buffer from all the others.
-      const shareable = this.#size > first ? largest : first
+      const shareable = this.#bufferBytes > first ? largest : first
       const loan = await reader.read(part.offset + done, {
-        bufferBytes: Math.min(this.#size, piece),
+        bufferBytes: Math.min(this.#bufferBytes, piece),
         maxBytes: most,
         maxSharedBufferBytes: shareable
       })
@@ -138,7 +138,7 @@ class Transfer {
         this.#ahead = loan
         await writing
         this.#ahead = undefined
-        if (this.#share) await this.#share.take(read, this.#left?.signal)
+        if (this.#share) await this.#share.take(read, this.#closing?.signal)
       } catch (error) {
         loan.release()
         throw error
@@ -154,46 +154,46 @@ class Transfer {
   async #write(loan: ChunkLease): Promise<void> {
     const began = performance.now()
     const { length } = loan.bytes
-    this.#watched.resume()
+    this.#watch.resume()
     this.#writing = loan
-    this.#rest.refresh()
+    this.#parkTimer.refresh()
     try {
       await this.#flush(loan.bytes)
     } catch (error) {
       loan.poison()
       throw error
     }
-    this.#wake()
+    this.#unpark()
     this.#writing = undefined
     loan.release()
     this.#sent += length
-    this.#watched.progressed(length)
-    this.#watched.pause()
+    this.#watch.progressed(length)
+    this.#watch.pause()
     const took = performance.now() - began
-    if (took < fast && length >= first) this.#size = this.#sent < proven ? first : Math.min(this.#size * 4, largest)
-    else if (took > slow) this.#size = Math.max(this.#size / 4, first)
+    if (took < fast && length >= first) this.#bufferBytes = this.#sent < proven ? first : Math.min(this.#bufferBytes * 4, largest)
+    else if (took > slow) this.#bufferBytes = Math.max(this.#bufferBytes / 4, first)
   }
 
   #park(): void {
-    if (this.#parked !== undefined || !this.#writing) return
-    this.#parked = this.#buffers.park(pooled(this.#writing) + pooled(this.#ahead))
+    if (this.#parkedBytes !== undefined || !this.#writing) return
+    this.#parkedBytes = this.#buffers.park(pooled(this.#writing) + pooled(this.#ahead))
   }
 
-  #wake(): void {
-    if (this.#parked === undefined) return
-    this.#buffers.unpark(this.#parked)
-    this.#parked = undefined
+  #unpark(): void {
+    if (this.#parkedBytes === undefined) return
+    this.#buffers.unpark(this.#parkedBytes)
+    this.#parkedBytes = undefined
   }
 
   #flush(chunk: Buffer): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (this.#gone) return reject(new ClosedError())
+      if (this.#closed) return reject(new ClosedError())
       this.#interrupt = reject
       this.#response.write(chunk, error => (error ? reject(error) : resolve()))
     })
   }
 
-  cut(error: unknown): TruncatedError {
+  truncatedBy(error: unknown): TruncatedError {
     const gone = error instanceof ClosedError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_STREAM') || isReset(error)
     return new TruncatedError(this.#stalled ? 'stalled' : gone ? 'client' : 'source', this.#sent, error)
   }
@@ -202,9 +202,9 @@ class Transfer {
     this.#response.off('close', this.#onClose)
     // After the source broke a write may still be under way, and nobody else ends it: its buffer would be lost to the pool.
     this.#interrupt(new ClosedError())
-    this.#watched.end()
-    clearTimeout(this.#rest)
-    this.#wake()
+    this.#watch.end()
+    clearTimeout(this.#parkTimer)
+    this.#unpark()
     this.#buffers.leave()
   }
 }

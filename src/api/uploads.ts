@@ -3,7 +3,7 @@ import { OciError } from '../oci/errors.ts'
 import { isName, type Name } from '../oci/name.ts'
 import { parseChunkRange } from '../oci/range.ts'
 import type { Chunk, SessionId, UploadSession } from '../oci/sink.ts'
-import { answerEmpty, type Exchange, requireCapacity, sinkOf } from './exchange.ts'
+import { type Exchange, requireCapacity, respondEmpty, sinkOf } from './exchange.ts'
 import { contentRangeOfUpload } from './headers.ts'
 import { hasBody, receiveBody } from './receive.ts'
 
@@ -51,7 +51,7 @@ function algorithm({ query }: Exchange, digest: Digest | undefined): Algorithm {
 export async function getUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
   const session = await sessionOf(exchange, name, id)
   await session.refresh()
-  answerEmpty(exchange, 204, sessionHeaders(name, session))
+  respondEmpty(exchange, 204, sessionHeaders(name, session))
 }
 
 /** end-5: a chunk, in order, or a stream. */
@@ -74,7 +74,7 @@ export async function putUpload(exchange: Exchange, name: Name, id: SessionId): 
 /** end-14. */
 export async function deleteUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
   await (await sessionOf(exchange, name, id)).cancel()
-  answerEmpty(exchange, 204)
+  respondEmpty(exchange, 204)
 }
 
 // A push that began before a switch of modes finds its session, whatever the mode is now.
@@ -121,11 +121,11 @@ async function finish(exchange: Exchange, name: Name, session: UploadSession, di
 function blobCreated(exchange: Exchange, name: Name, digest: Digest): void {
   exchange.record.digest = digest
   exchange.audit({ action: 'push', name, new: digest })
-  answerEmpty(exchange, 201, { location: `/v2/${name}/blobs/${digest}`, 'docker-content-digest': digest })
+  respondEmpty(exchange, 201, { location: `/v2/${name}/blobs/${digest}`, 'docker-content-digest': digest })
 }
 
 function uploadAccepted(exchange: Exchange, name: Name, session: UploadSession): void {
-  answerEmpty(exchange, 202, sessionHeaders(name, session))
+  respondEmpty(exchange, 202, sessionHeaders(name, session))
 }
 
 function sessionHeaders(name: Name, { id, offset }: UploadSession): Record<string, string> {
