@@ -83,7 +83,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     metrics.damaged.inc()
     log.error({ key, reason }, 'stored content is damaged')
   }
-  const content = openContent(storage, damaged, undefined, first.cache.metadataTTL)
+  const content = openContent(storage, damaged, { metadataTtlMs: first.cache.metadataTTL })
   const fills = new Fills(
     storage,
     content.commit,

@@ -35,22 +35,29 @@ export interface Content {
   removals: Removals
 }
 
-const usualTTL = 5_000
+/** What `openContent` may be told. */
+export interface ContentOptions {
+  /** The time by the storage's clock, in ms since the epoch. */
+  now?: () => number
+  /** How long a change by another process that shares the storage may go unseen. */
+  metadataTtlMs?: number
+  leaseTimes?: RemovalLeaseTimes
+}
 
-/** Content over `storage`; damaged objects are reported to `damaged`, once for each time they are met. `metadataTTL` is how long, in ms, what another process changed may go unseen. */
+const defaultMetadataTtlMs = 5_000
+
+/** Content over `storage`. Each damaged object is passed to `reportDamage` whenever it is met. */
 export function openContent(
   storage: Storage,
-  damaged: ReportDamage,
-  now: () => number = () => storage.now?.() ?? Date.now(),
-  metadataTTL = usualTTL,
-  leaseTimes?: RemovalLeaseTimes
+  reportDamage: ReportDamage,
+  { now = () => storage.now?.() ?? Date.now(), metadataTtlMs = defaultMetadataTtlMs, leaseTimes }: ContentOptions = {}
 ): Content {
-  const ttl = storage.sharing === 'shared' ? metadataTTL : undefined
-  const links = new Links(storage, damaged, ttl)
+  const ttl = storage.sharing === 'shared' ? metadataTtlMs : undefined
+  const links = new Links(storage, reportDamage, ttl)
   const holds = new Holds(storage, now, new RemovalLease(storage, leaseTimes))
   const staying = new DeletionBarrier(storage, links, holds, holds.lease)
   const quarantine = new Quarantine(storage, holds)
-  const manifests = new Manifests(storage, links, quarantine, damaged)
+  const manifests = new Manifests(storage, links, quarantine, reportDamage)
   const sizes = new Sizes(manifests, storage.sharing)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
@@ -58,7 +65,7 @@ export function openContent(
   const locked = createKeyedMutex()
   const commit = new Commit({ storage, links, manifests, tags, sizes, provenance: origins, holds, staying, quarantine, locked })
   return {
-    blobs: new Blobs({ storage, links, sizes, holds, staying, quarantine, reportDamage: damaged }),
+    blobs: new Blobs({ storage, links, sizes, holds, staying, quarantine, reportDamage }),
     manifests,
     tags,
     names,

@@ -20,7 +20,7 @@ if (process.argv[1] === import.meta.filename) {
   const storage = await S3Storage.open({ ...options, createBodyClient })
   for await (const _ of collect(
     storage,
-    openContent(storage, () => {}, Date.now, 0, times),
+    openContent(storage, () => {}, { now: Date.now, metadataTtlMs: 0, leaseTimes: times }),
     policy
   ));
   await storage.close()

@@ -70,7 +70,7 @@ export class Sequence {
   async #open(): Promise<void> {
     this.#storage = new MortalStorage(await this.#below(), this.#times, () => this.#clock)
     const damaged = (key: string, reason: string) => ok(this.#storage?.dead, `${key}: ${reason}`)
-    this.#content = openContent(this.#storage, damaged, () => this.#clock)
+    this.#content = openContent(this.#storage, damaged, { now: () => this.#clock })
   }
 
   async #guarded(step: () => Promise<void>): Promise<void> {

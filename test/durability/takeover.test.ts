@@ -93,7 +93,7 @@ test(`takeover: a collection that was killed is ended by another process, and no
       limit(async () => {
         const bucket = makeBucket(server)
         const storage = await openS3(t, server, { bucket })
-        const content = openContent(storage, () => {}, Date.now, 0, times)
+        const content = openContent(storage, () => {}, { now: Date.now, metadataTtlMs: 0, leaseTimes: times })
         await fill(content)
         await makeOld(server, bucket)
         await collectAndDie(t, server, bucket, at, effect)

@@ -58,7 +58,7 @@ test('a bucket: what distribution3 and we pushed is served by both after we coll
   const loose = await addLoose()
   const storage = await openS3(t, server, { bucket })
   const now = () => Date.now() + 2 * hour
-  const content = openContent(storage, () => {}, now, 0, { statusTtlMs: 0, noticeMs: 0, pollMs: 20 })
+  const content = openContent(storage, () => {}, { now, metadataTtlMs: 0, leaseTimes: { statusTtlMs: 0, noticeMs: 0, pollMs: 20 } })
   const events = await Array.fromAsync(
     collect(storage, content, { grace: hour, unreferencedCached: 'sweep', pace: { step: async () => {} }, now })
   )

@@ -13,7 +13,7 @@ test('what another registry removed is absent, and damage only where it left a l
   const bucket = makeBucket(server)
   const [storage, others] = [await openS3(t, server, { bucket }), await openS3(t, server, { bucket })]
   const damages: string[] = []
-  const open = () => openContent(storage, key => damages.push(key), undefined, 3_600_000)
+  const open = () => openContent(storage, key => damages.push(key), { metadataTtlMs: 3_600_000 })
   let content = open()
   const blob = await pushBlob(content, name, 'the bytes')
   const manifest = await storeManifest(content, name, imageOf('the bytes', []))

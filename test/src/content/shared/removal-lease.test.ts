@@ -33,7 +33,7 @@ async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour,
   const open = async (): Promise<Process> => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy, { bucket })
-    return { bucket, storage, proxy, content: openContent(storage, () => {}, now, 5_000, turnTimes) }
+    return { bucket, storage, proxy, content: openContent(storage, () => {}, { now, leaseTimes: turnTimes }) }
   }
   return [await open(), await open()]
 }
