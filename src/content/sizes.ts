@@ -1,3 +1,5 @@
+import { type Clock, systemClock } from '../../storage/clock.ts'
+import { createSemaphore } from '../../storage/semaphore.ts'
 import type { OpenObject, Storage } from '../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest, emptyDigest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
@@ -5,31 +7,39 @@ import type { Name } from '../oci/name.ts'
 import { createLruCache } from './lru.ts'
 import type { Manifests } from './manifests.ts'
 
-const remembered = 100_000
-// A repository with more manifests than this is not read through for the sake of one blob.
-const manifestsRead = 2_000
+const maxSizes = 100_000
+// Of a repository with more manifests than this, the others are not read for the sake of one blob.
+const maxManifests = 2_000
+// Reading 2,000 manifests of a cold cache takes seconds on a disk: a blob whose size is unknown is not kept waiting for longer than this.
+const maxWaitMs = 250
+const manifestsAtOnce = 8
+const repositoriesAtOnce = 2
 
 /**
- * What size a blob has to have. The layout on disk does not say, so a file that lost its end would be served as a complete answer. Sizes are known from pushes and
- * from the descriptors of manifests; a descriptor can be wrong, so a file of another size is condemned only after its digest was computed.
+ * The size that each blob has to have. The layout on disk does not record it, so a truncated file would be served as a complete response. Sizes are known from
+ * pushes and from the descriptors of manifests. A descriptor can be wrong, so a file of another size becomes known-bad only after its digest was computed.
  */
 export class Sizes {
   readonly #manifests: Manifests
   readonly #sharing: Storage['sharing']
-  readonly #known = createLruCache<Digest, number>(remembered)
+  readonly #clock: Pick<Clock, 'sleep'>
+  readonly #known = createLruCache<Digest, number>(maxSizes)
   readonly #read = createLruCache<Digest, true>(10_000)
-  readonly #condemned = createLruCache<Digest, string>(1_000)
-  readonly #learned = createLruCache<Name, Promise<void>>(1_000)
+  /** Size and time of files that are known-bad. */
+  readonly #bad = createLruCache<Digest, string>(1_000)
+  readonly #learned = createLruCache<Name, Promise<void> | 'done'>(1_000)
+  readonly #reading = createSemaphore(repositoriesAtOnce)
 
-  constructor(manifests: Manifests, sharing: Storage['sharing'] = 'alone') {
+  constructor(manifests: Manifests, sharing: Storage['sharing'] = 'alone', clock: Pick<Clock, 'sleep'> = systemClock) {
     this.#manifests = manifests
     this.#sharing = sharing
+    this.#clock = clock
   }
 
   /** `size` is known for certain: the bytes were verified. */
   set(digest: Digest, size: number): void {
     this.#known.set(digest, size)
-    this.#condemned.delete(digest)
+    this.#bad.delete(digest)
   }
 
   /** Takes the descriptors of a manifest into account. */
@@ -41,21 +51,21 @@ export class Sizes {
     }
   }
 
-  /** Whether a stored object can be what `digest` says, as far as its size tells. The object stays open. */
+  /** Whether a stored object can be the blob `digest`, as far as its size is known. The object stays open. */
   async plausible(name: Name, digest: Digest, object: OpenObject): Promise<boolean> {
     const expected = object.size === 0 ? this.#sizeIfEmpty(digest) : await this.#expected(name, digest)
     if (expected === undefined || expected === object.size) return true
     const state = `${object.size} ${object.modified}`
-    if (this.#condemned.get(digest) === state) return false
+    if (this.#bad.get(digest) === state) return false
     if ((await computeDigest(object, digest)) === digest) {
       this.set(digest, object.size)
       return true
     }
-    this.#condemned.set(digest, state)
+    this.#bad.set(digest, state)
     return false
   }
 
-  /** Whether an object of `size` can be what `digest` says, as far as is known without looking further. */
+  /** Whether an object of `size` can be the blob `digest`, as far as this process knows without reading. */
   agrees(digest: Digest, size: number): boolean {
     return size === (size === 0 ? this.#sizeIfEmpty(digest) : (this.#known.get(digest) ?? size))
   }
@@ -70,30 +80,45 @@ export class Sizes {
   }
 
   async #expected(name: Name, digest: Digest): Promise<number | undefined> {
-    // An object of a bucket is there as a whole or not at all: that is not worth reading all manifests through it.
+    // An object of a bucket is there as a whole or not at all: no reason to read all manifests.
     if (!this.#known.has(digest) && this.#sharing === 'alone') await this.#learnFrom(name)
     return this.#known.get(digest)
   }
 
-  // Once per repository and process: a client that resumes after our restart asks for the blob without its manifest.
-  #learnFrom(name: Name): Promise<void> {
-    const running = this.#learned.get(name)
-    if (running) return running
-    const work = this.#readManifests(name).catch(error => {
-      this.#learned.delete(name)
-      throw error
-    })
-    this.#learned.set(name, work)
-    return work
+  // Once per repository and process: a client that resumes after a restart asks for the blob without its manifest. What takes longer than `maxWaitMs` goes on in
+  // the background, and the blob is served unchecked meanwhile.
+  async #learnFrom(name: Name): Promise<void> {
+    const learning = this.#learned.get(name) ?? this.#reading(() => this.#readManifests(name))
+    if (learning === 'done') return
+    if (!this.#learned.has(name)) {
+      this.#learned.set(name, learning)
+      learning.then(
+        () => this.#learned.set(name, 'done'),
+        () => this.#learned.delete(name)
+      )
+    }
+    const end = new AbortController()
+    try {
+      await Promise.race([learning, this.#clock.sleep(maxWaitMs, end.signal).catch(() => {})])
+    } finally {
+      end.abort()
+    }
   }
 
   async #readManifests(name: Name): Promise<void> {
     let count = 0
-    for await (const digest of this.#manifests.list(name)) {
-      if (++count > manifestsRead) return
+    let batch: Digest[] = []
+    const learn = async (digest: Digest) => {
       const manifest = await this.#manifests.get(name, digest)
       if (manifest) this.learn(digest, manifest.bytes)
     }
+    for await (const digest of this.#manifests.list(name)) {
+      if (++count > maxManifests) break
+      if (batch.push(digest) < manifestsAtOnce) continue
+      await Promise.all(batch.map(learn))
+      batch = []
+    }
+    await Promise.all(batch.map(learn))
   }
 }
 

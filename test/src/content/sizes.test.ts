@@ -1,11 +1,14 @@
 import { truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { setImmediate } from 'node:timers/promises'
 import { test } from 'tap'
 import * as keys from '../../../src/content/keys.ts'
+import { Sizes } from '../../../src/content/sizes.ts'
 import { digestOf, emptyDigest } from '../../../src/oci/digest.ts'
 import type { FilesystemStorage } from '../../../storage/fs/filesystem.ts'
 import { blobText, describe, imageOf, named, openFor, pushBlob, storeManifest } from '../../support/content.ts'
 import { openStorage, watchStorage } from '../../support/storage.ts'
+import { until } from '../support.ts'
 
 const name = named('some/name')
 const layer = 'the bytes of a layer'
@@ -113,4 +116,55 @@ test('sizes: a disk that failed once while the manifests were read does not keep
   await t.rejects(content.blobs.stat(name, digest), { code: 'EIO' })
   failing = false
   t.equal(await content.blobs.stat(name, digest), layer.length)
+})
+
+// One repository may hold everything: a mirror of a platform has some thousand manifests in it.
+test('sizes: a blob whose size is unknown waits for a bounded time and a few manifests at once, not for all of them', async t => {
+  const below = await openStorage(t)
+  const before = await openFor(t, below)
+  const others = Array.from({ length: 50 }, (_, at) => imageOf(`config ${at}`, [layer]))
+  for (const each of others) await storeManifest(before.content, name, each)
+  await pushBlob(before.content, name, layer)
+  await truncate(file(below), 5)
+  const disk = Promise.withResolvers<void>()
+  const manifests = new Set(others.map(each => keys.blob(digestOf(each))))
+  let reads = 0
+  const slow = await openFor(
+    t,
+    watchStorage(below, (call, key) => {
+      if (call !== 'get' || !manifests.has(key)) return undefined
+      reads++
+      return disk.promise
+    })
+  )
+  const waits: number[] = []
+  const sleep = async (ms: number) => void waits.push(ms)
+  const sizes = new Sizes(slow.content.manifests, 'alone', { sleep })
+  const plausible = async () => {
+    const object = await below.open(keys.blob(digest))
+    try {
+      return object && (await sizes.plausible(name, digest, object))
+    } finally {
+      await object?.close()
+    }
+  }
+  t.equal(await plausible(), true, 'nothing is known against it yet')
+  t.equal(await plausible(), true)
+  t.equal(waits.length, 2)
+  t.ok(Math.max(...waits) <= 1_000, 'within a second')
+  await until(() => reads >= 8)
+  await setImmediate()
+  t.equal(reads, 8, 'manifests are read side by side, but not all of them')
+  disk.resolve()
+  await until(() => sizes.get(digest) !== undefined)
+  t.equal(await plausible(), false, 'the rest was read in the background')
+  // All of them are known once the last one is: then nothing is waited for, whatever blob is asked for.
+  await until(() => others.every((_, at) => sizes.get(describe(`config ${at}`).digest) !== undefined))
+  await setImmediate()
+  const { length } = waits
+  const unknown = await below.open(keys.blob(await pushBlob(before.content, name, 'in no manifest')))
+  t.equal(unknown && (await sizes.plausible(name, digestOf(Buffer.from('in no manifest')), unknown)), true)
+  await unknown?.close()
+  t.equal(waits.length, length)
+  t.equal(reads, others.length, 'each is read once')
 })
