@@ -17,9 +17,9 @@ export async function headBlob(exchange: Exchange, name: Name, digest: Digest): 
   exchange.response.end()
 }
 
-/** end-2 GET: the blob, or the part of it that `Range` asks for (RFC 9110 §14). */
+/** end-2 GET: the blob, or the part that `Range` selects (RFC 9110 §14). */
 export async function getBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
-  const { request, response, record, transfers: place } = exchange
+  const { request, response, record, transfers } = exchange
   const { headers } = request
   const range = rangeAllowed(headers['if-range']?.toString(), digest) ? parseRange(headers.range) : undefined
   const cached = noneMatch(headers['if-none-match'], digest)
@@ -28,7 +28,7 @@ export async function getBlob(exchange: Exchange, name: Name, digest: Digest): P
   record.outcome = served.outcome
   if ('location' in served.value) {
     const { location } = served.value
-    // The place is for this client, and for a while.
+    // The location is signed for this client and expires.
     return respondEmpty(exchange, 307, { location, 'docker-content-digest': digest, 'cache-control': 'no-store' })
   }
   setServed(response, served)
@@ -44,17 +44,17 @@ export async function getBlob(exchange: Exchange, name: Name, digest: Digest): P
   const partial = range !== undefined && size !== undefined
   response.writeHead(partial ? 206 : 200, {
     ...representation(digest),
-    // Of unknown size: the end is marked by chunked encoding.
+    // A body of unknown size is sent with chunked encoding.
     ...(size === undefined ? {} : { 'content-length': part.length }),
     ...(partial ? { 'content-range': contentRange(part, size) } : {})
   })
-  // Bytes that are still on their way may take longer than a client waits for a head.
+  // The first bytes of a fill may take longer than the client's timeout for the head.
   if (served.outcome !== 'hit') response.flushHeaders()
   record.promised = size === undefined ? 0 : part.length
-  record.sent = await sendBody(place, response, body, part)
+  record.sent = await sendBody(transfers, response, body, part)
 }
 
-/** end-10: takes the blob from this repository. */
+/** end-10: removes the repository's link to the blob. */
 export async function deleteBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
   await sinkOf(exchange).deleteBlob(name, digest)
   exchange.audit({ action: 'delete', name, old: digest })

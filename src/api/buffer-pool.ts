@@ -1,9 +1,9 @@
 const kib = 1024
 const sizes = [64 * kib, 128 * kib, 256 * kib, 512 * kib, 1024 * kib] as const
-/** What a transfer gets when the pool is dry. */
-const privateSize = 16 * kib
+// Of a buffer outside of the pool, for a transfer that finds the pool empty.
+const privateBytes = 16 * kib
 
-/** Buffers for bodies that are sent, bounded in sum, so that many clients at once cost no more than a fixed amount of memory. */
+/** Buffers for the bodies being sent. Their sum is bounded, so that memory does not grow with the number of clients. */
 export class BufferPool {
   readonly #limitBytes: number
   readonly #free = new Map<number, Buffer[]>(sizes.map(size => [size, []]))
@@ -12,18 +12,18 @@ export class BufferPool {
   #transfers = 0
   #active = 0
 
-  /** At most `total` bytes are held by transfers that move, and as many again by those that rest. */
-  constructor(total: number) {
-    this.#limitBytes = total
+  /** Active transfers hold at most `limitBytes`, parked ones as much again. */
+  constructor(limitBytes: number) {
+    this.#limitBytes = limitBytes
   }
 
-  /** A transfer begins; the share of each shrinks. */
+  /** Registers a transfer; the share of each gets smaller. */
   enter(): void {
     this.#transfers++
     this.#active++
   }
 
-  /** A transfer ended. */
+  /** Unregisters a transfer. */
   leave(): void {
     this.#transfers--
     this.#active--
@@ -31,8 +31,8 @@ export class BufferPool {
   }
 
   /**
-   * A transfer that holds `bytes` does not move: it gets no share any more, and others get what it holds as long as there is room for that. Gives what is to be
-   * told to `wake`.
+   * Parks a transfer that holds `bytes` and does not progress: it has no share, and others may allocate what it holds,
+   * up to the bound on parked bytes. Returns the argument for `unpark`.
    */
   park(bytes: number): number {
     this.#active--
@@ -42,40 +42,40 @@ export class BufferPool {
     return bytes
   }
 
-  /** It moves again. */
-  unpark(parked: number): void {
+  /** Makes a parked transfer active again. */
+  unpark(parkedBytes: number): void {
     this.#active++
-    this.#parkedBytes -= parked
-    this.#allocatedBytes += parked
+    this.#parkedBytes -= parkedBytes
+    this.#allocatedBytes += parkedBytes
   }
 
-  /** How much of `wanted` bytes one transfer may have on its way, with so many others. */
-  shareBytes(wanted: number): number {
-    return Math.min(wanted, Math.max(sizes[0], this.#limitBytes / 2 / Math.max(1, this.#active)))
+  /** The part of `wantedBytes` that one transfer may have in flight, given the number of active ones. */
+  shareBytes(wantedBytes: number): number {
+    return Math.min(wantedBytes, Math.max(sizes[0], this.#limitBytes / 2 / Math.max(1, this.#active)))
   }
 
-  /** A buffer of about `wanted` bytes, less if many share the pool. */
-  take(wanted: number): Buffer {
+  /** A buffer of about `wantedBytes`, smaller if many transfers are active. */
+  take(wantedBytes: number): Buffer {
     const share = this.#limitBytes / 2 / Math.max(1, this.#active)
     for (const size of sizes.toReversed()) {
-      if (size > Math.max(wanted, sizes[0]) || size > share) continue
+      if (size > Math.max(wantedBytes, sizes[0]) || size > share) continue
       const buffer = this.#free.get(size)?.pop() ?? this.#allocate(size)
       if (buffer) return buffer
     }
-    return Buffer.allocUnsafeSlow(privateSize)
+    return Buffer.allocUnsafeSlow(privateBytes)
   }
 
-  /** Whether a buffer counts among the bytes that are bounded. */
+  /** Whether the buffer belongs to the pool, and counts towards its limit. */
   isPooled(buffer: Buffer): boolean {
     return buffer.length >= sizes[0]
   }
 
-  /** Gives a buffer back; nobody may use it any more. */
+  /** Returns a buffer to the pool; the caller must not use it again. */
   release(buffer: Buffer): void {
     this.#free.get(buffer.length)?.push(buffer)
   }
 
-  /** A buffer that the kernel may still read is lost to the pool. */
+  /** Removes a buffer that the kernel may still use from the pool. */
   discard(buffer: Buffer): void {
     if (this.isPooled(buffer)) this.#allocatedBytes -= buffer.length
   }
@@ -87,7 +87,7 @@ export class BufferPool {
     return Buffer.allocUnsafeSlow(size)
   }
 
-  // At rest the memory belongs to the node's other processes.
+  // An idle registry leaves the memory to the other processes of the node.
   #trim(): void {
     for (const [size, buffers] of this.#free) {
       this.#allocatedBytes -= size * buffers.length

@@ -8,7 +8,7 @@ import { deleteManifest, getManifest, headManifest, putManifest } from './manife
 import type { Endpoint, Route } from './routes.ts'
 import { deleteUpload, getUpload, patchUpload, putUpload, startUpload } from './uploads.ts'
 
-/** What a request does, as far as rights are concerned; `base` is `GET /v2/`, `open` needs none. */
+/** The permission that a request requires; `base` is that of `GET /v2/`, `open` requires none. */
 export type RequiredPermission = 'open' | 'base' | 'pull' | 'push' | 'delete'
 
 type Handler<R extends Route = Route> = (exchange: Exchange, route: R) => Promise<void> | void
@@ -47,7 +47,7 @@ function reads<R extends Route>(permission: RequiredPermission, handle: Handler<
   return { GET: { permission, handle }, HEAD: { permission, handle } }
 }
 
-/** What answers `method` on a route; UNSUPPORTED (405) with `Allow` if nothing does. */
+/** The handler of `method` on a route; UNSUPPORTED (405) with `Allow` if there is none. */
 export function resolve(route: Route, method: string): { permission: RequiredPermission; handle: Handler } {
   const methods = table[route.endpoint]
   const found = Object.hasOwn(methods, method) ? methods[method as keyof typeof methods] : undefined
@@ -59,7 +59,7 @@ export function resolve(route: Route, method: string): { permission: RequiredPer
   })
 }
 
-/** The parts of a route that a log line shows. */
+/** The fields of a route in log lines. */
 export function describe(route: Route): { route: Endpoint; name?: string; reference?: string; digest?: string; session?: string } {
   return {
     route: route.endpoint,
@@ -70,7 +70,7 @@ export function describe(route: Route): { route: Endpoint; name?: string; refere
   }
 }
 
-/** A signal that is aborted when the client leaves before its answer is complete. */
+/** A signal that is aborted when the client disconnects before its response is complete. */
 export function clientSignal(request: IncomingMessage, response: ServerResponse): AbortSignal {
   const controller = new AbortController()
   response.once('close', () => {

@@ -5,8 +5,8 @@ import { UploadOffsetError } from '../oci/sink.ts'
 import { contentRangeOfUpload } from './headers.ts'
 import { awaitingContinue, hasBody } from './receive.ts'
 
-// What the system or the service says when the disk or the bucket fails, and what the client is told. No path: it is the operator's.
-const mediumFaults: Record<string, { code: ErrorCode; reason: string; headers?: Record<string, string> }> = {
+// I/O errors of the storage, and what the client reads of them: no path, which is for the operator.
+const storageErrors: Record<string, { code: ErrorCode; reason: string; headers?: Record<string, string> }> = {
   ENOSPC: { code: 'INSUFFICIENT_STORAGE', reason: "no space is left on the registry's storage" },
   EDQUOT: { code: 'INSUFFICIENT_STORAGE', reason: "the quota of the registry's storage is used up" },
   EFBIG: { code: 'INSUFFICIENT_STORAGE', reason: "larger than the registry's storage takes" },
@@ -17,7 +17,7 @@ const mediumFaults: Record<string, { code: ErrorCode; reason: string; headers?: 
   ESTALLED: { code: 'UNAVAILABLE', reason: "the registry's storage does not answer", headers: { 'retry-after': '10' } }
 }
 
-/** What a client is told of any error. An error that is no client's matter becomes UNKNOWN, without its text. */
+/** The error that the client reads. An internal error becomes UNKNOWN, without its message. */
 export function toOciError(error: unknown): OciError {
   if (error instanceof OciError) return error
   if (error instanceof UploadOffsetError) {
@@ -29,13 +29,13 @@ export function toOciError(error: unknown): OciError {
     })
   }
   const { code, statusCode, shortage } = error as { code?: unknown; statusCode?: unknown; shortage?: unknown }
-  const fault = typeof code === 'string' ? mediumFaults[code] : undefined
-  // A limit of ours says which one it is, and by how much.
-  if (fault)
-    return new OciError(fault.code, {
-      detail: shortage ?? { reason: fault.reason },
+  const known = typeof code === 'string' ? storageErrors[code] : undefined
+  // A configured limit says which one, and by how much it is exceeded.
+  if (known)
+    return new OciError(known.code, {
+      detail: shortage ?? { reason: known.reason },
       cause: error,
-      ...(fault.headers && { headers: fault.headers })
+      ...(known.headers && { headers: known.headers })
     })
   if (typeof statusCode === 'number' && statusCode >= 400 && statusCode < 500) {
     return new OciError('UNSUPPORTED', { status: statusCode, detail: { reason: (error as Error).message }, cause: error })
@@ -43,23 +43,24 @@ export function toOciError(error: unknown): OciError {
   return new OciError('UNKNOWN', { cause: error })
 }
 
-// Small leftovers are read so that the connection can be used again; beyond that it ends.
-const smallBody = 256 * 1024
-const linger = { bytes: 256 * 1024 * 1024, ms: 5_000 }
+// A small unread body is discarded, so that the connection can be reused; with a larger one the connection is closed.
+const maxReusableBodyBytes = 256 * 1024
+const discardLimit = { bytes: 256 * 1024 * 1024, ms: 5_000 }
 
 /**
- * The one error writer. If the client is still sending, the answer goes out at once and the connection ends after it; until then what comes is read and thrown away,
- * since closing with unread bytes resets the connection and the client would never see the answer.
+ * The one error writer. While the client is still sending, writes the response at once and closes the connection after
+ * it. Until then discards the body: closing with unread bytes resets the connection, and the client would never read
+ * the response (RFC 9112 §9.6).
  */
 export async function writeError(request: IncomingMessage, response: ServerResponse, error: OciError): Promise<void> {
   if (response.headersSent || response.destroyed) return void response.destroy()
   const body = Buffer.from(JSON.stringify(error))
   const unread = hasBody(request) && !request.readableEnded
-  const waits = awaitingContinue.has(request)
-  const small = !waits && Number(request.headers['content-length'] ?? Number.POSITIVE_INFINITY) <= smallBody
+  const awaitsContinue = awaitingContinue.has(request)
+  const small = !awaitsContinue && Number(request.headers['content-length'] ?? Number.POSITIVE_INFINITY) <= maxReusableBodyBytes
   if (unread && !small) response.setHeader('connection', 'close')
   response.writeHead(error.status, { 'content-type': 'application/json', 'content-length': body.length, ...error.headers })
-  if (!unread || waits) return void response.end(request.method === 'HEAD' ? undefined : body)
+  if (!unread || awaitsContinue) return void response.end(request.method === 'HEAD' ? undefined : body)
   if (request.method !== 'HEAD') response.write(body)
   await discard(request)
   response.end()
@@ -71,11 +72,11 @@ async function discard(request: IncomingMessage): Promise<void> {
   const ended = new Promise<void>(resolve => {
     request.on('data', (chunk: Buffer) => {
       bytes += chunk.length
-      if (bytes > linger.bytes) resolve()
+      if (bytes > discardLimit.bytes) resolve()
     })
     for (const event of ['end', 'close', 'error']) request.once(event, () => resolve())
     if (request.readableEnded || request.destroyed) resolve()
   })
-  await Promise.race([ended, delay(linger.ms, undefined, { signal: stop.signal, ref: false }).catch(() => {})])
+  await Promise.race([ended, delay(discardLimit.ms, undefined, { signal: stop.signal, ref: false }).catch(() => {})])
   stop.abort()
 }

@@ -6,7 +6,7 @@ import type { Sink } from '../oci/sink.ts'
 import type { Outcome, Page, PageRequest } from '../oci/source.ts'
 import type { TransferContext } from './send.ts'
 
-/** What is remembered of a request for its log line and for the metrics. */
+/** The fields of a request for its log line and for the metrics. */
 export interface RequestRecord {
   route: string
   name?: string
@@ -15,19 +15,21 @@ export interface RequestRecord {
   session?: string
   user?: string
   address: string
-  /** Seconds since a cached tag was last compared with upstream. */
+  /** Seconds since a cached tag was last validated upstream. */
   age?: number
+  /** Bytes of the request's body. */
   received: number
-  /** Bytes of body sent, of those that Content-Length promised. */
+  /** Bytes of the body sent. */
   sent: number
+  /** Content-Length of the response; 0 if unknown. */
   promised: number
   outcome?: Outcome
-  /** Why a response ended short. */
+  /** The cause of a truncated response. */
   truncated?: string
   error?: unknown
 }
 
-/** A push, a change of a tag or a deletion, as the audit log keeps it. */
+/** A push, a change of a tag or a deletion, for the audit log. */
 export interface AuditEvent {
   action: 'push' | 'tag' | 'delete'
   name: string
@@ -36,45 +38,45 @@ export interface AuditEvent {
   new?: string
 }
 
-/** One request on its way. */
+/** A request being handled, and what its handler needs. */
 export interface Exchange {
   request: IncomingMessage
   response: ServerResponse
   query: URLSearchParams
   backend: Backend
-  /** Upload sessions that began in a mode that takes pushes; they may go on to their end in every mode. */
+  /** Sessions that were started in a mode with a sink; they may be completed in every mode. */
   sessions: Pick<Sink, 'resumeUpload'>
-  /** Aborted when the client is gone. */
+  /** Aborted when the client disconnects. */
   signal: AbortSignal
   record: RequestRecord
   transfers: TransferContext
   limits: { manifestBytes: number }
-  /** What is in the way of so many bytes more; undefined if they fit. */
+  /** The limit that `bytes` more would exceed; undefined if they fit. */
   shortage(bytes: number): Promise<Shortage | undefined>
   audit(event: AuditEvent): void
 }
 
-/** Where content can be pushed to; UNSUPPORTED (405) where it cannot. */
+/** The sink of the backend; UNSUPPORTED (405) in a mode without one. */
 export function sinkOf({ backend }: Exchange): NonNullable<Backend['sink']> {
   if (backend.sink) return backend.sink
   throw new OciError('UNSUPPORTED', { detail: { reason: `mode ${backend.mode} takes no pushes and no deletions` } })
 }
 
-/** INSUFFICIENT_STORAGE (507) unless the body of the request has room; called before the client is asked for it. */
+/** Throws INSUFFICIENT_STORAGE (507) unless there is capacity for the request's body. Call before `100 Continue`. */
 export async function requireCapacity({ request, shortage }: Exchange): Promise<void> {
-  // Of a body of unknown length, or one that is still to come, at least a byte.
+  // At least one byte, for a body of unknown length or one in a later request.
   const short = await shortage(Math.max(1, Number(request.headers['content-length'] ?? 1)))
   if (short) throw new OciError('INSUFFICIENT_STORAGE', { detail: short })
 }
 
-/** Answers without a body. */
+/** Responds without a body. */
 export function respondEmpty({ response }: Exchange, status: number, headers: Record<string, string | number> = {}): void {
-  // Neither has a body, and a length would be that of what is not sent (RFC 9110 §8.6).
+  // These have no body, and no Content-Length (RFC 9110 §8.6).
   response.writeHead(status, { ...(status === 204 || status === 304 ? {} : { 'content-length': 0 }), ...headers })
   response.end()
 }
 
-/** Answers with a small body, or with its head only for HEAD. */
+/** Responds with a small body; to HEAD with the head only. */
 export function respondBytes(
   { request, response, record }: Exchange,
   status: number,
@@ -88,14 +90,14 @@ export function respondBytes(
   response.end(bytes)
 }
 
-/** `n` and `last` of a list (distribution-spec, "Listing Tags"); an `n` that is no number is ignored by no client, so it is an error. */
+/** Parses `n` and `last` of a list (distribution-spec, "Listing Tags"); an `n` that is no number is a bad request. */
 export function pageRequest({ query }: Exchange, badRequest: (reason: string) => OciError): PageRequest {
   const [n, last] = [query.get('n'), query.get('last')]
   if (n !== null && !/^\d{1,9}$/.test(n)) throw badRequest('n is not a number of entries')
   return { ...(n === null ? {} : { n: Number(n) }), ...(last ? { last } : {}) }
 }
 
-/** The `Link` of a page that is not the last (RFC 8288), relative to the host. */
+/** The `Link` header to the next page (RFC 8288), relative to the host; empty on the last page. */
 export function nextLink({ query }: Exchange, path: string, page: Page<unknown>, { n }: PageRequest): Record<string, string> {
   if (page.next === undefined) return {}
   const next = new URLSearchParams(query)

@@ -15,33 +15,36 @@ import { type TransferContext, TruncatedError } from './send.ts'
 import { SharedReads } from './shared-reads.ts'
 import type { StallDetector } from './stall-detector.ts'
 
-/** Who asks, and a check of what that one may do; it throws UNAUTHORIZED, DENIED or TOOMANYREQUESTS. */
+/** The authenticated sender of a request. */
 export interface Caller {
+  /** Undefined if anonymous. */
   user?: string
+  /** Throws UNAUTHORIZED or DENIED without the permission. */
   require(permission: RequiredPermission): void
 }
 
-/** What the registry port is made of. */
+/** Dependencies of the gateway. */
 export interface GatewayOptions {
-  /** The backend for a request; `ns` is containerd's. Undefined: there is no such registry here. */
+  /** The backend for containerd's `ns=`; undefined if no such registry is served. */
   backendFor(ns: string | undefined): Backend | undefined
+  /** Authenticates a request; rejects with UNAUTHORIZED or TOOMANYREQUESTS. */
   identify(request: IncomingMessage, address: string): Promise<Caller>
-  /** The client's address, which may stand in `X-Forwarded-For`. */
+  /** The client's address, maybe from `X-Forwarded-For`. */
   addressOf(request: IncomingMessage): string
   limits: { manifestBytes: number; uploads: number }
   shortage: Exchange['shortage']
   sessions: Exchange['sessions']
   stalls: StallDetector
-  /** Where blobs that are sent are limited. */
+  /** The rate limit of all blobs sent. */
   egress?: RateLimiter | undefined
   log: Logger
   metrics: Metrics
 }
 
-// Bytes in flight to all clients together.
-const sendBuffers = 16 * 1024 * 1024
+// Of all responses together.
+const sendBufferBytes = 16 * 1024 * 1024
 
-/** Answers the registry port: one way in and one way out for every request. */
+/** Serves the registry port: routes, authorizes, handles and records every request. */
 export class Gateway {
   readonly #options: GatewayOptions
   readonly #transfers: TransferContext
@@ -51,12 +54,12 @@ export class Gateway {
   constructor(options: GatewayOptions) {
     this.#options = options
     const { stalls, egress } = options
-    this.#transfers = { reads: new SharedReads(new BufferPool(sendBuffers)), stalls, egress }
+    this.#transfers = { reads: new SharedReads(new BufferPool(sendBufferBytes)), stalls, egress }
   }
 
-  /** Takes every path and method of `app`; Fastify's own parsing of bodies is out of the way. */
+  /** Handles every path and method of `app`, without Fastify's parsing of bodies. */
   register(app: FastifyInstance): void {
-    // Before Fastify looks at the body's type, which it would refuse in its own words.
+    // In onRequest, before Fastify refuses unknown media types of bodies.
     app.addHook('onRequest', (request, reply) => this.handle(request, reply))
     app.all('/*', () => {})
     app.setErrorHandler((error, request, reply) => {
@@ -65,18 +68,18 @@ export class Gateway {
     })
   }
 
-  /** Answers one request, whatever Fastify thinks of it. */
+  /** Handles one request, also one that Fastify refuses. */
   handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     reply.hijack()
     return this.#handle(request.raw, reply.raw, request.id)
   }
 
-  /** Requests that are being answered. */
+  /** Requests being handled. */
   get running(): number {
     return this.#requests
   }
 
-  /** Requests that carry a body of an upload. */
+  /** Requests with a body of an upload session. */
   get uploading(): number {
     return this.#uploading
   }
@@ -102,9 +105,9 @@ export class Gateway {
       throw new OciError('UNSUPPORTED', { status: 400, detail: { reason: 'a request of HTTP/1.1 has to name its host (RFC 9112 §3.2)' } })
     }
     const url = (request.url ?? '/').replace(absoluteForm, '/')
-    const mark = url.indexOf('?')
-    const route = parseRoute(mark < 0 ? url : url.slice(0, mark))
-    const query = mark < 0 ? noQuery : new URLSearchParams(url.slice(mark + 1))
+    const queryStart = url.indexOf('?')
+    const route = parseRoute(queryStart < 0 ? url : url.slice(0, queryStart))
+    const query = queryStart < 0 ? noQuery : new URLSearchParams(url.slice(queryStart + 1))
     Object.assign(record, describe(route))
     const { permission, handle } = resolve(route, request.method ?? 'GET')
     if (permission !== 'open') await this.#authorize(request, record, permission, query, identify)
@@ -139,7 +142,7 @@ export class Gateway {
     const caller = await identify(request, record.address)
     if (caller.user !== undefined) record.user = caller.user
     caller.require(permission)
-    // A mount reads the blob from somewhere.
+    // A mount also reads the blob, from another repository.
     if (query.has('mount')) caller.require('pull')
   }
 
@@ -163,11 +166,11 @@ export class Gateway {
       if (error.reason === 'source') record.error = error.cause
       return
     }
-    const told = toOciError(error)
-    const gone = response.destroyed || request.errored !== null
-    if (gone) record.truncated = request.errored instanceof SlowClientError ? 'stalled' : 'client'
-    else if (told.status >= 500) record.error = told.cause ?? told
-    await writeError(request, response, told)
+    const ociError = toOciError(error)
+    const disconnected = response.destroyed || request.errored !== null
+    if (disconnected) record.truncated = request.errored instanceof SlowClientError ? 'stalled' : 'client'
+    else if (ociError.status >= 500) record.error = ociError.cause ?? ociError
+    await writeError(request, response, ociError)
   }
 
   #audit(event: AuditEvent, record: RequestRecord, request: string): void {
@@ -179,12 +182,12 @@ export class Gateway {
 
   #observe(request: IncomingMessage, response: ServerResponse, record: RequestRecord, { id, ms }: { id: string; ms: number }): void {
     const { log, metrics } = this.#options
-    const { route, received, sent, promised, truncated, error, age, ...about } = record
+    const { route, received, sent, promised, truncated, error, age, ...fields } = record
     const method = request.method ?? ''
-    const known = response.headersSent
-    metrics.requests.inc({ route, method: methods.has(method) ? method : 'other', code: known ? response.statusCode : 'none' })
+    const { headersSent } = response
+    metrics.requests.inc({ route, method: countedMethods.has(method) ? method : 'other', code: headersSent ? response.statusCode : 'none' })
     metrics.duration.observe({ route }, ms / 1000)
-    if (about.outcome !== undefined) metrics.cache.inc({ route, outcome: about.outcome })
+    if (fields.outcome !== undefined) metrics.cache.inc({ route, outcome: fields.outcome })
     if (age !== undefined) metrics.tagAge.observe(age)
     if (received > 0) metrics.received.inc({ route }, received)
     if (sent > 0) metrics.sent.inc({ route }, sent)
@@ -193,8 +196,8 @@ export class Gateway {
       method,
       route,
       ...(route === 'none' ? { path: (request.url ?? '').split('?', 1)[0]?.slice(0, 256) } : {}),
-      ...about,
-      ...(known ? { status: response.statusCode } : {}),
+      ...fields,
+      ...(headersSent ? { status: response.statusCode } : {}),
       ...(promised > 0 ? { sent, promised } : {}),
       ...(received > 0 ? { received } : {}),
       ...(age === undefined ? {} : { age: Math.round(age) }),
@@ -208,23 +211,23 @@ export class Gateway {
   }
 }
 
-// Nobody writes to a query.
+// Shared by all requests without one; never written to.
 const noQuery = new URLSearchParams()
 
-// What a client sends that takes us for a proxy; a server has to understand it (RFC 9112 §3.2.2).
+// The form that clients send to a proxy; a server has to accept it (RFC 9112 §3.2.2).
 const absoluteForm = /^https?:\/\/[^/?]*\/?/i
 
-// A label's values are bounded; a client can send any method that the parser knows.
-const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+// Bounds the values of the label: a client can send any method that the parser knows.
+const countedMethods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
-/** Requests that ask for `100 Continue` are answered when their body is wanted (RFC 9110 §10.1.1). */
+/** Defers `100 Continue` until the body is read (RFC 9110 §10.1.1). */
 export function deferContinue(server: Server): void {
   server.on('checkContinue', (request, response) => {
     awaitingContinue.add(request)
-    // Answered without its body, the client may send it or not: the next request could not be told from it.
+    // After a final response the client may still send the body, which could not be told from the next request.
     response.setHeader('connection', 'close')
     server.emit('request', request, response)
   })
-  // Other expectations may be ignored (RFC 9110 §10.1.1); Node would refuse them without a body.
+  // Ignores other expectations (RFC 9110 §10.1.1); Node would respond 417 without a body.
   server.on('checkExpectation', (request, response) => server.emit('request', request, response))
 }

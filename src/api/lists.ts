@@ -5,10 +5,9 @@ import type { Name } from '../oci/name.ts'
 import { type Exchange, nextLink, pageRequest, respondBytes } from './exchange.ts'
 import { setServed } from './headers.ts'
 
-// A client that names no number gets everything: a list without its rest is taken for the whole by those that do not know `Link`.
 const json = { 'content-type': 'application/json' }
 
-/** end-8a and end-8b. */
+/** end-8a and end-8b. Without `n` the list is complete: clients that do not know `Link` take a page for the whole. */
 export async function listTags(exchange: Exchange, name: Name): Promise<void> {
   const page = pageRequest(exchange, badList)
   const served = await exchange.backend.listTags(name, page, exchange.signal)
@@ -18,7 +17,7 @@ export async function listTags(exchange: Exchange, name: Name): Promise<void> {
   respondBytes(exchange, 200, { ...json, ...link }, encode({ name, tags: served.value.items }))
 }
 
-/** The catalog extension: names of repositories. */
+/** The catalog extension: names of repositories, paged like tags. */
 export async function listNames(exchange: Exchange): Promise<void> {
   const page = pageRequest(exchange, badList)
   const served = await exchange.backend.listNames(page, exchange.signal)
@@ -44,7 +43,7 @@ export async function listReferrers(exchange: Exchange, name: Name, subject: Dig
   respondBytes(exchange, 200, headers, encode({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: served.value.items }))
 }
 
-/** The extension discovery endpoint: what is here beyond the spec's own endpoints. */
+/** The discovery endpoint: lists the extensions of the distribution-spec that are served. */
 export function discover(exchange: Exchange): void {
   const extensions = [
     { name: '_catalog', description: 'names of repositories, paged by n and last', url: '/v2/_catalog' },

@@ -5,10 +5,10 @@ import { type Exchange, requireCapacity, respondBytes, respondEmpty, sinkOf } fr
 import { etagOf, noneMatch, setServed } from './headers.ts'
 import { receiveBody, receiveWhole } from './receive.ts'
 
-// The spec wants at least 10 (end-7b); each is a durable write.
-const mostTags = 100
+// end-7b requires at least 10; each tag is a durable write.
+const maxTags = 100
 
-/** end-3: the manifest's bytes as they were pushed, whatever `Accept` says: other bytes would have another digest. */
+/** end-3: the manifest as it was pushed, whatever `Accept` says: converted bytes would have another digest. */
 export async function getManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
   const { request, response, record, backend, signal } = exchange
   const served = await backend.getManifest(name, reference, { signal })
@@ -39,22 +39,22 @@ export async function headManifest(exchange: Exchange, name: Name, reference: Re
 
 /** end-7a, and end-7b with `?tag=`. */
 export async function putManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
-  const { request, response, record, query, transfers: place, limits } = exchange
+  const { request, response, record, query, transfers, limits } = exchange
   const tags = query.getAll('tag').map(parseTag)
-  if (tags.length > mostTags)
-    throw new OciError('MANIFEST_INVALID', { status: 414, detail: { reason: `more than ${mostTags} tags at once` } })
+  if (tags.length > maxTags)
+    throw new OciError('MANIFEST_INVALID', { status: 414, detail: { reason: `more than ${maxTags} tags at once` } })
   const sink = sinkOf(exchange)
   await requireCapacity(exchange)
-  const body = receiveBody(request, response, place.stalls, bytes => {
+  const body = receiveBody(request, response, transfers.stalls, bytes => {
     record.received += bytes
   })
   const bytes = await receiveWhole(request, body, limits.manifestBytes)
-  // Parameters are ignored, and media types are the same in any case (RFC 9110 §8.3.1).
+  // Ignores parameters and case (RFC 9110 §8.3.1).
   const mediaType = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
   const put = await sink.putManifest(name, reference, mediaType ? { mediaType, bytes } : { bytes }, tags)
   record.digest = put.digest
   auditPut(exchange, name, put)
-  // Node sends a list as one field a value, as the spec wants `OCI-Tag`.
+  // Node sends a list as one field per value, as the spec requires of `OCI-Tag`.
   if (tags.length > 0) response.setHeader('oci-tag', tags)
   respondEmpty(exchange, 201, {
     location: `/v2/${name}/manifests/${put.digest}`,
@@ -68,7 +68,7 @@ function auditPut({ audit }: Exchange, name: Name, { digest, tags }: PutManifest
   for (const { tag, old } of tags) audit({ action: 'tag', name, tag, new: digest, ...(old ? { old } : {}) })
 }
 
-/** end-9: by digest the manifest and its tags, by tag the tag only. */
+/** end-9: a digest removes the manifest with its tags, a tag only the tag. */
 export async function deleteManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
   const { digest, tags } = await sinkOf(exchange).deleteManifest(name, reference)
   for (const tag of tags) exchange.audit({ action: 'delete', name, tag, old: digest })

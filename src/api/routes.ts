@@ -3,7 +3,7 @@ import { OciError } from '../oci/errors.ts'
 import { type Name, parseName, parseReference, type Reference } from '../oci/name.ts'
 import { parseSessionId, type SessionId } from '../oci/sink.ts'
 
-/** What a path asks for; `endpoint` is also the `route` of logs and metrics. */
+/** A parsed path; `endpoint` is also the `route` of logs and metrics. */
 export type Route =
   | { endpoint: 'root' | 'base' | 'catalog' | 'discover'; name?: Name }
   | { endpoint: 'tags' | 'uploads'; name: Name }
@@ -12,14 +12,14 @@ export type Route =
   | { endpoint: 'referrers'; name: Name; digest: Digest }
   | { endpoint: 'upload'; name: Name; session: SessionId }
 
-/** The endpoints of the distribution-spec by what their paths end in, and two of our own roots. */
+/** The endpoints of the distribution-spec, and the two roots `/` and `/v2/`. */
 export type Endpoint = Route['endpoint']
 
 const prefix = '/v2/'
 
 /**
- * Reads a path (without its query) from the right, since a name may itself have components such as `blobs`. NAME_INVALID, DIGEST_INVALID and the like are 400;
- * a path that no endpoint has is 404.
+ * Parses a path without its query, from the right, since a name can have a component like `blobs`. Throws NAME_INVALID,
+ * DIGEST_INVALID and the like (400), and UNSUPPORTED (404) for a path of no endpoint.
  */
 export function parseRoute(rawPath: string): Route {
   const path = decode(rawPath)
@@ -27,7 +27,7 @@ export function parseRoute(rawPath: string): Route {
   if (path === '/v2' || path === prefix) return { endpoint: 'base' }
   if (!path.startsWith(prefix)) throw noEndpoint()
   const parts = path.slice(prefix.length).split('/')
-  // `POST …/blobs/uploads/`, as the spec writes it.
+  // The spec's `POST …/blobs/uploads/` ends in a slash.
   if (parts.at(-1) === '' && parts.at(-2) === 'uploads') parts.pop()
   return parseExtension(parts) ?? parseEndpoint(parts)
 }
@@ -60,7 +60,7 @@ function session(text: string): SessionId {
   throw new OciError('BLOB_UPLOAD_UNKNOWN', { detail: { session: text.slice(0, 160) } })
 }
 
-// Once: what is still encoded afterwards is not part of any name.
+// Decodes once: no name contains what is still encoded then.
 function decode(path: string): string {
   if (!path.includes('%')) return path
   try {

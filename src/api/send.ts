@@ -7,46 +7,48 @@ import type { ChunkLease } from './shared-chunk.ts'
 import type { BodyReader, SharedReads } from './shared-reads.ts'
 import type { StallDetector, TransferWatch } from './stall-detector.ts'
 
-/** What all bodies that are sent share. */
+/** What all transfers share. */
 export interface TransferContext {
   reads: SharedReads
   stalls: StallDetector
-  /** Where all of them together are limited. */
+  /** The rate limit of all responses together. */
   egress?: RateLimiter | undefined
 }
 
 /** Why a response ended before its body was complete. */
 export type TruncationCause = 'client' | 'stalled' | 'source'
 
-/** The response ended short: the client has fewer bytes than Content-Length promised, and can tell. */
+/** A truncated response: the client received fewer bytes than Content-Length said, and can tell (RFC 9112 §8). */
 export class TruncatedError extends Error {
   readonly reason: TruncationCause
   readonly sent: number
 
   constructor(reason: TruncationCause, sent: number, cause?: unknown) {
-    super(`the response was cut short after ${sent} bytes`, { cause })
-    this.name = 'CutShortError'
+    super(`the response was truncated after ${sent} bytes`, { cause })
+    this.name = 'TruncatedError'
     this.reason = reason
     this.sent = sent
   }
 }
 
-// A buffer that drains faster than this could be larger, one that drains slower than that should be smaller.
-const fast = 4
-const slow = 100
-const first = 64 * 1024
-const largest = 1024 * 1024
-// Kernels take about so much that nobody reads. Who has read more than that gets larger buffers: what hangs in a write cannot be taken back.
-const proven = 12 * 1024 * 1024
-// A write that takes longer is one to a client that rests, which takes no share from those that do not; in ms.
-const resting = 250
+// A write that is faster gets a larger buffer next, one that is slower a smaller one.
+const fastWriteMs = 4
+const slowWriteMs = 100
+const minBufferBytes = 64 * 1024
+const maxBufferBytes = 1024 * 1024
+// The kernel accepts about this much before the client reads anything. Only a client that has read more gets larger
+// buffers, since a buffer in a blocked write cannot be reclaimed.
+const kernelBufferBytes = 12 * 1024 * 1024
+// After a write has been blocked for so long, its transfer is parked.
+const parkAfterMs = 250
 
 /**
- * Sends `part` of a body, read into pooled buffers: while one is on its way to the socket, the next is read. The head is written already. Closes the body, ends the
- * response, and resolves to the bytes sent; rejects with a CutShortError after the connection was closed.
+ * Sends `part` of a body through pooled buffers: reads the next chunk while one is being written to the socket. The
+ * head of the response must be written. Closes the body, ends the response, and resolves to the number of bytes sent.
+ * On any failure closes the connection and rejects with a TruncatedError.
  */
-export async function sendBody(place: TransferContext, response: ServerResponse, body: Body, part: Part): Promise<number> {
-  const transfer = new Transfer(place, response)
+export async function sendBody(context: TransferContext, response: ServerResponse, body: Body, part: Part): Promise<number> {
+  const transfer = new Transfer(context, response)
   try {
     await transfer.run(body, part)
     response.end()
@@ -71,33 +73,33 @@ class Transfer {
   #interrupt: (error: Error) => void = () => {}
   #closed: boolean
   #stalled = false
-  /** Read, and waiting for the write before it. */
+  /** Read, waiting for the previous write to end. */
   #ahead: ChunkLease | undefined
   #writing: ChunkLease | undefined
   readonly #parkTimer: NodeJS.Timeout
-  /** While it rests: what others may use meanwhile. */
+  /** Set while parked: the bytes that others may allocate meanwhile. */
   #parkedBytes: number | undefined
   #sent = 0
-  #bufferBytes = first
+  #bufferBytes = minBufferBytes
 
-  constructor({ reads, stalls: progress, egress }: TransferContext, response: ServerResponse) {
+  constructor({ reads, stalls, egress }: TransferContext, response: ServerResponse) {
     this.#buffers = reads.buffers
     this.#reads = reads
     this.#response = response
     this.#buffers.enter()
-    this.#watch = progress.sending(() => {
+    this.#watch = stalls.sending(() => {
       this.#stalled = true
       response.destroy()
     })
-    // Only while something is on its way to the socket is it the client that we wait for.
+    // The client's clock runs only during a write to the socket.
     this.#watch.pause()
-    this.#parkTimer = setTimeout(() => this.#park(), resting)
+    this.#parkTimer = setTimeout(() => this.#park(), parkAfterMs)
     this.#parkTimer.unref()
     this.#share = egress?.share()
     this.#closing = egress && new AbortController()
     this.#closed = response.destroyed
     if (this.#closed) this.#closing?.abort(new ClosedError())
-    // A write to a connection that is gone may never call back.
+    // A write to a closed connection may never call back.
     this.#onClose = () => {
       this.#closed = true
       this.#closing?.abort(new ClosedError())
@@ -121,62 +123,66 @@ class Transfer {
 
   async #send(reader: BodyReader, part: Part): Promise<void> {
     let writing: Promise<void> | undefined
-    const piece = this.#share?.chunkBytes ?? Number.POSITIVE_INFINITY
+    const limitBytes = this.#share?.chunkBytes ?? Number.POSITIVE_INFINITY
     for (let done = 0; done < part.length; ) {
-      const most = Math.min(piece, part.length - done)
-      // Who takes little at a time would keep a large buffer from all the others.
-      const shareable = this.#bufferBytes > first ? largest : first
-      const loan = await reader.read(part.offset + done, {
-        bufferBytes: Math.min(this.#bufferBytes, piece),
-        maxBytes: most,
-        maxSharedBufferBytes: shareable
+      // A slow client would keep a large buffer from all others.
+      const maxSharedBufferBytes = this.#bufferBytes > minBufferBytes ? maxBufferBytes : minBufferBytes
+      const lease = await reader.read(part.offset + done, {
+        bufferBytes: Math.min(this.#bufferBytes, limitBytes),
+        maxBytes: Math.min(limitBytes, part.length - done),
+        maxSharedBufferBytes
       })
-      const read = loan.bytes.length
+      const read = lease.bytes.length
       try {
         if (read === 0 && part.length !== Number.POSITIVE_INFINITY)
           throw new Error(`the source ended after ${done} of ${part.length} bytes`)
-        this.#ahead = loan
+        this.#ahead = lease
         await writing
         this.#ahead = undefined
         if (this.#share) await this.#share.take(read, this.#closing?.signal)
       } catch (error) {
-        loan.release()
+        lease.release()
         throw error
       }
-      if (read === 0) return loan.release()
+      if (read === 0) return lease.release()
       done += read
-      writing = this.#write(loan)
+      writing = this.#write(lease)
       writing.catch(() => {})
     }
     await writing
   }
 
-  async #write(loan: ChunkLease): Promise<void> {
+  async #write(lease: ChunkLease): Promise<void> {
     const began = performance.now()
-    const { length } = loan.bytes
+    const { length } = lease.bytes
     this.#watch.resume()
-    this.#writing = loan
+    this.#writing = lease
     this.#parkTimer.refresh()
     try {
-      await this.#flush(loan.bytes)
+      await this.#flush(lease.bytes)
     } catch (error) {
-      loan.poison()
+      lease.poison()
       throw error
     }
     this.#unpark()
     this.#writing = undefined
-    loan.release()
+    lease.release()
     this.#sent += length
     this.#watch.progressed(length)
     this.#watch.pause()
-    const took = performance.now() - began
-    if (took < fast && length >= first) this.#bufferBytes = this.#sent < proven ? first : Math.min(this.#bufferBytes * 4, largest)
-    else if (took > slow) this.#bufferBytes = Math.max(this.#bufferBytes / 4, first)
+    this.#adaptBuffer(length, performance.now() - began)
+  }
+
+  #adaptBuffer(writtenBytes: number, ms: number): void {
+    const size = this.#bufferBytes
+    if (ms < fastWriteMs && writtenBytes >= minBufferBytes)
+      this.#bufferBytes = this.#sent < kernelBufferBytes ? minBufferBytes : Math.min(size * 4, maxBufferBytes)
+    else if (ms > slowWriteMs) this.#bufferBytes = Math.max(size / 4, minBufferBytes)
   }
 
   #park(): void {
     if (this.#parkedBytes !== undefined || !this.#writing) return
-    this.#parkedBytes = this.#buffers.park(pooled(this.#writing) + pooled(this.#ahead))
+    this.#parkedBytes = this.#buffers.park(pooledBytes(this.#writing) + pooledBytes(this.#ahead))
   }
 
   #unpark(): void {
@@ -194,13 +200,13 @@ class Transfer {
   }
 
   truncatedBy(error: unknown): TruncatedError {
-    const gone = error instanceof ClosedError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_STREAM') || isReset(error)
-    return new TruncatedError(this.#stalled ? 'stalled' : gone ? 'client' : 'source', this.#sent, error)
+    const closed = error instanceof ClosedError || (error as NodeJS.ErrnoException).code?.startsWith('ERR_STREAM') || isReset(error)
+    return new TruncatedError(this.#stalled ? 'stalled' : closed ? 'client' : 'source', this.#sent, error)
   }
 
   end(): void {
     this.#response.off('close', this.#onClose)
-    // After the source broke a write may still be under way, and nobody else ends it: its buffer would be lost to the pool.
+    // After an error of the source a write may still be running. Ends it, or its buffer would be lost to the pool.
     this.#interrupt(new ClosedError())
     this.#watch.end()
     clearTimeout(this.#parkTimer)
@@ -209,8 +215,8 @@ class Transfer {
   }
 }
 
-function pooled(loan: ChunkLease | undefined): number {
-  return loan && loan.bufferBytes >= first ? loan.bufferBytes : 0
+function pooledBytes(lease: ChunkLease | undefined): number {
+  return lease && lease.bufferBytes >= minBufferBytes ? lease.bufferBytes : 0
 }
 
 class ClosedError extends Error {

@@ -1,22 +1,22 @@
 import type { Body } from '../oci/source.ts'
 import type { BufferPool } from './buffer-pool.ts'
 
-/** Bytes of a body, on loan from the pool. Others may look at them as well; they change only after all have given them back. */
+/** A right to read bytes of a shared chunk. The bytes do not change until every lease of the chunk is released. */
 export interface ChunkLease {
   readonly bytes: Buffer
-  /** Of the buffer that they are in. */
+  /** The size of the whole buffer. */
   readonly bufferBytes: number
   release(): void
-  /** Gives them back after a write that failed and may still look at them: the buffer is never used again. */
+  /** Releases after a write that failed and may still read the bytes: the buffer is never used again. */
   poison(): void
 }
 
-/** A buffer of the pool with bytes of one body. It goes back when nobody holds it any more; whoever makes it holds it. */
+/** A pooled buffer with bytes of one body. Created with one reference; returns to the pool with the last. */
 export class SharedChunk {
   readonly position: number
-  /** Those who wait for its bytes; it never rejects. */
+  /** Resolves when the read has ended, also when it failed; undefined if no read is running. */
   loading: Promise<void> | undefined
-  /** Whether what was read is what any reader of the body would get. */
+  /** Whether every reader of the group would have read the same bytes. */
   valid = false
   readonly #buffers: BufferPool
   readonly #buffer: Buffer
@@ -30,30 +30,31 @@ export class SharedChunk {
     this.position = position
   }
 
-  /** Of the whole buffer. */
+  /** The size of the whole buffer. */
   get bufferBytes(): number {
     return this.#buffer.length
   }
 
-  /** Where its bytes end; while it is being read, where they would end at most. */
+  /** The position after its last byte; while it is being read, the highest that is possible. */
   get end(): number {
     return this.position + (this.loading ? this.bufferBytes : this.#length)
   }
 
-  /** Reads at most `most` bytes of `body`. */
-  load(body: Body, most: number): Promise<void> {
-    const reading = this.#load(body, most)
+  /** Reads at most `maxBytes` of `body`. */
+  load(body: Body, maxBytes: number): Promise<void> {
+    const reading = this.#load(body, maxBytes)
     this.loading = reading.catch(() => {})
     return reading
   }
 
-  async #load(body: Body, most: number): Promise<void> {
+  async #load(body: Body, maxBytes: number): Promise<void> {
     const { identity } = body
     try {
-      this.#length = await body.readInto(this.#buffer.subarray(0, most), this.position)
+      this.#length = await body.readInto(this.#buffer.subarray(0, maxBytes), this.position)
+      // A body that changed its source during the read has bytes that others would not have read.
       this.valid = body.identity === identity
     } catch (error) {
-      // A disk that hangs may still write into it.
+      // A disk that does not respond may still write into the buffer.
       if ((error as NodeJS.ErrnoException).code === 'ESTALLED') this.#poisoned = true
       throw error
     } finally {
@@ -72,11 +73,11 @@ export class SharedChunk {
     else this.#buffers.release(this.#buffer)
   }
 
-  /** At most `most` of its bytes from `position` on, with the hold that somebody has. */
-  lease(position: number, most: number): ChunkLease {
+  /** Leases at most `maxBytes` from `position` on. The lease takes over a reference of the caller. */
+  lease(position: number, maxBytes: number): ChunkLease {
     const from = position - this.position
     return {
-      bytes: this.#buffer.subarray(from, Math.min(from + most, this.#length)),
+      bytes: this.#buffer.subarray(from, Math.min(from + maxBytes, this.#length)),
       bufferBytes: this.bufferBytes,
       release: () => this.release(),
       poison: () => {

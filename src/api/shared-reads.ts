@@ -3,32 +3,37 @@ import type { Body } from '../oci/source.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import { type ChunkLease, SharedChunk } from './shared-chunk.ts'
 
-// Of one body, for those who come behind.
-const mostKept = 4 * 1024 * 1024
-// Who is ahead lets those who are less than so far behind, and have moved within so many ms, go first: together they need one read. It waits for some turns of the event
-// loop, which are long only while the others have something to send; in a turn each of them sends a piece, and it waits for about so many. With 64 clients, of whom there
-// are always some near each other, waiting longer took a tenth of the speed.
-const reach = 128 * 1024 * 1024
-const brisk = 10
-const patience = 16
+// Of one body, for the readers behind.
+const maxKeptBytes = 4 * 1024 * 1024
+// A reader yields to one that is at most `catchUpBytes` behind and has moved within `catchUpMs`: together they need
+// one read. It yields for some turns of the event loop. A turn is long only while others have something to send, and in
+// each turn each of them sends a chunk. With 64 clients some are always close behind: yielding for longer cost a tenth
+// of the throughput.
+const catchUpBytes = 128 * 1024 * 1024
+const catchUpMs = 10
+const maxYieldTurns = 16
 
-/** How much is read: about `size` bytes into a buffer, never more than `most`. */
+/** Bounds of one read. */
 export interface ReadOptions {
+  /** The size of the buffer to read into. */
   bufferBytes: number
   maxBytes: number
-  /** No larger buffers are shared with others: a client that rests would keep them. */
+  /** Larger shared chunks are not leased: a client that reads slowly would keep them from the pool. */
   maxSharedBufferBytes: number
 }
 
-/** What one transfer reads of a body. */
+/** Reads one body for one transfer. */
 export interface BodyReader {
-  /** Bytes at `position`; none is the end. Rejects as the body does. */
-  read(position: number, amount: ReadOptions): Promise<ChunkLease>
-  /** It reads no more. What was lent stays until it is given back. */
+  /** Leases the bytes at `position`; an empty chunk is the end of the body. Rejects as the body does. */
+  read(position: number, options: ReadOptions): Promise<ChunkLease>
+  /** Leaves the reader group. Leases stay valid until they are released. */
   end(): void
 }
 
-/** Reads bodies into pooled buffers. Who reads the same at about the same time shares one read and one buffer: a whole cluster pulls an image at once. */
+/**
+ * Reads bodies into pooled buffers. Readers of the same bytes at about the same time form a reader group and share
+ * reads and buffers, since all nodes of a cluster pull an image at once.
+ */
 export class SharedReads {
   readonly buffers: BufferPool
   readonly #now: () => number
@@ -39,151 +44,146 @@ export class SharedReads {
     this.#now = now
   }
 
-  /** Whoever asks ends the reader, and closes the body. */
+  /** Opens a reader. The caller ends the reader and closes the body. */
   open(body: Body): BodyReader {
     const { identity } = body
-    if (identity === undefined) return { read: (position, amount) => this.#readChunk(body, position, amount), end: () => {} }
-    const crowd = this.#groups.get(identity) ?? new ReaderGroup()
-    this.#groups.set(identity, crowd)
-    const place = crowd.enter()
+    if (identity === undefined) return { read: (position, options) => this.#readChunk(body, position, options), end: () => {} }
+    const group = this.#groups.get(identity) ?? new ReaderGroup()
+    this.#groups.set(identity, group)
+    const reader = group.enter()
     return {
-      read: async (position, amount) => {
-        // Each for itself: it must not have to wait for another's client, nor for that one's fault.
+      read: async (position, options) => {
+        // Each reader waits for its own source, so that it depends neither on another's client nor on its errors.
         const ready = body.ready?.(position)
         if (ready) await ready
-        place.move(position, this.#now())
-        return this.#readShared(body, place, amount, crowd)
+        reader.move(position, this.#now())
+        return this.#readShared(body, reader, options, group)
       },
       end: () => {
-        crowd.leave(place)
-        if (crowd.size === 0) this.#groups.delete(identity)
+        group.leave(reader)
+        if (group.size === 0) this.#groups.delete(identity)
       }
     }
   }
 
-  async #readShared(body: Body, place: ReaderPosition, amount: ReadOptions, crowd: ReaderGroup): Promise<ChunkLease> {
-    const { position } = place
-    for (let turns = 0; crowd.size > 1 && body.identity !== undefined; ) {
-      const block = crowd.find(position, amount.maxSharedBufferBytes)
-      if (!block) {
-        if (turns >= Math.floor(patience / crowd.size) || !crowd.hasFollower(place, this.#now()))
-          return this.#readChunk(body, position, amount, crowd)
+  async #readShared(body: Body, reader: ReaderPosition, options: ReadOptions, group: ReaderGroup): Promise<ChunkLease> {
+    const { position } = reader
+    for (let turns = 0; group.size > 1 && body.identity !== undefined; ) {
+      const chunk = group.find(position, options.maxSharedBufferBytes)
+      if (!chunk) {
+        if (turns >= Math.floor(maxYieldTurns / group.size) || !group.hasFollower(reader, this.#now()))
+          return this.#readChunk(body, position, options, group)
         turns++
         await nextTurn()
         continue
       }
-      block.retain()
-      if (block.loading) await block.loading
-      if (block.valid && position < block.end) {
-        // A write over TLS holds as much again in memory.
-        return block.lease(position, Math.min(amount.maxBytes, this.buffers.shareBytes(amount.bufferBytes)))
+      chunk.retain()
+      if (chunk.loading) await chunk.loading
+      if (chunk.valid && position < chunk.end) {
+        // A write over TLS takes as much memory again.
+        return chunk.lease(position, Math.min(options.maxBytes, this.buffers.shareBytes(options.bufferBytes)))
       }
-      block.release()
-      if (block.valid) return this.#readChunk(body, position, amount, crowd)
-      // Found again and again otherwise: nothing else has a turn in this loop.
-      crowd.remove(block)
+      chunk.release()
+      if (chunk.valid) return this.#readChunk(body, position, options, group)
+      // Else `find` would return it for ever: no other task runs between two turns of this loop.
+      group.remove(chunk)
     }
-    return this.#readChunk(body, position, amount)
+    return this.#readChunk(body, position, options)
   }
 
-  async #readChunk(
-    body: Body,
-    position: number,
-    { bufferBytes: size, maxBytes: most }: ReadOptions,
-    crowd?: ReaderGroup
-  ): Promise<ChunkLease> {
-    const block = new SharedChunk(this.buffers, this.#take(size), position)
-    const reading = block.load(body, most)
-    crowd?.add(block)
+  async #readChunk(body: Body, position: number, options: ReadOptions, group?: ReaderGroup): Promise<ChunkLease> {
+    const { bufferBytes, maxBytes } = options
+    const chunk = new SharedChunk(this.buffers, this.#take(bufferBytes), position)
+    const reading = chunk.load(body, maxBytes)
+    group?.add(chunk)
     try {
       await reading
-      return block.lease(position, most)
+      return chunk.lease(position, maxBytes)
     } catch (error) {
-      block.release()
+      chunk.release()
       throw error
     } finally {
-      if (!block.valid) crowd?.remove(block)
+      if (!chunk.valid) group?.remove(chunk)
     }
   }
 
-  #take(size: number): Buffer {
-    const buffer = this.buffers.take(size)
+  #take(bufferBytes: number): Buffer {
+    const buffer = this.buffers.take(bufferBytes)
     if (this.buffers.isPooled(buffer)) return buffer
-    for (const crowd of this.#groups.values()) crowd.clear()
-    return this.buffers.take(size)
+    for (const group of this.#groups.values()) group.clear()
+    return this.buffers.take(bufferBytes)
   }
 }
 
-/** Where a reader of a crowd is. */
+/** The position of one reader of a group. */
 class ReaderPosition {
   position = 0
-  /** When it came there. */
-  #since = 0
+  #movedAt = 0
 
   move(position: number, now: number): void {
     this.position = position
-    this.#since = now
+    this.#movedAt = now
   }
 
-  /** Whether it is behind `other`, but could be with it soon. */
+  /** Whether it is behind `other` and moving, so that it could soon read the same chunks. */
   canCatchUpWith(other: ReaderPosition, now: number): boolean {
-    const behind = other.position - this.position
-    return behind > mostKept / 2 && behind < reach && now - this.#since < brisk
+    const behindBytes = other.position - this.position
+    return behindBytes > maxKeptBytes / 2 && behindBytes < catchUpBytes && now - this.#movedAt < catchUpMs
   }
 }
 
-/** Those who read the same bytes, and what was read last. */
+/** The readers of the same bytes, and the chunks read last. */
 class ReaderGroup {
-  readonly #positions = new Set<ReaderPosition>()
+  readonly #readers = new Set<ReaderPosition>()
   #chunks: SharedChunk[] = []
   #bytes = 0
 
   get size(): number {
-    return this.#positions.size
+    return this.#readers.size
   }
 
   enter(): ReaderPosition {
-    const place = new ReaderPosition()
-    this.#positions.add(place)
-    return place
+    const reader = new ReaderPosition()
+    this.#readers.add(reader)
+    return reader
   }
 
-  leave(place: ReaderPosition): void {
-    this.#positions.delete(place)
-    if (this.#positions.size <= 1) this.clear()
+  leave(reader: ReaderPosition): void {
+    this.#readers.delete(reader)
+    if (this.#readers.size <= 1) this.clear()
   }
 
-  /** Whether somebody is about to catch up with `place`. */
-  hasFollower(place: ReaderPosition, now: number): boolean {
-    for (const each of this.#positions) if (each.canCatchUpWith(place, now)) return true
+  /** Whether another reader is about to catch up with `reader`. */
+  hasFollower(reader: ReaderPosition, now: number): boolean {
+    for (const each of this.#readers) if (each.canCatchUpWith(reader, now)) return true
     return false
   }
 
-  /** The block that holds the byte at `position`, or is being read and should. */
-  find(position: number, largest: number): SharedChunk | undefined {
-    return this.#chunks.findLast(block => block.position <= position && position < block.end && block.bufferBytes <= largest)
+  /** The chunk that holds the byte at `position`, or is being read and may hold it. */
+  find(position: number, maxBufferBytes: number): SharedChunk | undefined {
+    return this.#chunks.findLast(chunk => chunk.position <= position && position < chunk.end && chunk.bufferBytes <= maxBufferBytes)
   }
 
-  add(block: SharedChunk): void {
-    block.retain()
-    this.#chunks.push(block)
-    this.#bytes += block.bufferBytes
-    while (this.#bytes > mostKept) this.#shift()
+  add(chunk: SharedChunk): void {
+    chunk.retain()
+    this.#chunks.push(chunk)
+    this.#bytes += chunk.bufferBytes
+    while (this.#bytes > maxKeptBytes) this.#shift()
   }
 
   #shift(): void {
-    const block = this.#chunks.shift()
-    if (!block) return
-    this.#bytes -= block.bufferBytes
-    block.release()
+    const chunk = this.#chunks.shift()
+    if (!chunk) return
+    this.#bytes -= chunk.bufferBytes
+    chunk.release()
   }
 
-  remove(block: SharedChunk): void {
-    const at = this.#chunks.indexOf(block)
+  remove(chunk: SharedChunk): void {
+    const at = this.#chunks.indexOf(chunk)
     if (at < 0) return
     this.#chunks.splice(at, 1)
-    this.#bytes -= block.bufferBytes
-    block.release()
+    this.#bytes -= chunk.bufferBytes
+    chunk.release()
   }
 
   clear(): void {

@@ -1,36 +1,37 @@
-/** What counts as progress: at least `bytes` in `per` ms. */
+/** The minimum progress: at least `bytes` per `perMs`. */
 export interface MinimumRate {
   bytes: number
   perMs: number
 }
 
-/** One body on its way. */
+/** Reports the progress of one body to the detector. */
 export interface TransferWatch {
-  /** So many bytes more have moved. */
+  /** Adds bytes received or sent. */
   progressed(bytes: number): void
-  /** From here to `go` it does not wait for the client but for us, and that time does not count. */
+  /** Stops the clock until `resume`: the transfer waits for the registry, not for the client. */
   pause(): void
   resume(): void
-  /** It is over. */
+  /** Ends the watch. */
   end(): void
 }
 
-interface Transfer {
-  moved: number
-  since: number
-  held: number | undefined
-  per: number
+interface WatchedTransfer {
+  bytes: number
+  periodStart: number
+  pausedAt: number | undefined
+  periodMs: number
   stalled: () => void
 }
 
-// The kernel buffers what is sent and tells of room only when about a third of its buffer, up to some MiB, is free: a slow but steady reader shows as long pauses.
-const pausesOfSenders = 4
+// The kernel buffers what is sent, and reports free space only when about a third of its buffer, up to some MiB, is
+// free: a slow but steady reader looks like one with long pauses.
+const sendingPeriods = 4
 
-/** Ends bodies that make no progress. It measures progress, never the time that a body takes in all. */
+/** Detects bodies below the minimum rate. Only progress counts, never the total time of a body. */
 export class StallDetector {
   readonly #minimumRate: MinimumRate
   readonly #now: () => number
-  readonly #transfers = new Set<Transfer>()
+  readonly #transfers = new Set<WatchedTransfer>()
   readonly #timer: NodeJS.Timeout
 
   constructor(rate: MinimumRate, now: () => number = Date.now) {
@@ -40,50 +41,50 @@ export class StallDetector {
     this.#timer.unref()
   }
 
-  /** A body that a client sends to us. `stalled` is called once if it is too slow. */
+  /** Watches a body that a client sends. Calls `stalled` once if it is too slow. */
   receiving(stalled: () => void): TransferWatch {
     return this.#watch(this.#minimumRate.perMs, stalled)
   }
 
-  /** A body that we send to a client. */
+  /** Watches a body that is sent to a client. Calls `stalled` once if it is too slow. */
   sending(stalled: () => void): TransferWatch {
-    return this.#watch(this.#minimumRate.perMs * pausesOfSenders, stalled)
+    return this.#watch(this.#minimumRate.perMs * sendingPeriods, stalled)
   }
 
-  #watch(per: number, stalled: () => void): TransferWatch {
-    const transfer: Transfer = { moved: 0, since: this.#now(), held: undefined, per, stalled }
+  #watch(periodMs: number, stalled: () => void): TransferWatch {
+    const transfer: WatchedTransfer = { bytes: 0, periodStart: this.#now(), pausedAt: undefined, periodMs, stalled }
     this.#transfers.add(transfer)
     return {
       progressed: bytes => {
-        transfer.moved += bytes
+        transfer.bytes += bytes
       },
       pause: () => {
-        transfer.held ??= this.#now()
+        transfer.pausedAt ??= this.#now()
       },
       resume: () => {
-        if (transfer.held === undefined) return
-        transfer.since += this.#now() - transfer.held
-        transfer.held = undefined
+        if (transfer.pausedAt === undefined) return
+        transfer.periodStart += this.#now() - transfer.pausedAt
+        transfer.pausedAt = undefined
       },
       end: () => void this.#transfers.delete(transfer)
     }
   }
 
-  /** Looks at all transfers; called by the timer. */
+  /** Checks all transfers; called by the timer. */
   check(): void {
     const now = this.#now()
     for (const transfer of this.#transfers) {
-      if (transfer.held !== undefined || now - transfer.since < transfer.per) continue
-      if (transfer.moved < this.#minimumRate.bytes) {
+      if (transfer.pausedAt !== undefined || now - transfer.periodStart < transfer.periodMs) continue
+      if (transfer.bytes < this.#minimumRate.bytes) {
         this.#transfers.delete(transfer)
         transfer.stalled()
       }
-      transfer.moved = 0
-      transfer.since = now
+      transfer.bytes = 0
+      transfer.periodStart = now
     }
   }
 
-  /** How many bodies are on their way. */
+  /** The number of transfers being watched. */
   get transfers(): number {
     return this.#transfers.size
   }
