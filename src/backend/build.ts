@@ -7,7 +7,7 @@ import type { Backend } from './backend.ts'
 import { DirectBackend } from './direct.ts'
 import { LocalBackend } from './local.ts'
 import { ProxyBackend } from './proxy.ts'
-import type { UpstreamRoute } from './route.ts'
+import type { UpstreamRoute } from './routes.ts'
 import { namespaceRoute, ownRoute } from './routes.ts'
 import type { Backends } from './switch.ts'
 

@@ -1,8 +1,11 @@
+import type { Content } from '../content/content.ts'
+import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
+import { type Name, type Reference, referenceText } from '../oci/name.ts'
 import { UpstreamError } from '../upstream/error.ts'
 
 /** What a client is told when upstream does not give what was asked for; `unknown` is the answer to a true 404. Other errors are given back as they are. */
-export function toOciError(error: unknown, unknown: () => OciError): unknown {
+export function ociErrorOf(error: unknown, unknown: () => OciError): unknown {
   if (!(error instanceof UpstreamError)) return error
   const detail = { reason: error.message }
   switch (error.kind) {
@@ -48,3 +51,28 @@ export function isTransient(error: unknown): error is UpstreamError {
 }
 
 const passing = new Set<UpstreamError['kind']>(['limited', 'unreachable', 'timeout', 'broken'])
+
+/** The blob is not in this repository, whether or not another has it. */
+export function unknownBlob(name: Name, digest: Digest): OciError {
+  return new OciError('BLOB_UNKNOWN', { detail: { name, digest } })
+}
+
+/** The repository has no such manifest. */
+export function unknownManifest(name: Name, reference: Reference): OciError {
+  return new OciError('MANIFEST_UNKNOWN', { detail: { name, reference: referenceText(reference) } })
+}
+
+/** There is no such repository. */
+export function unknownName(name: Name): OciError {
+  return new OciError('NAME_UNKNOWN', { detail: { name } })
+}
+
+/** `unknownManifest` for stored content, or `unknownName` where the repository does not exist: people need to know which. */
+export async function notStored(content: Content, name: Name, reference: Reference): Promise<OciError> {
+  return (await content.names.has(name)) ? unknownManifest(name, reference) : unknownName(name)
+}
+
+/** A head has to tell the size, and upstream does not. */
+export function unknownSize(): OciError {
+  return new OciError('UNAVAILABLE', { status: 502, detail: { reason: 'upstream does not tell the size of the blob' } })
+}

@@ -5,7 +5,7 @@ import type { Name } from '../oci/name.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { keyOfNamespace, keyOfOwn } from './build.ts'
-import type { UpstreamRoute } from './route.ts'
+import type { UpstreamRoute } from './routes.ts'
 import { namespaceRoute, ownRoute } from './routes.ts'
 
 // An upstream that takes longer is not one to fetch everything from again.
@@ -44,7 +44,7 @@ async function canBeAsked(route: UpstreamRoute, content: Content, signal: AbortS
   const cached = await anyCached(route, content)
   if (!cached) return false
   try {
-    await route.upstream.statManifest(cached.there, cached.digest, AbortSignal.any([signal, AbortSignal.timeout(patience)]))
+    await route.upstream.statManifest(cached.there, { digest: cached.digest }, AbortSignal.any([signal, AbortSignal.timeout(patience)]))
     return true
   } catch (error) {
     signal.throwIfAborted()

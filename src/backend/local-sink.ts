@@ -6,7 +6,7 @@ import { OciError } from '../oci/errors.ts'
 import { type ParsedManifest, parseManifest, readManifest } from '../oci/manifest.ts'
 import type { Name, Reference, Tag } from '../oci/name.ts'
 import type { PutManifest, SessionId, Sink, UploadSession } from '../oci/sink.ts'
-import { unknownBlob, unknownManifest } from './find.ts'
+import { notStored, unknownBlob } from './errors.ts'
 
 // Checks that run side by side; an image has some tens of layers.
 const concurrentChecks = 8
@@ -130,12 +130,12 @@ export class LocalSink implements Sink {
     if (reference.tag !== undefined) {
       const digest = await this.#content.commit.removeTag(name, reference.tag)
       if (digest !== undefined) return { digest, tags: [reference.tag] }
-      throw await unknownManifest(this.#content, name, reference)
+      throw await notStored(this.#content, name, reference)
     }
     const { digest } = reference
     const { manifests, commit } = this.#content
     // A damaged manifest can be deleted too; only its bytes would tell the subject.
-    if (!(await manifests.linked(name, digest))) throw await unknownManifest(this.#content, name, reference)
+    if (!(await manifests.linked(name, digest))) throw await notStored(this.#content, name, reference)
     const manifest = await manifests.get(name, digest)
     const subject = manifest && readManifest(manifest.bytes)?.subject?.digest
     return { digest, tags: await commit.removeManifest(name, digest, subject) }

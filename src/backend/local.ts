@@ -2,11 +2,10 @@ import type { Redirect } from '../content/blobs.ts'
 import type { Content } from '../content/content.ts'
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
-import { OciError } from '../oci/errors.ts'
 import type { Name, Reference } from '../oci/name.ts'
 import type { BlobLocation, BlobRequest, Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
 import type { Backend } from './backend.ts'
-import { findManifest, unknownBlob } from './find.ts'
+import { notStored, unknownBlob, unknownName } from './errors.ts'
 import { LocalSink } from './local-sink.ts'
 
 /** What is stored is the authoritative copy. */
@@ -58,7 +57,7 @@ export class LocalBackend implements Backend {
   }
 
   async listTags(name: Name, page: PageRequest): Promise<Served<Page<string>>> {
-    if (!(await this.#content.names.has(name))) throw new OciError('NAME_UNKNOWN', { detail: { name } })
+    if (!(await this.#content.names.has(name))) throw unknownName(name)
     return hit(await this.#content.tags.list(name, page))
   }
 
@@ -73,4 +72,11 @@ export class LocalBackend implements Backend {
 
 function hit<T>(value: T): Served<T> {
   return { value, outcome: 'hit' }
+}
+
+async function findManifest(content: Content, name: Name, reference: Reference): Promise<Manifest> {
+  const digest = reference.digest ?? (await content.tags.resolve(name, reference.tag))
+  const manifest = digest && (await content.manifests.get(name, digest))
+  if (manifest) return manifest
+  throw await notStored(content, name, reference)
 }

@@ -8,11 +8,9 @@ import type { Name } from '../oci/name.ts'
 import { resolveRange } from '../oci/range.ts'
 import type { BlobLocation, BlobRequest, Body, OpenBlob, Outcome, Served } from '../oci/source.ts'
 import { abortable } from '../upstream/single-flight.ts'
-import { openThrough, unknownName, unknownSize } from './direct.ts'
-import { isTimeoutReason, timeoutError, toOciError } from './errors.ts'
+import { isTimeoutReason, ociErrorOf, timeoutError, unknownBlob, unknownName, unknownSize } from './errors.ts'
 import { fallbackBody, isStorageError, orFallback } from './fallback-body.ts'
-import { unknownBlob } from './find.ts'
-import type { UpstreamRoute } from './route.ts'
+import type { UpstreamRoute } from './routes.ts'
 
 // A range that a fill would reach only after this long is fetched for itself, uncached. containerd asks for several far apart at once and waits minutes for bytes.
 const longestWait = 60_000
@@ -139,7 +137,7 @@ export class ProxyBlobs {
   #start(own: Name, there: string, digest: Digest): Fill | undefined {
     const { upstream, origin } = this.#route
     return this.#fills.start({ digest, name: own, upstream: origin, most: this.#maxFills }, signal =>
-      upstream.openBlob(there, digest, { signal })
+      upstream.streamBlob(there, digest, { signal })
     )
   }
 
@@ -157,7 +155,7 @@ export class ProxyBlobs {
     } catch (error) {
       // The source answered but the disk takes nothing: the client gets its bytes all the same.
       if (isStorageError(error)) return this.#bypass(name, digest, want)
-      throw isTimeoutReason(error) ? timeoutError(this.#route.origin) : toOciError(error, () => unknownBlob(name, digest))
+      throw isTimeoutReason(error) ? timeoutError(this.#route.origin) : ociErrorOf(error, () => unknownBlob(name, digest))
     }
     const part = size === undefined ? endless : range ? resolveRange(range, size) : { offset: 0, length: size }
     if (part && this.#tooFar(fill, part.offset)) return this.#bypass(name, digest, want)
@@ -166,7 +164,7 @@ export class ProxyBlobs {
 
   // All of the blob once more, for who has read a part of it from a disk that then failed.
   #again(name: Name, digest: Digest, signal: AbortSignal): () => Promise<Body> {
-    return async () => (await openThrough(this.#route.upstream, this.#upstreamName(name), digest, { signal })).body
+    return async () => (await this.#route.upstream.openBlob(this.#upstreamName(name), digest, { signal })).value.body
   }
 
   #tooFar(fill: Fill, offset: number): boolean {
@@ -178,18 +176,18 @@ export class ProxyBlobs {
   async #bypass(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob>> {
     const there = this.#upstreamName(name)
     try {
-      return { value: await openThrough(this.#route.upstream, there, digest, want), outcome: 'bypass' }
+      return await this.#route.upstream.openBlob(there, digest, want)
     } catch (error) {
-      throw toOciError(error, () => unknownBlob(name, digest))
+      throw ociErrorOf(error, () => unknownBlob(name, digest))
     }
   }
 
   async #permitted(name: Name, digest: Digest, signal: AbortSignal): Promise<number | undefined> {
     const there = this.#upstreamName(name)
     try {
-      return (await this.#route.upstream.statBlob(there, digest, signal)).size
+      return (await this.#route.upstream.checkBlob(there, digest, signal)).size
     } catch (error) {
-      throw toOciError(error, () => unknownBlob(name, digest))
+      throw ociErrorOf(error, () => unknownBlob(name, digest))
     }
   }
 }

@@ -7,11 +7,10 @@ import { readManifest } from '../oci/manifest.ts'
 import { type Name, type Reference, referenceText, type Tag } from '../oci/name.ts'
 import type { Manifest, Served } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
-import { unknownManifest, unknownName } from './direct.ts'
-import { isTimeoutReason, isTransient, timeoutError, toOciError } from './errors.ts'
+import { isTimeoutReason, isTransient, ociErrorOf, timeoutError, unknownManifest, unknownName } from './errors.ts'
 import { isStorageError, orFallback } from './fallback-body.ts'
 import { defaultTimes, type ProxyTimes } from './proxy-blobs.ts'
-import type { UpstreamRoute } from './route.ts'
+import type { UpstreamRoute } from './routes.ts'
 import { SingleFlight } from './single-flight.ts'
 
 /** How a cache treats its tags; times in ms. */
@@ -164,13 +163,13 @@ export class ProxyManifests {
     if (there === undefined) throw unknownName(name)
     const want = { signal: AbortSignal.timeout(this.#times.timeoutMs), ...(ifNoneMatch ? { ifNoneMatch } : {}) }
     try {
-      return await this.#route.upstream.getManifest(there, referenceText(reference), want)
+      return await this.#route.upstream.fetchManifest(there, reference, want)
     } catch (error) {
       if (error instanceof UpstreamError && error.kind === 'not-found' && this.#policy.negativeTTL > 0) {
         this.#absent.set(`${name} ${referenceText(reference)}`, true)
       }
       if (isTimeoutReason(error)) throw timeoutError(this.#route.origin)
-      throw toOciError(
+      throw ociErrorOf(
         error,
         () => new OciError('MANIFEST_UNKNOWN', { detail: { name, reference: referenceText(reference) }, cause: error })
       )

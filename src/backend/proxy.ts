@@ -10,7 +10,7 @@ import { DirectBackend } from './direct.ts'
 import { isTransient } from './errors.ts'
 import { ProxyBlobs } from './proxy-blobs.ts'
 import { type CachePolicy, ProxyManifests } from './proxy-manifests.ts'
-import type { UpstreamRoute } from './route.ts'
+import type { UpstreamRoute } from './routes.ts'
 
 /** What is stored, else what upstream gives, which is stored on the way. */
 export class ProxyBackend implements Backend {

@@ -19,9 +19,9 @@ export function blobRequest(method: 'GET' | 'HEAD', name: string, digest: Digest
 }
 
 /** Whether a blob is there, and its size if upstream tells: by HEAD, else by a GET whose body is not read. */
-export async function statBlob(attempts: FailoverClient, name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
+export async function checkBlob(client: FailoverClient, name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
   const stat = async (method: 'GET' | 'HEAD') => {
-    const size = await attempts.run(blobRequest(method, name, digest), signal, async ({ headers, body }) => {
+    const size = await client.run(blobRequest(method, name, digest), signal, async ({ headers, body }) => {
       if (method === 'HEAD') await drain(body)
       else abandon(body)
       return lengthOf(headers)

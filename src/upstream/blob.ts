@@ -14,20 +14,31 @@ const mostStuck = 5
 const sparedResumes = 16
 const bytesPerResume = 1024 * 1024
 
-/** What a stream needs from its upstream. */
-interface Given {
-  attempts: FailoverClient
+/** A blob that arrives. */
+export interface BlobDownload {
+  /** Of the whole blob, in bytes, if upstream told it. */
+  readonly size?: number
+  /** The position in the blob where `chunks` begins. */
+  readonly offset: number
+  /** In order, once; broken connections are resumed inside. Ends after the last byte of the range, or throws UpstreamError (or the signal's reason). */
+  readonly chunks: AsyncIterable<Buffer>
+  /** Closes the connection; to be called by a reader that does not read `chunks` to their end. */
+  cancel(): void
+}
+
+interface BlobStreamDeps {
+  client: FailoverClient
   observe: (event: UpstreamEvent) => void
   signal: AbortSignal
   onEnd: () => void
-  /** Where it has to wait for its turn. */
+  /** Its share of the rate limit. */
   share?: RateShare | undefined
 }
 
 /** Opens a blob (or a range of it) and keeps it coming. */
 export class BlobStream {
-  readonly #attempts: FailoverClient
-  readonly #ask: UpstreamRequest
+  readonly #client: FailoverClient
+  readonly #request: UpstreamRequest
   readonly #observe: (event: UpstreamEvent) => void
   readonly #left = new AbortController()
   readonly #signal: AbortSignal
@@ -46,10 +57,10 @@ export class BlobStream {
 
   private constructor(
     segment: Segment,
-    { attempts, ask, observe, signal, left, onEnd, share }: Given & { ask: UpstreamRequest; left: AbortController }
+    { client, request, observe, signal, left, onEnd, share }: BlobStreamDeps & { request: UpstreamRequest; left: AbortController }
   ) {
-    this.#attempts = attempts
-    this.#ask = ask
+    this.#client = client
+    this.#request = request
     this.#observe = observe
     this.#left = left
     this.#signal = signal
@@ -62,39 +73,37 @@ export class BlobStream {
   }
 
   /** Resolves with the head of the answer. `onEnd` is called once, when the body has ended, failed or been given up; not if opening fails. */
-  static async open(ask: UpstreamRequest, range: RangeRequest | undefined, { signal, ...given }: Given): Promise<BlobStream> {
+  static async open(request: UpstreamRequest, range: RangeRequest | undefined, { signal, ...deps }: BlobStreamDeps): Promise<BlobStream> {
     const left = new AbortController()
     const either = AbortSignal.any([signal, left.signal])
-    const segment = await given.attempts.run({ ...ask, headers: rangeField(range) }, either, answer => openSegment(answer, range))
-    return new BlobStream(segment, { ...given, ask, signal: either, left })
+    const segment = await deps.client.run({ ...request, headers: rangeField(range) }, either, answer => openSegment(answer, range))
+    return new BlobStream(segment, { ...deps, request, signal: either, left })
   }
 
-  /** Of the whole blob, as the first answer said. */
-  get size(): number | undefined {
-    return this.#size
+  download(): BlobDownload {
+    const size = this.#size
+    return {
+      ...(size === undefined ? {} : { size }),
+      offset: this.#segment.from,
+      chunks: this.#chunksOnce(),
+      cancel: () => this.#cancel()
+    }
   }
 
-  /** Where the bytes begin. */
-  get offset(): number {
-    return this.#segment.from
-  }
-
-  /** Gives it up. */
-  cancel(): void {
+  #cancel(): void {
     this.#left.abort()
     abandon(this.#segment.body)
     if (!this.#started) this.#end()
   }
 
-  /** The bytes, once. */
-  chunks(): AsyncIterableIterator<Buffer> {
+  #chunksOnce(): AsyncIterableIterator<Buffer> {
     const chunks = this.#chunks()
     const iterator: AsyncIterableIterator<Buffer> = {
       [Symbol.asyncIterator]: () => iterator,
       next: () => chunks.next(),
       // A generator that never began has no `finally` to run.
       return: () => {
-        if (!this.#started) this.cancel()
+        if (!this.#started) this.#cancel()
         return chunks.return()
       }
     }
@@ -150,7 +159,7 @@ export class BlobStream {
       this.#signal.throwIfAborted()
       result = 'broken'
       const error = connectionError(cause, endpoint.host, text)
-      this.#attempts.report(endpoint, error)
+      this.#client.report(endpoint, error)
       return error
     } finally {
       this.#observe({ type: 'body', endpoint: endpoint.host, bytes: this.#received - before, result })
@@ -183,7 +192,7 @@ export class BlobStream {
     for (;;) {
       if (error !== 'partial' && !mayGoOn(error)) throw error
       this.#count(error)
-      if (this.#stuck > 1) await this.#attempts.pause(this.#stuck + 1, this.#signal)
+      if (this.#stuck > 1) await this.#client.pause(this.#stuck + 1, this.#signal)
       try {
         return await this.#reopen()
       } catch (failure) {
@@ -204,8 +213,8 @@ export class BlobStream {
   async #reopen(): Promise<boolean> {
     const range = { first: this.#at, ...(this.#until === undefined ? {} : { last: this.#until - 1 }) }
     try {
-      const ask = { ...this.#ask, headers: rangeField(range) }
-      const segment = await this.#attempts.run(ask, this.#signal, answer => this.#sameBlob(openSegment(answer, range)))
+      const request = { ...this.#request, headers: rangeField(range) }
+      const segment = await this.#client.run(request, this.#signal, answer => this.#sameBlob(openSegment(answer, range)))
       this.#observe({ type: 'resume', endpoint: segment.endpoint.host, offset: this.#at })
       this.#segment = segment
       this.#size ??= segment.size

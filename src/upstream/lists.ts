@@ -9,28 +9,28 @@ const mostPages = 1000
 const mostItems = 1_000_000
 
 /** Tags, in byte order where the upstream keeps it. */
-export function listTags(attempts: FailoverClient, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
+export function listTags(client: FailoverClient, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
   const ask: UpstreamRequest = { resource: 'tags', method: 'GET', path: `/v2/${name}/tags/list`, scope: `repository:${name}:pull` }
-  return listTexts(attempts, ask, page, { parse: textsOf('tags', isTag), signal })
+  return listTexts(client, ask, page, { parse: textsOf('tags', isTag), signal })
 }
 
 /** Names of repositories. */
-export function listNames(attempts: FailoverClient, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
+export function listNames(client: FailoverClient, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
   const ask: UpstreamRequest = { resource: 'names', method: 'GET', path: '/v2/_catalog', scope: 'registry:catalog:*' }
-  return listTexts(attempts, ask, page, { parse: textsOf('repositories', isName), signal })
+  return listTexts(client, ask, page, { parse: textsOf('repositories', isName), signal })
 }
 
 function listTexts(
-  attempts: FailoverClient,
+  client: FailoverClient,
   ask: UpstreamRequest,
   page: PageRequest,
   { parse, signal }: { parse: ParseItems<string>; signal: AbortSignal }
 ): Promise<Page<string>> {
   if (page.n === 0) return Promise.resolve({ items: [] })
   const path = withPage(ask.path, page)
-  return attempts.run({ ...ask, path, headers: { accept: 'application/json' } }, signal, async answer => {
+  return client.run({ ...ask, path, headers: { accept: 'application/json' } }, signal, async answer => {
     const first = await readPage(answer, parse, path)
-    return passOn(first, page) ?? select(await readAllPages(attempts, ask, first, { answer, parse, signal }), page)
+    return passOn(first, page) ?? select(await readAllPages(client, ask, first, { answer, parse, signal }), page)
   })
 }
 
@@ -47,7 +47,7 @@ function passOn({ items, next }: ListPage<string>, { n, last }: PageRequest): Pa
 
 /** All entries from a first page on, read from the endpoint that gave it. */
 export async function readAllPages<T>(
-  attempts: FailoverClient,
+  client: FailoverClient,
   ask: UpstreamRequest,
   first: ListPage<T>,
   { answer, parse, signal }: { answer: UpstreamResponse; parse: ParseItems<T>; signal: AbortSignal }
@@ -58,7 +58,7 @@ export async function readAllPages<T>(
   while (next !== undefined && !seen.has(next.href) && seen.size < mostPages && items.length < mostItems) {
     seen.add(next.href)
     const path = next.pathname + next.search
-    const page: ListPage<T> = await readPage(await attempts.ask(answer.endpoint, { ...ask, path }, signal), parse, path)
+    const page: ListPage<T> = await readPage(await client.ask(answer.endpoint, { ...ask, path }, signal), parse, path)
     for (const item of page.items) items.push(item)
     next = page.next
   }

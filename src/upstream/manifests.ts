@@ -1,6 +1,7 @@
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts'
 import { mediaTypeOf } from '../oci/manifest.ts'
+import { type Reference, referenceText } from '../oci/name.ts'
 import { isHeadRefused } from './blob-stat.ts'
 import { fieldOf, lengthOf } from './connection/headers.ts'
 import { abandon, BodyTooLong, drain, readBytes } from './connection/read-body.ts'
@@ -26,9 +27,9 @@ const accept = [dockerManifest, dockerList, ociManifest, ociIndex, '*/*'].join('
 const vague: ReadonlySet<string> = new Set(['', 'application/json', 'application/octet-stream', 'binary/octet-stream', 'text/plain'])
 
 /** The descriptor of what `reference` names, from a HEAD if it says enough. */
-export async function statManifest(attempts: FailoverClient, name: string, reference: string, signal: AbortSignal): Promise<Descriptor> {
+export async function statManifest(client: FailoverClient, name: string, reference: Reference, signal: AbortSignal): Promise<Descriptor> {
   try {
-    const described = await attempts.run(askFor('HEAD', name, reference), signal, async answer => {
+    const described = await client.run(askFor('HEAD', name, reference), signal, async answer => {
       await drain(answer.body)
       return describe(answer, reference)
     })
@@ -36,15 +37,15 @@ export async function statManifest(attempts: FailoverClient, name: string, refer
   } catch (error) {
     if (!isHeadRefused(error)) throw error
   }
-  const manifest = await getManifest(attempts, name, reference, { signal })
+  const manifest = await fetchManifest(client, name, reference, { signal })
   // Without a condition there is no 304.
   if (manifest === 'not-modified') throw new Error('not modified, though nothing was known')
   return manifest.descriptor
 }
 
-function describe(answer: UpstreamResponse, reference: string): Descriptor | undefined {
+function describe(answer: UpstreamResponse, reference: Reference): Descriptor | undefined {
   const named = fieldOf(answer.headers, 'docker-content-digest')
-  const digest = isDigest(reference) ? reference : named
+  const digest = reference.digest ?? named
   const size = lengthOf(answer.headers)
   const mediaType = typeField(answer)
   if (answer.status !== 200 || digest === undefined || !isDigest(digest) || size === undefined || vague.has(mediaType)) return undefined
@@ -55,14 +56,14 @@ function describe(answer: UpstreamResponse, reference: string): Descriptor | und
 }
 
 /** The manifest's bytes, verified as far as they can be. */
-export function getManifest(
-  attempts: FailoverClient,
+export function fetchManifest(
+  client: FailoverClient,
   name: string,
-  reference: string,
+  reference: Reference,
   { ifNoneMatch, limit = manifestLimits.usual, signal }: { ifNoneMatch?: string; limit?: number; signal: AbortSignal }
 ): Promise<UpstreamManifest | 'not-modified'> {
   const ask = askFor('GET', name, reference, ifNoneMatch)
-  return attempts.run(ask, signal, async answer => {
+  return client.run(ask, signal, async answer => {
     if (answer.status !== 304) return verify(answer, reference, await readManifest(answer, Math.min(limit, manifestLimits.most)))
     await drain(answer.body)
     if (ifNoneMatch === undefined) throw unusableResponse('invalid', '304 to a request without a condition', about(answer))
@@ -70,9 +71,15 @@ export function getManifest(
   })
 }
 
-function askFor(method: 'GET' | 'HEAD', name: string, reference: string, ifNoneMatch?: string): UpstreamRequest {
+function askFor(method: 'GET' | 'HEAD', name: string, reference: Reference, ifNoneMatch?: string): UpstreamRequest {
   const headers = { accept, ...(ifNoneMatch === undefined ? {} : { 'if-none-match': ifNoneMatch }) }
-  return { resource: 'manifest', method, path: `/v2/${name}/manifests/${reference}`, scope: `repository:${name}:pull`, headers }
+  return {
+    resource: 'manifest',
+    method,
+    path: `/v2/${name}/manifests/${referenceText(reference)}`,
+    scope: `repository:${name}:pull`,
+    headers
+  }
 }
 
 async function readManifest(answer: UpstreamResponse, limit: number): Promise<Buffer> {
@@ -90,8 +97,8 @@ async function readManifest(answer: UpstreamResponse, limit: number): Promise<Bu
   }
 }
 
-function verify(answer: UpstreamResponse, reference: string, bytes: Buffer): UpstreamManifest {
-  const digest = isDigest(reference) ? verifyDigest(answer, reference, bytes) : verifyTagged(answer, bytes)
+function verify(answer: UpstreamResponse, reference: Reference, bytes: Buffer): UpstreamManifest {
+  const digest = reference.digest ? verifyDigest(answer, reference.digest, bytes) : verifyTagged(answer, bytes)
   const etag = fieldOf(answer.headers, 'etag')
   const type = typeField(answer)
   const mediaType = vague.has(type) ? mediaTypeOf(bytes) : type

@@ -1,29 +1,30 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import { type Digest, isDigest } from '../oci/digest.ts'
+import { parseTag } from '../oci/name.ts'
 import type { Page, PageRequest } from '../oci/source.ts'
 import type { UpstreamRequest } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
 import type { FailoverClient } from './failover.ts'
 import { type ParseItems, readPage } from './list-page.ts'
 import { readAllPages } from './lists.ts'
-import { getManifest } from './manifests.ts'
+import { fetchManifest } from './manifests.ts'
 
 /** What to ask of a subject's referrers. */
 export type ReferrersWanted = PageRequest & { artifactType?: string }
 
 /** Descriptors of the manifests whose subject is `subject`, ordered by digest; none if the upstream knows none (distribution-spec, "Listing Referrers"). */
 export async function listReferrers(
-  attempts: FailoverClient,
+  client: FailoverClient,
   name: string,
   subject: Digest,
   wanted: ReferrersWanted & { signal: AbortSignal }
 ): Promise<Page<Descriptor>> {
-  const all = (await fromApi(attempts, name, subject, wanted)) ?? (await fromTag(attempts, name, subject, wanted.signal))
+  const all = (await fromApi(client, name, subject, wanted)) ?? (await fromTag(client, name, subject, wanted.signal))
   return select(all, wanted)
 }
 
 async function fromApi(
-  attempts: FailoverClient,
+  client: FailoverClient,
   name: string,
   subject: Digest,
   { artifactType, signal }: ReferrersWanted & { signal: AbortSignal }
@@ -32,8 +33,8 @@ async function fromApi(
   const path = `/v2/${name}/referrers/${subject}${query}`
   const ask: UpstreamRequest = { resource: 'referrers', method: 'GET', path, scope: `repository:${name}:pull` }
   try {
-    return await attempts.run(ask, signal, async answer =>
-      readAllPages(attempts, ask, await readPage(answer, parseIndex, path), { answer, parse: parseIndex, signal })
+    return await client.run(ask, signal, async answer =>
+      readAllPages(client, ask, await readPage(answer, parseIndex, path), { answer, parse: parseIndex, signal })
     )
   } catch (error) {
     if (error instanceof UpstreamError && error.kind === 'not-found') return undefined
@@ -42,11 +43,11 @@ async function fromApi(
 }
 
 // Where the registry has no referrers API, clients keep the list themselves (distribution-spec, "Referrers Tag Schema").
-async function fromTag(attempts: FailoverClient, name: string, subject: Digest, signal: AbortSignal): Promise<Descriptor[]> {
+async function fromTag(client: FailoverClient, name: string, subject: Digest, signal: AbortSignal): Promise<Descriptor[]> {
   const [algorithm = '', encoded = ''] = subject.split(':')
-  const tag = `${algorithm.slice(0, 32)}-${encoded.slice(0, 64)}`
+  const tag = parseTag(`${algorithm.slice(0, 32)}-${encoded.slice(0, 64)}`)
   try {
-    const manifest = await getManifest(attempts, name, tag, { signal })
+    const manifest = await fetchManifest(client, name, { tag }, { signal })
     return manifest === 'not-modified' ? [] : (parseIndex(JSON.parse(manifest.bytes.toString())) ?? [])
   } catch (error) {
     if (error instanceof UpstreamError && error.kind === 'not-found') return []

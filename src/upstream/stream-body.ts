@@ -1,5 +1,7 @@
 import { algorithmOf, createDigester, type Digest, type Digester } from '../oci/digest.ts'
-import type { Body } from '../oci/source.ts'
+import { type RangeRequest, resolveRange } from '../oci/range.ts'
+import type { Body, OpenBlob } from '../oci/source.ts'
+import type { BlobDownload } from './blob.ts'
 
 /** A stream of bytes from elsewhere. */
 export interface ByteStream {
@@ -13,6 +15,26 @@ export interface ByteStream {
  */
 export function streamBody(source: ByteStream, digest?: Digest): Body {
   return new StreamBody(source, digest)
+}
+
+/** Opens a download as a blob. `start` is called with the range, and once more without it where upstream tells no size. */
+export async function openDownload(
+  start: (range?: RangeRequest) => Promise<BlobDownload>,
+  digest: Digest,
+  range: RangeRequest | undefined
+): Promise<OpenBlob> {
+  const download = await start(range)
+  if (!range || download.size !== undefined) return openBlobOf(download, digest, range)
+  // Without a size a range cannot be answered: the whole is sent, as RFC 9110 §14.2 allows.
+  download.cancel()
+  return openBlobOf(await start(), digest, undefined)
+}
+
+function openBlobOf(download: BlobDownload, digest: Digest, range: RangeRequest | undefined): OpenBlob {
+  const { size } = download
+  if (size === undefined) return { size, part: { offset: 0, length: Number.POSITIVE_INFINITY }, body: streamBody(download, digest) }
+  const part = range ? resolveRange(range, size) : { offset: 0, length: size }
+  return { size, part, body: streamBody(download, part?.length === size ? digest : undefined) }
 }
 
 class StreamBody implements Body {

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Descriptor } from '../oci/descriptor.ts'
+import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
+import type { Reference } from '../oci/name.ts'
 import type { RangeRequest } from '../oci/range.ts'
-import type { Page, PageRequest } from '../oci/source.ts'
-import { BlobStream } from './blob.ts'
-import { blobRequest, statBlob } from './blob-stat.ts'
+import type { BlobRequest, OpenBlob, Page, PageRequest, Served, Source } from '../oci/source.ts'
+import { type BlobDownload, BlobStream } from './blob.ts'
+import { blobRequest, checkBlob } from './blob-stat.ts'
 import { Connections } from './connection/connections.ts'
 import { EndpointClient } from './endpoint-client.ts'
 import { Endpoints } from './endpoints.ts'
@@ -12,129 +13,148 @@ import { UpstreamError } from './error.ts'
 import { FailoverClient } from './failover.ts'
 import { InFlight } from './in-flight.ts'
 import { listNames, listTags } from './lists.ts'
-import { getManifest, statManifest, type UpstreamManifest } from './manifests.ts'
+import { fetchManifest, statManifest, type UpstreamManifest } from './manifests.ts'
 import { listReferrers } from './referrers.ts'
 import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './settings.ts'
+import { openDownload } from './stream-body.ts'
 
+export type { BlobDownload } from './blob.ts'
 export { UpstreamError } from './error.ts'
 export type { UpstreamManifest } from './manifests.ts'
-export type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions as UpstreamSettings } from './settings.ts'
-
-/** A blob that arrives. */
-export interface UpstreamBody {
-  /** Of the whole blob, if upstream said. */
-  readonly size?: number
-  /** Where `chunks` begins. */
-  readonly offset: number
-  /** In order, once; broken connections are resumed inside. Ends after the last byte asked for or throws UpstreamError (or the signal's reason). */
-  readonly chunks: AsyncIterable<Buffer>
-  /** Gives it up; whoever does not read `chunks` to their end calls it. */
-  cancel(): void
-}
+export type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './settings.ts'
 
 /**
- * Another registry over HTTP. Names and references are the upstream's own. What fails is an UpstreamError, or the signal's reason if that was aborted. Blobs are not
- * verified here: whoever reads them knows the digest. Manifests are.
+ * Another registry over HTTP. Names and references are the upstream's own: a name may be longer than one here. Errors are UpstreamErrors (what is not there
+ * has the kind `not-found`), or the signal's reason if that was aborted. Nothing is stored, so each outcome is `bypass`.
  */
-export class Upstream {
-  readonly #settings: UpstreamOptions
+export class Upstream implements Source {
+  readonly #options: UpstreamOptions
   readonly #connections: Connections
   readonly #endpoints: Endpoints
-  readonly #attempts: FailoverClient
+  readonly #client: FailoverClient
   readonly #observe: (event: UpstreamEvent) => void
   readonly #ingress: UpstreamHooks['ingress']
-  readonly #running = new InFlight()
+  readonly #inFlight = new InFlight()
 
-  constructor(settings: UpstreamOptions, hooks: UpstreamHooks = {}) {
+  constructor(options: UpstreamOptions, hooks: UpstreamHooks = {}) {
     const { now = Date.now, random = Math.random, observe = () => {} } = hooks
-    this.#settings = settings
+    this.#options = options
     this.#observe = observe
     this.#ingress = hooks.ingress
-    this.#connections = new Connections(settings, hooks.lookup)
-    this.#endpoints = new Endpoints(settings.endpoints, { now, observe })
-    const requests = new EndpointClient(settings, { connections: this.#connections, now, observe })
+    this.#connections = new Connections(options, hooks.lookup)
+    this.#endpoints = new Endpoints(options.endpoints, { now, observe })
+    const client = new EndpointClient(options, { connections: this.#connections, now, observe })
     const pause = hooks.sleep ?? ((ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }))
-    this.#attempts = new FailoverClient(this.#endpoints, requests, { random, sleep: pause })
+    this.#client = new FailoverClient(this.#endpoints, client, { random, sleep: pause })
   }
 
-  /** Whether the blob is there: a HEAD, or where upstream refuses that or names no length, a GET whose body is not read. */
-  statBlob(name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
-    return this.#run(() => statBlob(this.#attempts, name, digest, signal))
+  /** Whether the blob is there, and its size if upstream tells it: a HEAD, or where that is refused or has no length, a GET whose body is not read. */
+  checkBlob(name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
+    return this.#run(() => checkBlob(this.#client, name, digest, signal))
   }
 
-  /** Opens the blob or a range of it by one GET; a range outside of it is `unsatisfiable`. */
-  async openBlob(name: string, digest: Digest, { range, signal }: { range?: RangeRequest; signal: AbortSignal }): Promise<UpstreamBody> {
+  /** As `checkBlob`; an upstream that does not tell the size is `invalid`. */
+  async statBlob(name: string, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
+    const { size } = await this.checkBlob(name, digest, signal)
+    if (size !== undefined) return bypass({ mediaType: mediaTypes.blob, digest, size })
+    throw new UpstreamError('invalid', 'upstream does not tell the size of the blob', { endpoint: this.#firstHost })
+  }
+
+  /**
+   * Downloads the blob or a range of it by one GET; a range outside of it is `unsatisfiable`. The bytes are not verified: fills do that themselves.
+   */
+  async streamBlob(name: string, digest: Digest, { range, signal }: { range?: RangeRequest; signal: AbortSignal }): Promise<BlobDownload> {
     this.#checkOpen()
-    const onEnd = this.#running.begin()
+    const onEnd = this.#inFlight.begin()
     try {
-      const given = { attempts: this.#attempts, observe: this.#observe, signal, onEnd, share: this.#ingress?.share() }
-      const blob = await BlobStream.open(blobRequest('GET', name, digest), range, given)
-      const { size, offset } = blob
-      return { ...(size === undefined ? {} : { size }), offset, chunks: blob.chunks(), cancel: () => blob.cancel() }
+      const deps = { client: this.#client, observe: this.#observe, signal, onEnd, share: this.#ingress?.share() }
+      return (await BlobStream.open(blobRequest('GET', name, digest), range, deps)).download()
     } catch (error) {
       onEnd()
       throw error
     }
   }
 
-  /** The descriptor of a manifest; its digest is the upstream's word where `reference` is a tag and a HEAD told enough. */
-  statManifest(name: string, reference: string, signal: AbortSignal): Promise<Descriptor> {
-    return this.#run(() => statManifest(this.#attempts, name, reference, signal))
+  /** A body that can be read forward only, verified on the way where all of the blob is read. */
+  async openBlob(name: string, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob>> {
+    const download = (range?: RangeRequest) => this.streamBlob(name, digest, { signal: want.signal, ...(range ? { range } : {}) })
+    return bypass(await openDownload(download, digest, want.range))
   }
 
-  /** The manifest's bytes, verified; at most `limit` of them (4 MiB if left out, 32 MiB at most). */
-  getManifest(
+  /** The digest is the upstream's word where `reference` is a tag and a HEAD told enough. */
+  async statManifest(name: string, reference: Reference, signal: AbortSignal): Promise<Served<Descriptor>> {
+    return bypass(await this.#run(() => statManifest(this.#client, name, reference, signal)))
+  }
+
+  /** Verified bytes, 4 MiB of them at most. */
+  async getManifest(name: string, reference: Reference, { signal }: { signal: AbortSignal }): Promise<Served<UpstreamManifest>> {
+    const manifest = await this.fetchManifest(name, reference, { signal })
+    // Without a condition a 304 is an UpstreamError already.
+    if (manifest === 'not-modified') throw new Error('an unconditional request was answered 304')
+    return bypass(manifest)
+  }
+
+  /** As `getManifest`, on a condition and with a limit in bytes (4 MiB if left out, 32 MiB at most). */
+  fetchManifest(
     name: string,
-    reference: string,
+    reference: Reference,
     want: { ifNoneMatch?: string; limit?: number; signal: AbortSignal }
   ): Promise<UpstreamManifest | 'not-modified'> {
-    return this.#run(() => getManifest(this.#attempts, name, reference, want))
+    return this.#run(() => fetchManifest(this.#client, name, reference, want))
   }
 
   /** Tags after `page.last`; all of them if no number is asked for. */
-  listTags(name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
-    return this.#run(() => listTags(this.#attempts, name, page, signal))
+  async listTags(name: string, page: PageRequest, signal: AbortSignal): Promise<Served<Page<string>>> {
+    return bypass(await this.#run(() => listTags(this.#client, name, page, signal)))
   }
 
   /** Names of repositories, paged like tags. */
-  listNames(page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
-    return this.#run(() => listNames(this.#attempts, page, signal))
+  async listNames(page: PageRequest, signal: AbortSignal): Promise<Served<Page<string>>> {
+    return bypass(await this.#run(() => listNames(this.#client, page, signal)))
   }
 
-  /** Referrers by the API or, where there is none, by the tag schema; an unknown subject has none. */
-  listReferrers(
+  /** By the API or, where there is none, by the referrers tag; an unknown subject has none. */
+  async listReferrers(
     name: string,
     subject: Digest,
     want: PageRequest & { artifactType?: string },
     signal: AbortSignal
-  ): Promise<Page<Descriptor>> {
-    return this.#run(() => listReferrers(this.#attempts, name, subject, { ...want, signal }))
+  ): Promise<Served<Page<Descriptor>>> {
+    return bypass(await this.#run(() => listReferrers(this.#client, name, subject, { ...want, signal })))
   }
 
-  /** How each endpoint does, in the order of the settings. */
+  /** In the order of the options. */
   health(): EndpointHealth[] {
     return this.#endpoints.health()
   }
 
-  /** Refuses what is new and waits for what runs, bodies included. */
+  /** Refuses new requests and waits for those in flight, bodies included. */
   async close(): Promise<void> {
-    await this.#running.close()
+    await this.#inFlight.close()
     await this.#connections.destroy()
   }
 
-  async #run<T>(work: () => Promise<T>): Promise<T> {
+  get #firstHost(): string {
+    return this.#options.endpoints[0]?.host ?? ''
+  }
+
+  async #run<T>(task: () => Promise<T>): Promise<T> {
     this.#checkOpen()
-    const end = this.#running.begin()
+    const end = this.#inFlight.begin()
     try {
-      return await work()
+      return await task()
     } finally {
       end()
     }
   }
 
   #checkOpen(): void {
-    if (!this.#running.closed) return
-    const endpoint = this.#settings.endpoints[0]?.host ?? ''
+    if (!this.#inFlight.closed) return
+    const endpoint = this.#firstHost
     throw new UpstreamError('unreachable', `${endpoint}: the settings have changed, and this upstream is no longer asked`, { endpoint })
   }
+}
+
+function bypass<T>(value: T): Served<T> {
+  return { value, outcome: 'bypass' }
 }

@@ -49,7 +49,7 @@ export class ImageInspection {
   async #line({ digest, size }: Descriptor): Promise<ManifestLine> {
     const stored = await this.#stored(digest)
     if (stored.manifest) return { digest, size, state: 'here', blobs: await this.#blobsOf(stored.manifest.bytes) }
-    const asked = await this.#ask((upstream, there) => upstream.getManifest(there, digest, { signal: this.#signal }))
+    const asked = await this.#ask((upstream, there) => upstream.fetchManifest(there, { digest }, { signal: this.#signal }))
     if (typeof asked === 'object' && asked.value !== 'not-modified')
       return { digest, size, state: 'upstream', blobs: await this.#blobsOf(asked.value.bytes) }
     return { digest, size, ...merge(stored.look, typeof asked === 'string' ? asked : 'unknown'), blobs: [] }
@@ -85,7 +85,7 @@ export class ImageInspection {
       return look.checked === 'size' && this.#depth !== 'size' ? { state: 'here', note: 'bytes not checked' } : { state: 'here' }
     if (look.state === 'damaged' && look.damage === 'unnoticed')
       return { state: 'damaged', note: `${storageLocation(config)}/${blobKey(wanted.digest)}` }
-    const asked = await this.#ask((upstream, there) => upstream.statBlob(there, wanted.digest, this.#signal))
+    const asked = await this.#ask((upstream, there) => upstream.checkBlob(there, wanted.digest, this.#signal))
     return merge(look, typeof asked === 'object' ? 'upstream' : asked)
   }
 

@@ -1,5 +1,5 @@
 import { isTransient } from '../backend/errors.ts'
-import { type Reference, referenceText } from '../oci/name.ts'
+import type { Reference } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import { causeOf, stepsOf } from './cause.ts'
@@ -28,7 +28,7 @@ export async function probeUpstream(
 ): Promise<UpstreamProbe> {
   const { upstream } = behind.route
   const began = performance.now()
-  const answer = await attempt(upstream.getManifest(there, referenceText(reference), { signal }), signal)
+  const answer = await attempt(upstream.fetchManifest(there, reference, { signal }), signal)
   const ms = Math.round(performance.now() - began)
   const { credentials } = behind.settings
   const endpoints = upstream.health()
@@ -69,7 +69,7 @@ async function refine(
   const tags = async (name: string): Promise<readonly string[] | 'none' | 'unknown'> => {
     const page = await attempt(route.upstream.listTags(name, { n: tagsRead }, signal), signal)
     if (page instanceof UpstreamError) return page.kind === 'not-found' ? 'none' : 'unknown'
-    return page.items.length === 0 ? 'none' : page.items
+    return page.value.items.length === 0 ? 'none' : page.value.items
   }
   const found = error.code === 'NAME_UNKNOWN' ? 'none' : await tags(there)
   if (found !== 'none') {

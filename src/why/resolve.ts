@@ -1,7 +1,7 @@
 import type { Config, UpstreamConfig } from '../../config/schema.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { keyOfNamespace, keyOfOwn } from '../backend/build.ts'
-import type { UpstreamRoute } from '../backend/route.ts'
+import type { UpstreamRoute } from '../backend/routes.ts'
 import { namespaceRoute, ownRoute } from '../backend/routes.ts'
 import type { Content } from '../content/content.ts'
 import type { Name } from '../oci/name.ts'

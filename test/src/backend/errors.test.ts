@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { isTransient, timeoutError, toOciError } from '../../../src/backend/errors.ts'
+import { isTransient, ociErrorOf, timeoutError } from '../../../src/backend/errors.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 import { UpstreamError, type UpstreamErrorOptions, type UpstreamFault } from '../../../src/upstream/error.ts'
 
@@ -22,7 +22,7 @@ const answers: [UpstreamFault, number, string, passing: boolean][] = [
 
 for (const [kind, status, code, passing] of answers) {
   test(`an upstream's ${kind} is ${status} ${code}, and ${passing ? 'lets' : 'does not let'} the last known be served`, async t => {
-    const told = toOciError(fault(kind), unknown)
+    const told = ociErrorOf(fault(kind), unknown)
     t.ok(told instanceof OciError)
     if (told instanceof OciError) t.strictSame([told.status, told.code], [status, code])
     t.equal(isTransient(fault(kind)), passing)
@@ -30,22 +30,22 @@ for (const [kind, status, code, passing] of answers) {
 }
 
 test('a limit tells the client when to come back, in whole seconds', async t => {
-  t.match(toOciError(fault('limited', { retryAfter: 1_200 }), unknown), { headers: { 'retry-after': '2' } })
+  t.match(ociErrorOf(fault('limited', { retryAfter: 1_200 }), unknown), { headers: { 'retry-after': '2' } })
 })
 
 test('an unsatisfiable range tells the size where it is known', async t => {
-  t.match(toOciError(fault('unsatisfiable', { size: 7 }), unknown), { headers: { 'content-range': 'bytes */7' } })
-  t.match(toOciError(fault('unsatisfiable'), unknown), { headers: { 'content-range': 'bytes */*' } })
+  t.match(ociErrorOf(fault('unsatisfiable', { size: 7 }), unknown), { headers: { 'content-range': 'bytes */7' } })
+  t.match(ociErrorOf(fault('unsatisfiable'), unknown), { headers: { 'content-range': 'bytes */*' } })
 })
 
 test('the cause stays with what the client is told', async t => {
   const error = fault('timeout')
-  t.equal((toOciError(error, unknown) as OciError).cause, error)
+  t.equal((ociErrorOf(error, unknown) as OciError).cause, error)
 })
 
 test('what is no fault of an upstream is given back as it is', async t => {
   const error = new Error('ours')
-  t.equal(toOciError(error, unknown), error)
+  t.equal(ociErrorOf(error, unknown), error)
   t.equal(isTransient(error), false)
 })
 

@@ -1,6 +1,6 @@
 import { type Test, test } from 'tap'
 import { type CachePolicy, ProxyManifests } from '../../../src/backend/proxy-manifests.ts'
-import type { UpstreamRoute } from '../../../src/backend/route.ts'
+import type { UpstreamRoute } from '../../../src/backend/routes.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 import { parseReference } from '../../../src/oci/name.ts'

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import type { UpstreamConfig } from '../../../config/schema.ts'
-import type { UpstreamRoute } from '../../../src/backend/route.ts'
+import type { UpstreamRoute } from '../../../src/backend/routes.ts'
 import { ownRoute } from '../../../src/backend/routes.ts'
 import type { Content } from '../../../src/content/content.ts'
 import { type FillEvent, Fills } from '../../../src/content/fill/fills.ts'

@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { type Digest, parseDigest } from '../../../src/oci/digest.ts'
+import { parseReference, type Reference } from '../../../src/oci/name.ts'
 import type { RangeRequest } from '../../../src/oci/range.ts'
-import { Upstream, UpstreamError, type UpstreamEvent, type UpstreamHooks, type UpstreamSettings } from '../../../src/upstream/upstream.ts'
+import type { Served } from '../../../src/oci/source.ts'
+import { Upstream, UpstreamError, type UpstreamEvent, type UpstreamHooks, type UpstreamOptions } from '../../../src/upstream/upstream.ts'
 import type { TestUpstream } from '../../support/upstream.ts'
 
 export const limits = { connections: 8, connectTimeout: 2000, headerTimeout: 5000, bodyTimeout: 5000 }
@@ -11,7 +13,7 @@ export const limits = { connections: 8, connectTimeout: 2000, headerTimeout: 500
 export function clientOf(
   t: Test,
   endpoints: readonly { url: string }[],
-  { hooks = {}, ...settings }: Partial<UpstreamSettings> & { hooks?: UpstreamHooks } = {}
+  { hooks = {}, ...settings }: Partial<UpstreamOptions> & { hooks?: UpstreamHooks } = {}
 ): { upstream: Upstream; events: UpstreamEvent[] } {
   const events: UpstreamEvent[] = []
   const urls = endpoints.map(each => new URL(each.url))
@@ -28,6 +30,16 @@ export function never(): AbortSignal {
   return new AbortController().signal
 }
 
+/** A tag or a digest. */
+export function ref(text: string): Reference {
+  return parseReference(text)
+}
+
+/** What was served, without how. */
+export async function served<T>(answer: Promise<Served<T>>): Promise<T> {
+  return (await answer).value
+}
+
 /** A new blob in an upstream. */
 export function blobIn(server: TestUpstream, name: string, length: number): { bytes: Buffer; digest: Digest } {
   const bytes = randomBytes(length)
@@ -41,7 +53,7 @@ export async function read(
   digest: Digest,
   range?: RangeRequest
 ): Promise<{ bytes: Buffer; size: number | undefined; offset: number }> {
-  const { size, offset, chunks } = await upstream.openBlob(name, digest, { signal: never(), ...(range ? { range } : {}) })
+  const { size, offset, chunks } = await upstream.streamBlob(name, digest, { signal: never(), ...(range ? { range } : {}) })
   const all: Buffer[] = []
   for await (const chunk of chunks) all.push(chunk)
   return { bytes: Buffer.concat(all), size, offset }

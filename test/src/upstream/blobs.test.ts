@@ -126,7 +126,7 @@ test('upstream blob: a body goes on at another endpoint when its own is gone', a
   const gate = Promise.withResolvers<void>()
   first.faults.hold = { at: mib, until: gate.promise }
   const { upstream } = clientOf(t, [first, second])
-  const body = await upstream.openBlob('a', digest, { signal: never() })
+  const body = await upstream.streamBlob('a', digest, { signal: never() })
   const chunks: Buffer[] = []
   let stopped = false
   for await (const chunk of body.chunks) {
@@ -164,7 +164,7 @@ test('upstream blob: one that has another size when it goes on is broken, not mi
   first.faults.cutAt = [1000]
   second.content.blobs.set('a', new Map([[digest, randomBytes(mib + 1)]]))
   const { upstream } = clientOf(t, [first, second])
-  const body = await upstream.openBlob('a', digest, { signal: never() })
+  const body = await upstream.streamBlob('a', digest, { signal: never() })
   first.faults.statuses = [{ status: 500 }]
   const drained = (async () => {
     for await (const chunk of body.chunks) t.ok(chunk.length <= 1000)
@@ -216,7 +216,7 @@ test('upstream blob: cancel ends the request upstream', async t => {
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 20 * mib)
   const { upstream, events } = clientOf(t, [server])
-  const body = await upstream.openBlob('a', digest, { signal: never() })
+  const body = await upstream.streamBlob('a', digest, { signal: never() })
   const read = (async () => {
     for await (const _ of body.chunks) body.cancel()
   })()
@@ -230,7 +230,7 @@ test('upstream blob: a body that is cancelled before it was read keeps nothing o
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 20 * mib)
   const { upstream } = clientOf(t, [server])
-  const body = await upstream.openBlob('a', digest, { signal: never() })
+  const body = await upstream.streamBlob('a', digest, { signal: never() })
   body.cancel()
   await upstream.close()
   await t.rejects(body.chunks[Symbol.asyncIterator]().next(), { name: 'AbortError' })
@@ -240,11 +240,11 @@ test('upstream blob: a reader that leaves keeps nothing open', async t => {
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 20 * mib)
   const { upstream } = clientOf(t, [server])
-  const body = await upstream.openBlob('a', digest, { signal: never() })
+  const body = await upstream.streamBlob('a', digest, { signal: never() })
   for await (const _ of body.chunks) break
   await upstream.close()
   const unread = clientOf(t, [server]).upstream
-  const other = await unread.openBlob('a', digest, { signal: never() })
+  const other = await unread.streamBlob('a', digest, { signal: never() })
   await other.chunks[Symbol.asyncIterator]().return?.()
   await unread.close()
   t.equal(server.requests.length, 2)
@@ -256,7 +256,7 @@ test("upstream blob: the signal's reason ends the body and blames no endpoint", 
   const { upstream } = clientOf(t, [server])
   const left = new AbortController()
   const reason = new Error('left')
-  const body = await upstream.openBlob('a', digest, { signal: left.signal })
+  const body = await upstream.streamBlob('a', digest, { signal: left.signal })
   const reading = (async () => {
     for await (const _ of body.chunks) left.abort(reason)
   })()
@@ -283,7 +283,7 @@ test('upstream blob: a body that breaks before anybody reads it harms nobody, an
   const { bytes, digest } = blobIn(server, 'a', 4 * mib)
   server.faults.cutAt = [1000]
   const { upstream } = clientOf(t, [server])
-  const { chunks } = await upstream.openBlob('a', digest, { signal: never() })
+  const { chunks } = await upstream.streamBlob('a', digest, { signal: never() })
   await new Promise(resolve => setTimeout(resolve, 200))
   const all: Buffer[] = []
   for await (const chunk of chunks) all.push(chunk)
@@ -295,7 +295,7 @@ test('upstream blob: a slow reader is not a stall', async t => {
   const server = await startUpstream(t)
   const { bytes, digest } = blobIn(server, 'a', 4 * mib)
   const { upstream } = clientOf(t, [server], { limits: { connections: 2, connectTimeout: 1000, headerTimeout: 1000, bodyTimeout: 200 } })
-  const body = await upstream.openBlob('a', digest, { signal: never() })
+  const body = await upstream.streamBlob('a', digest, { signal: never() })
   let length = 0
   for await (const chunk of body.chunks) {
     if (length === 0) await new Promise(resolve => setTimeout(resolve, 1500))
@@ -326,7 +326,7 @@ test('upstream blob: no more connections than allowed, and each is free again af
 test('upstream stat of a blob: a HEAD with a length is enough', async t => {
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 1000)
-  t.strictSame(await clientOf(t, [server]).upstream.statBlob('a', digest, never()), { size: 1000 })
+  t.strictSame(await clientOf(t, [server]).upstream.checkBlob('a', digest, never()), { size: 1000 })
   t.strictSame(
     server.requests.map(each => each.method),
     ['HEAD']
@@ -339,7 +339,7 @@ for (const status of [401, 403, 405, 501]) {
     const { digest } = blobIn(server, 'a', 30 * mib)
     server.faults.headStatus = status
     const { upstream } = clientOf(t, [server])
-    t.strictSame(await upstream.statBlob('a', digest, never()), { size: 30 * mib })
+    t.strictSame(await upstream.checkBlob('a', digest, never()), { size: 30 * mib })
     await upstream.close()
     t.equal(server.count('GET'), 1)
     t.ok((server.requests.at(-1)?.bytes ?? 0) < 30 * mib)
@@ -350,7 +350,7 @@ test('upstream stat of a blob: without a length anywhere the size stays unknown'
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 1000)
   server.faults.noLength = true
-  t.strictSame(await clientOf(t, [server]).upstream.statBlob('a', digest, never()), {})
+  t.strictSame(await clientOf(t, [server]).upstream.checkBlob('a', digest, never()), {})
   t.strictSame(
     server.requests.map(each => each.method),
     ['HEAD', 'GET']
@@ -360,6 +360,6 @@ test('upstream stat of a blob: without a length anywhere the size stays unknown'
 test('upstream stat of a blob: what is not there is not found after one HEAD', async t => {
   const server = await startUpstream(t)
   const { upstream } = clientOf(t, [server])
-  t.match(await errorOf(upstream.statBlob('a', digestOf(Buffer.from('none')), never())), { kind: 'not-found', status: 404 })
+  t.match(await errorOf(upstream.checkBlob('a', digestOf(Buffer.from('none')), never())), { kind: 'not-found', status: 404 })
   t.equal(server.requests.length, 1)
 })

@@ -2,7 +2,7 @@ import { test } from 'tap'
 import { certificate } from '../../support/certificate.ts'
 import { startUpstream } from '../../support/upstream.ts'
 import { startProxy } from '../../support/upstream-proxy.ts'
-import { blobIn, clientOf, errorOf, limits, never, read } from './ask.ts'
+import { blobIn, clientOf, errorOf, limits, never, read, ref } from './ask.ts'
 
 test('upstream TLS: a certificate of the CA in the settings is trusted', async t => {
   const tls = certificate(t)
@@ -14,7 +14,7 @@ test('upstream TLS: a certificate of the CA in the settings is trusted', async t
 test('upstream TLS: any other certificate is not, and the error says so at once', async t => {
   const server = await startUpstream(t, { tls: certificate(t) })
   const { upstream, events } = clientOf(t, [server])
-  t.match(await errorOf(upstream.statManifest('a', '1', never())), { kind: 'unreachable', code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+  t.match(await errorOf(upstream.statManifest('a', ref('1'), never())), { kind: 'unreachable', code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
   t.equal(events.length, 1)
   t.equal(server.requests.length, 0)
 })
@@ -61,7 +61,7 @@ test('upstream proxy: hosts of NO_PROXY are asked directly', async t => {
 test('upstream proxy: one that is down is unreachable', async t => {
   const server = await startUpstream(t)
   const { upstream } = clientOf(t, [server], { proxy: { http: 'http://127.0.0.1:1' } })
-  t.match(await errorOf(upstream.statManifest('a', '1', never())), { kind: 'unreachable', code: 'ECONNREFUSED' })
+  t.match(await errorOf(upstream.statManifest('a', ref('1'), never())), { kind: 'unreachable', code: 'ECONNREFUSED' })
 })
 
 test('upstream DNS: a name that does not exist is told as that, and not asked for again', async t => {
@@ -74,7 +74,7 @@ test('upstream DNS: a name that does not exist is told as that, and not asked fo
       }
     }
   })
-  t.match(await errorOf(upstream.statManifest('a', '1', never())), { kind: 'unreachable', code: 'ENOTFOUND' })
+  t.match(await errorOf(upstream.statManifest('a', ref('1'), never())), { kind: 'unreachable', code: 'ENOTFOUND' })
   t.equal(lookups, 1)
 })
 
@@ -86,7 +86,7 @@ test('upstream connect: a host that does not answer is a timeout', async t => {
     limits: { ...limits, connectTimeout: 100 },
     hooks: { lookup: () => {} }
   })
-  t.match(await errorOf(upstream.statManifest('a', '1', never())), { kind: 'timeout', code: 'UND_ERR_CONNECT_TIMEOUT' })
+  t.match(await errorOf(upstream.statManifest('a', ref('1'), never())), { kind: 'timeout', code: 'UND_ERR_CONNECT_TIMEOUT' })
 })
 
 test('upstream start: nothing is asked before it is needed', async t => {

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { startUpstream } from '../../support/upstream.ts'
-import { blobIn, clientOf, errorOf, limits, never, read } from './ask.ts'
+import { blobIn, clientOf, errorOf, limits, never, read, ref } from './ask.ts'
 
 const dead = { url: 'http://127.0.0.1:1' }
 
@@ -158,7 +158,7 @@ test('upstream limit: one who goes ahead and leaves makes room for the next', as
   await errorOf(read(upstream, 'a', digest))
   now += 60_000
   const left = new AbortController()
-  const first = upstream.openBlob('a', digest, { signal: left.signal })
+  const first = upstream.streamBlob('a', digest, { signal: left.signal })
   left.abort(new Error('left'))
   await t.rejects(first, /left/)
   t.ok((await read(upstream, 'a', digest)).bytes.equals(bytes))
@@ -178,7 +178,7 @@ test('upstream limit: another endpoint serves meanwhile', async t => {
 test('upstream limit: a 503 with Retry-After is a limit too', async t => {
   const server = await startUpstream(t)
   server.faults.statuses = [{ status: 503, headers: { 'retry-after': '30' } }]
-  t.match(await errorOf(clientOf(t, [server]).upstream.statManifest('a', '1', never())), {
+  t.match(await errorOf(clientOf(t, [server]).upstream.statManifest('a', ref('1'), never())), {
     kind: 'limited',
     status: 503,
     retryAfter: 30_000
@@ -189,16 +189,16 @@ test('upstream limit: a 503 with Retry-After is a limit too', async t => {
 test('upstream limit: a wish of years is an hour', async t => {
   const server = await startUpstream(t)
   server.faults.statuses = [{ status: 429, headers: { 'retry-after': '999999999' } }]
-  t.equal((await errorOf(clientOf(t, [server]).upstream.statManifest('a', '1', never()))).retryAfter, 3_600_000)
+  t.equal((await errorOf(clientOf(t, [server]).upstream.statManifest('a', ref('1'), never()))).retryAfter, 3_600_000)
 })
 
 test('upstream close: it waits for a running body, and refuses what is new', async t => {
   const server = await startUpstream(t)
   const { bytes, digest } = blobIn(server, 'a', 3_000_000)
   const { upstream } = clientOf(t, [server])
-  const body = await upstream.openBlob('a', digest, { signal: never() })
+  const body = await upstream.streamBlob('a', digest, { signal: never() })
   const closed = upstream.close()
-  t.match(await errorOf(upstream.statBlob('a', digest, never())), { kind: 'unreachable' })
+  t.match(await errorOf(upstream.checkBlob('a', digest, never())), { kind: 'unreachable' })
   let length = 0
   for await (const chunk of body.chunks) length += chunk.length
   t.equal(length, bytes.length)

@@ -9,7 +9,7 @@ import { nextLink, parseContentRange, retryAfterMs } from '../../../src/upstream
 import { UpstreamError } from '../../../src/upstream/upstream.ts'
 import { fc } from '../../support/seeded.ts'
 import { startUpstream, digestOf as textDigest } from '../../support/upstream.ts'
-import { clientOf, limits, never, read } from './ask.ts'
+import { clientOf, limits, never, read, ref } from './ask.ts'
 
 const numRuns = 5000
 
@@ -156,10 +156,10 @@ test('upstream fuzz: no answer makes more than an UpstreamError, and no manifest
       server.requests.length = 0
       const { upstream } = clientOf(t, [server], { limits: { ...limits, connections: 4 } })
       const attempts = await Promise.allSettled([
-        upstream.getManifest('a', reference, { signal: never() }),
-        upstream.statManifest('a', reference, never()),
+        upstream.fetchManifest('a', ref(reference), { signal: never() }),
+        upstream.statManifest('a', ref(reference), never()),
         read(upstream, 'a', digest, { first: 0, last: 1 }),
-        upstream.statBlob('a', digest, never()),
+        upstream.checkBlob('a', digest, never()),
         upstream.listTags('a', {}, never()),
         upstream.listReferrers('a', digest, {}, never())
       ])

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { RateLimiter } from '../../../storage/rate-limiter.ts'
 import { startUpstream } from '../../support/upstream.ts'
-import { blobIn, clientOf, limits, never, read } from './ask.ts'
+import { blobIn, clientOf, limits, never, read, ref } from './ask.ts'
 
 const kib = 1024
 
@@ -23,7 +23,7 @@ test('upstream limit: one that is given up while it is held back ends at once', 
   const { digest } = blobIn(server, 'a', 300 * kib)
   const ingress = new RateLimiter(kib, { now: () => 0, after: () => {} })
   const { upstream } = clientOf(t, [server], { hooks: { ingress } })
-  const body = await upstream.openBlob('a', digest, { signal: never() })
+  const body = await upstream.streamBlob('a', digest, { signal: never() })
   const reading = Array.fromAsync(body.chunks)
   reading.catch(() => {})
   while (ingress.waiting === 0) await new Promise(resolve => setImmediate(resolve))
@@ -38,5 +38,5 @@ test('upstream limit: manifests do not wait', async t => {
   const ingress = new RateLimiter(kib, { now: () => 0, after: () => {} })
   ingress.share().spend(1000 * kib)
   const { upstream } = clientOf(t, [server], { hooks: { ingress } })
-  t.match(await upstream.getManifest('a', 'v1', { signal: never() }), { descriptor: { digest } })
+  t.match(await upstream.fetchManifest('a', ref('v1'), { signal: never() }), { descriptor: { digest } })
 })

@@ -3,14 +3,14 @@ import { test } from 'tap'
 import { parseDigest } from '../../../src/oci/digest.ts'
 import type { UpstreamManifest } from '../../../src/upstream/upstream.ts'
 import { indexType, manifestType, startUpstream } from '../../support/upstream.ts'
-import { clientOf, errorOf, never } from './ask.ts'
+import { clientOf, errorOf, never, ref, served } from './ask.ts'
 
 test('upstream manifest: by tag and by digest the bytes are as they were sent', async t => {
   const server = await startUpstream(t)
   const { digest, manifest, size } = server.addImage('a/b', 'v1')
   const { upstream } = clientOf(t, [server])
   for (const reference of ['v1', digest]) {
-    const got = (await upstream.getManifest('a/b', reference, { signal: never() })) as UpstreamManifest
+    const got = (await upstream.fetchManifest('a/b', ref(reference), { signal: never() })) as UpstreamManifest
     t.equal(got.bytes.toString(), manifest)
     t.strictSame(got.descriptor, { mediaType: manifestType, digest, size })
     t.equal(got.etag, `"${digest}"`)
@@ -24,7 +24,7 @@ test('upstream manifest: by tag and by digest the bytes are as they were sent', 
 test('upstream manifest: all types are accepted', async t => {
   const server = await startUpstream(t)
   server.addImage('a', '1')
-  await clientOf(t, [server]).upstream.getManifest('a', '1', { signal: never() })
+  await clientOf(t, [server]).upstream.fetchManifest('a', ref('1'), { signal: never() })
   const accept = server.requests[0]?.headers.accept ?? ''
   for (const type of [manifestType, indexType, 'manifest.v2+json', 'manifest.list.v2+json', '*/*']) t.match(accept, type)
 })
@@ -33,14 +33,14 @@ test('upstream manifest: If-None-Match is passed on, and a 304 is not-modified',
   const server = await startUpstream(t)
   const { digest } = server.addImage('a', '1')
   const { upstream } = clientOf(t, [server])
-  t.equal(await upstream.getManifest('a', '1', { ifNoneMatch: `"${digest}"`, signal: never() }), 'not-modified')
-  t.match(await upstream.getManifest('a', '1', { ifNoneMatch: '"other"', signal: never() }), { descriptor: { digest } })
+  t.equal(await upstream.fetchManifest('a', ref('1'), { ifNoneMatch: `"${digest}"`, signal: never() }), 'not-modified')
+  t.match(await upstream.fetchManifest('a', ref('1'), { ifNoneMatch: '"other"', signal: never() }), { descriptor: { digest } })
 })
 
 test('upstream manifest: a 304 to nothing is invalid', async t => {
   const server = await startUpstream(t)
   server.faults.statuses = [{ status: 304 }]
-  t.equal((await errorOf(clientOf(t, [server]).upstream.getManifest('a', '1', { signal: never() }))).kind, 'invalid')
+  t.equal((await errorOf(clientOf(t, [server]).upstream.fetchManifest('a', ref('1'), { signal: never() }))).kind, 'invalid')
 })
 
 for (const by of ['tag', 'digest']) {
@@ -49,10 +49,13 @@ for (const by of ['tag', 'digest']) {
     const { digest, manifest } = bad.addImage('a', '1')
     bad.faults.wrongByte = 0
     const reference = by === 'tag' ? '1' : digest
-    t.match(await errorOf(clientOf(t, [bad]).upstream.getManifest('a', reference, { signal: never() })), { kind: 'broken', code: 'DIGEST' })
+    t.match(await errorOf(clientOf(t, [bad]).upstream.fetchManifest('a', ref(reference), { signal: never() })), {
+      kind: 'broken',
+      code: 'DIGEST'
+    })
     t.equal(bad.requests.length, 1)
     const good = await startUpstream(t, { content: bad.content })
-    const got = (await clientOf(t, [bad, good]).upstream.getManifest('a', reference, { signal: never() })) as UpstreamManifest
+    const got = (await clientOf(t, [bad, good]).upstream.fetchManifest('a', ref(reference), { signal: never() })) as UpstreamManifest
     t.equal(got.bytes.toString(), manifest)
   })
 }
@@ -61,7 +64,7 @@ test('upstream manifest: without a Docker-Content-Digest a tag is what its bytes
   const server = await startUpstream(t)
   const { digest } = server.addImage('a', '1')
   server.faults.noDigest = true
-  t.match(await clientOf(t, [server]).upstream.getManifest('a', '1', { signal: never() }), { descriptor: { digest } })
+  t.match(await clientOf(t, [server]).upstream.fetchManifest('a', ref('1'), { signal: never() }), { descriptor: { digest } })
 })
 
 test('upstream manifest: by a sha512 digest it is verified as that', async t => {
@@ -69,7 +72,7 @@ test('upstream manifest: by a sha512 digest it is verified as that', async t => 
   const bytes = Buffer.from('{"schemaVersion":2,"manifests":[]}')
   const digest = parseDigest(`sha512:${createHash('sha512').update(bytes).digest('hex')}`)
   server.content.manifests.set('a', new Map([[digest, { bytes, mediaType: indexType }]]))
-  t.match(await clientOf(t, [server]).upstream.getManifest('a', digest, { signal: never() }), {
+  t.match(await clientOf(t, [server]).upstream.fetchManifest('a', ref(digest), { signal: never() }), {
     descriptor: { digest, mediaType: indexType }
   })
 })
@@ -84,7 +87,7 @@ for (const [title, headers, body] of [
   test(`upstream manifest: ${title} under a tag is invalid`, async t => {
     const server = await startUpstream(t)
     server.faults.statuses = [{ status: 200, headers, body }]
-    t.equal((await errorOf(clientOf(t, [server]).upstream.getManifest('a', '1', { signal: never() }))).kind, 'invalid')
+    t.equal((await errorOf(clientOf(t, [server]).upstream.fetchManifest('a', ref('1'), { signal: never() }))).kind, 'invalid')
   })
 }
 
@@ -92,11 +95,11 @@ test('upstream manifest: more bytes than the limit are not read, with a length a
   const server = await startUpstream(t)
   const { size } = server.addImage('a', '1')
   const { upstream } = clientOf(t, [server])
-  t.match(await upstream.getManifest('a', '1', { limit: size, signal: never() }), { descriptor: { size } })
-  const error = await errorOf(upstream.getManifest('a', '1', { limit: size - 1, signal: never() }))
+  t.match(await upstream.fetchManifest('a', ref('1'), { limit: size, signal: never() }), { descriptor: { size } })
+  const error = await errorOf(upstream.fetchManifest('a', ref('1'), { limit: size - 1, signal: never() }))
   t.match(error, { kind: 'invalid', code: 'SIZE' })
   server.faults.noLength = true
-  t.match(await errorOf(upstream.getManifest('a', '1', { limit: size - 1, signal: never() })), { kind: 'invalid', code: 'SIZE' })
+  t.match(await errorOf(upstream.fetchManifest('a', ref('1'), { limit: size - 1, signal: never() })), { kind: 'invalid', code: 'SIZE' })
 })
 
 test('upstream manifest: 4 MiB are the limit where none is named', async t => {
@@ -104,8 +107,10 @@ test('upstream manifest: 4 MiB are the limit where none is named', async t => {
   const padding = randomBytes(3 * 1024 * 1024).toString('base64')
   server.addManifest('a', `{"schemaVersion":2,"padding":"${padding}"}`, { tag: '1' })
   const { upstream } = clientOf(t, [server])
-  t.match(await errorOf(upstream.getManifest('a', '1', { signal: never() })), { kind: 'invalid', code: 'SIZE' })
-  t.match(await upstream.getManifest('a', '1', { limit: 8 * 1024 * 1024, signal: never() }), { descriptor: { size: padding.length + 32 } })
+  t.match(await errorOf(upstream.fetchManifest('a', ref('1'), { signal: never() })), { kind: 'invalid', code: 'SIZE' })
+  t.match(await upstream.fetchManifest('a', ref('1'), { limit: 8 * 1024 * 1024, signal: never() }), {
+    descriptor: { size: padding.length + 32 }
+  })
 })
 
 for (const type of ['application/json', 'text/plain; charset=utf-8', 'application/octet-stream', undefined]) {
@@ -113,19 +118,23 @@ for (const type of ['application/json', 'text/plain; charset=utf-8', 'applicatio
     const server = await startUpstream(t)
     const body = JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests: [] })
     server.faults.statuses = [{ status: 200, body, headers: type === undefined ? {} : { 'content-type': type } }]
-    t.match(await clientOf(t, [server]).upstream.getManifest('a', '1', { signal: never() }), { descriptor: { mediaType: indexType } })
+    t.match(await clientOf(t, [server]).upstream.fetchManifest('a', ref('1'), { signal: never() }), {
+      descriptor: { mediaType: indexType }
+    })
   })
 }
 
 test('upstream manifest: parameters of its Content-Type are left out', async t => {
   const server = await startUpstream(t)
   server.faults.statuses = [{ status: 200, body: '{"schemaVersion":2}', headers: { 'content-type': `${manifestType}; charset=utf-8` } }]
-  t.match(await clientOf(t, [server]).upstream.getManifest('a', '1', { signal: never() }), { descriptor: { mediaType: manifestType } })
+  t.match(await clientOf(t, [server]).upstream.fetchManifest('a', ref('1'), { signal: never() }), {
+    descriptor: { mediaType: manifestType }
+  })
 })
 
 test('upstream manifest: not found carries the code of the registry', async t => {
   const server = await startUpstream(t)
-  const error = await errorOf(clientOf(t, [server]).upstream.getManifest('a', 'none', { signal: never() }))
+  const error = await errorOf(clientOf(t, [server]).upstream.fetchManifest('a', ref('none'), { signal: never() }))
   t.match(error, { kind: 'not-found', status: 404, code: 'MANIFEST_UNKNOWN', endpoint: new URL(server.url).host })
   t.equal(error.message, `${error.endpoint}: GET /v2/a/manifests/none answered 404 MANIFEST_UNKNOWN`)
 })
@@ -134,8 +143,8 @@ test('upstream stat of a manifest: one HEAD is enough if it says all', async t =
   const server = await startUpstream(t)
   const { digest, size } = server.addImage('a', '1')
   const { upstream } = clientOf(t, [server])
-  t.strictSame(await upstream.statManifest('a', '1', never()), { mediaType: manifestType, digest, size })
-  await upstream.statManifest('a', digest, never())
+  t.strictSame(await served(upstream.statManifest('a', ref('1'), never())), { mediaType: manifestType, digest, size })
+  await served(upstream.statManifest('a', ref(digest), never()))
   t.strictSame(
     server.requests.map(each => each.method),
     ['HEAD', 'HEAD']
@@ -153,7 +162,11 @@ for (const [title, faults] of [
     const server = await startUpstream(t)
     const { digest, size } = server.addImage('a', '1')
     Object.assign(server.faults, faults)
-    t.strictSame(await clientOf(t, [server]).upstream.statManifest('a', '1', never()), { mediaType: manifestType, digest, size })
+    t.strictSame(await served(clientOf(t, [server]).upstream.statManifest('a', ref('1'), never())), {
+      mediaType: manifestType,
+      digest,
+      size
+    })
     t.strictSame(
       server.requests.map(each => each.method),
       ['HEAD', 'GET']
@@ -165,7 +178,7 @@ test('upstream stat of a manifest: by digest the digest need not be said', async
   const server = await startUpstream(t)
   const { digest } = server.addImage('a', '1')
   server.faults.noDigest = true
-  t.match(await clientOf(t, [server]).upstream.statManifest('a', digest, never()), { digest })
+  t.match(await served(clientOf(t, [server]).upstream.statManifest('a', ref(digest), never())), { digest })
   t.equal(server.requests.length, 1)
 })
 
@@ -174,5 +187,5 @@ test('upstream stat of a manifest: an answer about another digest is broken', as
   const [one, two] = [server.addImage('a', '1'), server.addImage('a', '2')]
   const headers = { 'content-type': manifestType, 'content-length': '100', 'docker-content-digest': one.digest }
   server.faults.statuses = [{ status: 200, headers, when: each => each.method === 'HEAD' }]
-  t.match(await errorOf(clientOf(t, [server]).upstream.statManifest('a', two.digest, never())), { kind: 'broken', code: 'DIGEST' })
+  t.match(await errorOf(clientOf(t, [server]).upstream.statManifest('a', ref(two.digest), never())), { kind: 'broken', code: 'DIGEST' })
 })

@@ -143,5 +143,5 @@ test('upstream redirect: a HEAD that the store refuses becomes a GET', async t =
   const { digest } = blobIn(server, 'a', 1000)
   server.faults.redirect = storage.url
   storage.faults.headStatus = 403
-  t.strictSame(await clientOf(t, [server]).upstream.statBlob('a', digest, never()), { size: 1000 })
+  t.strictSame(await clientOf(t, [server]).upstream.checkBlob('a', digest, never()), { size: 1000 })
 })
