@@ -36,12 +36,7 @@ module.exports = {
     ...rule('upstream', '^src/upstream/', ['^src/(upstream|oci|telemetry)/'], ['undici', 'lru-cache', 'tldts']),
     ...rule('why', '^src/why/', ['^src/(why|oci|content|upstream|backend)/', '^storage/'], []),
     ...rule('operations', '^src/operations/', ['^src/(operations|why|oci|content|upstream|backend)/', '^storage/'], []),
-    ...rule(
-      'commands',
-      '^src/commands/',
-      ['^src/(commands|why|ports|containerd|operations|oci)/', '^src/app/(offline|copy-storage)\\.ts$', '^config/'],
-      ['commander']
-    ),
+    ...rule('commands', '^src/commands/', ['^src/(commands|why|ports|containerd|operations|oci)/', '^config/'], ['commander']),
     ...rule('install', '^src/install/', ['^src/install/'], []),
     ...rule('containerd', '^src/containerd/', ['^src/(containerd|install)/'], ['smol-toml']),
     ...rule(

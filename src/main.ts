@@ -4,8 +4,7 @@ import { Command, Option } from 'commander'
 import pkg from '../package.json' with { type: 'json' }
 import type { Registry } from './app/server.ts'
 import type { HostsOptions } from './commands/containerd.ts'
-import { addUpkeep } from './commands/register.ts'
-import type { WhyOptions } from './commands/why.ts'
+import { addOperations } from './commands/register.ts'
 
 /** Exit codes: 0 done, 1 it failed, 2 the command line or the configuration is wrong, or what it names cannot be used before somebody does something. */
 const failed = 1
@@ -111,35 +110,14 @@ program
     print(`the log level is ${level}`)
   })
 
-program
-  .command('why')
-  .description('why a pull works or does not, as the running registry sees it; exit code 0 if it works')
-  .argument('<reference>', 'as it stands in a pod: <host>/<repository>:<tag> or …@<digest>')
-  .option(...withConfig)
-  .option('--json', 'everything that was found, as JSON')
-  .option('--quick', 'leave out the digests of stored blobs, which takes reading them')
-  .action(async (reference: string, { config: file, ...options }: { config?: string } & WhyOptions) => {
-    const { why } = await import('./commands/why.ts')
-    const { text, works } = await why(await load(file), reference, options)
-    process.stdout.write(text)
-    if (!works) process.exitCode = failed
-  })
-
-program
-  .command('verify')
-  .description('whether every manifest and blob of a set is stored here; exit code 0 if all are')
-  .argument('<references...>', 'references, or files of them, one a line; - is the standard input')
-  .option(...withConfig)
-  .option('--json', 'one JSON object a line, which is also what anything but a terminal gets')
-  .option('--deep', 'compute the digest of every blob, which takes reading all of them')
-  .action(async (given: string[], { config: file, json, ...options }: { config?: string; json?: true; deep?: true }) => {
-    const { verify } = await import('./commands/verify.ts')
-    const form = json || !process.stdout.isTTY ? 'json' : 'text'
-    const complete = await verify(await load(file), given, { ...options, form }, text => void process.stdout.write(text))
-    if (!complete) process.exitCode = failed
-  })
-
-addUpkeep(program, load)
+addOperations(program, {
+  load,
+  openOffline: async config => (await import('./app/offline.ts')).openOffline(config),
+  async *copyBetween(from, to, signal) {
+    const { copyBetween } = await import('./app/copy-storage.ts')
+    yield* copyBetween(from, to, signal)
+  }
+})
 
 const containerd = program.command('containerd').description("the files by which a node's containerd finds this registry")
 const root = ['--root <directory>', "containerd's config_path", '/etc/containerd/registry.d'] as const
@@ -190,13 +168,13 @@ async function load(file: string | undefined) {
 
 async function control(file: string | undefined, method: 'GET' | 'PUT', path: string, body?: unknown): Promise<unknown> {
   const { server } = await load(file)
-  const { callControl } = await import('./ports/control.ts')
+  const { callControl } = await import('./ports/control-client.ts')
   return callControl(server.control, method, path, body)
 }
 
 async function status(file: string | undefined): Promise<object> {
   const config = await load(file)
-  const { callControl, NotRunning } = await import('./ports/control.ts')
+  const { callControl, NotRunning } = await import('./ports/control-client.ts')
   try {
     return (await callControl(config.server.control, 'GET', '/status')) as object
   } catch (error) {

@@ -3,39 +3,40 @@ import type { Config } from '../../config/schema.ts'
 import { LockedError } from '../../storage/fs/lock.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { LeaseHeldError, RemovalLease } from '../content/shared/removal-lease.ts'
-import { copyStorage, type StorageCopyEvent } from '../operations/copy-storage.ts'
+import type { StorageCopyEvent } from '../operations/copy-storage.ts'
+import { copyStorage } from '../operations/operations.ts'
 import { type OpenedStorage, openStorage } from './open-storage.ts'
 
 /**
- * Copies everything from the storage of one configuration to that of another. A directory must not belong to a running registry, on neither side; on a bucket nothing is
- * removed by others meanwhile.
+ * Copies everything from the storage of one configuration to that of another. Both directories are locked, so that no registry
+ * may run on them; on a bucket the removal lease is held, so that no other process removes anything meanwhile.
  */
 export async function* copyBetween(from: Config, to: Config, signal: AbortSignal): AsyncGenerator<StorageCopyEvent, void> {
   const { s3, filesystem } = from.storage
   if (!s3 && !(await stat(filesystem.root).catch(() => undefined))?.isDirectory())
     throw new Error(`there is no directory ${filesystem.root}`)
-  if (placeOf(from) === placeOf(to)) throw new Error(`both configurations name the same storage: ${placeOf(from)}`)
+  if (identityOf(from) === identityOf(to)) throw new Error(`both configurations name the same storage: ${identityOf(from)}`)
   await using stack = new AsyncDisposableStack()
   const stores = []
   for (const config of [from, to]) {
     const { storage } = await open(config)
     stack.defer(() => storage.close())
-    stack.defer(await turnOf(storage))
+    stack.defer(await acquireRemovalLease(storage))
     stores.push(storage)
   }
   const [source, target] = stores
-  if (source && target) yield* copyStorage(source, target, signal)
+  if (source && target) yield* copyStorage.run({}, { from: source, to: target }, signal)
 }
 
 async function open(config: Config): Promise<OpenedStorage> {
-  const say = (_fields: object | string, text?: string) => void process.stderr.write(`${text ?? ''}\n`)
-  return openStorage(config, { warn: say, error: say, info: say }, { writing: undefined }).catch(error => {
+  const print = (_fields: object | string, text?: string) => void process.stderr.write(`${text ?? ''}\n`)
+  return openStorage(config, { warn: print, error: print, info: print }, { writing: undefined }).catch(error => {
     throw error instanceof LockedError ? new Error(`${error.message}: stop it, and run this again`) : error
   })
 }
 
-// Whoever was killed has its turn until its lease ends.
-async function turnOf(storage: Storage): Promise<() => Promise<void>> {
+// The lease of a process that was killed lasts until it expires.
+async function acquireRemovalLease(storage: Storage): Promise<() => Promise<void>> {
   return new RemovalLease(storage).acquire().catch(error => {
     if (!(error instanceof LeaseHeldError)) throw error
     throw new Error('another registry is removing from the bucket, or a command on it was killed just now: run this again in a minute', {
@@ -44,6 +45,6 @@ async function turnOf(storage: Storage): Promise<() => Promise<void>> {
   })
 }
 
-function placeOf({ storage: { s3, filesystem } }: Config): string {
+function identityOf({ storage: { s3, filesystem } }: Config): string {
   return s3 ? `${s3.endpoint ?? s3.region}, bucket ${s3.bucket}, prefix ${s3.prefix ?? ''}` : filesystem.root
 }

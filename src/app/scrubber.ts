@@ -1,9 +1,9 @@
 import { createMutex } from '../../storage/keyed-mutex.ts'
 import type { Content } from '../content/content.ts'
-import type { Tree } from '../operations/check.ts'
 import type { Damaged, ScrubDone, ScrubEvent } from '../operations/events.ts'
 import { forgetUnneeded } from '../operations/scrub.ts'
 import { ScrubCycles } from '../operations/scrub-cycles.ts'
+import type { Tree } from '../operations/tree.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 

@@ -14,6 +14,7 @@ import { BackendSwitch } from '../backend/switch.ts'
 import { openContent } from '../content/content.ts'
 import { Fills } from '../content/fill/fills.ts'
 import type { GcEvent } from '../content/gc/collect.ts'
+import { operations } from '../operations/operations.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
 import { addressText, createApp, listen } from '../ports/app.ts'
 import { type ControlDeps, registerControl } from '../ports/control.ts'
@@ -164,7 +165,18 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   })
 
   const running = () => gateway.running
-  const longWork = await startLongWork({ config: () => config, content, storage, fills, modes, running, metrics, log })
+  const longWork = await startLongWork({
+    config: () => config,
+    content,
+    storage,
+    fills,
+    modes,
+    upstreams: () => upstreams,
+    running,
+    collect: options => maintenance.collect(options),
+    metrics,
+    log
+  })
   stack.defer(() => longWork.stop())
 
   const health: Health = {
@@ -178,7 +190,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       storage: { ...store.location, ...(await storage.usage()) },
       requests: { running: gateway.running, uploading: gateway.uploading },
       fills: { running: fills.running },
-      scrub: longWork.scrub(),
+      scrub: longWork.scrubStatus(),
       upstreams: Object.fromEntries([...upstreams].map(([name, upstream]) => [name, upstream.health()])),
       ...(reload.last ? { reload: reload.last } : {}),
       log: { level: log.level }
@@ -196,17 +208,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   stack.defer(async () => void (await drain(port, 0)))
   const admin = await openAdmin(first, health, metrics)
   stack.defer(async () => void (await drain(admin, 0)))
-  const view = () => ({ config, content, storage, upstreams, writable: health.writable })
-  const control = await openControl(first, log, {
-    status: health.status,
-    // Loaded when somebody asks.
-    explain: async (reference, asked) => (await import('../why/explain.ts')).explain(reference, view(), asked),
-    verify: async function* (references, asked) {
-      const { verify } = await import('../why/verify.ts')
-      yield* verify(references, view(), asked)
-    },
-    upkeep: { ...longWork.tasks, gc: ({ dryRun, signal }) => maintenance.collect({ signal, ...(dryRun ? { dryRun } : {}) }) }
-  })
+  const control = await openControl(first, log, { status: health.status, operations, context: longWork.context })
   if (control)
     stack.defer(async () => {
       // Its file is removed in the one thread there is, which a disk that hangs would hold for ever.

@@ -1,26 +1,29 @@
 import { bytesText, plain } from '../why/text.ts'
-import { subjectOf } from './output.ts'
-import { type CommandContext, longWork, type TaskEvent } from './run-operation.ts'
+import { subjectText } from './output.ts'
+import { type CommandContext, runOperation } from './run-operation.ts'
 
 /** The options of `gc` as the command line gives them. */
 export interface GcOptions {
-  /** Say what would go, and remove nothing. */
+  /** Print what would be removed, and remove nothing. */
   dryRun?: true
 }
 
-/** Removes what nobody needs, and shows what went. */
-export async function gc({ dryRun }: GcOptions, around: CommandContext): Promise<void> {
+/** Removes unreferenced and expired content, and prints what was removed. */
+export async function gc({ dryRun }: GcOptions, context: CommandContext): Promise<void> {
   let [removed, freed] = [0, 0]
   const verb = dryRun ? 'would remove' : 'removed'
-  const textOf = (event: TaskEvent): string | undefined => {
-    const { type, bytes, reason } = event
-    if (type === 'remove') {
-      removed++
-      freed += Number(bytes ?? 0)
-      const size = bytes === undefined ? '' : ` (${bytesText(Number(bytes))})`
-      return `${verb}  ${subjectOf(event)}${size}: ${plain(String(reason))}`
-    }
-    return type === 'done' ? `${verb} ${removed} objects, ${bytesText(freed)}.` : undefined
-  }
-  await longWork('gc', { dryRun: dryRun === true }, textOf, around)
+  await runOperation(
+    context.operations.gc,
+    { dryRun: dryRun === true },
+    event => {
+      if (event.type === 'remove') {
+        const { bytes, reason } = event
+        removed++
+        freed += bytes ?? 0
+        return `${verb}  ${subjectText(event)}${bytes === undefined ? '' : ` (${bytesText(bytes)})`}: ${plain(reason)}`
+      }
+      return event.type === 'done' ? `${verb} ${removed} objects, ${bytesText(freed)}.` : undefined
+    },
+    context
+  )
 }

@@ -1,7 +1,8 @@
 import { appendPins, pinsOf } from '../operations/pin-file.ts'
+import type { PrefetchEvent } from '../operations/prefetch.ts'
 import { bytesText, plain } from '../why/text.ts'
 import { referencesOf } from './references.ts'
-import { type CommandContext, longWork, type TaskEvent, WrongUse } from './run-operation.ts'
+import { type CommandContext, runOperation, WrongUse } from './run-operation.ts'
 
 /** The options of `prefetch` as the command line gives them. */
 export interface PrefetchFlags {
@@ -10,47 +11,53 @@ export interface PrefetchFlags {
   pin?: true
 }
 
-const platforms = /^[a-z0-9]+\/[a-z0-9_]+(\/[a-z0-9]+)?$/
-const mostAtOnce = 64
+const platformPattern = /^[a-z0-9]+\/[a-z0-9_]+(\/[a-z0-9]+)?$/
 
-/** Has the cache fetch references, and shows what became of each; resolves to whether all are stored. Those that failed are said again at the end. */
+/** Has the cache fetch references and prints each result; resolves to whether all are stored. Failures are printed again at the end. */
 export async function prefetch(
-  given: readonly string[],
-  { platform = [], atOnce, pin }: PrefetchFlags,
-  around: CommandContext
+  words: readonly string[],
+  { platform: platforms = [], atOnce: atOnceText, pin }: PrefetchFlags,
+  context: CommandContext
 ): Promise<boolean> {
-  const wrong = platform.find(each => !platforms.test(each))
+  const wrong = platforms.find(each => !platformPattern.test(each))
   if (wrong !== undefined)
     throw new WrongUse(`${JSON.stringify(wrong.slice(0, 160))} is not a platform such as linux/amd64 or linux/arm64/v8`)
-  if (!/^[0-9]{1,2}$/.test(atOnce) || Number(atOnce) < 1 || Number(atOnce) > mostAtOnce)
-    throw new WrongUse(`--at-once is a number from 1 to ${mostAtOnce}, not ${JSON.stringify(atOnce.slice(0, 160))}`)
-  const references = await referencesOf(given)
+  const { expected, accepts } = context.operations.prefetch.input.atOnce
+  const atOnce = /^[0-9]+$/.test(atOnceText) ? Number(atOnceText) : undefined
+  if (atOnce === undefined || !accepts(atOnce))
+    throw new WrongUse(`--at-once: expected ${expected}, not ${JSON.stringify(atOnceText.slice(0, 160))}`)
+  const references = await referencesOf(words)
   if (references.length === 0) throw new WrongUse('no reference was named: there is nothing to fetch')
-  // Before anything is fetched: nothing of it is to go while the rest comes.
-  if (pin) await pinAll(references, around)
+  // Before the first download, so that nothing is evicted while the rest is fetched.
+  if (pin) await pinAll(references, context)
   const failures: string[] = []
-  const textOf = (event: TaskEvent) => referenceText(event, failures)
-  const { failed } = await longWork('prefetch', { references, platforms: platform, atOnce: Number(atOnce) }, textOf, around)
+  const { failed } = await runOperation(
+    context.operations.prefetch,
+    { references, platforms, atOnce },
+    event => textOf(event, failures),
+    context
+  )
   return failed === 0
 }
 
-async function pinAll(references: readonly string[], { config, output: screen }: CommandContext): Promise<void> {
+async function pinAll(references: readonly string[], { config, output }: CommandContext): Promise<void> {
   const file = config.cache.pinFile
   if (file === undefined) throw new WrongUse('--pin writes to the file that cache.pinFile names, and the configuration names none')
   const added = await appendPins(file, pinsOf(references, config))
   const event = { type: 'pinned', file, added }
-  screen.print(screen.form === 'json' ? `${JSON.stringify(event)}\n` : `${added} new lines in ${file}\n`)
+  output.print(output.form === 'json' ? `${JSON.stringify(event)}\n` : `${added} new lines in ${file}\n`)
 }
 
-function referenceText(event: TaskEvent, failures: string[]): string | undefined {
-  const { type, result, reference, blobs, fetched, bytes, reason, references } = event
-  if (type === 'done') {
-    const all = `${Number(references) - failures.length} of ${references} references are stored.`
-    return failures.length === 0 ? all : ['', all, ...failures].join('\n')
+function textOf(event: PrefetchEvent, failures: string[]): string | undefined {
+  if (event.type === 'progress') return undefined
+  if (event.type === 'done') {
+    const stored = `${event.references - failures.length} of ${event.references} references are stored.`
+    return failures.length === 0 ? stored : ['', stored, ...failures].join('\n')
   }
-  if (type !== 'reference') return undefined
-  const head = `${String(result).padEnd(7)}  ${plain(String(reference))}`
-  if (result !== 'failed') return `${head}  ${fetched} of ${blobs} blobs were fetched, ${bytesText(Number(bytes))} in all`
-  failures.push(`${head}: ${plain(String(reason))}`)
-  return failures.at(-1)
+  const { result, reference, blobs, fetched, bytes, reason } = event
+  const head = `${result.padEnd(7)}  ${plain(reference)}`
+  if (result !== 'failed') return `${head}  ${fetched} of ${blobs} blobs were fetched, ${bytesText(bytes)} in all`
+  const failure = `${head}: ${plain(String(reason))}`
+  failures.push(failure)
+  return failure
 }

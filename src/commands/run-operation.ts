@@ -1,101 +1,116 @@
 import type { Config } from '../../config/schema.ts'
-import { NotRunning, streamControl } from '../ports/control.ts'
-import type { Failed, Operations } from '../ports/operations.ts'
-import { type CommandOutput, showing } from './output.ts'
+import type { Operation, OperationFailed, StorageContext } from '../operations/operation.ts'
+import type { Operations } from '../operations/operations.ts'
+import { callControl, NotRunning, streamControl } from '../ports/control-client.ts'
+import { type CommandOutput, createEventPrinter } from './output.ts'
 
-/** A tree that no server owns. */
-export interface OfflineTree {
-  tasks: Operations
+/** A storage that no registry owns, opened by a command. */
+export interface OpenedOffline {
+  context: StorageContext
   close(): Promise<void>
 }
 
-/** What a command has around it. */
+/** What every command that runs an operation is given. */
 export interface CommandContext {
   config: Config
-  /** Opens the tree of the configuration, where no server runs. */
-  openOffline: () => Promise<OfflineTree>
+  operations: Operations
+  /** Opens the storage of the configuration, where no registry runs. */
+  openOffline: () => Promise<OpenedOffline>
   output: CommandOutput
-  /** Whoever started the command wants it to end. */
+  /** Aborted when the user interrupts the command. */
   signal: AbortSignal
 }
 
-/** The command line asks for something that there is not. */
+/** The command line asks for something that cannot be; exit code 2. */
 export class WrongUse extends Error {
   override readonly name = 'WrongUse'
 }
 
-/** What the task in the other process was refused for; its name is that of the error there. */
-class TaskFailed extends Error {
-  constructor({ name, message }: Failed) {
+/** The error of an operation in the other process; its name is that of the error there. */
+class RemoteError extends Error {
+  constructor({ name, message }: OperationFailed) {
     super(message)
     this.name = name
   }
 }
 
-/** An event of a task, as far as all of them agree. */
-export type TaskEvent = { type: string } & Record<string, unknown>
+// `why` gives up after a minute of requests upstream, and computes digests for a while beside them.
+const documentTimeoutMs = 120_000
 
-type Asked<Task extends keyof Operations> = Omit<Parameters<NonNullable<Operations[Task]>>[0], 'signal'>
-
-/** Has the running registry do a task, or does it here where none runs. */
-async function* eventsOf<Task extends keyof Operations>(
-  task: Task,
-  asked: Asked<Task>,
-  { config, openOffline, signal }: CommandContext
-): AsyncGenerator<TaskEvent, void> {
+/** Has the running registry do an operation, or does it here where none runs. Throws `NotRunning` where only a registry can. */
+export async function* eventsOf<Input extends object, Event extends object>(
+  operation: Operation<Input, Event>,
+  input: Input,
+  { config, signal, openOffline }: Pick<CommandContext, 'config' | 'signal' | 'openOffline'>
+): AsyncGenerator<Event, void> {
   try {
-    for await (const event of streamControl(config.server.control, {
-      method: 'POST',
-      path: `/upkeep/${task}`,
-      body: asked,
-      idleTimeoutMs: 0,
-      signal
-    })) {
-      const { type } = event as TaskEvent
-      if (type === 'failed') throw new TaskFailed(event as Failed)
-      yield event as TaskEvent
-    }
+    yield* remoteEvents(config.server.control, operation, input, signal)
   } catch (error) {
     if (!(error instanceof NotRunning)) throw error
-    yield* offlineEvents(task, asked, openOffline, { signal, absent: error })
+    if (operation.needs === 'registry') throw new NotRunning(`${error.message}, and only a running registry can do this`, { cause: error })
+    const { context, close } = await openOffline()
+    try {
+      yield* operation.run(input, context, signal)
+    } finally {
+      await close()
+    }
   }
 }
 
-async function* offlineEvents<Task extends keyof Operations>(
-  task: Task,
-  asked: Asked<Task>,
-  open: CommandContext['openOffline'],
-  { signal, absent }: { signal: AbortSignal; absent: NotRunning }
-): AsyncGenerator<TaskEvent, void> {
-  const { tasks, close } = await open()
-  try {
-    const run = tasks[task] as ((asked: object) => AsyncIterable<object>) | undefined
-    if (!run) throw new Error(`${absent.message}, and only a running registry can do this`)
-    for await (const event of run({ ...asked, signal })) yield event as TaskEvent
-  } finally {
-    await close()
+async function* remoteEvents<Input extends object, Event extends object>(
+  socketPath: string,
+  { path, answer }: Operation<Input, Event>,
+  body: Input,
+  signal: AbortSignal
+): AsyncGenerator<Event, void> {
+  if (answer === 'document') {
+    yield (await callControl(socketPath, 'POST', path, body, documentTimeoutMs)) as Event
+    return
+  }
+  // An operation takes as long as it takes.
+  for await (const event of streamControl(socketPath, { method: 'POST', path, body, idleTimeoutMs: 0, signal })) {
+    if (isFailed(event)) throw new RemoteError(event)
+    yield event as Event
   }
 }
 
-/** Does a task and shows its events; resolves to the last one, which says how it ended. */
-export async function longWork<Task extends keyof Operations>(
-  task: Task,
-  asked: Asked<Task>,
-  textOf: (event: TaskEvent) => string | undefined,
-  around: CommandContext
-): Promise<TaskEvent> {
-  let last: TaskEvent | undefined
-  const show = showing(around.output, textOf)
+function isFailed(event: unknown): event is OperationFailed {
+  return (event as { type?: unknown }).type === 'failed'
+}
+
+/** Prints events as they come; resolves to the last one. */
+export async function printEvents<Event extends { type: string }>(
+  events: AsyncIterable<Event>,
+  textOf: (event: Event) => string | undefined,
+  { output, signal }: Pick<CommandContext, 'output' | 'signal'>
+): Promise<Event | undefined> {
+  let last: Event | undefined
+  const print = createEventPrinter(output, textOf)
   try {
-    for await (const event of eventsOf(task, asked, around)) {
-      show(event)
+    for await (const event of events) {
+      print(event)
       last = event
     }
   } catch (error) {
-    throw around.signal.aborted ? new Error('it was broken off; run it again to go on', { cause: error }) : error
+    throw signal.aborted ? new Error('it was broken off; run it again to go on', { cause: error }) : error
   } finally {
-    around.output.progress?.(undefined)
+    output.progress?.(undefined)
   }
-  if (last?.type !== 'done') throw new Error('the registry ended before the work was done; run it again')
   return last
+}
+
+/** Does an operation and prints its events; resolves to the last one, `done`. */
+export async function runOperation<Input extends object, Event extends { type: string }>(
+  operation: Operation<Input, Event>,
+  input: Input,
+  textOf: (event: Event) => string | undefined,
+  context: CommandContext
+): Promise<Extract<Event, { type: 'done' }>> {
+  const last = await printEvents(eventsOf(operation, input, context), textOf, context)
+  if (!isDone(last)) throw new Error('the registry ended before the work was done; run it again')
+  return last
+}
+
+function isDone<Event extends { type: string }>(event: Event | undefined): event is Extract<Event, { type: 'done' }> {
+  return event?.type === 'done'
 }

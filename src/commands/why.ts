@@ -1,9 +1,9 @@
-import type { Config } from '../../config/schema.ts'
-import { callControl, NotRunning } from '../ports/control.ts'
+import { NotRunning } from '../ports/control-client.ts'
 import { adviceWithoutRegistry } from '../why/advice.ts'
 import type { Report } from '../why/report.ts'
 import { reportText } from '../why/screen.ts'
 import { plain } from '../why/text.ts'
+import { type CommandContext, eventsOf } from './run-operation.ts'
 
 /** The options of `why` as the command line gives them. */
 export interface WhyOptions {
@@ -11,20 +11,20 @@ export interface WhyOptions {
   quick?: true
 }
 
-// The process itself gives up after a minute of questions, and digests may take a while beside them.
-const patience = 120_000
-
-/** Why a pull of the reference works or does not: the text to print, and whether it works. */
-export async function why(config: Config, reference: string, { json, quick }: WhyOptions): Promise<{ text: string; works: boolean }> {
-  const report = await ask(config.server.control, reference, quick ? 'size' : 'digest')
-  return { text: json ? `${JSON.stringify(report, null, 2)}\n` : reportText(report), works: report.works }
+/** Prints why a pull of the reference works or does not; resolves to whether it works. */
+export async function why(reference: string, { json, quick }: WhyOptions, context: CommandContext): Promise<boolean> {
+  const report = await reportOf(reference, quick ? 'size' : 'digest', context)
+  context.output.print(json ? `${JSON.stringify(report, null, 2)}\n` : reportText(report))
+  return report.works
 }
 
-async function ask(socketPath: string, reference: string, depth: 'size' | 'digest'): Promise<Report> {
+async function reportOf(reference: string, depth: 'size' | 'digest', context: CommandContext): Promise<Report> {
   try {
-    return (await callControl(socketPath, 'POST', '/why', { reference, depth }, patience)) as Report
+    for await (const report of eventsOf(context.operations.why, { reference, depth }, context)) return report
+    throw new Error('the registry gave no report')
   } catch (error) {
     if (!(error instanceof NotRunning)) throw error
-    return { reference: plain(reference), works: false, cause: 'not-running', advice: adviceWithoutRegistry(socketPath) }
+    const advice = adviceWithoutRegistry(context.config.server.control)
+    return { reference: plain(reference), works: false, cause: 'not-running', advice }
   }
 }

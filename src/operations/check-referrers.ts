@@ -2,8 +2,8 @@ import * as keys from '../content/keys.ts'
 import { listDigests } from '../content/walk.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
-import type { Tree } from './check.ts'
 import type { Damaged } from './events.ts'
+import type { Tree } from './tree.ts'
 
 /** Writes the entry by which `digest` is found as a referrer of `subject`, if it is missing. */
 export async function* checkIndexed(

@@ -2,8 +2,8 @@ import * as keys from '../content/keys.ts'
 import { objectsBelow } from '../content/walk.ts'
 import type { Name } from '../oci/name.ts'
 import { parseSessionId } from '../oci/sink.ts'
-import type { Tree } from './check.ts'
 import type { Damaged, Warned } from './events.ts'
+import type { Tree } from './tree.ts'
 
 /** Removes upload sessions that nobody goes on with: those that were idle for too long, and what is left of those that a crash ended. */
 export async function* checkUploads(

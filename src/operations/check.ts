@@ -1,5 +1,3 @@
-import type { Storage } from '../../storage/storage.ts'
-import type { Content } from '../content/content.ts'
 import * as keys from '../content/keys.ts'
 import { isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -8,16 +6,7 @@ import { isTag, type Name } from '../oci/name.ts'
 import { checkIndexed, checkReferrers } from './check-referrers.ts'
 import { checkUploads } from './check-uploads.ts'
 import type { Damaged, Warned } from './events.ts'
-import { type FoundLink, linksOf, readLink } from './tree.ts'
-
-/** What the check of a tree looks at. */
-export interface Tree {
-  content: Content
-  storage: Storage
-  /** How long an upload session may receive nothing, in ms. */
-  uploadIdleMs: number
-  now: () => number
-}
+import { type FoundLink, linksOf, readLink, type Tree } from './tree.ts'
 
 /** Looks at everything that `name` has but the bytes themselves. What can be derived is mended, the rest is told. */
 export async function* checkRepository(tree: Tree, name: Name, signal: AbortSignal): AsyncGenerator<Damaged | Warned, void> {

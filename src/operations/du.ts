@@ -36,15 +36,18 @@ export interface UsageDone {
   quarantined: number
 }
 
-const progressInterval = 500
+/** What `du` reports. */
+export type DuEvent = RepositoryUsage | Progressed | UsageDone
+
+const progressIntervalMs = 500
 
 /** Adds up what each repository has, in order of their names, and then all of it. */
 export async function* du(
   { content, storage }: { content: Content; storage: Storage },
   signal: AbortSignal,
   now: () => number = Date.now
-): AsyncGenerator<RepositoryUsage | Progressed | UsageDone, void> {
-  const due = atMostEvery(progressInterval, now)
+): AsyncGenerator<DuEvent, void> {
+  const due = atMostEvery(progressIntervalMs, now)
   const sum = new Usage()
   // Sizes come with the listing; who is pushed meanwhile counts the next time.
   for await (const { key, size } of storage.list(keys.blobs)) {

@@ -1,18 +1,18 @@
 import type { Digest } from '../oci/digest.ts'
 import type { Name, Tag } from '../oci/name.ts'
 
-/** What can be wrong with the tree. */
+/** What can be damaged. */
 export type DamageKind = 'blob' | 'manifest' | 'link' | 'tag' | 'upload' | 'referrer'
 
-/** What was done about it; `reported` means that a person has to. */
+/** What the scrub did about it; `reported`: nothing, an administrator has to. */
 export type DamageAction = 'quarantined' | 'reported' | 'removed' | 'rebuilt'
 
-/** Something in the tree that is not as it should be. */
+/** Damage that a scrub found. */
 export interface Damaged {
   type: 'damaged'
   kind: DamageKind
   digest?: Digest
-  /** The repositories that are concerned; of many, the first ones. */
+  /** The repositories that have it; of many, the first ones. */
   names: readonly Name[]
   tag?: Tag
   /** An upload session. */
@@ -21,12 +21,12 @@ export interface Damaged {
   action: DamageAction
 }
 
-/** What may be as intended and may be not: a part that a manifest names and that is not here. */
+/** What may be intended: a part of a manifest that is not stored. */
 export interface Warned extends Omit<Damaged, 'type' | 'action'> {
   type: 'warning'
 }
 
-/** How far long work has come. */
+/** The progress of an operation. */
 export interface Progressed {
   type: 'progress'
   done: number
@@ -34,13 +34,13 @@ export interface Progressed {
   unit: 'bytes' | 'items'
 }
 
-/** What a scrub found, by what became of it. */
+/** What a scrub found, counted. */
 export interface ScrubTotals {
   blobs: number
   bytes: number
   repositories: number
   damaged: number
-  /** Of the damaged: mended by the scrub itself, so that nobody has to do anything. */
+  /** Of the damaged: repaired by the scrub itself. */
   mended: number
   warnings: number
 }
@@ -50,7 +50,7 @@ export interface ScrubDone extends ScrubTotals {
   type: 'done'
 }
 
-/** What a scrub tells. */
+/** What a scrub reports. */
 export type ScrubEvent = Damaged | Warned | Progressed | ScrubDone
 
 /** Counts an event into the totals. */
@@ -61,11 +61,11 @@ export function countEvent(totals: ScrubTotals, event: ScrubEvent): void {
   if (event.action === 'removed' || event.action === 'rebuilt') totals.mended++
 }
 
-/** Says `true` at most once in `interval` ms, so that progress costs little. */
-export function atMostEvery(interval: number, now: () => number): () => boolean {
+/** Answers `true` at most once in `intervalMs`, so that progress costs little. */
+export function atMostEvery(intervalMs: number, now: () => number): () => boolean {
   let last = Number.NEGATIVE_INFINITY
   return () => {
-    if (now() - last < interval) return false
+    if (now() - last < intervalMs) return false
     last = now()
     return true
   }

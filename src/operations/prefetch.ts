@@ -1,16 +1,14 @@
-import { createSemaphore } from '../../storage/semaphore.ts'
+import { createSemaphore, type Semaphore } from '../../storage/semaphore.ts'
 import type { Backend } from '../backend/backend.ts'
-import { isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
-import { readManifest } from '../oci/manifest.ts'
+import { walkGraph } from '../oci/graph.ts'
 import type { Name, Reference } from '../oci/name.ts'
-import { matchesPlatform } from '../oci/platform.ts'
 import { parsePodReference } from '../oci/pod-reference.ts'
+import type { Manifest } from '../oci/source.ts'
 import type { Progressed } from './events.ts'
 import { type Fetcher, fetchBlob, reasonOf } from './fetch.ts'
-import { inParallel } from './parallel.ts'
 
-/** What became of a reference; `here`: nothing of it had to be fetched. */
+/** The result of one reference; `here`: everything was stored before. */
 export interface Prefetched {
   type: 'reference'
   reference: string
@@ -18,7 +16,7 @@ export interface Prefetched {
   digest?: Digest
   manifests: number
   blobs: number
-  /** Of the blobs, those that were not stored before. */
+  /** Blobs that were not stored before. */
   fetched: number
   /** Of all its blobs, stored before or not. */
   bytes: number
@@ -32,7 +30,10 @@ export interface PrefetchDone {
   failed: number
 }
 
-/** How a prefetch goes about it. */
+/** What a prefetch reports. */
+export type PrefetchEvent = Prefetched | Progressed | PrefetchDone
+
+/** How references are fetched. */
 export interface PrefetchOptions {
   /** `os/architecture[/variant]`; empty: all. */
   platforms: readonly string[]
@@ -41,20 +42,20 @@ export interface PrefetchOptions {
   signal: AbortSignal
 }
 
-/** Stores everything that the references lead to, one result each. What is stored is passed over, so it can be broken off and begun again. */
+/** Stores everything that the references lead to, and yields one result each. Stored content is passed over, so an interrupted prefetch can be run again. */
 export async function* prefetch(
   references: readonly string[],
   fetcher: Fetcher,
   options: PrefetchOptions
-): AsyncGenerator<Prefetched | Progressed | PrefetchDone, void> {
+): AsyncGenerator<PrefetchEvent, void> {
   const { atOnce, signal } = options
-  // A task that fails must not leave others running behind the back of whoever asked.
+  // An error, or a consumer that returns, ends the references that are still being fetched.
   const ended = new AbortController()
-  const all = { ...options, signal: AbortSignal.any([signal, ended.signal]) }
-  const limit = createSemaphore(atOnce)
+  const inner = { ...options, signal: AbortSignal.any([signal, ended.signal]) }
+  const downloads = createSemaphore(atOnce)
   let [done, failed] = [0, 0]
   try {
-    for await (const result of inParallel(references, atOnce, each => new Prefetch(fetcher, all, limit).run(each))) {
+    for await (const result of inParallel(references, atOnce, each => new Prefetch(fetcher, inner, downloads).run(each))) {
       signal.throwIfAborted()
       if (result.result === 'failed') failed++
       yield result
@@ -69,62 +70,59 @@ export async function* prefetch(
 class Prefetch {
   readonly #fetcher: Fetcher
   readonly #options: PrefetchOptions
-  readonly #limit: <T>(task: () => Promise<T>) => Promise<T>
-  readonly #seen = new Set<Digest>()
+  readonly #downloads: Semaphore
   readonly #counts = { manifests: 0, blobs: 0, fetched: 0, bytes: 0 }
+  #result: 'fetched' | 'here' = 'here'
 
-  constructor(fetcher: Fetcher, options: PrefetchOptions, limit: <T>(task: () => Promise<T>) => Promise<T>) {
+  constructor(fetcher: Fetcher, options: PrefetchOptions, downloads: Semaphore) {
     this.#fetcher = fetcher
     this.#options = options
-    this.#limit = limit
+    this.#downloads = downloads
   }
 
   async run(text: string): Promise<Prefetched> {
-    let [digest, manifests]: [Digest | undefined, 'here' | 'fetched'] = [undefined, 'here']
     try {
       const { host, name, reference } = parsePodReference(text)
       const backend = cacheOf(this.#fetcher.backendFor(host))
       const root = await this.#manifest(backend, name, reference)
-      digest = root.digest
-      manifests = root.outcome
+      await this.#walk(backend, name, root)
+      return { type: 'reference', reference: text, result: this.#result, digest: root.descriptor.digest, ...this.#counts }
     } catch (error) {
       return { type: 'reference', reference: text, result: 'failed', ...this.#counts, reason: reasonOf(error) }
     }
-    const result = manifests === 'here' && this.#counts.fetched === 0 ? 'here' : 'fetched'
-    return { type: 'reference', reference: text, result, digest, ...this.#counts }
   }
 
-  async #manifest(backend: Backend, name: Name, reference: Reference): Promise<{ digest: Digest; outcome: 'here' | 'fetched' }> {
+  #walk(backend: Backend, name: Name, root: Manifest): Promise<void> {
+    const { platforms, atOnce, signal } = this.#options
+    return walkGraph(root, {
+      order: 'parents-first',
+      concurrency: atOnce,
+      platforms,
+      signal,
+      read: async ({ descriptor: { digest } }) => (await this.#manifest(backend, name, { digest })).bytes,
+      visit: async (node, signal) => {
+        if (node.kind === 'manifest') this.#counts.manifests++
+        else if (!node.nonDistributable) await this.#downloads(() => this.#blob(backend, name, node.descriptor, signal))
+      }
+    })
+  }
+
+  async #manifest(backend: Backend, name: Name, reference: Reference): Promise<Manifest> {
     const { signal } = this.#options
     signal.throwIfAborted()
     const { value, outcome } = await backend.getManifest(name, reference, { signal })
     if (outcome === 'bypass') throw new Error('the manifest could not be stored')
-    const { digest } = value.descriptor
-    const stored = outcome === 'miss' || outcome === 'join' ? 'fetched' : 'here'
-    if (this.#seen.has(digest)) return { digest, outcome: stored }
-    this.#seen.add(digest)
-    this.#counts.manifests++
-    const below = await this.#below(backend, name, value.bytes)
-    return { digest, outcome: below === 'fetched' ? below : stored }
+    if (outcome === 'miss' || outcome === 'join') this.#result = 'fetched'
+    return value
   }
 
-  async #below(backend: Backend, name: Name, bytes: Uint8Array): Promise<'here' | 'fetched'> {
-    const { manifests = [], blobs = [] } = readManifest(bytes) ?? {}
-    let outcome: 'here' | 'fetched' = 'here'
-    for (const { digest } of manifests.filter(each => matchesPlatform(each.platform, this.#options.platforms))) {
-      if ((await this.#manifest(backend, name, { digest })).outcome === 'fetched') outcome = 'fetched'
-    }
-    const wanted = blobs.filter(each => !isNonDistributable(each.mediaType) && !this.#seen.has(each.digest))
-    for (const { digest } of wanted) this.#seen.add(digest)
-    await Promise.all(wanted.map(({ digest, size }) => this.#limit(() => this.#blob(backend, name, digest, size))))
-    return outcome
-  }
-
-  async #blob(backend: Backend, name: Name, digest: Digest, size: number): Promise<void> {
-    const outcome = await fetchBlob(backend, { name, digest }, each => this.#fetcher.filled(each), this.#options.signal)
+  async #blob(backend: Backend, name: Name, { digest, size }: { digest: Digest; size: number }, signal: AbortSignal): Promise<void> {
+    const outcome = await fetchBlob(backend, { name, digest }, each => this.#fetcher.filled(each), signal)
     this.#counts.blobs++
     this.#counts.bytes += size
-    if (outcome === 'fetched') this.#counts.fetched++
+    if (outcome === 'here') return
+    this.#counts.fetched++
+    this.#result = outcome
   }
 }
 
@@ -133,7 +131,25 @@ function cacheOf(backend: Backend | undefined): Backend {
   if (backend.mode === 'Proxy') return backend
   throw new Error(
     backend.mode === 'Local'
-      ? 'what is asked for here is pushed and not fetched: the mode is Local'
-      : 'nothing is kept of what comes from there'
+      ? 'the mode is Local: content is pushed here, not fetched'
+      : 'content of that host is passed through, and not stored'
   )
+}
+
+/** The results of a task for each item, as they come, `limit` tasks at once. After an error, or when the consumer returns, no further task starts. */
+async function* inParallel<T, R>(items: Iterable<T>, limit: number, task: (item: T) => Promise<R>): AsyncGenerator<R, void> {
+  const running = new Map<number, Promise<{ id: number; result: R }>>()
+  const next = async (): Promise<R> => {
+    const { id, result } = await Promise.race(running.values())
+    running.delete(id)
+    return result
+  }
+  for (const [id, item] of [...items].entries()) {
+    running.set(
+      id,
+      task(item).then(result => ({ id, result }))
+    )
+    if (running.size >= limit) yield await next()
+  }
+  while (running.size > 0) yield await next()
 }

@@ -24,6 +24,9 @@ export interface PurgeDone {
   blobs: number
 }
 
+/** What a purge reports. */
+export type PurgeEvent = Purged | PurgeDone
+
 /** What was named is not there. */
 export class NothingToPurge extends Error {
   override readonly name = 'NothingToPurge'
@@ -52,7 +55,7 @@ export async function* purge(
   target: PurgeTarget,
   { content, storage }: Parts,
   { pushed, signal }: { pushed: 'refused' | 'included'; signal: AbortSignal }
-): AsyncGenerator<Purged | PurgeDone, void> {
+): AsyncGenerator<PurgeEvent, void> {
   const parts = { content, storage }
   let [found, precious] = [0, 0]
   for await (const part of partsOf(target, parts)) {

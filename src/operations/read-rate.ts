@@ -1,45 +1,40 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { type Clock, systemClock } from '../../storage/clock.ts'
 
 /** Waits until `bytes` more may be read; rejects when the signal is aborted. */
 export type ReadRate = (bytes: number, signal: AbortSignal) => Promise<void>
 
-/** What tests change. */
-export interface ScrubClock {
-  now: () => number
-  sleep: (ms: number, signal: AbortSignal) => Promise<void>
-}
-
-/** The clock of the machine. */
-export const systemClock: ScrubClock = {
-  now: Date.now,
-  sleep: async (ms, signal) => void (await delay(ms, undefined, { signal, ref: false }))
-}
-
-/** As fast as the disk gives, one piece after the other. */
+/** As fast as the storage gives bytes. */
 export const unlimited: ReadRate = async (_bytes, signal) => signal.throwIfAborted()
 
-// Timers are not exact, and one that is set for every piece costs more than the piece.
-const shortest = 20
-// While requests are answered each piece waits for so long, in ms: they come first.
-const courtesy = 20
+// Timers are not exact, and one for every read costs more than the read.
+const minSleepMs = 20
+// Before each read while requests are being answered, which come first.
+const yieldMs = 20
 
-/** At most `rate()` bytes a second, less while `busy`; what was not used while it waited for others is not made up for. */
-export function createReadRate(rate: () => number, busy: () => boolean, { now, sleep }: ScrubClock = systemClock): ReadRate {
+/** At most `rate()` bytes a second, less while `busy`. Time spent waiting is not made up for. */
+export function createReadRate(
+  rate: () => number,
+  busy: () => boolean,
+  { now, sleep }: Pick<Clock, 'now' | 'sleep'> = systemClock
+): ReadRate {
   let next = now()
   return async (bytes, signal) => {
     signal.throwIfAborted()
     next = Math.max(next, now()) + (bytes / rate()) * 1_000
-    if (busy()) await sleep(courtesy, signal)
-    const wait = next - now()
-    if (wait > shortest) await sleep(wait, signal)
+    if (busy()) await sleep(yieldMs, signal)
+    const waitMs = next - now()
+    if (waitMs > minSleepMs) await sleep(waitMs, signal)
   }
 }
 
 const MIB = 1024 * 1024
-const slowest = MIB
-const fastest = 64 * MIB
+const minRate = MIB
+const maxRate = 64 * MIB
 
-/** Bytes a second by which `total` bytes are read within `every` ms: never so slow that a small store takes a month, never so fast that pulls notice. */
-export function rateFor(total: number, every: number): number {
-  return Math.min(fastest, Math.max(slowest, (total / every) * 1_000))
+/**
+ * Bytes a second that read `total` bytes within `everyMs`: never so slow that a small storage takes a month, never so fast that
+ * pulls notice.
+ */
+export function rateFor(total: number, everyMs: number): number {
+  return Math.min(maxRate, Math.max(minRate, (total / everyMs) * 1_000))
 }

@@ -1,91 +1,91 @@
+import { type Clock, systemClock } from '../../storage/clock.ts'
 import { acquireLease } from '../../storage/lease.ts'
 import { scrubLease } from '../content/keys.ts'
-import { storedBytes } from './blobs.ts'
-import type { Tree } from './check.ts'
 import { atMostEvery, type ScrubEvent, type ScrubTotals } from './events.ts'
-import { createReadRate, rateFor, type ScrubClock, systemClock } from './read-rate.ts'
+import { createReadRate, rateFor } from './read-rate.ts'
 import { scrub } from './scrub.ts'
 import { type CycleProgress, loadScrubPosition, type ScrubPosition, saveScrubPosition } from './scrub-position.ts'
+import { storedBytes, type Tree } from './tree.ts'
 
-/** What the rounds need of the process. */
+/** What scrub cycles need of the process. */
 export interface ScrubCyclesDeps {
   tree: Tree
-  /** Within how many ms everything is to be read once; asked again and again, since it may change. */
+  /** Within how many ms everything is to be read once; read again and again, since the setting may change. */
   everyMs: () => number
   /** Whether requests are being answered, which come first. */
   busy: () => boolean
   report: (event: ScrubEvent) => void
-  /** A round broke off; it goes on after a pause. */
+  /** Called when a cycle failed; it goes on after a pause. */
   failed: (error: Error) => void
-  clock?: ScrubClock
+  clock?: Pick<Clock, 'now' | 'sleep'>
 }
 
-/** Where the scrubbing stands, for people and metrics. */
+/** How far the scrub is, for people and metrics. */
 export interface ScrubStatus extends ScrubPosition {
-  /** The part of the current round that is done, from 0 to 1; 1 while none is needed. */
+  /** The part of the current cycle that is done, from 0 to 1; 1 between cycles. */
   done: number
 }
 
-const savedEvery = 30_000
-// The longest sleep, so that a changed setting is seen; timers cannot do a month anyway.
-const longestSleep = 10 * 60_000
-const retryAfter = 60_000
-const settling = 60_000
+const saveIntervalMs = 30_000
+// A changed setting is noticed after this time. A timer cannot wait for a month anyway.
+const maxSleepMs = 10 * 60_000
+const retryDelayMs = 60_000
+const startDelayMs = 60_000
 
-/** Reads everything again and again, a round within `every`, and goes on after a restart where it was. */
+/** Scrubs everything again and again, one cycle within `everyMs`. A restart resumes the cycle where it was. */
 export class ScrubCycles {
   readonly #deps: ScrubCyclesDeps
-  readonly #clock: ScrubClock
+  readonly #clock: Pick<Clock, 'now' | 'sleep'>
   #position: ScrubPosition = {}
 
-  constructor(parts: ScrubCyclesDeps) {
-    this.#deps = parts
-    this.#clock = parts.clock ?? systemClock
+  constructor(deps: ScrubCyclesDeps) {
+    this.#deps = deps
+    this.#clock = deps.clock ?? systemClock
   }
 
   get status(): ScrubStatus {
-    const { round } = this.#position
-    const done = round ? Math.min(1, round.total === 0 ? 0 : round.bytes / round.total) : this.#position.last ? 1 : 0
+    const { round: cycle, last } = this.#position
+    const done = cycle ? Math.min(1, cycle.total === 0 ? 0 : cycle.bytes / cycle.total) : last ? 1 : 0
     return { ...this.#position, done }
   }
 
-  /** Another scrub of everything has ended: it counts as a round. */
+  /** Records a scrub of everything that a command ran: it counts as a cycle. */
   async completed(began: number, { damaged, mended }: ScrubTotals): Promise<void> {
     this.#position = { ...this.#position, last: { began, ended: this.#clock.now(), damaged: damaged - mended } }
     await saveScrubPosition(this.#deps.tree.storage, this.#position)
   }
 
-  /** Goes on until the signal is aborted, then resolves. */
+  /** Runs cycles until the signal is aborted, then resolves. */
   async run(signal: AbortSignal): Promise<void> {
-    const { everyMs: every, failed } = this.#deps
+    const { everyMs, failed } = this.#deps
     this.#position = await this.#loadPosition()
     try {
-      // A start has better things to do.
-      await this.#sleep(Math.min(settling, every() / 10), signal)
+      // After a start, requests need the disk more.
+      await this.#clock.sleep(Math.min(startDelayMs, everyMs() / 10), signal)
       for (;;) {
         while (!this.#position.round && this.#msUntilNextCycle() > 0)
-          await this.#sleep(Math.min(longestSleep, this.#msUntilNextCycle()), signal)
+          await this.#clock.sleep(Math.min(maxSleepMs, this.#msUntilNextCycle()), signal)
         const done = await this.#runUnderLease(signal).catch(error => {
           signal.throwIfAborted()
           failed(error)
           return false
         })
-        if (!done) await this.#sleep(Math.min(retryAfter, every()), signal)
+        if (!done) await this.#clock.sleep(Math.min(retryDelayMs, everyMs()), signal)
       }
     } catch (error) {
       if (!signal.aborted) throw error
     }
   }
 
-  // Of the processes that share a store one reads it; another one goes on where that one ended.
+  // Of the processes that share a storage one scrubs it, and another one resumes where that one ended.
   async #runUnderLease(signal: AbortSignal): Promise<boolean> {
     const { storage } = this.#deps.tree
-    const { conditionalObjects: agreement } = storage
-    const lease = agreement && (await acquireLease(agreement, scrubLease))
-    if (agreement) this.#position = await this.#loadPosition()
-    if (agreement && !lease) return false
+    const { conditionalObjects } = storage
+    const lease = conditionalObjects && (await acquireLease(conditionalObjects, scrubLease))
+    if (conditionalObjects) this.#position = await this.#loadPosition()
+    if (conditionalObjects && !lease) return false
     try {
-      if (!agreement || this.#position.round || this.#msUntilNextCycle() <= 0)
+      if (!conditionalObjects || this.#position.round || this.#msUntilNextCycle() <= 0)
         await this.#runCycle(lease ? AbortSignal.any([signal, lease.signal]) : signal)
       return true
     } finally {
@@ -94,11 +94,7 @@ export class ScrubCycles {
     }
   }
 
-  #sleep(ms: number, signal: AbortSignal): Promise<void> {
-    return this.#clock.sleep(ms, signal)
-  }
-
-  // A clock that was set back must not put the next round off for years.
+  // A clock that was set back must not delay the next cycle by years.
   async #loadPosition(): Promise<ScrubPosition> {
     const position = await loadScrubPosition(this.#deps.tree.storage)
     const { last } = position
@@ -109,31 +105,31 @@ export class ScrubCycles {
   #msUntilNextCycle(): number {
     const { last } = this.#position
     if (!last) return 0
-    const every = this.#deps.everyMs()
-    // After a round that took all of its time the next one does not begin at once either.
-    return Math.max(last.began + every, last.ended + every / 10) - this.#clock.now()
+    const everyMs = this.#deps.everyMs()
+    // A cycle that took all of its time is followed by a pause, too.
+    return Math.max(last.began + everyMs, last.ended + everyMs / 10) - this.#clock.now()
   }
 
   async #runCycle(signal: AbortSignal): Promise<void> {
-    const { tree, everyMs: every, busy, report: told } = this.#deps
+    const { tree, everyMs, busy, report } = this.#deps
     const { now } = this.#clock
     const total = await storedBytes(tree.storage, signal)
-    const round: CycleProgress = { began: now(), digest: '', bytes: 0, damaged: 0, ...this.#position.round, total }
-    const before = round.damaged
-    const after = { digest: round.digest, bytes: round.bytes, began: round.began }
-    this.#position = { ...this.#position, round }
-    const due = atMostEvery(savedEvery, now)
-    const pace = createReadRate(() => rateFor(round.total, every()), busy, this.#clock)
+    const cycle: CycleProgress = { began: now(), digest: '', bytes: 0, damaged: 0, ...this.#position.round, total }
+    const damagedBefore = cycle.damaged
+    const after = { digest: cycle.digest, bytes: cycle.bytes, began: cycle.began }
+    this.#position = { ...this.#position, round: cycle }
+    const saveIsDue = atMostEvery(saveIntervalMs, now)
+    const readRate = createReadRate(() => rateFor(cycle.total, everyMs()), busy, this.#clock)
     const done = (digest: string, { bytes, damaged, mended }: Readonly<ScrubTotals>) => {
-      Object.assign(round, { digest, bytes, damaged: before + damaged - mended })
-      if (due()) void saveScrubPosition(tree.storage, this.#position)
+      Object.assign(cycle, { digest, bytes, damaged: damagedBefore + damaged - mended })
+      if (saveIsDue()) void saveScrubPosition(tree.storage, this.#position)
     }
-    for await (const event of scrub(tree, { signal, readRate: pace, after, done, total })) {
+    for await (const event of scrub(tree, { signal, readRate, after, done, total })) {
       if (event.type === 'done') {
-        this.#position = { last: { began: round.began, ended: now(), damaged: before + event.damaged - event.mended } }
+        this.#position = { last: { began: cycle.began, ended: now(), damaged: damagedBefore + event.damaged - event.mended } }
         await saveScrubPosition(tree.storage, this.#position)
       }
-      told(event)
+      report(event)
     }
   }
 }

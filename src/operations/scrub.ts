@@ -3,12 +3,10 @@ import { listBlobs } from '../content/listing.ts'
 import type { KnownDamage } from '../content/quarantine.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isName, type Name } from '../oci/name.ts'
-import { storedBytes } from './blobs.ts'
-import { checkRepository, type Tree } from './check.ts'
+import { checkRepository } from './check.ts'
 import { atMostEvery, countEvent, type Damaged, type ScrubEvent, type ScrubTotals } from './events.ts'
-import { ownersOf } from './owners.ts'
 import { type ReadRate, unlimited } from './read-rate.ts'
-import { linksOf } from './tree.ts'
+import { linksOf, ownersOf, storedBytes, type Tree } from './tree.ts'
 import { createReadBuffer, type VerifyDeps, verifyBlob } from './verify-blob.ts'
 
 /** Which part of the tree is scrubbed, and how. */
@@ -31,7 +29,7 @@ export class UnknownRepository extends Error {
 }
 
 /** The repository that a text names. */
-export function repositoryNamed(text: string): Name {
+export function parseRepository(text: string): Name {
   if (isName(text)) return text
   throw new UnknownRepository(`${JSON.stringify(text.slice(0, 160))} is not the name of a repository`)
 }

@@ -1,14 +1,6 @@
 import { bytesText, plain } from './text.ts'
 import type { Defect, VerifyResult } from './verify.ts'
 
-/** The references in a text, one a line; blank lines and what follows a # are passed over. */
-export function parseReferenceList(text: string): string[] {
-  return text
-    .split(/\r?\n/)
-    .map(line => line.replace(/(^|\s)#.*$/, '').trim())
-    .filter(line => line !== '')
-}
-
 /** What is said of one reference, to a person. */
 export function resultText({ reference, complete, manifests, blobs, bytes, lacks, fault }: VerifyResult): string {
   const head = `${complete ? 'complete  ' : 'INCOMPLETE'}  ${plain(reference)}`

@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import { streamControl } from '../../src/ports/control.ts'
+import { streamControl } from '../../src/ports/control-client.ts'
 import { Client, digestOf } from '../long/client.ts'
 import { startCrowd } from '../long/crowd.ts'
 import { pullImage, pushImage } from '../long/images.ts'

@@ -3,7 +3,7 @@ import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { request } from 'node:http'
 import { join } from 'node:path'
 import { test } from 'tap'
-import { streamControl } from '../../src/ports/control.ts'
+import { streamControl } from '../../src/ports/control-client.ts'
 import {
   ask,
   bytesOf,

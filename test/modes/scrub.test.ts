@@ -1,6 +1,6 @@
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { test } from 'tap'
-import { streamControl } from '../../src/ports/control.ts'
+import { streamControl } from '../../src/ports/control-client.ts'
 import { ask, bytesOf, dataPath, digestOf, metric, openFiles, pushBlob, pushImage, type Served, until } from '../src/support.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { behind, blobBehind, prefix, serveModes, storedFills } from './scene.ts'

@@ -4,7 +4,9 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
+import type { CommandContext } from '../../src/commands/run-operation.ts'
 import { verify } from '../../src/commands/verify.ts'
+import { operations } from '../../src/operations/operations.ts'
 import { filesBelow, folder, pushImage, type Served, unbounded } from './support.ts'
 import { inFront, own, path, serveWith } from './why/scene.ts'
 
@@ -94,7 +96,14 @@ test('verify: a person gets text, with the sentence last', async t => {
   const registry = await serveWith(t, {})
   await pushImage(registry, own, 'v1')
   const texts: string[] = []
-  const complete = await verify(registry.config, [`${own}:v1`, `${own}:v2`], { form: 'text' }, text => texts.push(text))
+  const context: CommandContext = {
+    config: registry.config,
+    operations,
+    openOffline: () => Promise.reject(new Error('not needed')),
+    output: { form: 'text', print: text => texts.push(text) },
+    signal: new AbortController().signal
+  }
+  const complete = await verify([`${own}:v1`, `${own}:v2`], {}, context)
   t.equal(complete, false)
   t.match(texts, [/^complete {4}system/, /^INCOMPLETE {2}system.*\n +missing: tag\n/, /^1 of 2 references are incomplete/])
 })

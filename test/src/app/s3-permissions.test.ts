@@ -2,7 +2,7 @@ import { readdirSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { CreateMultipartUploadCommand } from '@aws-sdk/client-s3'
 import { type Test, test } from 'tap'
-import { streamControl } from '../../../src/ports/control.ts'
+import { streamControl } from '../../../src/ports/control-client.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { allow, asUser, bucketFor, multipartUploads, ownerOf, s3Settings, startS3 } from '../../support/s3-server.ts'
 import {

@@ -6,28 +6,29 @@ import { prefetch } from '../../../src/commands/prefetch.ts'
 import { purge } from '../../../src/commands/purge.ts'
 import type { CommandContext } from '../../../src/commands/run-operation.ts'
 import { scrub } from '../../../src/commands/scrub.ts'
-import type { Operations } from '../../../src/ports/operations.ts'
+import type { StorageContext } from '../../../src/operations/operation.ts'
+import { operations } from '../../../src/operations/operations.ts'
 import { configured, folder } from '../support.ts'
 
-const never: Operations['du'] = () => {
-  throw new Error('nobody asked for this')
-}
+type Run = (input: Record<string, unknown>) => AsyncIterable<object>
 
-/** A command without a server, over tasks that tell what they are given. */
-function scene(t: Test, tasks: Partial<Operations>, form: 'text' | 'json' = 'text') {
+/** A command without a registry, over operations that run as given. */
+function scene(t: Test, runs: Partial<Record<keyof typeof operations, Run>>, form: 'text' | 'json' = 'text') {
   const printed: string[] = []
   const lines: (string | undefined)[] = []
   let closed = 0
-  const around: CommandContext = {
+  const fakes = Object.entries(runs).map(([name, run]) => [name, { ...operations[name as keyof typeof operations], needs: 'storage', run }])
+  const context: CommandContext = {
     config: configured(t, { server: { control: join(folder(t), 'none.sock') } }),
-    openOffline: async () => ({ tasks: { scrub: never, du: never, purge: never, ...tasks }, close: async () => void closed++ }),
+    operations: { ...operations, ...Object.fromEntries(fakes) },
+    openOffline: async () => ({ context: {} as StorageContext, close: async () => void closed++ }),
     output: { form, print: text => printed.push(text), progress: line => lines.push(line) },
     signal: new AbortController().signal
   }
-  return { around, lines, text: () => printed.join(''), closed: () => closed }
+  return { context, lines, text: () => printed.join(''), closed: () => closed }
 }
 
-const told = (...events: object[]) =>
+const yielding = (...events: object[]) =>
   async function* () {
     yield* events
   }
@@ -40,8 +41,8 @@ const removals = [
 ]
 
 test('gc: what goes and why, and the sum', async t => {
-  const { around, text, lines, closed } = scene(t, { gc: told(...removals) })
-  await gc({}, around)
+  const { context, text, lines, closed } = scene(t, { gc: yielding(...removals) })
+  await gc({}, context)
   t.equal(
     text(),
     `removed  blob sha256:abc (2.0 KiB): no manifest needs it
@@ -56,26 +57,26 @@ removed 2 objects, 2.0 KiB.
 
 test('gc --dry-run: the task is told, and the words say so', async t => {
   const asked: unknown[] = []
-  const { around, text } = scene(t, {
+  const { context, text } = scene(t, {
     gc: async function* ({ dryRun }) {
       asked.push(dryRun)
       yield* removals
     }
   })
-  await gc({ dryRun: true }, around)
+  await gc({ dryRun: true }, context)
   t.strictSame(asked, [true])
   t.match(text(), /^would remove {2}blob/)
   t.match(text(), /would remove 2 objects/)
 })
 
-test('gc: where nothing collects, the error says so', async t => {
-  const { around } = scene(t, {})
-  await t.rejects(gc({}, around), { message: /only a running registry can do this/ })
+test('prefetch: where no registry runs, the error says so', async t => {
+  const { context } = scene(t, {})
+  await t.rejects(prefetch(['a:v1'], { atOnce: '4' }, context), { message: /only a running registry can do this/ })
 })
 
 test('json: every event is a line, progress included', async t => {
-  const { around, text, lines } = scene(t, { gc: told(...removals) }, 'json')
-  await gc({}, around)
+  const { context, text, lines } = scene(t, { gc: yielding(...removals) }, 'json')
+  await gc({}, context)
   t.strictSame(
     text()
       .trimEnd()
@@ -87,63 +88,63 @@ test('json: every event is a line, progress included', async t => {
 })
 
 test('a task that ends without its last event has failed', async t => {
-  const { around, closed } = scene(t, { gc: told(...removals.slice(0, 2)) })
-  await t.rejects(gc({}, around), { message: /run it again/ })
+  const { context, closed } = scene(t, { gc: yielding(...removals.slice(0, 2)) })
+  await t.rejects(gc({}, context), { message: /run it again/ })
   t.equal(closed(), 1)
 })
 
 test('a task that fails is closed, and its error passed on', async t => {
-  const { around, closed } = scene(t, {
+  const { context, closed } = scene(t, {
     du: async function* () {
       yield { type: 'progress', done: 1, unit: 'items' }
       throw new Error('the disk is gone')
     }
   })
-  await t.rejects(du(around), { message: 'the disk is gone' })
+  await t.rejects(du(context), { message: 'the disk is gone' })
   t.equal(closed(), 1)
 })
 
 test('scrub: damage and warnings are lines, and names cannot move the cursor', async t => {
-  const { around, text } = scene(t, {
-    scrub: told(
+  const { context, text } = scene(t, {
+    scrub: yielding(
       { type: 'damaged', kind: 'blob', digest: 'sha256:abc', names: ['a', 'b'], reason: '5 bytes\u001b[2J', action: 'quarantined' },
       { type: 'warning', kind: 'upload', session: 'x', names: ['a'], reason: 'strange' },
       { type: 'done', blobs: 3, bytes: 4096, repositories: 2, damaged: 1, mended: 0, warnings: 1 }
     )
   })
-  t.equal(await scrub(undefined, around), false)
+  t.equal(await scrub(undefined, context), false)
   t.equal(
     text(),
     `quarantined  blob sha256:abc in a, b: 5 bytes [2J
 warning      upload x in a: strange
-3 blobs (4.0 KiB) and 2 repositories were looked at: 1 things are damaged, 1 are left: push them again, or pull them through the cache; 1 warnings.
+3 blobs (4.0 KiB) and 2 repositories were verified: 1 objects are damaged, 1 are left: push them again, or pull them through the cache; 1 warnings.
 `
   )
 })
 
 test('du: a table', async t => {
-  const { around, text } = scene(t, {
-    du: told(
+  const { context, text } = scene(t, {
+    du: yielding(
       { type: 'repository', name: 'a/b', bytes: 3072, own: 1024, shared: 2048, blobs: 2, manifests: 1, tags: 1 },
       { type: 'done', repositories: 1, bytes: 3072, blobs: 3, unlinked: 0, quarantined: 512 }
     )
   })
-  await du(around)
+  await du(context)
   t.match(
     text(),
     /^ {5}TOTAL {9}OWN {6}SHARED {5}BLOBS {2}MANIFESTS {4}TAGS {2}REPOSITORY\n {3}3\.0 KiB {5}1\.0 KiB {5}2\.0 KiB +2 +1 +1 {2}a\/b\n {3}3\.0 KiB {2}all together/
   )
-  t.match(text(), /512 B are set aside/)
+  t.match(text(), /512 B are in quarantine/)
 })
 
 test('purge: what went, and that the bytes go later', async t => {
-  const { around, text } = scene(t, {
-    purge: told(
+  const { context, text } = scene(t, {
+    purge: yielding(
       { type: 'removed', kind: 'tag', name: 'a', tag: 'v1', digest: 'sha256:abc' },
       { type: 'done', tags: 1, manifests: 0, blobs: 0 }
     )
   })
-  await purge('a:v1', {}, around)
+  await purge('a:v1', {}, context)
   t.match(
     text(),
     /^removed {2}tag v1 sha256:abc in a\n1 tags, 0 manifests and 0 blobs were removed; their bytes go with the next garbage collection/
@@ -151,14 +152,14 @@ test('purge: what went, and that the bytes go later', async t => {
 })
 
 test('prefetch: those that failed are said again at the end', async t => {
-  const { around, text } = scene(t, {
-    prefetch: told(
+  const { context, text } = scene(t, {
+    prefetch: yielding(
       { type: 'reference', reference: 'a:v1', result: 'failed', reason: 'no' },
       { type: 'reference', reference: 'a:v2', result: 'fetched', blobs: 2, fetched: 1, bytes: 1024 },
       { type: 'done', references: 2, failed: 1 }
     )
   })
-  t.equal(await prefetch(['a:v1', 'a:v2'], { atOnce: '4' }, around), false)
+  t.equal(await prefetch(['a:v1', 'a:v2'], { atOnce: '4' }, context), false)
   t.equal(
     text(),
     'failed   a:v1: no\nfetched  a:v2  1 of 2 blobs were fetched, 1.0 KiB in all\n\n1 of 2 references are stored.\nfailed   a:v1: no\n'
@@ -166,37 +167,37 @@ test('prefetch: those that failed are said again at the end', async t => {
 })
 
 const digest = `sha256:${'0'.repeat(63)}`
-const wrong: Record<string, (around: CommandContext) => Promise<unknown>> = {
+const wrong: Record<string, (context: CommandContext) => Promise<unknown>> = {
   ...Object.fromEntries(
     ['../etc', 'A', '', '/', 'a:v1', `a@${digest}`, 'a\u0000'].map(each => [
       `scrub ${each}`,
-      (around: CommandContext) => scrub(each, around)
+      (context: CommandContext) => scrub(each, context)
     ])
   ),
   ...Object.fromEntries(
     ['', 'a:', '--yes', 'host:5000/a:v1', '../../etc/passwd', `a@${digest}`].map(each => [
       `purge ${each}`,
-      (around: CommandContext) => purge(each, { yes: true }, around)
+      (context: CommandContext) => purge(each, { yes: true }, context)
     ])
   ),
   ...Object.fromEntries(
     ['', '0', '-1', '65', '1.5', 'many', '1e1', ' 4'].map(each => [
       `prefetch --at-once ${each}`,
-      (around: CommandContext) => prefetch(['a:v1'], { atOnce: each }, around)
+      (context: CommandContext) => prefetch(['a:v1'], { atOnce: each }, context)
     ])
   ),
   ...Object.fromEntries(
     ['', 'linux', 'linux/', '/amd64', 'linux/amd64;rm', 'linux/amd64/v1/v2', 'Linux/amd64'].map(each => [
       `prefetch --platform ${each}`,
-      (around: CommandContext) => prefetch(['a:v1'], { atOnce: '4', platform: ['linux/amd64', each] }, around)
+      (context: CommandContext) => prefetch(['a:v1'], { atOnce: '4', platform: ['linux/amd64', each] }, context)
     ])
   ),
-  'prefetch of nothing': around => prefetch([], { atOnce: '4' }, around)
+  'prefetch of nothing': context => prefetch([], { atOnce: '4' }, context)
 }
 for (const [title, call] of Object.entries(wrong)) {
   test(`wrong use, before anybody is asked: ${JSON.stringify(title)}`, async t => {
-    const { around, text, closed } = scene(t, {})
-    await t.rejects(call(around), { name: 'WrongUse', message: /\S/ })
+    const { context, text, closed } = scene(t, {})
+    await t.rejects(call(context), { name: 'WrongUse', message: /\S/ })
     t.equal(text(), '')
     t.equal(closed(), 0)
   })
@@ -204,11 +205,11 @@ for (const [title, call] of Object.entries(wrong)) {
 
 test('purge: what was pushed and not confirmed is wrong use too', async t => {
   const refused = Object.assign(new Error('4 objects were pushed; --yes removes them'), { name: 'PushedContent' })
-  const { around } = scene(t, {
+  const { context } = scene(t, {
     purge: async function* () {
       yield { type: 'progress', done: 0, unit: 'items' }
       throw refused
     }
   })
-  await t.rejects(purge('a', {}, around), { name: 'WrongUse', message: refused.message })
+  await t.rejects(purge('a', {}, context), { name: 'WrongUse', message: refused.message })
 })

@@ -1,8 +1,8 @@
 import { test } from 'tap'
 import { type Digest, digestOf } from '../../../src/oci/digest.ts'
-import type { Tree } from '../../../src/operations/check.ts'
 import { Column, DigestTable } from '../../../src/operations/digest-table.ts'
 import { du, type RepositoryUsage } from '../../../src/operations/du.ts'
+import type { Tree } from '../../../src/operations/tree.ts'
 import { imageOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { flip, treeFor } from './scene.ts'
 

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { test } from 'tap'
-import { streamControl } from '../../../src/ports/control.ts'
+import { streamControl } from '../../../src/ports/control-client.ts'
 import { indexType, manifestType } from '../../support/upstream.ts'
 import { ask, bytesOf, dataPath, metric, pushImage, type Served, until } from '../support.ts'
 import { host, inFront, own, path, serveWith } from '../why/scene.ts'
@@ -92,5 +92,5 @@ test('prefetch: in Local and in Direct it says that nothing is fetched', async t
   await pushImage(local, own, 'v1')
   t.match(await prefetched(local, [`${own}:v1`]), [{ result: 'failed', reason: /mode is Local/ }, { failed: 1 }])
   const { registry } = await inFront(t, { mode: 'Direct' })
-  t.match(await prefetched(registry, [`${own}:v1`]), [{ result: 'failed', reason: /nothing is kept/ }, { failed: 1 }])
+  t.match(await prefetched(registry, [`${own}:v1`]), [{ result: 'failed', reason: /passed through, and not stored/ }, { failed: 1 }])
 })

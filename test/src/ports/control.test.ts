@@ -3,7 +3,7 @@ import { rename, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'tap'
-import { callControl } from '../../../src/ports/control.ts'
+import { callControl } from '../../../src/ports/control-client.ts'
 import { folder, serve } from '../support.ts'
 
 test('control: a socket in the root, which only its owner can open', async t => {

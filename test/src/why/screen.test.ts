@@ -1,7 +1,8 @@
 import { test } from 'tap'
+import { parseReferenceList } from '../../../src/commands/references.ts'
 import { reportText } from '../../../src/why/screen.ts'
 import { bytesText, durationText, plain } from '../../../src/why/text.ts'
-import { parseReferenceList, resultText, totalText } from '../../../src/why/verify-text.ts'
+import { resultText, totalText } from '../../../src/why/verify-text.ts'
 import { host, inFront, own, path, whyOf } from './scene.ts'
 
 test('the screen fits on one: names of rows are aligned, and the sentence is last', async t => {
