@@ -2,7 +2,8 @@ import { stat } from 'node:fs/promises'
 import type { Config } from '../../config/schema.ts'
 import { LockedError } from '../../storage/fs/lock.ts'
 import type { Storage } from '../../storage/storage.ts'
-import { LeaseHeldError, RemovalLease } from '../content/shared/removal-lease.ts'
+import { createCoordination } from '../content/shared/coordination.ts'
+import { LeaseHeldError } from '../content/shared/removal-lease.ts'
 import type { StorageCopyEvent } from '../operations/copy-storage.ts'
 import { copyStorage } from '../operations/operations.ts'
 import { type OpenedStorage, openStorage } from './open-storage.ts'
@@ -37,12 +38,14 @@ async function open(config: Config): Promise<OpenedStorage> {
 
 // The lease of a process that was killed lasts until it expires.
 async function acquireRemovalLease(storage: Storage): Promise<() => Promise<void>> {
-  return new RemovalLease(storage).acquire().catch(error => {
-    if (!(error instanceof LeaseHeldError)) throw error
-    throw new Error('another registry is removing from the bucket, or a command on it was killed just now: run this again in a minute', {
-      cause: error
+  return createCoordination(storage)
+    .acquireRemovalLease()
+    .catch(error => {
+      if (!(error instanceof LeaseHeldError)) throw error
+      throw new Error('another registry is removing from the bucket, or a command on it was killed just now: run this again in a minute', {
+        cause: error
+      })
     })
-  })
 }
 
 function identityOf({ storage: { s3, filesystem } }: Config): string {

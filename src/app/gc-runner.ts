@@ -75,6 +75,7 @@ export class GcRunner {
     this.#pins = createPinReader(() => parts.config().cache, parts.log)
     this.#schedule = new Schedule({
       storage: parts.storage,
+      coordination: parts.content.coordination,
       every: () => parts.config().gc.every,
       run: () => this.#runAlone(),
       onWake: () => {
@@ -123,7 +124,7 @@ export class GcRunner {
 
   async #turn(ended: () => void): Promise<() => Promise<void>> {
     try {
-      return await this.#parts.content.holds.lease.acquire()
+      return await this.#parts.content.coordination.acquireRemovalLease()
     } catch (error) {
       this.#running = undefined
       ended()

@@ -1,15 +1,16 @@
+import { type Clock, systemClock } from '../../storage/clock.ts'
 import type { Storage } from '../../storage/storage.ts'
+import { gcSchedule as key } from '../content/keys.ts'
+import type { Coordination } from '../content/shared/coordination.ts'
 
-// The state of collections, beside what is stored.
-const key = '.registry/gc'
 const jitter = 0.1
-const soonest = 5 * 60_000
-const retry = 3_600_000
-// Settings may have changed meanwhile; a timer cannot be set for longer than 24 days either.
-const longestSleep = 10 * 60_000
+const minDelayMs = 5 * 60_000
+const retryMs = 3_600_000
+// Settings may have changed meanwhile. A timer cannot be set for longer than 24 days either.
+const maxSleepMs = 10 * 60_000
 
-interface State {
-  /** ms since the epoch, like all of them. */
+/** What is stored of a schedule; ms since the epoch. */
+interface ScheduleState {
   began: number
   succeeded?: number
 }
@@ -17,49 +18,35 @@ interface State {
 /** What a schedule needs. */
 export interface ScheduleDeps {
   storage: Storage
-  /** ms between the ends of two runs that succeeded, give or take a tenth. */
+  coordination: Pick<Coordination, 'reread'>
+  /** Between the ends of two runs that succeeded, in ms, give or take a tenth. */
   every: () => number
-  /** Resolves to whether it succeeded; never rejects. */
+  /** Resolves to whether the run succeeded; never rejects. */
   run: () => Promise<boolean>
-  /** Called whenever the time is looked at. */
+  /** Called whenever the schedule computes its next time. */
   onWake: () => void
-  clock?: Time
-}
-
-/** The clock, and how something is done after so many ms; the function that it gives calls that off. */
-export interface Time {
-  now(): number
-  after(ms: number, task: () => void): () => void
+  clock?: Clock
   /** From 0 up to but without 1. */
-  random(): number
+  random?: () => number
 }
 
-const usualTime: Time = {
-  now: Date.now,
-  after: (ms, task) => {
-    const timer = setTimeout(task, ms).unref()
-    return () => clearTimeout(timer)
-  },
-  random: Math.random
-}
-
-/** Runs something from time to time, where restarts neither begin the time anew nor make all nodes run at once. */
+/** Runs something at intervals. A restart does not begin an interval anew, and jitter keeps nodes from running at once. */
 export class Schedule {
-  readonly #parts: ScheduleDeps
-  readonly #time: Time
+  readonly #deps: ScheduleDeps
+  readonly #clock: Clock
   readonly #started: number
-  #state: State | undefined
+  #state: ScheduleState | undefined
   #spread: number
   #failed: number | undefined
-  #callOff = () => {}
+  #cancelTimer = () => {}
   #running: Promise<void> = Promise.resolve()
   #stopped = false
 
-  constructor(parts: ScheduleDeps) {
-    this.#parts = parts
-    this.#time = parts.clock ?? usualTime
-    this.#started = this.#time.now()
-    this.#spread = spread(this.#time)
+  constructor(deps: ScheduleDeps) {
+    this.#deps = deps
+    this.#clock = deps.clock ?? systemClock
+    this.#started = this.#clock.now()
+    this.#spread = this.#newSpread()
   }
 
   /** When a run last succeeded, in ms since the epoch. */
@@ -67,17 +54,17 @@ export class Schedule {
     return this.#state?.succeeded
   }
 
-  /** A run succeeded that was not begun here. */
+  /** Records a run that succeeded without having been started here. */
   async recordSuccess(): Promise<void> {
-    this.#state = { began: this.#started, ...this.#state, succeeded: this.#time.now() }
+    this.#state = { began: this.#started, ...this.#state, succeeded: this.#clock.now() }
     this.#failed = undefined
-    this.#spread = spread(this.#time)
+    this.#spread = this.#newSpread()
     await this.#write()
   }
 
-  /** Begins; resolves when the beginning is written down. */
+  /** Starts the schedule; resolves when its state is stored. */
   async start(): Promise<void> {
-    const text = await this.#parts.storage.get(key).catch(() => undefined)
+    const text = await this.#deps.storage.get(key).catch(() => undefined)
     this.#state = text && parse(text.toString())
     if (!this.#state) {
       this.#state = { began: this.#started }
@@ -88,58 +75,57 @@ export class Schedule {
 
   #sleep(): void {
     if (this.#stopped) return
-    this.#parts.onWake()
-    const left = Math.max(0, this.#due() - this.#time.now())
-    this.#callOff = this.#time.after(Math.min(left, longestSleep), () => {
-      this.#running = left > longestSleep ? Promise.resolve(this.#sleep()) : this.#run()
+    this.#deps.onWake()
+    const left = Math.max(0, this.#due() - this.#clock.now())
+    this.#cancelTimer = this.#clock.after(Math.min(left, maxSleepMs), () => {
+      this.#running = left > maxSleepMs ? Promise.resolve(this.#sleep()) : this.#run()
     })
   }
 
   #due(): number {
-    const every = this.#parts.every()
+    const every = this.#deps.every()
     const { began, succeeded } = this.#state ?? { began: this.#started }
     const due = (succeeded ?? began) + every * this.#spread
-    return Math.max(due, this.#started + Math.min(soonest, every * jitter), (this.#failed ?? 0) + Math.min(retry, every))
+    return Math.max(due, this.#started + Math.min(minDelayMs, every * jitter), (this.#failed ?? 0) + Math.min(retryMs, every))
   }
 
   async #run(): Promise<void> {
     if (this.#stopped) return
-    if (await this.#ranElsewhere()) return this.#sleep()
-    if (await this.#parts.run()) await this.recordSuccess()
-    else if (!(await this.#ranElsewhere())) this.#failed = this.#time.now()
+    if (await this.#succeededElsewhere()) return this.#sleep()
+    if (await this.#deps.run()) await this.recordSuccess()
+    else if (!(await this.#succeededElsewhere())) this.#failed = this.#clock.now()
     this.#sleep()
   }
 
-  // By another process that has the same storage.
-  async #ranElsewhere(): Promise<boolean> {
-    if (this.#parts.storage.sharing === 'alone') return false
-    const now = parse(((await this.#parts.storage.get(key).catch(() => undefined)) ?? '').toString())
-    if ((now?.succeeded ?? 0) <= (this.#state?.succeeded ?? 0)) return false
-    this.#state = now
-    this.#spread = spread(this.#time)
+  // In another process that shares the storage.
+  async #succeededElsewhere(): Promise<boolean> {
+    const state = parse(((await this.#deps.coordination.reread(key).catch(() => undefined)) ?? '').toString())
+    if ((state?.succeeded ?? 0) <= (this.#state?.succeeded ?? 0)) return false
+    this.#state = state
+    this.#spread = this.#newSpread()
     return true
   }
 
-  // A medium that takes nothing makes the next run come too early, and that is all.
+  // A storage that takes no writes makes the next run come too early, and that is all.
   async #write(): Promise<void> {
-    await this.#parts.storage.put(key, Buffer.from(JSON.stringify(this.#state))).catch(() => {})
+    await this.#deps.storage.put(key, Buffer.from(JSON.stringify(this.#state))).catch(() => {})
   }
 
-  /** Resolves when nothing runs any more; what runs is ended by its own signal. */
+  #newSpread(): number {
+    return 1 - jitter + 2 * jitter * (this.#deps.random ?? Math.random)()
+  }
+
+  /** Resolves when nothing runs any more; a run is ended by its own signal. */
   async stop(): Promise<void> {
     this.#stopped = true
-    this.#callOff()
+    this.#cancelTimer()
     await this.#running
   }
 }
 
-function spread({ random }: Time): number {
-  return 1 - jitter + 2 * jitter * random()
-}
-
-function parse(text: string): State | undefined {
+function parse(text: string): ScheduleState | undefined {
   try {
-    const value = JSON.parse(text) as State
+    const value = JSON.parse(text) as ScheduleState
     return typeof value.began === 'number' ? value : undefined
   } catch {
     return undefined

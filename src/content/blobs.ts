@@ -7,7 +7,7 @@ import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Links, ReportDamage } from './links.ts'
 import type { Quarantine } from './quarantine.ts'
-import type { DeletionBarrier } from './shared/deletion-barrier.ts'
+import type { Coordination, DeletionBarrier } from './shared/coordination.ts'
 import type { Sizes } from './sizes.ts'
 
 /** What blobs are read through; damaged ones are reported to `damaged`. */
@@ -16,7 +16,8 @@ export interface BlobsDeps {
   links: Links
   sizes: Sizes
   holds: Holds
-  staying: DeletionBarrier
+  coordination: Coordination
+  barrier: DeletionBarrier
   quarantine: Quarantine
   reportDamage: ReportDamage
 }
@@ -33,7 +34,8 @@ export class Blobs {
   readonly #links: Links
   readonly #sizes: Sizes
   readonly #holds: Holds
-  readonly #staying: DeletionBarrier
+  readonly #coordination: Coordination
+  readonly #barrier: DeletionBarrier
   readonly #quarantine: Quarantine
   readonly #reportDamage: ReportDamage
 
@@ -42,7 +44,8 @@ export class Blobs {
     this.#links = parts.links
     this.#sizes = parts.sizes
     this.#holds = parts.holds
-    this.#staying = parts.staying
+    this.#coordination = parts.coordination
+    this.#barrier = parts.barrier
     this.#quarantine = parts.quarantine
     this.#reportDamage = parts.reportDamage
   }
@@ -90,23 +93,22 @@ export class Blobs {
   }
 
   /** `stat` for somebody who may rely on the answer: the bytes are as new as if they had just been pushed. */
-  async statRenewed(name: Name, digest: Digest): Promise<number | undefined> {
-    if (this.#storage.sharing === 'shared') return this.#holds.during(digest, () => this.#statShared(name, digest))
-    await this.#holds.renew(digest)
-    const target = await this.linked(name, digest)
-    if (target !== undefined && target !== digest) await this.#holds.renew(target)
-    return target && this.stat(name, digest)
+  statRenewed(name: Name, digest: Digest): Promise<number | undefined> {
+    return this.#holds.during(digest, async () => {
+      const epoch = await this.#barrier.readEpoch()
+      const target = await this.linked(name, digest)
+      return target && this.#holds.during(target, () => this.#statTarget(name, digest, target, epoch))
+    })
   }
 
   // The time comes with the size, and is rarely so old that it has to be renewed.
-  async #statShared(name: Name, digest: Digest): Promise<number | undefined> {
-    const since = await this.#staying.readEpoch()
-    const target = await this.linked(name, digest)
-    const found = target && (await this.#look(name, digest))
+  async #statTarget(name: Name, digest: Digest, target: Digest, epoch: number): Promise<number | undefined> {
+    const found = await this.#look(name, digest)
     if (!found) return undefined
     await this.#holds.renew(target, found.modified)
-    const doubted = this.#holds.mayBePending(found.modified) ? [{ link: keys.layer(name, digest), digest }] : []
-    return (await this.#staying.findRemoved(doubted, since)).length > 0 ? undefined : found.size
+    if (target !== digest) await this.#holds.renew(digest, found.modified)
+    const pending = this.#holds.mayBePending(found.modified) ? [{ link: keys.layer(name, digest), digest }] : []
+    return (await this.#barrier.findRemoved(pending, epoch)).length > 0 ? undefined : found.size
   }
 
   /** The digest under which a blob of `name` lies, whether or not its bytes are sound. */
@@ -120,7 +122,7 @@ export class Blobs {
   }
 
   async #look(name: Name, digest: Digest): Promise<{ size: number; modified: number } | undefined> {
-    const target = this.#storage.sharing === 'shared' ? await this.linked(name, digest) : undefined
+    const target = this.#coordination.objectsAreWhole ? await this.linked(name, digest) : undefined
     if (target && !this.#quarantine.has(target)) {
       const found = await this.#storage.stat(keys.blob(target))
       if (!found) return this.#absent(name, digest, target)
@@ -150,8 +152,8 @@ export class Blobs {
 
   // Another process may have removed both, and only the link is remembered here.
   async #absent(name: Name, digest: Digest, target: Digest): Promise<undefined> {
-    if (this.#storage.sharing === 'shared') this.#links.forget([keys.layer(name, digest)])
-    if ((await this.linked(name, digest)) !== undefined) this.#missing(keys.blob(target), 'a link leads to it, but there are no bytes')
+    if ((await this.#links.readCurrent(keys.layer(name, digest), digest)) !== undefined)
+      this.#missing(keys.blob(target), 'a link leads to it, but there are no bytes')
   }
 
   #missing(key: Key, reason: string): undefined {

@@ -9,7 +9,7 @@ import type { Links } from './links.ts'
 import type { Manifests } from './manifests.ts'
 import type { Provenance, TagProvenance } from './provenance.ts'
 import type { Quarantine } from './quarantine.ts'
-import type { DeletionBarrier, ReportedContent } from './shared/deletion-barrier.ts'
+import type { DeletionBarrier, ReportedContent } from './shared/coordination.ts'
 import type { Sizes } from './sizes.ts'
 import type { Tags } from './tags.ts'
 
@@ -36,7 +36,7 @@ export interface CommitDeps {
   sizes: Sizes
   provenance: Provenance
   holds: Holds
-  staying: DeletionBarrier
+  barrier: DeletionBarrier
   quarantine: Quarantine
   locked: KeyedMutex
 }
@@ -53,7 +53,7 @@ export class Commit {
   readonly #tags: Tags
   readonly #sizes: Sizes
   readonly #provenance: Provenance
-  readonly #staying: DeletionBarrier
+  readonly #barrier: DeletionBarrier
   readonly #quarantine: Quarantine
   readonly #locked: KeyedMutex
 
@@ -65,7 +65,7 @@ export class Commit {
     this.#tags = parts.tags
     this.#sizes = parts.sizes
     this.#provenance = parts.provenance
-    this.#staying = parts.staying
+    this.#barrier = parts.barrier
     this.#quarantine = parts.quarantine
     this.#locked = parts.locked
   }
@@ -76,7 +76,7 @@ export class Commit {
    */
   publishBlob(name: Name, digest: Digest, writer: Writer, upstream?: string): Promise<void> {
     return this.holds.during(digest, async () => {
-      const since = await this.#staying.readEpoch()
+      const since = await this.#barrier.readEpoch()
       const size = writer.offset
       await writer.publish(keys.blob(digest))
       this.#sizes.set(digest, size)
@@ -88,7 +88,7 @@ export class Commit {
 
   // Whoever was about to remove what lay there before may have taken the new bytes.
   async #demand(relied: readonly ReportedContent[], since: number): Promise<void> {
-    const [gone] = await this.#staying.findRemoved(relied, since)
+    const [gone] = await this.#barrier.findRemoved(relied, since)
     if (gone) throw Object.assign(new Error(`${gone.link} was removed by another process while it was published`), { code: 'ESTALLED' })
   }
 
@@ -122,7 +122,7 @@ export class Commit {
    */
   putManifest(name: Name, digest: Digest, bytes: Uint8Array, change: ManifestOptions): Promise<{ tag: Tag; old?: Digest }[]> {
     return this.holds.during(digest, async () => {
-      const since = await this.#staying.readEpoch()
+      const since = await this.#barrier.readEpoch()
       await this.#storage.put(keys.blob(digest), bytes)
       await this.#quarantine.healed(digest)
       const set = await this.#linkManifest(name, digest, bytes, change)

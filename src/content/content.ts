@@ -11,14 +11,14 @@ import { Names } from './names.ts'
 import { Provenance } from './provenance.ts'
 import { Quarantine } from './quarantine.ts'
 import { Referrers } from './referrers.ts'
-import { DeletionBarrier } from './shared/deletion-barrier.ts'
-import { RemovalLease, type RemovalLeaseTimes } from './shared/removal-lease.ts'
+import { type Coordination, type CoordinationOptions, createCoordination, type DeletionBarrier } from './shared/coordination.ts'
 import { Sizes } from './sizes.ts'
 import { Tags } from './tags.ts'
 import { Uploads } from './uploads/uploads.ts'
 
 /** What is stored, as repositories: one for the process, whatever mode it is in. */
 export interface Content {
+  coordination: Coordination
   blobs: Blobs
   manifests: Manifests
   tags: Tags
@@ -36,48 +36,44 @@ export interface Content {
 }
 
 /** What `openContent` may be told. */
-export interface ContentOptions {
+export interface ContentOptions extends CoordinationOptions {
   /** The time by the storage's clock, in ms since the epoch. */
   now?: () => number
-  /** How long a change by another process that shares the storage may go unseen. */
-  metadataTtlMs?: number
-  leaseTimes?: RemovalLeaseTimes
 }
-
-const defaultMetadataTtlMs = 5_000
 
 /** Content over `storage`. Each damaged object is passed to `reportDamage` whenever it is met. */
 export function openContent(
   storage: Storage,
   reportDamage: ReportDamage,
-  { now = () => storage.now?.() ?? Date.now(), metadataTtlMs = defaultMetadataTtlMs, leaseTimes }: ContentOptions = {}
+  { now = () => storage.now?.() ?? Date.now(), ...options }: ContentOptions = {}
 ): Content {
-  const ttl = storage.sharing === 'shared' ? metadataTtlMs : undefined
-  const links = new Links(storage, reportDamage, ttl)
-  const holds = new Holds(storage, now, new RemovalLease(storage, leaseTimes))
-  const staying = new DeletionBarrier(storage, links, holds, holds.lease)
-  const quarantine = new Quarantine(storage, holds)
+  const coordination = createCoordination(storage, options)
+  const links = new Links(storage, reportDamage, coordination.cacheTtlMs)
+  const holds = new Holds(storage, coordination, now)
+  const barrier = coordination.createBarrier(links, (digest, modified) => holds.renew(digest, modified))
+  const quarantine = new Quarantine({ storage, holds, coordination, ...(options.clock ? { clock: options.clock } : {}) })
   const manifests = new Manifests(storage, links, quarantine, reportDamage)
-  const sizes = new Sizes(manifests, storage.sharing)
+  const sizes = new Sizes(manifests, coordination)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
-  const origins = new Provenance(storage, ttl)
+  const provenance = new Provenance(storage, coordination.cacheTtlMs)
   const locked = createKeyedMutex()
-  const commit = new Commit({ storage, links, manifests, tags, sizes, provenance: origins, holds, staying, quarantine, locked })
+  const commit = new Commit({ storage, links, manifests, tags, sizes, provenance, holds, barrier, quarantine, locked })
   return {
-    blobs: new Blobs({ storage, links, sizes, holds, staying, quarantine, reportDamage }),
+    coordination,
+    blobs: new Blobs({ storage, coordination, links, sizes, holds, barrier, quarantine, reportDamage }),
     manifests,
     tags,
     names,
     referrers: new Referrers(storage, manifests, tags),
-    uploads: new Uploads(storage, commit, names),
+    uploads: new Uploads(storage, coordination, commit, names),
     sizes,
-    provenance: origins,
+    provenance,
     holds,
-    barrier: staying,
+    barrier,
     quarantine,
-    lastAccess: new LastAccess(storage, origins, now),
+    lastAccess: new LastAccess({ storage, provenance, coordination, now }),
     commit,
-    removals: new Removals({ storage, links, manifests, tags, provenance: origins, holds, locked })
+    removals: new Removals({ storage, coordination, links, manifests, tags, provenance, holds, locked })
   }
 }

@@ -2,52 +2,47 @@ import { LRUCache } from 'lru-cache'
 import type { Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
-import { type AssertHeld, RemovalLease } from './shared/removal-lease.ts'
+import type { Coordination } from './shared/coordination.ts'
+import type { AssertHeld } from './shared/removal-lease.ts'
 
-// Collections look at the time on disk, in steps of a grace that is much longer than this.
-const renewedAgainAfter = 60_000
-// Where a new time is a copy of the bytes it has to be worth it: a part of the grace of collections.
-const partOfGrace = 4
-const usualGrace = 3_600_000
-const remembered = 50_000
-// A removal that was decided on before has come to its end after it.
-const justRenewed = 120_000
+const defaultGraceMs = 3_600_000
+const maxRenewals = 50_000
+// A removal that was decided before bytes got a new time has ended so long after it.
+const removalMs = 120_000
 
-// When somebody was last told of bytes, when they were last given a new time, and whether that came of it.
-interface Renewed {
-  at: number
-  touched: number
+/** When a client was last told of bytes, when they were last given a new time, and whether the storage took it. */
+interface Renewal {
+  reportedAt: number
+  touchedAt: number
   done: Promise<boolean>
 }
 
 /**
- * The agreement between those who need stored bytes and those who remove them. Bytes are held while they are read, published or linked; a removal does not begin while
- * they are, and whoever comes after it has begun waits for its end. There is no lock on the store: all others go on.
+ * Claims on digests. A task holds the bytes that it reads, publishes or links. A removal does not begin while its digest is held,
+ * and a hold that comes after it has begun waits for its end. There is no lock on the storage: all other digests go on.
  */
 export class Holds {
   readonly #storage: Storage
+  readonly #coordination: Coordination
   readonly #held = new Map<Digest, number>()
-  readonly #leaving = new Map<Digest, Promise<unknown>>()
+  readonly #removing = new Map<Digest, Promise<unknown>>()
   readonly #watchers = new Set<(digest: Digest) => void>()
-  readonly #renewed = new LRUCache<Digest, Renewed>({ max: remembered })
+  readonly #renewals = new LRUCache<Digest, Renewal>({ max: maxRenewals })
   readonly #now: () => number
-  /** Where other processes remove too. */
-  readonly lease: RemovalLease
-  #again: number
+  #renewAfterMs: number
 
-  constructor(storage: Storage, now: () => number = Date.now, turn: RemovalLease = new RemovalLease(storage)) {
+  constructor(storage: Storage, coordination: Coordination, now: () => number = Date.now) {
     this.#storage = storage
-    this.lease = turn
+    this.#coordination = coordination
     this.#now = now
-    this.#again = renewedAgainAfter
-    this.setGrace(usualGrace)
+    this.#renewAfterMs = coordination.renewAfterMs(defaultGraceMs)
   }
 
-  /** Nobody removes the bytes of `digest` until the function is called that it resolves to. Whether there are any is found out after it. */
+  /** Keeps the bytes of `digest`, if there are any, until the returned function is called. Check that they exist after this. */
   async hold(digest: Digest): Promise<() => void> {
-    for (let leaving = this.#leaving.get(digest); leaving; leaving = this.#leaving.get(digest)) await leaving
+    for (let removing = this.#removing.get(digest); removing; removing = this.#removing.get(digest)) await removing
     this.#held.set(digest, (this.#held.get(digest) ?? 0) + 1)
-    for (const seen of this.#watchers) seen(digest)
+    for (const onHold of this.#watchers) onHold(digest)
     let open = true
     return () => {
       if (!open) return
@@ -58,7 +53,7 @@ export class Holds {
     }
   }
 
-  /** `hold` for several; the function lets go of all of them. */
+  /** `hold` for several digests; the returned function releases all of them. */
   async holdAll(digests: Iterable<Digest>): Promise<() => void> {
     const releases: (() => void)[] = []
     for (const digest of digests) releases.push(await this.hold(digest))
@@ -77,27 +72,31 @@ export class Holds {
     }
   }
 
-  /** Collections leave alone what is younger than this, in ms. */
-  setGrace(grace: number): void {
-    if (this.#storage.sharing === 'shared') this.#again = grace / partOfGrace
+  /** Sets GC's grace period, in ms: younger bytes are not removed. */
+  setGrace(graceMs: number): void {
+    this.#renewAfterMs = this.#coordination.renewAfterMs(graceMs)
   }
 
   /**
-   * Somebody was told of the bytes and may be about to rely on them: they are as new as if they had just been pushed, or nearly so where other processes share them.
-   * `modified` is their time, if it is known. Resolves to whether the medium has taken the new time; the watchers know in any case.
+   * Makes bytes as new as if they had just been pushed, or nearly so in a shared storage: a client was told of them and may be
+   * about to rely on that. `modified` is their time, if it is known. Resolves to whether the storage took the new time; GC in this
+   * process knows it in any case.
    */
   renew(digest: Digest, modified = 0): Promise<boolean> {
     return this.during(digest, async () => {
       const now = this.#now()
-      const known = this.#renewed.get(digest)
-      if (known) known.at = now
-      if (now - modified < this.#again) return true
-      // Whoever comes while it is under way is told no sooner.
-      if (known && now - known.touched < this.#again) return known.done
-      const renewed: Renewed = { at: now, touched: now, done: this.#touch(digest) }
-      this.#renewed.set(digest, renewed)
-      const done = await renewed.done
-      if (!done) renewed.touched = 0
+      const known = this.#renewals.get(digest)
+      if (known) known.reportedAt = now
+      if (now - modified < this.#renewAfterMs) {
+        if (!known) this.#renewals.set(digest, { reportedAt: now, touchedAt: 0, done: Promise.resolve(true) })
+        return true
+      }
+      // A touch that is under way is waited for, not repeated.
+      if (known && now - known.touchedAt < this.#renewAfterMs) return known.done
+      const renewal: Renewal = { reportedAt: now, touchedAt: now, done: this.#touch(digest) }
+      this.#renewals.set(digest, renewal)
+      const done = await renewal.done
+      if (!done) renewal.touchedAt = 0
       return done
     })
   }
@@ -109,47 +108,46 @@ export class Holds {
     )
   }
 
-  /** Whether `modified` says that the bytes may be about to be removed, or that somebody has just saved them from it. */
+  /** Whether bytes of this time may be a pending deletion of another process, or have just been saved from one. */
   mayBePending(modified: number): boolean {
-    if (this.#storage.sharing === 'alone') return false
     const age = this.#now() - modified
-    return age < justRenewed || age >= this.#again
+    return age < removalMs || age >= this.#renewAfterMs
   }
 
-  /** When somebody was last told of `digest`, in ms since the epoch, as far as this process remembers; what is on disk may be a minute older. */
+  /** When a client was last told of `digest`, in ms since the epoch, as far as this process remembers. The stored time may be a minute older. */
   renewedAt(digest: Digest): number {
-    return this.#renewed.peek(digest)?.at ?? 0
+    return this.#renewals.peek(digest)?.reportedAt ?? 0
   }
 
-  /** Tells `seen` of everything that is held now and from now on, before anything comes of it; ends with the function that it gives. */
-  watch(seen: (digest: Digest) => void): () => void {
-    for (const digest of this.#held.keys()) seen(digest)
-    this.#watchers.add(seen)
-    return () => void this.#watchers.delete(seen)
+  /** Calls `onHold` for each digest that is held now, and for each hold from now on before it takes effect; the returned function ends that. */
+  watch(onHold: (digest: Digest) => void): () => void {
+    for (const digest of this.#held.keys()) onHold(digest)
+    this.#watchers.add(onHold)
+    return () => void this.#watchers.delete(onHold)
   }
 
   /**
-   * Runs `task`, which may remove the bytes of `digest` and resolves to whether it did; nobody holds them meanwhile. False without running it if they are held, or
-   * leave already.
+   * Runs `task`, which may remove the bytes of `digest` and resolves to whether it did, while holds wait. False without running it
+   * if they are held or being removed.
    */
   async remove(digest: Digest, task: () => Promise<boolean>): Promise<boolean> {
-    if (this.#held.has(digest) || this.#leaving.has(digest)) return false
+    if (this.#held.has(digest) || this.#removing.has(digest)) return false
     const work = task()
-    const end = work.catch(() => {}).finally(() => this.#leaving.delete(digest))
-    this.#leaving.set(digest, end)
+    const end = work.catch(() => {}).finally(() => this.#removing.delete(digest))
+    this.#removing.set(digest, end)
     try {
       const removed = await work
-      if (removed) this.#renewed.delete(digest)
+      if (removed) this.#renewals.delete(digest)
       return removed
     } finally {
       await end
     }
   }
 
-  /** `remove` for many at once, which a medium may do in one step: `task` gets those that nobody holds, and resolves to those that it removed. */
+  /** `remove` for many digests in one step: `task` gets those that are free, and resolves to those that it removed. */
   async removeAll(
     digests: readonly Digest[],
-    task: (free: readonly Digest[], stillOurs: AssertHeld) => Promise<readonly Digest[]>
+    task: (free: readonly Digest[], assertHeld: AssertHeld) => Promise<readonly Digest[]>
   ): Promise<readonly Digest[]> {
     const free: Digest[] = []
     const work = Promise.withResolvers<readonly Digest[]>()
@@ -159,9 +157,9 @@ export class Holds {
         return (await work.promise).includes(digest)
       })
     )
-    // All of them leave before the task begins.
+    // Holds of all of them wait before the task begins.
     if (free.length === 0) work.resolve([])
-    else this.lease.announce(free, stillOurs => task(free, stillOurs)).then(work.resolve, work.reject)
+    else this.#coordination.announce(free, assertHeld => task(free, assertHeld)).then(work.resolve, work.reject)
     const results = await Promise.allSettled(removals)
     const failed = results.find(each => each.status === 'rejected')
     if (failed) throw failed.reason

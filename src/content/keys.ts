@@ -99,5 +99,7 @@ export const removalLease: Key = '.registry/lease/removal'
 /** The lease of whoever reads all blobs of such a store. */
 export const scrubLease: Key = '.registry/lease/scrub'
 
+/** When GC last succeeded, in JSON. */
+export const gcSchedule: Key = '.registry/gc'
 /** How far the reading of all blobs has come, in JSON. */
 export const scrubPosition: Key = '.registry/scrub'

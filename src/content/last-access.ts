@@ -4,11 +4,19 @@ import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import * as keys from './keys.ts'
 import type { Provenance } from './provenance.ts'
+import type { Coordination } from './shared/coordination.ts'
 
 const hour = 3_600_000
 // A bucket that holds nothing cached has no mark to renew, and each try would cost a copy.
 const lookedAgain = 60_000
 const remembered = 50_000
+
+interface LastAccessDeps {
+  storage: Storage
+  provenance: Pick<Provenance, 'recordsWritten'>
+  coordination: Pick<Coordination, 'touchCostsRequest'>
+  now?: () => number
+}
 
 /**
  * When what was cached was last asked for: the time of its mark of origin, renewed at most once in `every`, and more exactly from memory. What was pushed has no mark,
@@ -16,7 +24,8 @@ const remembered = 50_000
  */
 export class LastAccess {
   readonly #storage: Storage
-  readonly #origins: Pick<Provenance, 'recordsWritten'>
+  readonly #provenance: Pick<Provenance, 'recordsWritten'>
+  readonly #coordination: Pick<Coordination, 'touchCostsRequest'>
   readonly #now: () => number
   readonly #seen = new LRUCache<Key, { at: number; touched: number }>({ max: remembered })
   /** When somebody looked whether anything is cached, and how many marks this process had set by then. */
@@ -24,9 +33,10 @@ export class LastAccess {
   /** ms; shorter where cached content lives for a few hours only. */
   #every = hour
 
-  constructor(storage: Storage, origins: Pick<Provenance, 'recordsWritten'>, now: () => number = Date.now) {
+  constructor({ storage, provenance, coordination, now = Date.now }: LastAccessDeps) {
     this.#storage = storage
-    this.#origins = origins
+    this.#provenance = provenance
+    this.#coordination = coordination
     this.#now = now
   }
 
@@ -44,13 +54,13 @@ export class LastAccess {
     if (known && at - known.touched < this.#every) return
     this.#seen.set(key, { at, touched: at })
     // A time that is lost makes content look older, and the cache a little worse.
-    if (this.#storage.sharing === 'shared' && this.#nothingCached(at)) return
+    if (this.#coordination.touchCostsRequest && this.#nothingCached(at)) return
     void this.#storage.touch([key]).catch(() => {})
   }
 
   // As far as is known: another process may have begun to cache within the last minute.
   #nothingCached(at: number): boolean {
-    const { recordsWritten: marks } = this.#origins
+    const { recordsWritten: marks } = this.#provenance
     const known = this.#looked
     if (!known || known.marks !== marks || at - known.at >= lookedAgain) {
       const looked = { at, marks, nothing: false }

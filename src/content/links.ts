@@ -15,14 +15,16 @@ export type ReportDamage = (key: Key, reason: string) => void
 export class Links {
   readonly #storage: Storage
   readonly #reportDamage: ReportDamage
+  readonly #ttlMs: number | undefined
   readonly #cache: ReturnType<typeof createLruCache<Key, Digest>>
   // Of the links that are being read or written: counts their changes, so that a read that began before one is not remembered after it.
   readonly #busy = new Map<Key, { users: number; changes: number }>()
 
-  /** What was read is remembered for `ttl` ms; without it for as long as there is room. */
-  constructor(storage: Storage, damaged: ReportDamage, ttl?: number) {
+  /** What was read is remembered for `ttlMs`; without it until it changes here, which is the only place where it changes. */
+  constructor(storage: Storage, damaged: ReportDamage, ttlMs?: number) {
     this.#storage = storage
-    this.#cache = createLruCache(remembered, ttl)
+    this.#ttlMs = ttlMs
+    this.#cache = createLruCache(remembered, ttlMs)
     this.#reportDamage = damaged
   }
 
@@ -32,6 +34,12 @@ export class Links {
    */
   async read(key: Key, of?: Digest): Promise<Digest | undefined> {
     return this.#cache.get(key) ?? this.#during(key, unchanged => this.#look(key, of, unchanged))
+  }
+
+  /** `read`, past what is remembered where another process may have changed the link. */
+  readCurrent(key: Key, of?: Digest): Promise<Digest | undefined> {
+    if (this.#ttlMs !== undefined) this.forget([key])
+    return this.read(key, of)
   }
 
   async #look(key: Key, of: Digest | undefined, unchanged: () => boolean): Promise<Digest | undefined> {

@@ -10,13 +10,28 @@ export interface ListedBlob {
   modified?: number
 }
 
-/** All digests that have a place for their bytes, in order, those after `after` only. In a bucket a thousand of them cost one request. */
-export async function* listBlobs(storage: Storage, after = ''): AsyncGenerator<ListedBlob, void> {
-  if (storage.sharing === 'shared') yield* listed(storage, after)
-  else yield* walked(storage, after)
+/** A link, by the digest that its key spells. */
+export type ListedLink = Pick<ListedBlob, 'digest' | 'modified'>
+
+/** How blobs and links are listed. */
+export interface Listing {
+  /** All digests that have a place for their bytes, in order, those after `after` only. */
+  blobs(after?: string): AsyncGenerator<ListedBlob, void>
+  /** The digests that have a link below `prefix`, in order. */
+  links(prefix: Key): AsyncGenerator<ListedLink, void>
 }
 
-async function* listed(storage: Storage, after: string): AsyncGenerator<ListedBlob, void> {
+/** Lists names of directories only: a size or a time would cost a system call for each file. */
+export function createDirectoryListing(storage: Storage): Listing {
+  return { blobs: (after = '') => walkBlobs(storage, after), links: prefix => walkLinks(storage, prefix) }
+}
+
+/** Lists objects, which come with their size and time, a thousand to a request. */
+export function createObjectListing(storage: Storage): Listing {
+  return { blobs: (after = '') => listBlobs(storage, after), links: prefix => listLinks(storage, prefix) }
+}
+
+async function* listBlobs(storage: Storage, after: string): AsyncGenerator<ListedBlob, void> {
   for await (const { key, size, modified } of storage.list(keys.blobs, isDigest(after) ? keys.blob(after) : undefined)) {
     const digest = digestOfBlob(key)
     if (digest && digest > after) yield { digest, size, modified }
@@ -30,7 +45,7 @@ export function digestOfBlob(key: Key): Digest | undefined {
 }
 
 // A directory without bytes is what a crash leaves.
-async function* walked(storage: Storage, after: string): AsyncGenerator<ListedBlob, void> {
+async function* walkBlobs(storage: Storage, after: string): AsyncGenerator<ListedBlob, void> {
   for await (const algorithm of prefixes(storage, keys.blobs)) {
     for await (const bucket of prefixes(storage, algorithm.key)) {
       // Buckets before that of `after` are not even listed.
@@ -47,14 +62,15 @@ async function* prefixes(storage: Storage, prefix: Key) {
   for await (const entry of storage.walk(prefix)) if (entry.kind === 'prefix') yield entry
 }
 
-/** The digests that have a link below `prefix`, in order; the time of the link is there where it comes with the listing. */
-export async function* listLinks(storage: Storage, prefix: Key): AsyncGenerator<Pick<ListedBlob, 'digest' | 'modified'>, void> {
-  if (storage.sharing === 'alone') for await (const digest of listDigests(storage, prefix)) yield { digest }
-  else
-    for await (const { key, modified } of storage.list(prefix)) {
-      const digest = digestOfLink(key)
-      if (digest) yield { digest, modified }
-    }
+async function* walkLinks(storage: Storage, prefix: Key): AsyncGenerator<ListedLink, void> {
+  for await (const digest of listDigests(storage, prefix)) yield { digest }
+}
+
+async function* listLinks(storage: Storage, prefix: Key): AsyncGenerator<ListedLink, void> {
+  for await (const { key, modified } of storage.list(prefix)) {
+    const digest = digestOfLink(key)
+    if (digest) yield { digest, modified }
+  }
 }
 
 /** The digest that the key of a link spells. */

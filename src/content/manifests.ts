@@ -71,15 +71,10 @@ export class Manifests {
     })
     if (bytes && digestOf(bytes, algorithmOf(digest)) === digest) return bytes
     // Links go before the bytes that they lead to: whoever read one a moment before finds nothing, and nothing is wrong.
-    if (!bytes && from && (await this.#linkedNow(from)) === undefined) return undefined
+    if (!bytes && from && (await this.#links.readCurrent(keys.revision(from.name, from.digest), from.digest)) === undefined)
+      return undefined
     this.#reportDamage(key, bytes ? 'the bytes are not those of the digest' : 'a manifest has no bytes')
     return undefined
-  }
-
-  // Past the memory of links, where another process may have removed it.
-  #linkedNow({ name, digest }: ManifestLink): Promise<Digest | undefined> {
-    if (this.#storage.sharing === 'shared') this.#links.forget([keys.revision(name, digest)])
-    return this.linked(name, digest)
   }
 
   /** The verified bytes that lie under `digest`, and to which the link `from` led, for whoever reads through all of them: what is served often stays in memory instead. */

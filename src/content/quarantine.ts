@@ -1,8 +1,9 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { type Clock, systemClock } from '../../storage/clock.ts'
 import type { Storage } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
+import type { Coordination } from './shared/coordination.ts'
 import { LeaseHeldError } from './shared/removal-lease.ts'
 import { listDigests } from './walk.ts'
 
@@ -25,9 +26,16 @@ export interface ObservedObject {
 
 // Whoever holds the bytes usually lets go within a moment; a slow client may not.
 const attempts = 5
-const between = 200
+const retryMs = 200
 // Where nobody can say whether there are bytes, they are not called missing.
 const unreadable: ObservedObject = { size: -1, modified: -1 }
+
+interface QuarantineDeps {
+  storage: Storage
+  holds: Holds
+  coordination: Coordination
+  clock?: Clock
+}
 
 /**
  * What is damaged now. Its bytes are set aside for examination and answered as missing, so that the next push or fill heals it; a note beside them outlives them and a
@@ -36,14 +44,16 @@ const unreadable: ObservedObject = { size: -1, modified: -1 }
 export class Quarantine {
   readonly #storage: Storage
   readonly #holds: Holds
+  readonly #coordination: Coordination
+  readonly #clock: Clock
   readonly #known = new Map<Digest, KnownDamage>()
   readonly #watchers = new Set<(healed: KnownDamage) => void>()
-  readonly #now: () => number
 
-  constructor(storage: Storage, holds: Holds, now: () => number = Date.now) {
+  constructor({ storage, holds, coordination, clock = systemClock }: QuarantineDeps) {
     this.#storage = storage
     this.#holds = holds
-    this.#now = now
+    this.#coordination = coordination
+    this.#clock = clock
   }
 
   /** Reads what a former process found; what was healed since is forgotten. */
@@ -57,14 +67,14 @@ export class Quarantine {
   async #read(digest: Digest): Promise<KnownDamage> {
     const bytes = await this.#storage.stat(keys.quarantined(digest))
     const note = parse((await this.#storage.get(keys.quarantineNote(digest)))?.toString())
-    const found = { reason: note?.reason ?? 'not known any more', since: note?.since ?? bytes?.modified ?? this.#now() }
+    const found = { reason: note?.reason ?? 'not known any more', since: note?.since ?? bytes?.modified ?? this.#clock.now() }
     return { digest, ...found, size: bytes?.size ?? note?.size ?? 0, kept: bytes ? 'quarantine' : 'nowhere' }
   }
 
   /** Whether the bytes of `digest` are known to be wrong or gone: they are not to be given to anybody. */
   has(digest: Digest): boolean {
     // Where another process may have healed them, only what could not be moved out of the way is worth knowing.
-    return this.#storage.sharing === 'alone' ? this.#known.has(digest) : this.#known.get(digest)?.kept === 'in place'
+    return this.#coordination.othersWrite ? this.#known.get(digest)?.kept === 'in place' : this.#known.has(digest)
   }
 
   /** What is known of it. */
@@ -90,8 +100,7 @@ export class Quarantine {
 
   /** Sets aside bytes that are not those of `digest`, unless they are no longer what was `seen`: then undefined. */
   async add(digest: Digest, seen: ObservedObject, reason: string): Promise<KnownDamage | undefined> {
-    const { lease: turn } = this.#holds
-    const release = await turn.acquire().catch((error: Error) => {
+    const release = await this.#coordination.acquireRemovalLease().catch((error: Error) => {
       if (error instanceof LeaseHeldError) return undefined
       throw error
     })
@@ -109,11 +118,11 @@ export class Quarantine {
       let outcome: KnownDamage | 'changed' | undefined
       await this.#holds.remove(digest, async () => {
         const condemn = () => this.#condemn(digest, seen, reason, 'move')
-        outcome = (await this.#holds.lease.announce([digest], condemn)) ?? 'changed'
+        outcome = (await this.#coordination.announce([digest], condemn)) ?? 'changed'
         return outcome !== 'changed' && outcome.kept === 'quarantine'
       })
       if (outcome !== undefined) return outcome === 'changed' ? undefined : outcome
-      await delay(between)
+      await this.#clock.sleep(retryMs)
     }
     return this.#condemn(digest, seen, reason, 'leave')
   }
@@ -132,7 +141,7 @@ export class Quarantine {
   ): Promise<KnownDamage | undefined> {
     const before = this.#known.get(digest)
     const damage: KnownDamage = {
-      since: this.#now(),
+      since: this.#clock.now(),
       ...before,
       digest,
       reason,

@@ -1,11 +1,12 @@
 import { type Clock, systemClock } from '../../storage/clock.ts'
 import { createSemaphore } from '../../storage/semaphore.ts'
-import type { OpenObject, Storage } from '../../storage/storage.ts'
+import type { OpenObject } from '../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest, emptyDigest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
 import { createLruCache } from './lru.ts'
 import type { Manifests } from './manifests.ts'
+import type { Coordination } from './shared/coordination.ts'
 
 const maxSizes = 100_000
 // Of a repository with more manifests than this, the others are not read for the sake of one blob.
@@ -21,7 +22,7 @@ const repositoriesAtOnce = 2
  */
 export class Sizes {
   readonly #manifests: Manifests
-  readonly #sharing: Storage['sharing']
+  readonly #coordination: Pick<Coordination, 'objectsAreWhole'>
   readonly #clock: Pick<Clock, 'sleep'>
   readonly #known = createLruCache<Digest, number>(maxSizes)
   readonly #read = createLruCache<Digest, true>(10_000)
@@ -30,9 +31,9 @@ export class Sizes {
   readonly #learned = createLruCache<Name, Promise<void> | 'done'>(1_000)
   readonly #reading = createSemaphore(repositoriesAtOnce)
 
-  constructor(manifests: Manifests, sharing: Storage['sharing'] = 'alone', clock: Pick<Clock, 'sleep'> = systemClock) {
+  constructor(manifests: Manifests, coordination: Pick<Coordination, 'objectsAreWhole'>, clock: Pick<Clock, 'sleep'> = systemClock) {
     this.#manifests = manifests
-    this.#sharing = sharing
+    this.#coordination = coordination
     this.#clock = clock
   }
 
@@ -81,7 +82,7 @@ export class Sizes {
 
   async #expected(name: Name, digest: Digest): Promise<number | undefined> {
     // An object of a bucket is there as a whole or not at all: no reason to read all manifests.
-    if (!this.#known.has(digest) && this.#sharing === 'alone') await this.#learnFrom(name)
+    if (!this.#known.has(digest) && !this.#coordination.objectsAreWhole) await this.#learnFrom(name)
     return this.#known.get(digest)
   }
 

@@ -26,8 +26,7 @@ export class Tags {
 
   /** The same for whoever removes something because of it: also where another process has just moved the tag. */
   resolveUncached(name: Name, tag: Tag): Promise<Digest | undefined> {
-    if (this.#storage.sharing === 'shared') this.#links.forget([keys.tag(name, tag)])
-    return this.resolve(name, tag)
+    return this.#links.readCurrent(keys.tag(name, tag))
   }
 
   /** In byte order, which puts upper case before lower case ("ASCIIbetical"). */

@@ -1,5 +1,4 @@
 import type { Content } from '../content/content.ts'
-import { listBlobs } from '../content/listing.ts'
 import type { KnownDamage } from '../content/quarantine.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isName, type Name } from '../oci/name.ts'
@@ -73,8 +72,8 @@ function wasTold({ quarantine }: Content, digest: Digest | undefined, began: num
   return known !== undefined && known.kept !== 'nowhere' && known.since >= began
 }
 
-async function* digestsAfter({ storage }: Tree, after: string | undefined): AsyncGenerator<Digest, void> {
-  for await (const { digest } of listBlobs(storage, after)) yield digest
+async function* digestsAfter({ content }: Tree, after: string | undefined): AsyncGenerator<Digest, void> {
+  for await (const { digest } of content.coordination.listing.blobs(after)) yield digest
 }
 
 async function* digestsOf({ storage }: Tree, name: Name): AsyncGenerator<Digest, void> {

@@ -7,7 +7,7 @@ import { type Test, test } from 'tap'
 import { LocalSink } from '../../src/backend/local-sink.ts'
 import { type Content, openContent } from '../../src/content/content.ts'
 import { collect } from '../../src/content/gc/collect.ts'
-import { listBlobs } from '../../src/content/listing.ts'
+import { createObjectListing } from '../../src/content/listing.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { parseReference } from '../../src/oci/name.ts'
 import { createSemaphore } from '../../storage/semaphore.ts'
@@ -117,7 +117,7 @@ test(`takeover: a collection that was killed is ended by another process, and no
         }
         for (const name of names) await need(name, 'v1', ['config', `layer of ${name}`])
         if (await push) await need(named('b'), 'v2', ['garbage of b'])
-        const left = await Array.fromAsync(listBlobs(storage), each => each.digest)
+        const left = await Array.fromAsync(createObjectListing(storage).blobs(), each => each.digest)
         t.strictSame(left.sort(), [...needed].sort(), `what is left, ${what}`)
       })
     )

@@ -4,6 +4,8 @@ import type { Clock } from '../../storage/clock.ts'
 export interface TestClock extends Clock {
   /** Moves the time on, and runs what is due on the way in the order of its times. Resolves when what it woke has had a turn. */
   advance(ms: number): Promise<void>
+  /** When the next sleep or task is due, by `now`. */
+  readonly nextDue: number | undefined
   /** How many sleeps and tasks wait for their time. */
   readonly waiting: number
   /** Resolves when at least `count` sleeps and tasks wait. */
@@ -21,7 +23,7 @@ export function createTestClock(start = Date.now()): TestClock {
     timers.add(timer)
     return () => void timers.delete(timer)
   }
-  const nextDue = (until: number) => [...timers].filter(each => each.due <= until).sort((a, b) => a.due - b.due)[0]
+  const earliest = (until: number) => [...timers].filter(each => each.due <= until).sort((a, b) => a.due - b.due)[0]
   return {
     now: () => time,
     monotonic: () => time - start,
@@ -35,6 +37,9 @@ export function createTestClock(start = Date.now()): TestClock {
           reject(signal.reason)
         })
       }),
+    get nextDue() {
+      return earliest(Number.POSITIVE_INFINITY)?.due
+    },
     get waiting() {
       return timers.size
     },
@@ -43,7 +48,7 @@ export function createTestClock(start = Date.now()): TestClock {
     },
     advance: async ms => {
       const until = time + ms
-      for (let timer = nextDue(until); timer; timer = nextDue(until)) {
+      for (let timer = earliest(until); timer; timer = earliest(until)) {
         timers.delete(timer)
         time = Math.max(time, timer.due)
         timer.task()

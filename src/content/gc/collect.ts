@@ -26,11 +26,11 @@ export interface GcPolicy {
 export async function* collect(
   storage: Storage,
   content: Content,
-  { dryRun, pace, now = () => content.holds.lease.now(), ...policy }: GcPolicy & { dryRun?: true; pace: Yield; now?: () => number }
+  { dryRun, pace, now = () => content.coordination.now(), ...policy }: GcPolicy & { dryRun?: true; pace: Yield; now?: () => number }
 ): AsyncGenerator<GcEvent> {
   const [marked, held] = [new DigestSet(), new DigestSet()]
   const mode = dryRun ? 'tell' : 'remove'
-  const release = dryRun ? async () => {} : await content.holds.lease.acquire()
+  const release = dryRun ? async () => {} : await content.coordination.acquireRemovalLease()
   const run: GcRun = {
     storage,
     content,

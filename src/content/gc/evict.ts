@@ -42,10 +42,10 @@ export async function* evict(
   storage: Storage,
   content: Content,
   policy: EvictPolicy,
-  { pace, now = () => content.holds.lease.now(), dryRun }: { pace: Yield; now?: () => number; dryRun?: true }
+  { pace, now = () => content.coordination.now(), dryRun }: { pace: Yield; now?: () => number; dryRun?: true }
 ): AsyncGenerator<Removal> {
   const held = new DigestSet()
-  const release = dryRun ? async () => {} : await content.holds.lease.acquire()
+  const release = dryRun ? async () => {} : await content.coordination.acquireRemovalLease()
   const end = content.holds.watch(digest => held.add(digest))
   const run: EvictRun = { ...policy, storage, content, pace, now, mode: dryRun ? 'tell' : 'remove', held }
   try {
@@ -108,18 +108,11 @@ function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: Cache
 }
 
 // Asked when nobody can come to need it: somebody may have since it was looked at.
-async function mayGo({ storage, content, held, now, grace }: EvictRun, name: Name, digest: Digest, before: number): Promise<boolean> {
+async function mayGo({ content, held, now, grace }: EvictRun, name: Name, digest: Digest, before: number): Promise<boolean> {
   if (held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
-  if (await isNewElsewhere({ storage, now, grace }, digest)) return false
+  if (await content.coordination.wasUsedElsewhere(digest, now() - grace)) return false
   const last = await content.lastAccess.of(name, digest)
   return last !== undefined && last < before
-}
-
-// What other processes were asked for is known by the time of the bytes alone.
-async function isNewElsewhere({ storage, now, grace }: Pick<EvictRun, 'storage' | 'now' | 'grace'>, digest: Digest): Promise<boolean> {
-  if (storage.sharing === 'alone') return false
-  const found = await storage.stat(keys.blob(digest))
-  return found !== undefined && now() - found.modified < grace
 }
 
 // Bytes that another repository may read stay, and so do those that somebody came to need meanwhile.
@@ -131,7 +124,7 @@ async function* removeBytes(run: EvictRun, unlinked: ReadonlyMap<Digest, Readonl
   const may = async (digest: Digest) => {
     if (linked.has(digest) || held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
     const found = await storage.stat(keys.blob(digest))
-    if (storage.sharing === 'shared' && found && now() - found.modified < grace) return false
+    if (found && (await content.coordination.wasUsedElsewhere(digest, now() - grace, found))) return false
     sizes.set(digest, found?.size ?? 0)
     return true
   }

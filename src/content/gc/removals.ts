@@ -8,12 +8,11 @@ import * as keys from '../keys.ts'
 import type { Links } from '../links.ts'
 import type { Manifests } from '../manifests.ts'
 import type { Provenance } from '../provenance.ts'
+import type { Coordination } from '../shared/coordination.ts'
 import type { AssertHeld } from '../shared/removal-lease.ts'
 import type { Tags } from '../tags.ts'
 import { leavesBelow, listDigests } from '../walk.ts'
 
-// Removed one after another; so many such rows go side by side that a busy process gets on, and half of the threads stay for requests.
-const inTurn = 8
 const askedAtOnce = 64
 
 /** Asked for each digest when nobody can come to need it any more: whether it may go. */
@@ -35,7 +34,9 @@ export interface ManifestRemoval {
 }
 
 /** What removals go through. */
-export type RemovalsDeps = Pick<CommitDeps, 'storage' | 'links' | 'manifests' | 'tags' | 'provenance' | 'holds' | 'locked'>
+export type RemovalsDeps = Pick<CommitDeps, 'storage' | 'links' | 'manifests' | 'tags' | 'provenance' | 'holds' | 'locked'> & {
+  coordination: Coordination
+}
 
 /**
  * What collections take away, each only while nobody holds it. Links go before the bytes that they lead to, durably, so that nobody is led to what is gone. Resolves to
@@ -48,6 +49,7 @@ export class Removals {
   readonly #tags: Tags
   readonly #provenance: Provenance
   readonly #holds: Holds
+  readonly #coordination: Coordination
   readonly #locked: KeyedMutex
 
   constructor(parts: RemovalsDeps) {
@@ -57,6 +59,7 @@ export class Removals {
     this.#tags = parts.tags
     this.#provenance = parts.provenance
     this.#holds = parts.holds
+    this.#coordination = parts.coordination
     this.#locked = parts.locked
   }
 
@@ -64,11 +67,11 @@ export class Removals {
   removeManifests(name: Name, leaving: readonly ManifestRemoval[], may: CanRemove): Promise<readonly Digest[]> {
     const known = new Map(leaving.map(each => [each.digest, each]))
     return this.#locked(name, () =>
-      this.#holds.removeAll([...known.keys()], async (free, stillOurs) => {
+      this.#holds.removeAll([...known.keys()], async (free, assertHeld) => {
         const gone: ManifestRemoval[] = []
         for (const digest of free) {
           const each = known.get(digest)
-          if (each && (await may(digest)) && (await this.#untag(name, each, stillOurs))) gone.push(each)
+          if (each && (await may(digest)) && (await this.#untag(name, each, assertHeld))) gone.push(each)
         }
         if (gone.length === 0) return []
         const digests = gone.map(each => each.digest)
@@ -77,14 +80,14 @@ export class Removals {
           ...(subject ? [keys.referrer(name, subject, digest)] : [])
         ])
         const all = [...links, ...(await this.#history(name, new Set(digests)))]
-        await this.#links.remove(all, keys.repository(name), stillOurs())
+        await this.#links.remove(all, keys.repository(name), assertHeld())
         await this.#provenance.removeAll(name, digests)
         return digests
       })
     )
   }
 
-  async #untag(name: Name, { digest, tags }: ManifestRemoval, stillOurs: AssertHeld): Promise<boolean> {
+  async #untag(name: Name, { digest, tags }: ManifestRemoval, assertHeld: AssertHeld): Promise<boolean> {
     const naming: Tag[] = []
     for (const tag of tags) {
       // Whoever sets a tag holds the manifest, but whoever moves one away does not.
@@ -93,7 +96,7 @@ export class Removals {
       naming.push(tag)
     }
     for (const tag of naming) {
-      await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name), stillOurs())
+      await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name), assertHeld())
       await this.#provenance.removeTag(name, tag)
     }
     return true
@@ -113,11 +116,11 @@ export class Removals {
 
   /** Takes blobs from `name`, with the marks of those that were cached. */
   removeBlobs(name: Name, digests: readonly Digest[], may: CanRemove): Promise<readonly Digest[]> {
-    return this.#removeAll(digests, may, async (gone, stillOurs) => {
+    return this.#removeAll(digests, may, async (gone, assertHeld) => {
       await this.#links.remove(
         gone.map(digest => keys.layer(name, digest)),
         keys.layers(name),
-        stillOurs()
+        assertHeld()
       )
       await this.#provenance.removeAll(name, gone)
     })
@@ -125,11 +128,8 @@ export class Removals {
 
   /** Removes bytes; cheap where digests lie beside each other. */
   removeBytes(digests: readonly Digest[], may: CanRemove): Promise<readonly Digest[]> {
-    return this.#removeAll(digests, may, async (gone, stillOurs) => {
-      const signal = stillOurs()
-      const each = this.#storage.sharing === 'alone' ? inTurn : gone.length
-      const parts = Array.from({ length: Math.ceil(gone.length / each) }, (_, part) => gone.slice(part * each, (part + 1) * each))
-      await Promise.all(parts.map(part => this.#storage.remove(part.map(keys.blob), keys.blobs, signal)))
+    return this.#removeAll(digests, may, async (gone, assertHeld) => {
+      await this.#coordination.removeBytes(gone, assertHeld())
       for (const digest of gone) this.#manifests.forget(digest)
     })
   }
@@ -137,16 +137,16 @@ export class Removals {
   #removeAll(
     digests: readonly Digest[],
     may: CanRemove,
-    task: (gone: readonly Digest[], stillOurs: AssertHeld) => Promise<void>
+    task: (gone: readonly Digest[], assertHeld: AssertHeld) => Promise<void>
   ): Promise<readonly Digest[]> {
-    return this.#holds.removeAll(digests, async (free, stillOurs) => {
+    return this.#holds.removeAll(digests, async (free, assertHeld) => {
       const gone: Digest[] = []
       for (let at = 0; at < free.length; at += askedAtOnce) {
         const some = free.slice(at, at + askedAtOnce)
         const answers = await Promise.all(some.map(may))
         gone.push(...some.filter((_, index) => answers[index]))
       }
-      if (gone.length > 0) await task(gone, stillOurs)
+      if (gone.length > 0) await task(gone, assertHeld)
       return gone
     })
   }

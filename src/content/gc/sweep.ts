@@ -1,19 +1,16 @@
 import { type Digest, encodedOf } from '../../oci/digest.ts'
 import type { Name } from '../../oci/name.ts'
 import * as keys from '../keys.ts'
-import { listBlobs, listLinks } from '../listing.ts'
 import { markConcurrentPushes } from './concurrent-pushes.ts'
 import { filterRemovable } from './removals.ts'
 import { type GcRun, type Removal, targetOf } from './run.ts'
 
-// Removed in one step: whoever needs one of them waits for all, and one sync of a directory serves them all.
-const together = 64
-// What goes in one request; others are told of all of them in another one.
-const farTogether = 500
+// Links that one removal takes: a hold of one of them waits for all.
+const linkBatch = 64
 
 /** Removes the links of `name` to blobs that are not marked; resolves, by `stays`, to how many others there are. */
 export async function* sweepLinks(run: GcRun, name: Name, stays: () => void): AsyncGenerator<Removal> {
-  const { storage, content, marked, yielder: pace, now, grace } = run
+  const { content, marked, yielder: pace, now, grace } = run
   const take = async (batch: readonly Digest[]): Promise<Removal[]> => {
     if (batch.length === 0) return []
     await markConcurrentPushes(run)
@@ -31,31 +28,31 @@ export async function* sweepLinks(run: GcRun, name: Name, stays: () => void): As
     marked.add(await targetOf(run, keys.layer(name, digest), digest))
   }
   const batch: Digest[] = []
-  for await (const { digest, modified = 0 } of listLinks(storage, keys.layers(name))) {
+  for await (const { digest, modified = 0 } of content.coordination.listing.links(keys.layers(name))) {
     await pace.step()
     if (marked.has(digest) || now() - modified < grace) await keep(digest)
-    else if (batch.push(digest) === together) yield* await take(batch.splice(0))
+    else if (batch.push(digest) === linkBatch) yield* await take(batch.splice(0))
   }
   yield* await take(batch)
 }
 
 /** Removes bytes that are not marked, after no link leads to them any more. */
 export async function* sweepBytes(run: GcRun): AsyncGenerator<Removal | 'shard'> {
-  const { storage, marked, yielder: pace, now, grace } = run
-  const most = storage.sharing === 'alone' ? together : farTogether
+  const { content, marked, yielder: pace, now, grace } = run
+  const { size, perDirectory } = content.coordination.removalBatch
   const batch: Digest[] = []
   let shard = ''
-  for await (const { digest, modified = 0 } of listBlobs(storage)) {
+  for await (const { digest, modified = 0 } of content.coordination.listing.blobs()) {
     await pace.step()
     const [before, here] = [shard, shardOf(digest)]
     shard = here
     if (before !== here && before !== '') {
       // On a disk these lie beside each other.
-      if (storage.sharing === 'alone') yield* await takeBytes(run, batch.splice(0), 'unreferenced')
+      if (perDirectory) yield* await takeBytes(run, batch.splice(0), 'unreferenced')
       yield 'shard'
     }
     if (marked.has(digest) || now() - modified < grace) continue
-    if (batch.push(digest) === most) yield* await takeBytes(run, batch.splice(0), 'unreferenced')
+    if (batch.push(digest) === size) yield* await takeBytes(run, batch.splice(0), 'unreferenced')
   }
   yield* await takeBytes(run, batch, 'unreferenced')
   if (shard !== '') yield 'shard'

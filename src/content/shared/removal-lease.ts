@@ -1,125 +1,132 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { type Clock, systemClock } from '../../../storage/clock.ts'
 import { acquireLease, type Lease, type LeaseTimes, observeLease } from '../../../storage/lease.ts'
-import type { ConditionalObjects, Storage } from '../../../storage/storage.ts'
+import type { ConditionalObjects } from '../../../storage/storage.ts'
 import { type Digest, encodedOf } from '../../oci/digest.ts'
 import { removalLease } from '../keys.ts'
 
-/** What a turn goes by, in ms. */
+/** What the removal lease goes by, in ms. */
 export interface RemovalLeaseTimes {
-  /** How long what was seen of the others counts. */
+  /** How long an observation of the lease counts. */
   statusTtlMs: number
-  /** From the beginning of a turn until all others know of it: longer than `seen`, by more than a process may stand still. */
+  /**
+   * From acquiring the lease until every other process has observed it: longer than `statusTtlMs`, by more than a process may
+   * stand still.
+   */
   noticeMs: number
-  /** While one waits for another's removal. */
+  /** Between two observations while a deletion is pending. */
   pollMs: number
   lease?: LeaseTimes
 }
 
-const usualTimes: RemovalLeaseTimes = { statusTtlMs: 5_000, noticeMs: 10_000, pollMs: 250 }
-// Without a sign of life for so long whoever said that something leaves is gone.
-const patience = 90_000
-// Enough of a digest: two that begin alike wait for each other, which harms nobody.
-const told = 16
+const defaultTimes: RemovalLeaseTimes = { statusTtlMs: 5_000, noticeMs: 10_000, pollMs: 250 }
+// A lease that was not renewed for so long belongs to a process that is gone.
+const abandonedAfterMs = 90_000
+// Of a digest, in announcements. Two digests that share a prefix wait for each other, which is harmless.
+const prefixLength = 16
 
-/** Called just before something is removed: throws if the turn is not ours for a while yet, and gives what is aborted when it is not ours any more. */
+/** Call just before each removal. Throws unless the lease is held for a while yet; returns a signal that is aborted when it is lost. */
 export type AssertHeld = () => AbortSignal | undefined
 
-/** Another process removes from the same store. */
+/** Another process holds the removal lease. */
 export class LeaseHeldError extends Error {
   override readonly name = 'LeaseHeldError'
 
   constructor() {
-    super('another registry over the same bucket is removing what nobody needs: it is its turn')
+    super('another registry over the same bucket holds the removal lease: it runs garbage collection or eviction')
   }
 }
 
 /**
- * Who may remove, where several processes have one store. Holds are known to one process only. So whoever removes has a lease, waits until all others know of it, and says
- * in it what is about to leave before its age is looked at for the last time. Whoever relies on bytes while another has the turn renews their time first, then waits until they are not
- * about to leave, and looks whether they are there: after that their age protects them. Where the store is ours alone there is nothing to agree on.
+ * The lease under which one of several processes that share a storage removes. Holds are known to one process only. So the holder
+ * waits until all others have observed the lease, and announces each deletion before it checks the age of the bytes for the last
+ * time. A process that is about to report content renews its time first, waits while its deletion is pending, and then checks that
+ * it still exists: from then on its age protects it.
  */
 export class RemovalLease {
-  readonly #storage: Storage
+  readonly #objects: ConditionalObjects
   readonly #times: RemovalLeaseTimes
+  readonly #clock: Clock
+  /** Of this process, from the first `acquire` on. */
   #lease: Promise<Lease | undefined> | undefined
   #users = 0
-  #clock = { ahead: 0 }
-  #mine: Lease | undefined
-  #seen: { at: number; held: Promise<boolean> } | undefined
-  #last = { version: '', since: 0 }
-  #changes = 0
+  /** How far the storage's clock is ahead of ours. */
+  #aheadMs = 0
+  /** Set while removals are allowed. */
+  #held: Lease | undefined
+  #status: { at: number; heldElsewhere: Promise<boolean> } | undefined
+  #observed = { version: '', since: 0 }
+  #epoch = 0
 
-  constructor(storage: Storage, times: RemovalLeaseTimes = usualTimes) {
-    this.#storage = storage
+  constructor(objects: ConditionalObjects, times: RemovalLeaseTimes = defaultTimes, clock: Clock = systemClock) {
+    this.#objects = objects
     this.#times = times
+    this.#clock = clock
   }
 
-  /** Takes the turn, or shares it within this process; the function gives it back. Throws LeaseHeldError. */
+  /** Acquires the lease, or joins the one that this process holds; the returned function releases it. Throws LeaseHeldError. */
   async acquire(): Promise<() => Promise<void>> {
-    if (!this.#storage.conditionalObjects) return async () => {}
     this.#users++
     this.#lease ??= this.#begin()
     const lease = await this.#lease.catch(async error => {
-      await this.#done()
+      await this.#leave()
       throw error
     })
     if (!lease) {
-      await this.#done()
+      await this.#leave()
       throw new LeaseHeldError()
     }
     let open = true
     return async () => {
       if (!open) return
       open = false
-      await this.#done()
+      await this.#leave()
     }
   }
 
   async #begin(): Promise<Lease | undefined> {
-    const { conditionalObjects: agreement } = this.#storage
-    const lease = agreement && (await acquireLease(agreement, removalLease, this.#times.lease))
+    const lease = await acquireLease(this.#objects, removalLease, this.#times.lease)
     if (!lease) return undefined
     try {
-      this.#clock = { ahead: (await agreement.now()) - Date.now() }
+      this.#aheadMs = (await this.#objects.now()) - this.#clock.now()
     } catch (error) {
       await lease.release()
       throw error
     }
-    await delay(this.#times.noticeMs)
-    this.#mine = lease
+    await this.#clock.sleep(this.#times.noticeMs)
+    this.#held = lease
     return lease
   }
 
-  async #done(): Promise<void> {
+  async #leave(): Promise<void> {
     if (--this.#users > 0) return
     const lease = await this.#lease?.catch(() => undefined)
-    // Somebody may have come meanwhile.
+    // Another user may have joined meanwhile.
     if (this.#users > 0) return
     this.#lease = undefined
-    this.#mine = undefined
+    this.#held = undefined
     await lease?.release()
   }
 
-  /** The time by the clock of the store, and never ahead of it, while this process has the turn. */
+  /** The time by the storage's clock, and never ahead of it, while this process holds the lease. In ms since the epoch. */
   now(): number {
-    return Date.now() + (this.#storage.conditionalObjects ? Math.min(this.#clock.ahead, 0) : 0)
+    return this.#clock.now() + Math.min(this.#aheadMs, 0)
   }
 
   /**
-   * Runs `task`, which looks at the age of `digests` and removes some, when all others can know that they are about to leave. What a removal that failed still does
-   * happens while they wait; where it is the turn that is lost, nobody waits any more, so that nothing may be asked for after that.
+   * Makes `digests` pending deletions and runs `task`, which checks their age and removes some, once every other process can see
+   * that. After a failure the announcement stands until the lease expires, because a removal may still take effect. Where the lease
+   * itself is lost no other process waits any more, so nothing may be removed after that: see AssertHeld.
    */
-  async announce<T>(digests: readonly Digest[], task: (stillOurs: AssertHeld) => Promise<T>): Promise<T> {
-    if (!this.#storage.conditionalObjects) return task(() => undefined)
+  async announce<T>(digests: readonly Digest[], task: (assertHeld: AssertHeld) => Promise<T>): Promise<T> {
     const lease = await this.#lease
-    if (!lease) throw new Error('nothing is removed from a shared store without the turn')
-    await lease.announce(digests.map(short))
+    if (!lease) throw new Error('nothing is removed from a shared storage without the removal lease')
+    await lease.announce(digests.map(prefixOf))
     try {
       const result = await task(() => {
         lease.check()
         return lease.signal
       })
-      // Whoever waits for some of them goes on.
+      // Processes that wait for some of the digests go on.
       await lease.announce([])
       return result
     } catch (error) {
@@ -129,52 +136,47 @@ export class RemovalLease {
     }
   }
 
-  /** Grows when a look finds that somebody has had the turn since the look before it: what others removed meanwhile may be remembered here. */
+  /** Grows when an observation shows that another process has held the lease since the one before: what it removed may be cached here. */
   get epoch(): number {
-    return this.#changes
+    return this.#epoch
   }
 
   /** Whether another process may be removing. */
   async heldElsewhere(): Promise<boolean> {
-    const { conditionalObjects: agreement } = this.#storage
-    if (!agreement || (this.#mine && !this.#mine.signal.aborted)) return false
-    const now = performance.now()
-    if (!this.#seen || now - this.#seen.at > this.#times.statusTtlMs) {
-      const seen = { at: now, held: this.#look(agreement) }
-      this.#seen = seen
-      seen.held.catch(() => {
-        if (this.#seen === seen) this.#seen = undefined
+    if (this.#held && !this.#held.signal.aborted) return false
+    const now = this.#clock.monotonic()
+    if (!this.#status || now - this.#status.at > this.#times.statusTtlMs) {
+      const status = { at: now, heldElsewhere: this.#observe() }
+      this.#status = status
+      status.heldElsewhere.catch(() => {
+        if (this.#status === status) this.#status = undefined
       })
     }
-    return this.#seen.held
+    return this.#status.heldElsewhere
   }
 
-  // A lease that nobody renews belongs to a process that is gone.
-  async #look(agreement: ConditionalObjects): Promise<boolean> {
-    const seen = await observeLease(agreement, removalLease)
-    const [version, now] = [seen?.version ?? '', performance.now()]
-    if (version !== this.#last.version) {
-      this.#last = { version, since: now }
-      this.#changes++
+  async #observe(): Promise<boolean> {
+    const seen = await observeLease(this.#objects, removalLease)
+    const [version, now] = [seen?.version ?? '', this.#clock.monotonic()]
+    if (version !== this.#observed.version) {
+      this.#observed = { version, since: now }
+      this.#epoch++
     }
-    if (!seen?.held) return false
-    return now - this.#last.since < patience
+    return seen?.held === true && now - this.#observed.since < abandonedAfterMs
   }
 
-  /** Resolves when none of `digests`, whose times were renewed before, is about to be removed by another process. */
+  /** Resolves when none of `digests`, whose times were renewed before, is a pending deletion of another process. */
   async waitWhilePending(digests: readonly Digest[]): Promise<void> {
-    const { conditionalObjects: agreement } = this.#storage
-    if (!agreement) return
-    const names = new Set(digests.map(short))
-    let [version, since] = ['', performance.now()]
+    const prefixes = new Set(digests.map(prefixOf))
+    let [version, since] = ['', this.#clock.monotonic()]
     for (;;) {
-      const seen = await observeLease(agreement, removalLease)
-      if (!seen?.held || !seen.announced.some(each => names.has(each))) return
-      if (seen.version !== version) [version, since] = [seen.version, performance.now()]
-      else if (performance.now() - since > patience) return
-      await delay(this.#times.pollMs)
+      const seen = await observeLease(this.#objects, removalLease)
+      if (!seen?.held || !seen.announced.some(each => prefixes.has(each))) return
+      if (seen.version !== version) [version, since] = [seen.version, this.#clock.monotonic()]
+      else if (this.#clock.monotonic() - since > abandonedAfterMs) return
+      await this.#clock.sleep(this.#times.pollMs)
     }
   }
 }
 
-const short = (digest: Digest): string => encodedOf(digest).slice(0, told)
+const prefixOf = (digest: Digest): string => encodedOf(digest).slice(0, prefixLength)

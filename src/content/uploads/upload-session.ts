@@ -8,6 +8,7 @@ import type { Name } from '../../oci/name.ts'
 import { type Chunk, type SessionId, UploadOffsetError, type UploadSession } from '../../oci/sink.ts'
 import type { Commit } from '../commit.ts'
 import * as keys from '../keys.ts'
+import type { Coordination } from '../shared/coordination.ts'
 import { objectsBelow } from '../walk.ts'
 import type { BodyWriter } from './body-writer.ts'
 import { BodyBrokenError } from './body-writer.ts'
@@ -15,6 +16,7 @@ import { BodyBrokenError } from './body-writer.ts'
 /** What the sessions of one store share. */
 export interface UploadContext {
   storage: Storage
+  coordination: Pick<Coordination, 'othersWrite'>
   commit: Commit
   writeBody: BodyWriter
   /** The session is over, one way or another. */
@@ -62,7 +64,7 @@ export class StoredUploadSession implements UploadSession {
 
   async refresh(): Promise<void> {
     // A request that runs here knows better.
-    if (this.#context.storage.sharing === 'alone' || this.#requests > 0) return
+    if (!this.#context.coordination.othersWrite || this.#requests > 0) return
     await this.#alone(async () => {
       const { storage } = this.#context
       const written = await storage.statUnfinished(keys.upload(this.name, this.id))
@@ -240,7 +242,7 @@ export class StoredUploadSession implements UploadSession {
     const key = keys.upload(this.name, this.id)
     let writer = await storage.resume(key)
     if (!writer) {
-      if (storage.sharing === 'shared') {
+      if (this.#context.coordination.othersWrite) {
         if (this.#offset !== 0 || performance.now() > (this.#begun ?? 0)) await this.#mustHaveBegun()
       } else if (this.#offset !== 0) throw unknownUpload(this.id)
       writer = await storage.create(key, { earlier: 'nothing', ...(whole ? { publishTo: keys.blob(whole) } : {}) })

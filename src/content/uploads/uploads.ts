@@ -19,8 +19,8 @@ export class Uploads {
   readonly #names: Names
   readonly #sessions = createLruCache<SessionId, StoredUploadSession>(remembered)
 
-  constructor(storage: Storage, commit: Commit, names: Names) {
-    this.#context = { storage, commit, writeBody: createBodyWriter(), ended: id => void this.#sessions.delete(id) }
+  constructor(storage: Storage, coordination: UploadContext['coordination'], commit: Commit, names: Names) {
+    this.#context = { storage, coordination, commit, writeBody: createBodyWriter(), ended: id => void this.#sessions.delete(id) }
     this.#names = names
   }
 

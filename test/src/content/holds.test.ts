@@ -1,6 +1,7 @@
-import { test } from 'tap'
+import { type Test, test } from 'tap'
 import { Holds } from '../../../src/content/holds.ts'
 import * as keys from '../../../src/content/keys.ts'
+import { createCoordination } from '../../../src/content/shared/coordination.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { openStorage, watchStorage } from '../../support/storage.ts'
 
@@ -8,8 +9,13 @@ const digest = digestOf(Buffer.from('bytes'))
 const other = digestOf(Buffer.from('others'))
 const turn = () => new Promise(resolve => setImmediate(resolve))
 
+async function openHolds(t: Test): Promise<Holds> {
+  const storage = await openStorage(t)
+  return new Holds(storage, createCoordination(storage))
+}
+
 test('holds: what is held is not removed until the last of them lets go', async t => {
-  const holds = new Holds(await openStorage(t))
+  const holds = await openHolds(t)
   const [first, second] = [await holds.hold(digest), await holds.hold(digest)]
   const remove = () => holds.remove(digest, async () => true)
   t.equal(await remove(), false)
@@ -21,7 +27,7 @@ test('holds: what is held is not removed until the last of them lets go', async 
 })
 
 test('holds: whoever comes while bytes are removed waits for the end, and others do not', async t => {
-  const holds = new Holds(await openStorage(t))
+  const holds = await openHolds(t)
   const gate = Promise.withResolvers<boolean>()
   const removal = holds.remove(digest, () => gate.promise)
   let held = false
@@ -39,7 +45,7 @@ test('holds: whoever comes while bytes are removed waits for the end, and others
 })
 
 test('holds: a removal that fails lets go', async t => {
-  const holds = new Holds(await openStorage(t))
+  const holds = await openHolds(t)
   await t.rejects(
     holds.remove(digest, () => Promise.reject(new Error('EIO'))),
     { message: 'EIO' }
@@ -48,7 +54,7 @@ test('holds: a removal that fails lets go', async t => {
 })
 
 test('holds: who watches is told of what is held, and of what is held or renewed later', async t => {
-  const holds = new Holds(await openStorage(t))
+  const holds = await openHolds(t)
   await holds.hold(digest)
   const seen: string[] = []
   const end = holds.watch(each => seen.push(each))
@@ -64,10 +70,8 @@ test('holds: a renewal gives the bytes a new time, at most once a minute', async
   await storage.put(keys.blob(digest), Buffer.from('bytes'))
   const touched: string[] = []
   let now = 1_000_000
-  const holds = new Holds(
-    watchStorage(storage, (call, key) => void (call === 'touch' && touched.push(key))),
-    () => now
-  )
+  const watched = watchStorage(storage, (call, key) => void (call === 'touch' && touched.push(key)))
+  const holds = new Holds(watched, createCoordination(watched), () => now)
   await holds.renew(digest)
   await holds.renew(digest)
   t.strictSame(touched, [keys.blob(digest)])

@@ -4,6 +4,7 @@ import { openContent } from '../../../src/content/content.ts'
 import * as keys from '../../../src/content/keys.ts'
 import { LastAccess } from '../../../src/content/last-access.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
+import type { Storage } from '../../../storage/storage.ts'
 import { named } from '../../support/content.ts'
 import { makeBucket, openS3, startS3 } from '../../support/s3-server.ts'
 import { watchStorage } from '../../support/storage.ts'
@@ -15,12 +16,24 @@ test('access: in a bucket where nothing is cached no access is noted, and once s
   if (!server) return
   const bucket = makeBucket(server)
   const storage = await openS3(t, server, { bucket })
-  const { provenance: origins } = openContent(storage, () => {})
+  const { provenance: origins, coordination } = openContent(storage, () => {})
   const touched: string[] = []
-  const watched = watchStorage(storage, (call, key) => void (call === 'touch' && touched.push(key)))
+  let walking: Promise<void> = Promise.resolve()
+  const watched: Storage = {
+    ...watchStorage(storage, (call, key) => void (call === 'touch' && touched.push(key))),
+    walk: async function* (prefix, after) {
+      const { promise, resolve } = Promise.withResolvers<void>()
+      walking = promise
+      try {
+        yield* storage.walk(prefix, after)
+      } finally {
+        resolve()
+      }
+    }
+  }
   let now = 1_000_000_000
   let blobs = 0
-  const access = new LastAccess(watched, origins, () => now)
+  const access = new LastAccess({ storage: watched, provenance: origins, coordination, now: () => now })
   // Each of another digest: one that was noted is not noted again for a while.
   const noted = () => {
     const [digest, before] = [digestOf(Buffer.from(`${blobs++}`)), touched.length]
@@ -35,7 +48,8 @@ test('access: in a bucket where nothing is cached no access is noted, and once s
   t.equal(noted(), false)
   await origins.set(name, digestOf(Buffer.from('cached')), 'registry.test/x')
   t.equal(noted(), true, 'this process caches')
-  await delay(50)
+  await walking
+  await new Promise(setImmediate)
   t.equal(noted(), true)
 
   // Another process caches: that is seen after a minute.
@@ -49,6 +63,7 @@ test('access: in a bucket where nothing is cached no access is noted, and once s
   now += 60_000
   noted()
   await until(true)
-  await delay(50)
+  await walking
+  await new Promise(setImmediate)
   t.equal(noted(), true)
 })

@@ -139,7 +139,7 @@ test('sizes: a blob whose size is unknown waits for a bounded time and a few man
   )
   const waits: number[] = []
   const sleep = async (ms: number) => void waits.push(ms)
-  const sizes = new Sizes(slow.content.manifests, 'alone', { sleep })
+  const sizes = new Sizes(slow.content.manifests, slow.content.coordination, { sleep })
   const plausible = async () => {
     const object = await below.open(keys.blob(digest))
     try {

@@ -99,7 +99,12 @@ test('evict: the last access survives a restart, and costs one write an hour', a
   const touched: string[] = []
   let now = 1_000_000_000
   const watched = watchStorage(all.storage, (call, key) => void (call === 'touch' && touched.push(key)))
-  const access = new LastAccess(watched, all.content.provenance, () => now)
+  const access = new LastAccess({
+    storage: watched,
+    provenance: all.content.provenance,
+    coordination: all.content.coordination,
+    now: () => now
+  })
   for (let minute = 0; minute < 119; minute++, now += 60_000) access.record(name, all.old)
   while (touched.length < 2) await delay(1)
   await delay(50)

@@ -115,8 +115,8 @@ test('several processes over one bucket', async t => {
   await t.test('turn: a turn that fails at its beginning is given back', async t => {
     const [one, other] = await two(t, server)
     one.proxy.fate = (method, path) => (method === 'HEAD' && path.includes('trial') ? { status: 403, code: 'AccessDenied' } : 'pass')
-    await t.rejects(one.content.holds.lease.acquire())
-    await (await other.content.holds.lease.acquire())()
+    await t.rejects(one.content.coordination.acquireRemovalLease())
+    await (await other.content.coordination.acquireRemovalLease())()
   })
 
   await t.test('turn: who pushes what another process has just removed does not wait for the rest of the collection', async t => {
@@ -280,7 +280,7 @@ test('several processes over one bucket', async t => {
     const run = outcomeOf(Array.fromAsync(collecting(one)))
     await come.promise
     let release: (() => Promise<void>) | undefined
-    for (; !release; await delay(100)) release = await other.content.holds.lease.acquire().catch(() => undefined)
+    for (; !release; await delay(100)) release = await other.content.coordination.acquireRemovalLease().catch(() => undefined)
     t.equal(await other.content.blobs.statRenewed(name, digest), 9)
     go.resolve()
     t.equal(await run, 'refused')
@@ -313,7 +313,7 @@ test('several processes over one bucket', async t => {
       await other.content.commit.putManifest(name, digest, first, { tags: [tag], provenance: { ...upstream, digest } })
       t.equal(await other.content.tags.resolve(name, tag), digest, 'it is remembered')
       await putManifest(one, second)
-      const release = await other.content.holds.lease.acquire()
+      const release = await other.content.coordination.acquireRemovalLease()
       await remove(digest)
       await release()
       t.equal(await afresh(one).tags.resolve(name, tag), digestOf(second))
