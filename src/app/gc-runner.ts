@@ -3,7 +3,7 @@ import type { Config } from '../../config/schema.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { expiryOf } from '../backend/expiry.ts'
 import type { Content } from '../content/content.ts'
-import { Capacity, type FreeSpace } from '../content/gc/capacity.ts'
+import type { FreeSpace } from '../content/gc/capacity.ts'
 import { collect, type GcEvent, type Removal } from '../content/gc/collect.ts'
 import { evict } from '../content/gc/evict.ts'
 import { createYield } from '../content/gc/yield.ts'
@@ -11,7 +11,7 @@ import { countRemoval, logGcRun } from '../telemetry/gc.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import { createPinReader } from './pin-file.ts'
+import type { PinReader } from './pin-file.ts'
 import { Schedule } from './schedule.ts'
 
 /** What maintenance needs from the process. */
@@ -21,6 +21,7 @@ export interface GcRunnerDeps {
   /** Those in force. */
   config: () => Config
   upstreams: () => ReadonlyMap<string, Upstream>
+  pins: PinReader
   /** Whether requests run, which come first. */
   busy: () => boolean
   metrics: Metrics
@@ -65,14 +66,12 @@ export async function freeSpaceOf(storage: Storage): Promise<FreeSpace> {
 export class GcRunner {
   readonly #parts: GcRunnerDeps
   readonly #stop = new AbortController()
-  readonly #pins: ReturnType<typeof createPinReader>
   readonly #schedule: Schedule
   /** Resolves when the collection that runs has ended. */
   #running: Promise<void> | undefined
 
   constructor(parts: GcRunnerDeps) {
     this.#parts = parts
-    this.#pins = createPinReader(() => parts.config().cache, parts.log)
     this.#schedule = new Schedule({
       storage: parts.storage,
       coordination: parts.content.coordination,
@@ -142,11 +141,11 @@ export class GcRunner {
   }
 
   async *#expire(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<Removal> {
-    const { storage, content, config, upstreams, busy } = this.#parts
+    const { storage, content, config, upstreams, pins, busy } = this.#parts
     const { grace } = config().gc
     const view = { config: config(), upstreams: upstreams(), content }
     const before = await expiryOf(view, Date.now(), signal)
-    const policy = { reason: 'expired', before, pinned: await this.#pins(), grace } as const
+    const policy = { reason: 'expired', before, pinned: await pins(), grace } as const
     yield* evict(storage, content, policy, { pace: createYield(signal, busy), ...(dryRun ? { dryRun } : {}) })
   }
 
@@ -158,19 +157,6 @@ export class GcRunner {
     } catch {
       return false
     }
-  }
-
-  /** Makes room in `space` by what was cached. Somebody waits for it, so it goes on without pauses. */
-  createCapacity(space: FreeSpace): Capacity {
-    const { storage, content, config, metrics, log } = this.#parts
-    return new Capacity({
-      storage,
-      content,
-      space,
-      policy: async () => ({ pinned: await this.#pins(), grace: config().gc.grace }),
-      yielder: createYield(this.#stop.signal, () => false),
-      onRemove: removal => countRemoval(removal, metrics, log)
-    })
   }
 
   async stop(): Promise<void> {

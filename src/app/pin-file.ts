@@ -4,8 +4,11 @@ import { createPinnedReferences, parsePins } from '../backend/pinned-references.
 import type { EvictPolicy } from '../content/gc/evict.ts'
 import type { Logger } from '../telemetry/log.ts'
 
+/** Resolves to what is pinned now. */
+export type PinReader = () => Promise<EvictPolicy['pinned']>
+
 /** Reads what is pinned, each time anew. While the file cannot be read its last patterns hold, and if it never could be, everything is pinned. */
-export function createPinReader(settings: () => Config['cache'], log: Logger): () => Promise<EvictPolicy['pinned']> {
+export function createPinReader(settings: () => Config['cache'], log: Logger): PinReader {
   let last: { file: string; patterns: string[] } | undefined
   return async () => {
     const { pin, pinFile: file } = settings()

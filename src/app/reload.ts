@@ -4,8 +4,9 @@ import type { Config } from '../../config/schema.ts'
 import { createMutex } from '../../storage/keyed-mutex.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { watchIntervalMs } from './context.ts'
 
-/** What became of the last change of the configuration, for `/status`. */
+/** The result of the last change of the configuration, for `/status`. */
 export interface LastReload {
   at: string
   result: 'applied' | 'unchanged' | 'refused' | 'faulty'
@@ -13,38 +14,48 @@ export interface LastReload {
   reason?: string
 }
 
-/** What a reload needs from the process. */
+/** What a reload needs of the process. */
 export interface ReloadDeps {
-  /** Reads the configuration anew; throws a ConfigError with every fault. */
+  /** Reads the configuration; throws a ConfigError with all faults. */
   load: () => Config
-  /** Makes a configuration the one in force; what it leaves behind goes on until it is done. Rejects without having changed anything. */
+  /** Puts a configuration in force; running requests keep what they have. Rejects without having changed anything. */
   apply: (next: Config, changed: readonly string[]) => Promise<void>
   log: Logger
   metrics: Metrics
 }
 
-// Whoever writes the file may not be done yet: it has to read the same twice.
-const secondLook = 200
+// The file may still be being written: it must read the same twice.
+const confirmDelayMs = 200
 
-/** Takes over changed settings while the process runs. */
+/** Takes changed settings while the process runs. */
 export class Reload {
   readonly #deps: ReloadDeps
+  readonly #mutex = createMutex()
+  #timer: NodeJS.Timeout | undefined
   #current: Config
   #last: LastReload | undefined
-  readonly #mutex = createMutex()
-  /** The last refusal, so that looking at the same file again says nothing new. */
+  /** The last result in JSON, so that reading an unchanged file again reports nothing. */
   #lastReported = ''
 
-  constructor(current: Config, parts: ReloadDeps) {
+  constructor(current: Config, deps: ReloadDeps) {
     this.#current = current
-    this.#deps = parts
+    this.#deps = deps
   }
 
   get last(): LastReload | undefined {
     return this.#last
   }
 
-  /** Looks at the configuration and takes over what has changed, all of it or nothing. Never rejects. */
+  /** Checks regularly from now on, until it is disposed of. */
+  start(): void {
+    this.#timer = setInterval(() => void this.check(), watchIntervalMs).unref()
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer)
+  }
+
+  /** Reads the configuration and takes its changes, all of them or none. Never rejects. */
   check(): Promise<LastReload> {
     return this.#mutex(() => this.#check())
   }
@@ -55,10 +66,10 @@ export class Reload {
       const next = load()
       const changed = configDifference(this.#current, next)
       if (changed.length === 0) return this.#done({ result: 'unchanged' })
-      await delay(secondLook)
+      await delay(confirmDelayMs)
       if (configDifference(next, load()).length > 0) return this.#check()
-      const stuck = needRestart(changed)
-      if (stuck.length > 0) return this.#done({ result: 'refused', changed, reason: `only a restart can change ${stuck.join(', ')}` })
+      const fixed = needRestart(changed)
+      if (fixed.length > 0) return this.#done({ result: 'refused', changed, reason: `only a restart can change ${fixed.join(', ')}` })
       await apply(next, changed)
       this.#current = next
       return this.#done({ result: 'applied', changed })
@@ -67,21 +78,20 @@ export class Reload {
     }
   }
 
-  #done(what: Omit<LastReload, 'at'>): LastReload {
-    const last = { at: new Date().toISOString(), ...what }
-    const said = JSON.stringify(what)
+  #done(outcome: Omit<LastReload, 'at'>): LastReload {
+    const last = { at: new Date().toISOString(), ...outcome }
+    const text = JSON.stringify(outcome)
     const before = this.#last?.result
-    // A fault that was taken back is over.
-    if (what.result !== 'unchanged' || before === 'faulty' || before === 'refused') this.#last = last
-    if (said === this.#lastReported && what.result !== 'applied') return last
-    this.#lastReported = said
+    // A fault that was undone in the file is over.
+    if (outcome.result !== 'unchanged' || before === 'faulty' || before === 'refused') this.#last = last
+    if (text === this.#lastReported && outcome.result !== 'applied') return last
+    this.#lastReported = text
     this.#report(last)
     return last
   }
 
-  #report(last: LastReload): void {
+  #report({ result, changed, reason }: LastReload): void {
     const { log, metrics } = this.#deps
-    const { result, changed, reason } = last
     metrics.reloads.inc({ result })
     if (result === 'applied') log.info({ changed }, 'the changed configuration is in force')
     else if (result !== 'unchanged')

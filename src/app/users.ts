@@ -3,20 +3,19 @@ import { type Access, createAccess } from '../access/access.ts'
 import { type HtpasswdEntry, parseHtpasswd } from '../access/htpasswd.ts'
 import { createPasswordChecker, type PasswordChecker } from '../access/password-checker.ts'
 import { watchFiles } from '../ports/watch.ts'
-import type { Logger } from '../telemetry/log.ts'
-import type { Metrics } from '../telemetry/metrics.ts'
+import { type AppContext, type Commit, watchIntervalMs } from './context.ts'
 
 /** The users of an htpasswd file, which may change while the process runs. */
-export async function openUsers(options: {
+async function openUsers(options: {
   file: string
-  interval: number
+  intervalMs: number
   onReload: (users: number) => void
   onFault: (fault: unknown) => void
 }): Promise<{ credentials: PasswordChecker; close(): void }> {
-  const { file, interval, onReload, onFault } = options
+  const { file, intervalMs, onReload, onFault } = options
   const watched = await watchFiles<{ users: string }, HtpasswdEntry[]>({
     files: { users: file },
-    intervalMs: interval,
+    intervalMs,
     load: ({ users }) => parseHtpasswd(users.toString('utf8')),
     onChange: entries => {
       credentials.replace(entries)
@@ -28,18 +27,39 @@ export async function openUsers(options: {
   return { credentials, close: () => watched.stop() }
 }
 
-/** Access rights of a configuration; `close` ends looking at the users file. */
-export async function openAccess(
+/** The access rights in force. */
+export interface OpenedAccess extends Disposable {
+  current(): Access
+  /** Opens other access rights if the change concerns them; rejects if their users file cannot be used. */
+  prepare(next: Config, changed: readonly string[]): Promise<Commit>
+}
+
+/** Opens the access rights of the configuration. */
+export async function openAccess(context: AppContext): Promise<OpenedAccess> {
+  let opened = await openRights(context.config().auth, context)
+  return {
+    current: () => opened.access,
+    prepare: async ({ auth }, changed) => {
+      if (!changed.some(setting => /^auth\b/.test(setting))) return () => {}
+      const next = await openRights(auth, context)
+      return () => {
+        opened.close()
+        opened = next
+      }
+    },
+    [Symbol.dispose]: () => opened.close()
+  }
+}
+
+async function openRights(
   { users, anonymous }: Config['auth'],
-  interval: number,
-  metrics: Metrics,
-  log: Logger
-): Promise<Access & { close(): void }> {
+  { metrics, log }: AppContext
+): Promise<{ access: Access; close: () => void }> {
   const opened =
     users &&
     (await openUsers({
       file: users.file,
-      interval,
+      intervalMs: watchIntervalMs,
       onReload: count => log.info({ file: users.file, passwords: count }, 'users were read again'),
       onFault: fault => {
         metrics.reloadFaults.inc({ kind: 'users' })
@@ -48,5 +68,5 @@ export async function openAccess(
     }))
   const onOutcome = (outcome: string) => metrics.authentications.inc({ outcome })
   const access = createAccess({ users: opened?.credentials, roles: users?.roles ?? {}, anonymous, onOutcome })
-  return { ...access, close: () => opened?.close() }
+  return { access, close: () => opened?.close() }
 }

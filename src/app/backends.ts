@@ -1,0 +1,62 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { needBackends } from '../../config/difference.ts'
+import type { Config } from '../../config/schema.ts'
+import type { RateLimiter } from '../../storage/rate-limiter.ts'
+import { buildBackends } from '../backend/build.ts'
+import { BackendSwitch } from '../backend/switch.ts'
+import { observeUpstream } from '../telemetry/cache.ts'
+import type { Upstream } from '../upstream/upstream.ts'
+import type { AppContext, Commit } from './context.ts'
+import type { Store } from './store.ts'
+
+/** The backends in force and their upstreams. */
+export interface OpenedBackends extends AsyncDisposable {
+  readonly modes: BackendSwitch
+  upstreams(): ReadonlyMap<string, Upstream>
+  /** Makes new backends if the change needs them. Running requests keep the ones that they have. */
+  prepare(next: Config, changed: readonly string[]): Promise<Commit>
+}
+
+// How long after a reload the upstreams before it may still be asked.
+const retireAfterMs = 60_000
+// How long fills of clients that left are waited for.
+const closeTimeoutMs = 1_000
+
+/** Makes the backends of the configuration. Nothing is connected to yet. */
+export async function openBackends(
+  { config, metrics, log }: AppContext,
+  { content, fills }: Store,
+  ingress: RateLimiter | undefined
+): Promise<OpenedBackends> {
+  const deps = { content, fills, observe: observeUpstream(metrics, log), ingress }
+  let current = await buildBackends(config(), deps)
+  const modes = new BackendSwitch(current.backends)
+  const retired = new Set<Upstream>()
+  const retire = (old: readonly Upstream[]) => {
+    for (const each of old) retired.add(each)
+    const close = () => void closeAll(old).then(() => old.map(each => retired.delete(each)))
+    setTimeout(close, retireAfterMs).unref()
+  }
+  return {
+    modes,
+    upstreams: () => current.upstreams,
+    prepare: async (next, changed) => {
+      // Tokens and limits that an upstream reported outlive an unrelated change.
+      if (!needBackends(changed)) return () => {}
+      const built = await buildBackends(next, deps)
+      return () => {
+        retire([...current.upstreams.values()])
+        current = built
+        modes.replace(built.backends)
+      }
+    },
+    [Symbol.asyncDispose]: async () => {
+      await fills.close()
+      await Promise.race([closeAll([...current.upstreams.values(), ...retired]), delay(closeTimeoutMs, undefined, { ref: false })])
+    }
+  }
+}
+
+async function closeAll(upstreams: readonly Upstream[]): Promise<void> {
+  await Promise.all(upstreams.map(each => each.close()))
+}

@@ -1,0 +1,172 @@
+import { chmod, lstat, mkdir, rm } from 'node:fs/promises'
+import type { IncomingMessage, Server } from 'node:http'
+import { dirname } from 'node:path'
+import type { Config } from '../../config/schema.ts'
+import type { Access } from '../access/access.ts'
+import { type Caller, deferContinue, Gateway } from '../api/gateway.ts'
+import { StallDetector } from '../api/stall-detector.ts'
+import { LocalSink } from '../backend/local-sink.ts'
+import type { BackendSwitch } from '../backend/switch.ts'
+import { type Health, registerAdmin } from '../ports/admin.ts'
+import { addressText, createApp, listen } from '../ports/app.ts'
+import { type ControlDeps, registerControl } from '../ports/control.ts'
+import { clientAddress, verifiedName } from '../ports/forwarded.ts'
+import { createPort, drain } from '../ports/listen.ts'
+import { openTls, type Tls, type TlsFiles } from '../ports/tls.ts'
+import { type AppContext, watchIntervalMs } from './context.ts'
+import type { RateLimits } from './rate-limits.ts'
+import type { Store } from './store.ts'
+import type { OpenedAccess } from './users.ts'
+
+/** A port that listens. */
+export interface OpenedPort extends AsyncDisposable {
+  /** `<host>:<port>` */
+  readonly address: string
+  /** Lets running requests end for at most so many ms; resolves to whether all of them did. */
+  drain(limitMs: number): Promise<boolean>
+}
+
+const controlLimits = { maxConnections: 64, headTimeoutMs: 10_000 }
+
+/** Reads the TLS files of the registry port, and again whenever they change. */
+export async function openCertificates(files: TlsFiles, { metrics, log }: AppContext): Promise<Tls> {
+  const publish = (expiry: Tls['expiry']) => {
+    for (const [kind, date] of Object.entries(expiry)) metrics.certificateExpiry.set({ kind }, date.getTime() / 1000)
+  }
+  const tls = await openTls({
+    files,
+    interval: watchIntervalMs,
+    now: Date.now,
+    onReload: expiry => {
+      publish(expiry)
+      log.info({ expiry }, 'certificates were read again')
+    },
+    onFault: fault => {
+      metrics.reloadFaults.inc({ kind: 'certificates' })
+      log.error({ err: fault, files }, 'a certificate needs attention')
+    },
+    onRefused: refused => log.warn(refused, 'a client certificate did not verify; its connection is closed')
+  })
+  publish(tls.expiry)
+  return tls
+}
+
+/** What the gateway answers with. */
+export interface GatewayDeps {
+  store: Pick<Store, 'storage' | 'content'>
+  modes: BackendSwitch
+  access: Pick<OpenedAccess, 'current'>
+  egress: RateLimits['egress']
+}
+
+/** Makes the gateway of the registry port, and what disconnects clients that stall. */
+export function createGateway(
+  { config, metrics, log }: AppContext,
+  { store: { storage, content }, modes, access, egress }: GatewayDeps
+): { gateway: Gateway } & Disposable {
+  const { limits } = config()
+  const stalls = new StallDetector({ bytes: limits.minimumRate.bytes, perMs: limits.minimumRate.per })
+  const gateway = new Gateway({
+    backendFor: ns => modes.backendFor(ns),
+    identify: (request, address) => identify(access.current(), request, address),
+    addressOf: request => clientAddress(request, config().server.forwarders),
+    limits,
+    shortage: bytes => storage.shortage(bytes),
+    sessions: new LocalSink(content),
+    stalls,
+    egress,
+    log,
+    metrics
+  })
+  return { gateway, [Symbol.dispose]: () => stalls.close() }
+}
+
+// The request keeps the rights that were in force when it came.
+async function identify(access: Access, request: IncomingMessage, address: string): Promise<Caller> {
+  const { authorization } = request.headers
+  const identity = await access.authenticate({ authorization, certificateName: verifiedName(request.socket), address })
+  return {
+    ...(identity.user === undefined ? {} : { user: identity.user }),
+    require: need => (need === 'base' ? access.authorizeBase(identity) : need !== 'open' && access.authorize(identity, need))
+  }
+}
+
+/** Opens the registry port. */
+export async function openRegistryPort({ config, metrics, log }: AppContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
+  const { limits, server: settings } = config()
+  const app = createApp(
+    listener => createPort(listener, tls?.options, portLimits(config())),
+    (_error, request, reply) => void gateway.handle(request, reply)
+  )
+  const server = app.server
+  gateway.register(app)
+  deferContinue(server)
+  if (tls) tls.attach(server as unknown as Parameters<Tls['attach']>[0])
+  server.on('drop', () => {
+    metrics.connectionsDropped.inc()
+    log.warn({ limit: limits.connections }, 'a connection was refused: limits.connections is reached')
+  })
+  await app.ready()
+  await listen(server, settings.listen, 'server.listen')
+  return opened(server)
+}
+
+/** Opens the admin port. */
+export async function openAdminPort({ config, metrics }: AppContext, health: Health): Promise<OpenedPort> {
+  const app = createApp(listener => createPort(listener, undefined, portLimits(config())))
+  registerAdmin(app, { health, metrics })
+  await app.ready()
+  await listen(app.server, config().server.admin, 'server.admin')
+  return opened(app.server)
+}
+
+/** Opens the control socket; without one, commands do not reach this process, and everything else works. */
+export async function openControlSocket(
+  { config, log }: AppContext,
+  deps: Omit<ControlDeps, 'levels' | 'setLevel'>,
+  storageStalled: () => boolean
+): Promise<AsyncDisposable | undefined> {
+  const path = config().server.control
+  const app = createApp(listener => createPort(listener, undefined, controlLimits))
+  registerControl(app, {
+    ...deps,
+    levels: [...Object.keys(log.levels.values), 'silent'],
+    setLevel: level => {
+      log.level = level
+    }
+  })
+  await app.ready()
+  try {
+    await listenOnSocket(app.server, path)
+  } catch (error) {
+    log.warn({ err: error, path }, 'the control socket cannot be opened: commands will not reach this process')
+    return undefined
+  }
+  return {
+    [Symbol.asyncDispose]: async () => {
+      // Its file is removed synchronously, which would block for ever on a disk that hangs.
+      if (storageStalled()) app.server.unref()
+      else await drain(app.server, 0)
+    }
+  }
+}
+
+async function listenOnSocket(server: Server, path: string): Promise<void> {
+  await mkdir(dirname(path), { recursive: true })
+  // This process owns the root, so an existing socket belongs to a process that ended. Any other file was not created by a registry.
+  if ((await lstat(path).catch(() => undefined))?.isSocket()) await rm(path)
+  await listen(server, path, 'server.control')
+  await chmod(path, 0o600)
+}
+
+function opened(server: Server): OpenedPort {
+  return {
+    address: addressText(server),
+    drain: limitMs => drain(server, limitMs),
+    [Symbol.asyncDispose]: async () => void (await drain(server, 0))
+  }
+}
+
+function portLimits({ limits }: Config) {
+  return { maxConnections: limits.connections, headTimeoutMs: limits.minimumRate.per }
+}

@@ -1,0 +1,66 @@
+import type { Storage } from '../../storage/storage.ts'
+import { type Content, openContent } from '../content/content.ts'
+import { Fills } from '../content/fill/fills.ts'
+import { Capacity } from '../content/gc/capacity.ts'
+import { createYield } from '../content/gc/yield.ts'
+import { logFill } from '../telemetry/cache.ts'
+import { countRemoval } from '../telemetry/gc.ts'
+import type { AppContext } from './context.ts'
+import { freeSpaceOf } from './gc-runner.ts'
+import { type OpenedStorage, openStorage } from './open-storage.ts'
+import { createPinReader, type PinReader } from './pin-file.ts'
+import type { RateLimits } from './rate-limits.ts'
+
+/** The storage, the content in it, and the fills of the cache. */
+export interface Store extends AsyncDisposable {
+  readonly opened: OpenedStorage
+  readonly storage: Storage
+  readonly content: Content
+  readonly fills: Fills
+  readonly pins: PinReader
+}
+
+/** Opens the storage of the configuration. Fills evict cached content when they need capacity. */
+export async function openStore(context: AppContext, rates: Pick<RateLimits, 'writing'>): Promise<Store> {
+  const { config, metrics, log } = context
+  const opened = await openStorage(config(), log, rates)
+  const { storage } = opened
+  await using onFailure = new AsyncDisposableStack()
+  onFailure.defer(() => storage.close())
+  const reportDamage = (key: string, reason: string) => {
+    metrics.damaged.inc()
+    log.error({ key, reason }, 'stored content is damaged')
+  }
+  const content = openContent(storage, reportDamage, { metadataTtlMs: config().cache.metadataTTL })
+  const pins = createPinReader(() => config().cache, log)
+  const capacity = await createCapacity(context, { storage, content, pins })
+  const ensureCapacity = (bytes: number) => capacity.ensureCapacity(bytes)
+  const fills = new Fills(storage, content.commit, event => logFill(event, metrics, log), Date.now, ensureCapacity)
+  onFailure.move()
+  return {
+    opened,
+    storage,
+    content,
+    fills,
+    pins,
+    [Symbol.asyncDispose]: async () => {
+      await fills.close()
+      await storage.close()
+    }
+  }
+}
+
+// A fill waits for it, so it does not yield to requests.
+async function createCapacity(
+  { config, stopping, metrics, log }: AppContext,
+  { storage, content, pins }: Pick<Store, 'storage' | 'content' | 'pins'>
+): Promise<Capacity> {
+  return new Capacity({
+    storage,
+    content,
+    space: await freeSpaceOf(storage),
+    policy: async () => ({ pinned: await pins(), grace: config().gc.grace }),
+    yielder: createYield(stopping, () => false),
+    onRemove: removal => countRemoval(removal, metrics, log)
+  })
+}
