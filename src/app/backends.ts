@@ -25,10 +25,10 @@ const closeTimeoutMs = 1_000
 /** Makes the backends of the configuration. Nothing is connected to yet. */
 export async function openBackends(
   { config, metrics, log }: AppContext,
-  { content, fills }: Store,
+  { content, sink, fills }: Store,
   ingress: RateLimiter | undefined
 ): Promise<OpenedBackends> {
-  const deps = { content, fills, observe: observeUpstream(metrics, log), ingress }
+  const deps = { content, sink, fills, observe: observeUpstream(metrics, log), ingress }
   let current = await buildBackends(config(), deps)
   const modes = new BackendSwitch(current.backends)
   const retired = new Set<Upstream>()

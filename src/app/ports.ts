@@ -5,7 +5,6 @@ import type { Config } from '../../config/schema.ts'
 import type { Access } from '../access/access.ts'
 import { type Caller, deferContinue, Gateway } from '../api/gateway.ts'
 import { StallDetector } from '../api/stall-detector.ts'
-import { LocalSink } from '../backend/local-sink.ts'
 import type { BackendSwitch } from '../backend/switch.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
 import { addressText, createApp, listen } from '../ports/app.ts'
@@ -53,7 +52,7 @@ export async function openCertificates(files: TlsFiles, { metrics, log }: AppCon
 
 /** What the gateway answers with. */
 export interface GatewayDeps {
-  store: Pick<Store, 'storage' | 'content'>
+  store: Pick<Store, 'storage' | 'sink'>
   modes: BackendSwitch
   access: Pick<OpenedAccess, 'current'>
   egress: RateLimits['egress']
@@ -62,7 +61,7 @@ export interface GatewayDeps {
 /** Makes the gateway of the registry port, and what disconnects clients that stall. */
 export function createGateway(
   { config, metrics, log }: AppContext,
-  { store: { storage, content }, modes, access, egress }: GatewayDeps
+  { store: { storage, sink }, modes, access, egress }: GatewayDeps
 ): { gateway: Gateway } & Disposable {
   const { limits } = config()
   const stalls = new StallDetector({ bytes: limits.minimumRate.bytes, perMs: limits.minimumRate.per })
@@ -72,7 +71,7 @@ export function createGateway(
     addressOf: request => clientAddress(request, config().server.forwarders),
     limits,
     shortage: bytes => storage.shortage(bytes),
-    sessions: new LocalSink(content),
+    sessions: sink,
     stalls,
     egress,
     log,

@@ -1,8 +1,10 @@
 import type { Storage } from '../../storage/storage.ts'
+import { LocalSink } from '../backend/local-sink.ts'
 import { type Content, openContent } from '../content/content.ts'
 import { Fills } from '../content/fill/fills.ts'
 import { Capacity } from '../content/gc/capacity.ts'
 import { createYield } from '../content/gc/yield.ts'
+import type { Sink } from '../oci/sink.ts'
 import { logFill } from '../telemetry/cache.ts'
 import { countRemoval } from '../telemetry/gc.ts'
 import type { AppContext } from './context.ts'
@@ -16,6 +18,8 @@ export interface Store extends AsyncDisposable {
   readonly opened: OpenedStorage
   readonly storage: Storage
   readonly content: Content
+  /** Takes pushes, and finds upload sessions that began before a switch of modes. */
+  readonly sink: Sink
   readonly fills: Fills
   readonly pins: PinReader
 }
@@ -41,6 +45,7 @@ export async function openStore(context: AppContext, rates: Pick<RateLimits, 'wr
     opened,
     storage,
     content,
+    sink: new LocalSink(content),
     fills,
     pins,
     [Symbol.asyncDispose]: async () => {

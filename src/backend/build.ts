@@ -2,6 +2,7 @@ import type { Config, UpstreamConfig } from '../../config/schema.ts'
 import type { RateLimiter } from '../../storage/rate-limiter.ts'
 import type { Content } from '../content/content.ts'
 import type { Fills } from '../content/fill/fills.ts'
+import type { Sink } from '../oci/sink.ts'
 import type { Upstream, UpstreamEvent } from '../upstream/upstream.ts'
 import type { Backend } from './backend.ts'
 import { DirectBackend } from './direct.ts'
@@ -14,6 +15,8 @@ import type { Backends } from './switch.ts'
 /** What backends share, whatever the configuration. */
 export interface BackendDeps {
   content: Content
+  /** Takes what is pushed in Local mode. */
+  sink: Sink
   fills: Fills
   observe: (event: UpstreamEvent) => void
   /** Where what comes from upstreams is limited. */
@@ -55,7 +58,8 @@ export async function buildBackends(config: Config, parts: BackendDeps): Promise
     byHost.set(host, each.policy === 'cache' ? cached(route) : new DirectBackend(route))
   }
   const names = new Set(config.server.names.map(each => each.toLowerCase()))
-  if (!own || mode === 'Local') return { backends: { own: new LocalBackend(parts.content, redirect), names, byHost }, upstreams }
+  if (!own || mode === 'Local')
+    return { backends: { own: new LocalBackend(parts.content, parts.sink, redirect), names, byHost }, upstreams }
   const route = ownRoute(config.server.path, own, await upstream(keyOfOwn(own), own))
   return { backends: { own: mode === 'Proxy' ? cached(route) : new DirectBackend(route), names, byHost }, upstreams }
 }

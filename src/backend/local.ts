@@ -3,22 +3,22 @@ import type { Content } from '../content/content.ts'
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name, Reference } from '../oci/name.ts'
+import type { Sink } from '../oci/sink.ts'
 import type { BlobLocation, BlobRequest, Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
 import type { Backend } from './backend.ts'
 import { notStored, unknownBlob, unknownName } from './errors.ts'
-import { LocalSink } from './local-sink.ts'
 
 /** What is stored is the authoritative copy. */
 export class LocalBackend implements Backend {
   readonly mode = 'Local'
-  readonly sink: LocalSink
+  readonly sink: Sink
   readonly #content: Content
   readonly #redirect: Redirect | undefined
 
-  constructor(content: Content, redirect?: Redirect) {
+  constructor(content: Content, sink: Sink, redirect?: Redirect) {
     this.#content = content
     this.#redirect = redirect
-    this.sink = new LocalSink(content)
+    this.sink = sink
   }
 
   async statBlob(name: Name, digest: Digest): Promise<Served<Descriptor>> {

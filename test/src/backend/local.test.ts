@@ -1,5 +1,6 @@
 import { type Test, test } from 'tap'
 import { LocalBackend } from '../../../src/backend/local.ts'
+import { LocalSink } from '../../../src/backend/local-sink.ts'
 import * as keys from '../../../src/content/keys.ts'
 import { mediaTypes } from '../../../src/oci/descriptor.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
@@ -18,7 +19,7 @@ async function filled(t: Test) {
   const opened = await openFor(t)
   for (const each of ['config', 'layer']) await pushBlob(opened.content, name, each)
   await storeManifest(opened.content, name, bytes, { tags: [tag] })
-  return { ...opened, local: new LocalBackend(opened.content) }
+  return { ...opened, local: new LocalBackend(opened.content, new LocalSink(opened.content)) }
 }
 
 test('Local: the mode is Local, and content can be pushed', async t => {
@@ -99,14 +100,14 @@ test('Local: a tag whose manifest is damaged is MANIFEST_UNKNOWN, and reported',
   await storeManifest((await openFor(t, storage)).content, name, bytes, { tags: [tag] })
   await storage.put(keys.blob(digest), Buffer.from('damaged'))
   const { content, damages } = await openFor(t, storage)
-  await t.rejects(new LocalBackend(content).getManifest(name, { tag }), { code: 'MANIFEST_UNKNOWN' })
+  await t.rejects(new LocalBackend(content, new LocalSink(content)).getManifest(name, { tag }), { code: 'MANIFEST_UNKNOWN' })
   t.match(damages, [{ key: keys.blob(digest) }])
 })
 
 test('Local: whoever reads a manifest makes the sizes of its blobs known', async t => {
   const { storage } = await filled(t)
   const { content, damages } = await openFor(t, storage)
-  const local = new LocalBackend(content)
+  const local = new LocalBackend(content, new LocalSink(content))
   await local.getManifest(name, { tag })
   const blob = digestOf(Buffer.from('layer'))
   await storage.put(keys.blob(blob), Buffer.from('lay'))
@@ -151,7 +152,7 @@ test('Local: a blob that clients fetch elsewhere is opened once at most, and not
   })
   const { content } = await openFor(t, locating)
   const [small, large] = [await pushBlob(content, name, 'small'), await pushBlob(content, name, 'larger than ten bytes')]
-  const local = new LocalBackend(content, { over: 10, seconds: 600 })
+  const local = new LocalBackend(content, new LocalSink(content), { over: 10, seconds: 600 })
   const open = async (blob: typeof small) => {
     opens.length = 0
     const { value } = await local.openBlob(name, blob, { signal, redirect: 'allowed' })
@@ -167,11 +168,11 @@ test('Local: a blob that clients fetch elsewhere is opened once at most, and not
   await value.body.close()
 
   const restarted = await openFor(t, locating)
-  const again = new LocalBackend(restarted.content, { over: 10, seconds: 600 })
+  const again = new LocalBackend(restarted.content, new LocalSink(restarted.content), { over: 10, seconds: 600 })
   opens.length = 0
   t.strictSame((await again.openBlob(name, large, { signal, redirect: 'allowed' })).value, { location })
   t.ok(opens.length <= 1, 'of unknown size it is opened once')
-  const always = new LocalBackend(restarted.content, { over: 0, seconds: 600 })
+  const always = new LocalBackend(restarted.content, new LocalSink(restarted.content), { over: 0, seconds: 600 })
   opens.length = 0
   t.strictSame((await always.openBlob(name, large, { signal, redirect: 'allowed' })).value, { location })
   t.strictSame(opens, [])
