@@ -1,18 +1,22 @@
 import type { Key, StagedWriter, Storage, Writer } from './storage.ts'
 
-/** Reads an object that grows, at any position. */
+/** Reads a growing object at any position. */
 export interface GrowingReader {
-  /** All readers of the object have the same one. */
+  /** The same for all readers of one object. */
   readonly identity: object
-  /** Resolves when there is something to read at `position`, or nothing more will come; undefined if there is now. Rejects as `readInto`. */
+  /**
+   * Resolves when there is something to read at `position`, or nothing more will come; undefined if that is so now.
+   * Rejects as `readInto` does.
+   */
   ready(position: number): Promise<void> | undefined
   readInto(into: Buffer, position: number): Promise<number>
   close(): Promise<void>
 }
 
 /**
- * An object that is read while it is written. Readers follow the file behind the writer and are woken by its offset, so a slow one costs the writer nothing and takes no
- * memory. They see no more than was released: what is written may still turn out to be wrong.
+ * An object that is read while it is written. Readers follow the writer through the storage and are woken by its offset,
+ * so a slow reader costs the writer nothing and no memory. They see only what was released: bytes that are written may
+ * still turn out to be wrong.
  */
 export class GrowingObject {
   readonly #writer: StagedWriter
@@ -20,18 +24,18 @@ export class GrowingObject {
   #state: 'growing' | 'complete' | Error = 'growing'
   #wake = Promise.withResolvers<void>()
   #readers = 0
-  #written = false
+  #writerEnded = false
 
   private constructor(writer: StagedWriter) {
     this.#writer = writer
   }
 
-  /** A new object that is going to be published under `to`; `size` is how large it will be, if that is known. */
+  /** A new object that will be published under `to`, of `size` bytes if that is known. */
   static async create(storage: Storage, to: Key, size?: number): Promise<GrowingObject> {
     return new GrowingObject(await storage.stage(to, size))
   }
 
-  /** For publishing under that name, or discarding; nothing is written through it any more. */
+  /** For publishing or discarding the object; write through `write`. */
   get writer(): Writer {
     return this.#writer
   }
@@ -41,7 +45,7 @@ export class GrowingObject {
     return this.#writer.offset
   }
 
-  /** Appends the chunks; readers see them when they are released. */
+  /** Appends the chunks; readers see them once they are released. */
   write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
     return this.#writer.write(chunks, signal)
   }
@@ -53,19 +57,19 @@ export class GrowingObject {
     this.#notify()
   }
 
-  /** All bytes may be read, and there are no more. */
+  /** Releases all bytes and marks their end. */
   complete(): void {
     this.#released = this.#writer.offset
     this.#state = 'complete'
     this.#notify()
   }
 
-  /** Readers get the error as soon as they have read what was released. */
+  /** Readers get the error once they have read what was released. */
   fail(error: Error): void {
     if (this.#state !== 'growing') return
-    // To readers a call that hangs would mean that the disk holds their memory.
-    const hangs = (error as NodeJS.ErrnoException).code === 'ESTALLED'
-    this.#state = hangs ? Object.assign(new Error(error.message, { cause: error }), { code: 'EIO' }) : error
+    // A reader takes ESTALLED to mean that the kernel still holds its buffer, which is not so here.
+    const stalled = (error as NodeJS.ErrnoException).code === 'ESTALLED'
+    this.#state = stalled ? Object.assign(new Error(error.message, { cause: error }), { code: 'EIO' }) : error
     this.#notify()
   }
 
@@ -75,16 +79,16 @@ export class GrowingObject {
     resolve()
   }
 
-  /** The writer's side is over; the file is closed when the last reader has left. */
+  /** Ends the writer's side. The storage is closed when the last reader has left. */
   async end(): Promise<void> {
-    this.#written = true
+    this.#writerEnded = true
     if (this.#readers === 0) await this.#writer.reader.close()
   }
 
-  /** A reader of its own, which waits for bytes that are not there yet. Whoever asks closes it. */
+  /** A reader with a position of its own, which waits for bytes that are not released yet. The caller closes it. */
   reader(signal: AbortSignal): GrowingReader {
     this.#readers++
-    // One listener for all that it waits for: a signal in each wait would cost more than the read.
+    // One listener per reader: one per wait would cost more than the read.
     const onAbort = () => this.#notify()
     signal.addEventListener('abort', onAbort, { once: true })
     let open = true
@@ -101,12 +105,12 @@ export class GrowingObject {
         open = false
         signal.removeEventListener('abort', onAbort)
         this.#readers--
-        if (this.#written && this.#readers === 0) await this.#writer.reader.close()
+        if (this.#writerEnded && this.#readers === 0) await this.#writer.reader.close()
       }
     }
   }
 
-  // Resolves when there is something to read at `position`, or nothing more to come.
+  // Resolves when there is something to read at `position`, or nothing more will come.
   async #until(position: number, signal: AbortSignal): Promise<void> {
     while (this.#released <= position && this.#state === 'growing') {
       signal.throwIfAborted()

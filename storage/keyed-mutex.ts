@@ -3,15 +3,18 @@ import { createSemaphore, type Semaphore } from './semaphore.ts'
 /** Runs a task when all earlier ones have ended, whether or not they failed. */
 export type Mutex = Semaphore
 
-/** Runs a task when all earlier ones with the same key have ended, whether or not they failed. Never hold it while a body is copied. */
+/**
+ * Runs a task when all earlier ones with the same key have ended, whether or not they failed. Never hold it while a body
+ * is copied.
+ */
 export type KeyedMutex = <T>(key: string, task: () => Promise<T>) => Promise<T>
 
-/** A mutex: tasks run one at a time, in the order of their calls. A task that finds it free starts within the call. */
+/** A mutex: tasks run one at a time, in the order of their calls. If it is free, the task starts within the call. */
 export function createMutex(): Mutex {
   return createSemaphore(1)
 }
 
-/** A mutex per key; keys without a task take no memory. */
+/** A mutex per key. Keys without a task take no memory. */
 export function createKeyedMutex(): KeyedMutex {
   const entries = new Map<string, { mutex: Mutex; tasks: number }>()
   return async (key, task) => {

@@ -1,167 +1,192 @@
 import { randomUUID } from 'node:crypto'
-import { setTimeout as delay } from 'node:timers/promises'
+import { type Clock, systemClock } from './clock.ts'
 import { createMutex } from './keyed-mutex.ts'
 import type { ConditionalObjects, Key } from './storage.ts'
 
-/** What a lease goes by, in ms. */
+/** Durations of a lease. */
 export interface LeaseTimes {
-  /** How long it lasts without being renewed. */
+  /** How long it lasts unless renewed. */
   ttlMs: number
-  /** Where the medium knows no conditions: longer than a small put takes. */
+  /** How long to wait after a put before reading it back, where puts are not conditional: longer than a small put takes. */
   settleMs: number
 }
 
-/** What others see of a lease. */
+/** What other processes see of a lease. */
 export interface ObservedLease {
   version: string
   held: boolean
   announced: readonly string[]
 }
 
+// The stored object. Its field names are part of the format.
 interface Content {
   owner: string
-  /** Counts what was put, so that the owner knows his own. */
+  /** Counts the puts, so that the owner recognises its own. */
   turn: number
+  /** TTL in ms; 0 once released. */
   lasts: number
+  /** What the owner announced. */
   said: readonly string[]
 }
 
 const defaultTimes: LeaseTimes = { ttlMs: 60_000, settleMs: 10_000 }
-// What is left of a lease that was not renewed is too little to begin anything.
-const spare = 0.25
-// Times of objects are told in seconds.
-const coarse = 1_000
+// The last quarter of the TTL is too short to begin anything in.
+const safetyMargin = 0.25
+// Object times have a resolution of one second.
+const objectTimeResolutionMs = 1_000
 
-/** Somebody else has the lease now. */
+/** Another process has the lease, or it expired or was given up. */
 export class LeaseLostError extends Error {
   override readonly name = 'LeaseLostError'
 }
 
 /**
- * Takes the lease under `key`; undefined while somebody else has it. One that was not renewed in time, by the clock of the medium, is taken over. Without conditional
- * puts it is put, and looked at after a while: of those who put at the same time only the last one has it.
+ * Acquires the lease under `key`; undefined while another process has it. A lease that was not renewed in time, by the
+ * clock of the storage, is taken over. Where puts are not conditional, the lease is put and read back after
+ * `settleMs`: of several puts at once only the last one holds.
  */
-export async function acquireLease(agreement: ConditionalObjects, key: Key, times: LeaseTimes = defaultTimes): Promise<Lease | undefined> {
-  const seen = await agreement.get(key)
-  const before = seen && parse(seen.bytes)
-  if (seen && before && before.lasts > 0 && (await agreement.now()) < seen.modified + before.lasts + coarse) return undefined
-  const lease = new Lease(agreement, key, times, seen?.version)
+export async function acquireLease(
+  objects: ConditionalObjects,
+  key: Key,
+  times: LeaseTimes = defaultTimes,
+  clock: Clock = systemClock
+): Promise<Lease | undefined> {
+  const found = await objects.get(key)
+  const content = found && parse(found.bytes)
+  if (found && content && content.lasts > 0) {
+    const expires = found.modified + content.lasts + objectTimeResolutionMs
+    if ((await objects.now()) < expires) return undefined
+  }
+  const lease = new Lease({ objects, key, times, clock }, found?.version)
   return (await lease.acquire()) ? lease : undefined
 }
 
-/** What can be seen of the lease under `key`. */
-export async function observeLease(agreement: ConditionalObjects, key: Key): Promise<ObservedLease | undefined> {
-  const seen = await agreement.get(key)
-  const { lasts = 0, said = [] } = (seen && parse(seen.bytes)) ?? {}
-  return seen && { version: seen.version, held: lasts > 0, announced: said }
+/** What is visible of the lease under `key`. */
+export async function observeLease(objects: ConditionalObjects, key: Key): Promise<ObservedLease | undefined> {
+  const found = await objects.get(key)
+  const { lasts = 0, said = [] } = (found && parse(found.bytes)) ?? {}
+  return found && { version: found.version, held: lasts > 0, announced: said }
 }
 
-/** The right to do what only one process does at a time; renewed until it is released. */
+interface LeaseDeps {
+  objects: ConditionalObjects
+  key: Key
+  times: LeaseTimes
+  clock: Clock
+}
+
+/** A lease of this process, renewed until it is released. */
 export class Lease {
-  /** Aborted when it is not ours any more. */
+  /** Aborted with a LeaseLostError when the lease has ended. */
   readonly signal: AbortSignal
-  readonly #agreement: ConditionalObjects
-  readonly #key: Key
-  readonly #times: LeaseTimes
+  readonly #deps: LeaseDeps
   readonly #owner = randomUUID()
   readonly #lost = new AbortController()
   #version: string | undefined
-  #turn = 0
-  #said: readonly string[] = []
-  #until = 0
-  #timer: NodeJS.Timeout | undefined
-  #late: NodeJS.Timeout | undefined
+  #puts = 0
+  #announced: readonly string[] = []
+  /** By the monotonic clock. */
+  #validUntil = 0
+  #cancelRenewal = () => {}
+  #cancelExpiry = () => {}
   readonly #mutex = createMutex()
 
-  /** `version` is what was seen under `key`. */
-  constructor(agreement: ConditionalObjects, key: Key, times: LeaseTimes, version: string | undefined) {
-    this.#agreement = agreement
-    this.#key = key
-    this.#times = times
+  /** `version` is that of the object found under the key. */
+  constructor(deps: LeaseDeps, version: string | undefined) {
+    this.#deps = deps
     this.#version = version
     this.signal = this.#lost.signal
   }
 
-  /** Resolves to whether it is ours. */
+  /** Resolves to whether this process got it. */
   async acquire(): Promise<boolean> {
-    if (!(await this.#put(this.#times.ttlMs))) return false
-    if (!(await this.#agreement.isReplaceAtomic())) {
-      await delay(this.#times.settleMs)
-      if (!(await this.#mine())) return false
+    const { objects, times, clock } = this.#deps
+    if (!(await this.#put(times.ttlMs))) return false
+    if (!(await objects.isReplaceAtomic())) {
+      await clock.sleep(times.settleMs)
+      if (!(await this.#readBack())) return false
     }
-    this.#timer = setInterval(() => void this.#renew(), this.#times.ttlMs / 4).unref()
+    this.#scheduleRenewal()
     return true
   }
 
-  /** Rejects unless it is ours for a while yet. */
+  /** Throws a LeaseLostError unless the lease stays valid for a while. */
   check(): void {
     this.signal.throwIfAborted()
-    if (performance.now() > this.#until) this.#end('the lease could not be renewed in time')
+    if (this.#deps.clock.monotonic() > this.#validUntil) this.#end('the lease could not be renewed in time')
     this.signal.throwIfAborted()
   }
 
-  /** Lets others see `said` in place of what was said before; they can when it resolves. Rejects if it is not ours any more. */
-  announce(said: readonly string[]): Promise<void> {
-    return this.#next(() => {
-      this.#said = said
+  /** Replaces what other processes see as announced; visible to them when it resolves. Rejects if the lease is lost. */
+  announce(announced: readonly string[]): Promise<void> {
+    return this.#update(() => {
+      this.#announced = announced
     })
   }
 
-  // One put after another, each with what was said last when its turn comes.
-  #next(change: () => void): Promise<void> {
+  // One put at a time, each with the latest announcement.
+  #update(change: () => void): Promise<void> {
     return this.#mutex(async () => {
       this.check()
       change()
-      if (!(await this.#put(this.#times.ttlMs))) this.#end('another process has the lease')
+      if (!(await this.#put(this.#deps.times.ttlMs))) this.#end('another process has the lease')
       this.check()
     })
   }
 
-  // What the service did not take is tried again until it is too late.
-  async #renew(): Promise<void> {
-    await this.#next(() => {}).catch(() => {})
+  // A renewal that fails is repeated until the lease expires.
+  #scheduleRenewal(): void {
+    if (this.signal.aborted) return
+    const { clock, times } = this.#deps
+    this.#cancelRenewal = clock.after(times.ttlMs / 4, () => {
+      void this.#update(() => {}).catch(() => {})
+      this.#scheduleRenewal()
+    })
   }
 
   #end(reason: string): void {
-    clearInterval(this.#timer)
-    clearTimeout(this.#late)
-    this.#lost.abort(new LeaseLostError(`${reason}: ${this.#key}`))
+    this.#cancelRenewal()
+    this.#cancelExpiry()
+    this.#lost.abort(new LeaseLostError(`${reason}: ${this.#deps.key}`))
   }
 
-  async #put(lasts: number): Promise<boolean> {
-    const began = performance.now()
-    this.#turn++
-    const content: Content = { owner: this.#owner, turn: this.#turn, lasts, said: this.#said }
-    const version = await this.#agreement.replace(this.#key, Buffer.from(JSON.stringify(content)), this.#version)
+  async #put(ttlMs: number): Promise<boolean> {
+    const { objects, key, times, clock } = this.#deps
+    const began = clock.monotonic()
+    this.#puts++
+    const content: Content = { owner: this.#owner, turn: this.#puts, lasts: ttlMs, said: this.#announced }
+    const version = await objects.replace(key, Buffer.from(JSON.stringify(content)), this.#version)
     if (version !== undefined) this.#version = version
-    // A put of which the answer was lost is refused when it is repeated.
-    else if (!(await this.#mine())) return false
-    this.#until = began + this.#times.ttlMs * (1 - spare)
-    clearTimeout(this.#late)
-    this.#late = setTimeout(() => this.#end('the lease could not be renewed in time'), this.#until - performance.now()).unref()
+    // A put whose response was lost is refused when it is repeated.
+    else if (!(await this.#readBack())) return false
+    this.#validUntil = began + times.ttlMs * (1 - safetyMargin)
+    this.#cancelExpiry()
+    this.#cancelExpiry = clock.after(this.#validUntil - clock.monotonic(), () => this.#end('the lease could not be renewed in time'))
     return true
   }
 
-  async #mine(): Promise<boolean> {
-    const seen = await this.#agreement.get(this.#key)
-    const found = seen && parse(seen.bytes)
-    if (!seen || found?.owner !== this.#owner || found.turn !== this.#turn) return false
-    this.#version = seen.version
+  // Whether the last put is what is stored.
+  async #readBack(): Promise<boolean> {
+    const { objects, key } = this.#deps
+    const found = await objects.get(key)
+    const content = found && parse(found.bytes)
+    if (!found || content?.owner !== this.#owner || content.turn !== this.#puts) return false
+    this.#version = found.version
     return true
   }
 
-  /** Lets others have it at once. */
+  /** Frees the lease for other processes at once. */
   async release(): Promise<void> {
-    clearInterval(this.#timer)
+    this.#cancelRenewal()
     await this.#mutex(async () => {})
     if (this.signal.aborted) return
-    this.#said = []
-    // It ends by itself otherwise.
+    this.#announced = []
+    // If this fails the lease expires.
     await this.#put(0).catch(() => {})
     this.#end('the lease was released')
   }
 
-  /** Lets it end by itself: what was begun may still take effect meanwhile. */
+  /** Stops renewing and lets the lease expire: what was begun may still take effect meanwhile. */
   abandon(): void {
     this.#end('the lease was left')
   }

@@ -1,79 +1,73 @@
-/** One stream of bytes among those that share a rate. */
+import { type Clock, systemClock } from './clock.ts'
+
+/** One of the streams that share a rate limit. */
 export interface RateShare {
-  /** As much as should be asked for at once, where the stream can choose: a twentieth of a second. */
+  /** The most bytes that a stream should ask for at once, where it can choose: a twentieth of a second's worth. */
   readonly chunkBytes: number
-  /** Resolves when so many bytes may move; rejects with the signal's reason. */
+  /** Resolves when so many bytes may pass; rejects with the reason of `signal`. */
   take(bytes: number, signal?: AbortSignal): Promise<void>
-  /** Bytes that move without waiting; what comes later waits for them as well. */
+  /** Lets so many bytes pass without a wait; later ones make up for them. */
   spend(bytes: number): void
 }
 
-/** What a rate takes from outside; the defaults are the real ones. */
+/** Options of a rate limiter. */
 export interface RateLimiterOptions {
-  /** In ms, never going back. */
-  now?: () => number
-  /** Runs `task` once, `ms` from now. */
-  after?: (ms: number, task: () => void) => void
-  /** A share had to wait for so many ms. */
+  clock?: Pick<Clock, 'monotonic' | 'after'>
+  /** Called when a share has waited for so many ms. */
   onWait?: (ms: number) => void
 }
 
-interface Waiting {
+interface Waiter {
   start: number
   bytes: number
-  go: () => void
+  resume: () => void
 }
 
-// What was not used may be used later, but not more of it: a burst of this many ms.
-const burst = 100
-const smallestPiece = 4096
-const largestPiece = 1024 * 1024
+// How much unused rate may be used later, in ms of the rate.
+const burstMs = 100
+const minChunkBytes = 4096
+const maxChunkBytes = 1024 * 1024
 
 /**
- * A limit of bytes per second for many streams together: a token bucket that lets the stream go first that has moved the least while others waited, so that all get the
- * same number of bytes, whatever they ask for at once.
+ * A limit of bytes per second for all its shares together: a token bucket with fair queueing. The stream that has moved
+ * the fewest bytes while others waited goes first, so that all get the same rate, whatever they ask for at once.
  */
 export class RateLimiter {
-  readonly #piece: number
-  readonly #perMs: number
-  readonly #now: () => number
-  readonly #after: (ms: number, task: () => void) => void
-  readonly #waited: (ms: number) => void
-  readonly #waiting = new Set<Waiting>()
+  readonly #chunkBytes: number
+  readonly #bytesPerMs: number
+  readonly #clock: Pick<Clock, 'monotonic' | 'after'>
+  readonly #onWait: (ms: number) => void
+  readonly #waiters = new Set<Waiter>()
   #tokens: number
-  #at: number
-  #armed = false
-  /** Where the stream stands that went last; one that was idle begins here, and cannot save up turns. */
-  #turn = 0
+  #refilledAt: number
+  #timerSet = false
+  /** The virtual start time, in bytes, of the stream served last. An idle stream starts here: it cannot save up a lead. */
+  #virtualTime = 0
 
-  constructor(
-    bytesPerSecond: number,
-    { now = () => performance.now(), after = later, onWait: waited = () => {} }: RateLimiterOptions = {}
-  ) {
-    this.#perMs = bytesPerSecond / 1000
-    this.#piece = Math.min(Math.max(Math.floor(bytesPerSecond / 20), smallestPiece), largestPiece)
-    this.#now = now
-    this.#after = after
-    this.#waited = waited
-    this.#tokens = this.#perMs * burst
-    this.#at = now()
+  constructor(bytesPerSecond: number, { clock = systemClock, onWait = () => {} }: RateLimiterOptions = {}) {
+    this.#bytesPerMs = bytesPerSecond / 1000
+    this.#chunkBytes = Math.min(Math.max(Math.floor(bytesPerSecond / 20), minChunkBytes), maxChunkBytes)
+    this.#clock = clock
+    this.#onWait = onWait
+    this.#tokens = this.#bytesPerMs * burstMs
+    this.#refilledAt = clock.monotonic()
   }
 
   /** How many streams wait. */
   get waiting(): number {
-    return this.#waiting.size
+    return this.#waiters.size
   }
 
-  /** For one more stream; there is nothing to give back. */
+  /** A share for one more stream; it need not be returned. */
   share(): RateShare {
     let finish = 0
     return {
-      chunkBytes: this.#piece,
+      chunkBytes: this.#chunkBytes,
       take: async (bytes, signal) => {
         signal?.throwIfAborted()
-        const start = Math.max(this.#turn, finish)
+        const start = Math.max(this.#virtualTime, finish)
         finish = start + bytes
-        if (this.#waiting.size === 0 && this.#refill() > 0) return this.#pass(start, bytes)
+        if (this.#waiters.size === 0 && this.#refill() > 0) return this.#pass(start, bytes)
         try {
           await this.#wait(start, bytes, signal)
         } catch (error) {
@@ -82,53 +76,54 @@ export class RateLimiter {
         }
       },
       spend: bytes => {
-        finish = Math.max(this.#turn, finish) + bytes
+        finish = Math.max(this.#virtualTime, finish) + bytes
         this.#tokens -= bytes
       }
     }
   }
 
-  // It may go below zero: a piece that is larger than the burst is waited for by whoever comes next.
+  // The tokens may go below zero: the next streams wait for a chunk that is larger than the burst.
   #pass(start: number, bytes: number): void {
-    this.#turn = start
+    this.#virtualTime = start
     this.#tokens -= bytes
   }
 
   #refill(): number {
-    const now = this.#now()
-    this.#tokens = Math.min(this.#tokens + (now - this.#at) * this.#perMs, this.#perMs * burst)
-    this.#at = now
+    const now = this.#clock.monotonic()
+    this.#tokens = Math.min(this.#tokens + (now - this.#refilledAt) * this.#bytesPerMs, this.#bytesPerMs * burstMs)
+    this.#refilledAt = now
     return this.#tokens
   }
 
   #wait(start: number, bytes: number, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      const since = this.#now()
+      const since = this.#clock.monotonic()
       const leave = () => {
-        this.#waiting.delete(waiting)
+        this.#waiters.delete(waiter)
         signal?.removeEventListener('abort', abort)
-        this.#waited(this.#now() - since)
+        this.#onWait(this.#clock.monotonic() - since)
       }
       const abort = () => {
         leave()
         reject(signal?.reason)
       }
-      const go = () => {
+      const resume = () => {
         leave()
         resolve()
       }
-      const waiting = { start, bytes, go }
-      this.#waiting.add(waiting)
+      const waiter = { start, bytes, resume }
+      this.#waiters.add(waiter)
       signal?.addEventListener('abort', abort)
-      this.#arm()
+      this.#setTimer()
     })
   }
 
-  #arm(): void {
-    if (this.#armed || this.#waiting.size === 0) return
-    this.#armed = true
-    this.#after(Math.max(1, -this.#tokens / this.#perMs), () => {
-      this.#armed = false
+  // The timer need not keep the process: each waiter has a connection or a file that does.
+  #setTimer(): void {
+    if (this.#timerSet || this.#waiters.size === 0) return
+    this.#timerSet = true
+    this.#clock.after(Math.max(1, -this.#tokens / this.#bytesPerMs), () => {
+      this.#timerSet = false
       this.#serve()
     })
   }
@@ -137,19 +132,14 @@ export class RateLimiter {
     this.#refill()
     for (let next = this.#next(); next && this.#tokens > 0; next = this.#next()) {
       this.#pass(next.start, next.bytes)
-      next.go()
+      next.resume()
     }
-    this.#arm()
+    this.#setTimer()
   }
 
-  #next(): Waiting | undefined {
-    let next: Waiting | undefined
-    for (const each of this.#waiting) if (!next || each.start < next.start) next = each
+  #next(): Waiter | undefined {
+    let next: Waiter | undefined
+    for (const each of this.#waiters) if (!next || each.start < next.start) next = each
     return next
   }
-}
-
-// Whoever waits has a connection or a file that keeps the process; this alone must not.
-function later(ms: number, task: () => void): void {
-  setTimeout(task, ms).unref()
 }

@@ -1,33 +1,34 @@
 /** Where an object lies: path components joined by `/`, without `.`, `..` or empty ones. */
 export type Key = string
 
-/** Which bytes a reader is going to ask for, so that a driver may fetch just those; positions are inclusive. */
+/** The bytes that will be read, so that a driver may fetch just those; positions are inclusive. */
 export type ByteRange = { first: number; last?: number } | { suffix: number }
 
-/** An object that is open for reading. Whoever opened it closes it. */
+/** An object open for reading. The caller of `open` closes it. */
 export interface OpenObject {
   /** Bytes of the whole object. */
   readonly size: number
   /** When it was published or last touched, in ms since the epoch. */
   readonly modified: number
-  /** Open objects with the same one have the same bytes; absent where nothing is known of that. */
+  /** Open objects with equal identities have the same bytes; absent where the driver cannot tell. */
   readonly identity?: string
   /**
-   * Reads at most `into.length` bytes at `position`; 0 is the end. After a rejection with the code `ESTALLED` and `underway`, `into` may be written to at any time and must
-   * never be used again.
+   * Reads at most `into.length` bytes at `position`; 0 is the end. After a rejection with the code `ESTALLED` and
+   * `underway`, the kernel may still write to `into` at any time: never use that buffer again.
    */
   readInto(into: Buffer, position: number): Promise<number>
   close(): Promise<void>
 }
 
-/** What `stat` tells of an object. */
+/** Size and time of an object. */
 export interface ObjectStat {
   key: Key
   size: number
+  /** In ms since the epoch. */
   modified: number
 }
 
-/** A name found by `walk`: an object, or a prefix under which there are more. */
+/** A name found by `walk`: an object, or a prefix that has more below it. */
 export interface WalkEntry {
   key: Key
   /** The last component of the key. */
@@ -35,7 +36,7 @@ export interface WalkEntry {
   kind: 'object' | 'prefix'
 }
 
-/** Space of the medium in bytes, and in inodes where it has them. */
+/** Space of the volume in bytes, and in inodes where it has them. */
 export interface VolumeSpace {
   free: number
   total: number
@@ -44,152 +45,170 @@ export interface VolumeSpace {
 }
 
 /**
- * Space of the medium, what the objects take of it, and what they may take. A medium that does not answer is as it was when it last did. A medium without an end has no
- * space to tell of.
+ * Space of the volume, what the objects use of it, and what they may use. While the volume does not answer, its last
+ * answer counts. Storage without an end (a bucket) reports no space.
  */
 export interface Usage extends Partial<VolumeSpace> {
-  /** Bytes of objects; absent where nobody has counted them yet. */
+  /** Bytes of objects; absent before the first count. */
   used?: number
-  /** Files and directories, or objects where there are no others. */
+  /** Files and directories; in a bucket, objects. */
   usedInodes?: number
-  /** Whether these are the truth: after a crash they are too high for a while, and where others write too they are as of the last count. */
+  /** Whether the counts are exact. After a crash they are too high for a while; with other writers, as of the last count. */
   exact: boolean
-  /** Absent: no limit. */
+  /** Bytes that the objects may use. Absent: no limit. */
   budget?: number
   inodeBudget?: number
-  /** What is to stay free on the medium. */
+  /** Bytes that stay free on the volume. */
   reserve: number
   inodeReserve: number
-  /** What the medium does not answer. */
+  /** The kinds of calls that the storage does not answer. */
   stalled: readonly ('reads' | 'writes')[]
 }
 
-/** Why something does not fit. */
+/** Why an object does not fit. */
 export interface Shortage {
   limit: 'storage.budget' | 'storage.reserve' | 'storage.inodeBudget' | 'storage.inodeReserve' | 'disk'
-  /** Bytes or inodes. */
+  /** The unit of `needed` and `excess`. */
+  unit: 'bytes' | 'inodes'
   needed: number
-  /** How many of them are too many. */
+  /** By how much the limit would be exceeded. */
   excess: number
   /** For people, with the figures. */
   reason: string
 }
 
 /**
- * An object that is being written, in order. Nothing of it is durable before `publish` resolves. A failed write or fsync, of which a later call may tell, leaves it fit only for `discard`:
- * after a failed fsync the kernel may have dropped the pages, so trying again would report success for bytes that are lost.
+ * An object that is written in order. Nothing of it is durable before `publish` resolves. After a failed write or fsync,
+ * which a later call may report, only `discard` is left: the kernel may have dropped the pages of a failed fsync, so a
+ * retry would report success for bytes that are lost.
  */
 export interface Writer {
-  /** What it is resumed by; no object can be read under it. */
+  /** The key for `resume`; no object can be read under it. */
   readonly key: Key
   /** Bytes written so far. */
   readonly offset: number
-  /** Appends the chunks, gathered into as few calls as possible. `signal` ends waiting where writing is limited; what was given is written all the same. */
+  /**
+   * Appends the chunks, gathered into as few calls as possible. `signal` ends the wait for the rate limit; the chunks are
+   * written all the same.
+   */
   write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void>
   /** Cuts the object back to `offset` bytes. */
   truncate(offset: number): Promise<void>
-  /** Reads what was written, from the start. */
+  /** Reads at most `into.length` of the written bytes at `position`; 0 is the end. */
   read(into: Buffer, position: number): Promise<number>
   /**
-   * Names the bytes before `offset` as they are stored: a later writer that gives the same name, in whatever process, has the same bytes there, and is going to publish
-   * them. Undefined where that cannot be told.
+   * Identifies the stored bytes before `offset`. A later writer of the same key with the same fingerprint, in any
+   * process, has the same bytes there and publishes them. Undefined where the driver cannot tell.
    */
   fingerprint(offset: number): string | undefined
-  /** Durable under `to` when it resolves: the bytes, the rename, and every directory that is new. What is there is replaced. */
+  /** Durable under `to` when it resolves: the bytes, the rename, and every new directory. Replaces what is there. */
   publish(to: Key): Promise<void>
-  /** Ends the writer and removes what it wrote. */
+  /** Ends the writer and removes its bytes. */
   discard(): Promise<void>
-  /** Ends the writer and leaves what it wrote, for `resume`; after a rejection that may not be relied on, and only `discard` is left. */
+  /** Ends the writer and keeps its bytes for `resume`. After a rejection they may be lost, and only `discard` is left. */
   close(): Promise<void>
 }
 
-/** A writer whose bytes can be read while they are written, and which is not resumed. */
+/** A writer whose bytes can be read while they are written. It cannot be resumed. */
 export interface StagedWriter extends Writer {
-  /** What was written so far. It goes on giving the bytes when the writer has ended, until it is closed. */
+  /** Reads what is written so far. Outlives the writer until it is closed. */
   readonly reader: Pick<OpenObject, 'readInto' | 'close'>
 }
 
-/** A small object, and what tells whether it is still the same. */
+/** A small object with its version. */
 export interface VersionedObject {
   bytes: Buffer
+  /** Changes with every put. */
   version: string
-  /** In ms since the epoch, by the clock of the medium. */
+  /** In ms since the epoch, by the clock of the storage. */
   modified: number
 }
 
-/** How processes that have the same store come to agree. */
+/** Conditional puts, by which processes that share the storage coordinate. */
 export interface ConditionalObjects {
-  /** Whether `replace` is one step. Where the medium knows no conditions it looks and then puts: two at once may both succeed, and what the later one put is there. */
+  /**
+   * Whether `replace` is one atomic step. Where the storage has no conditional puts it is a read and then a put: two at
+   * once may both succeed, and the later put stays.
+   */
   isReplaceAtomic(): Promise<boolean>
-  /** The time by the clock that tells those of objects, and never ahead of it, in ms since the epoch. */
+  /** The time by the clock of the storage, and never ahead of it, in ms since the epoch. */
   now(): Promise<number>
   get(key: Key): Promise<VersionedObject | undefined>
-  /** Puts where the object still has `version`, or without one where there is none; resolves to its version from then on, undefined if it is another. */
+  /**
+   * Puts `bytes` if the object still has `version`, or if there is none when `version` is absent. Resolves to the new
+   * version; undefined if the condition did not hold.
+   */
   replace(key: Key, bytes: Uint8Array, version?: string): Promise<string | undefined>
 }
 
-/** What is known of an object that is going to be written. */
+/** What is known beforehand of an object that will be written. */
 export interface CreateOptions {
-  /** An earlier writer left nothing, so that nobody has to look. */
+  /** No earlier writer of this key left anything, so there is no need to look. */
   earlier?: 'nothing'
-  /** It is published under this key, and not resumed: what is written may go straight there, and `read` and `truncate` know no more of it than nothing and all. */
+  /**
+   * The object will be published under this key and not resumed. The bytes may go straight there; `read` and `truncate`
+   * then work for none or all of them only.
+   */
   publishTo?: Key
 }
 
-/** How an object is put: durable when that resolves, or as soon as the medium likes. */
+/** When a put resolves: once the object is durable, or as soon as the storage has taken it. */
 export type Durability = 'durable' | 'soon'
 
 /**
- * Bytes by key. Errors of the medium carry the `code` of the system call that failed (`ENOSPC`, `EROFS`, `EIO`, …), a limit that is reached is `EDQUOT`, a medium that
- * does not answer in time is `ESTALLED`; what is not there is undefined.
- * The suite in `test/storage/contract.ts` is what a driver has to pass.
+ * Bytes by key. I/O errors carry the `code` of the system call that failed (`ENOSPC`, `EROFS`, `EIO`, …); an exceeded
+ * limit is `EDQUOT`, storage that does not answer in time is `ESTALLED`. What is not there is undefined.
+ * Every driver passes the suite in `test/storage/contract.ts`.
  */
 export interface Storage {
-  /** Whether objects change only through this, or other processes may change them too. */
+  /** Whether this process alone changes the objects, or other processes may too. */
   readonly sharing: 'alone' | 'shared'
-  /** Present where the store is shared. */
+  /** Present where the storage is shared. */
   readonly conditionalObjects?: ConditionalObjects
-  /** The time by the clock that tells those of objects, as far as it is known, in ms since the epoch; absent where that is ours. */
+  /** The best known time of the clock that dates objects, in ms since the epoch; absent where that is the system's. */
   now?(): number
   open(key: Key, range?: ByteRange): Promise<OpenObject | undefined>
   stat(key: Key): Promise<ObjectStat | undefined>
-  /** A small object, whole. An object of more than `limit` bytes is an error with the code `EFBIG`. */
-  get(key: Key, limit?: number): Promise<Buffer | undefined>
-  /** Replaces what is there, whole and at once. With `soon` a crash may leave anything of it. */
-  put(key: Key, bytes: Uint8Array, promise?: Durability): Promise<void>
-  /** Makes `prefix` visible to those who look for it, where the medium has such a thing. */
+  /** A small object, whole. An object of more than `limitBytes` is an error with the code `EFBIG`. */
+  get(key: Key, limitBytes?: number): Promise<Buffer | undefined>
+  /** Replaces the object atomically. With `soon`, a crash may leave any part of it. */
+  put(key: Key, bytes: Uint8Array, durability?: Durability): Promise<void>
+  /** Makes `prefix` visible to `walk`, where the storage has directories. */
   ensurePrefix(prefix: Key): Promise<void>
-  /** A new object that can be resumed by `key`; what an earlier writer of it left is dropped. Nothing is put under such a key. */
-  create(key: Key, known?: CreateOptions): Promise<Writer>
-  /** Goes on where a writer of `key` was closed or its process died. One to which nothing was written may be forgotten. */
+  /** A new object that `resume` finds by `key`; drops what an earlier writer of it left. Never `put` under such a key. */
+  create(key: Key, options?: CreateOptions): Promise<Writer>
+  /** Continues where a writer of `key` was closed or its process died. A writer without bytes may be forgotten. */
   resume(key: Key): Promise<Writer | undefined>
-  /** What `resume` would go on with. */
+  /** Size and time of what `resume` would continue. */
   statUnfinished(key: Key): Promise<ObjectStat | undefined>
-  /** A new object that is going to be published under `to`, and under nothing else; `size` is how large it will be, if that is known. */
+  /** A new object that will be published under `to` and nowhere else, of `size` bytes if that is known. */
   stage(to: Key, size?: number): Promise<StagedWriter>
-  /** Durably gives the object under `from` the key `to`, replacing what is there; false if there is none. It may count as new. */
+  /** Durably renames an object, replacing what is under `to`; false if there is none. It may be dated anew. */
   move(from: Key, to: Key): Promise<boolean>
-  /** Names directly under `prefix` in byte order, those after `after` only. */
+  /** Names directly under `prefix` in byte order, only those after `after`. */
   walk(prefix: Key, after?: string): AsyncIterable<WalkEntry>
-  /** All objects below `prefix` at any depth, in byte order of their whole keys, those after `after` only. */
+  /** All objects below `prefix` at any depth, in byte order of their whole keys, only those after `after`. */
   list(prefix: Key, after?: Key): AsyncIterable<ObjectStat>
-  /** Rejects unless the medium answers. */
+  /** Rejects unless the storage answers. */
   check(): Promise<void>
-  /** Rejects unless the medium takes bytes: tried for real, since free space is no promise. */
+  /** Rejects unless the storage takes bytes: it writes some, since free space is no promise. */
   checkWritable(): Promise<void>
-  /** Where whoever has no other right may read the object for `seconds`; absent where there is no such place. */
+  /** A URL that lets its holder read the object for `seconds`; absent where the storage has no such URLs. */
   locate?(key: Key, seconds: number): Promise<string>
-  /** Renews the time of objects; those that are not there are passed over. */
+  /** Renews the time of the objects that exist. */
   touch(keys: readonly Key[]): Promise<void>
   /**
-   * Removes objects, durably, and the prefixes below `under` that became empty. Removing what is not there succeeds. A store that is shared asks for nothing any more once
-   * `signal` is aborted.
+   * Removes objects, durably, and the prefixes below `under` that became empty. Absent objects count as removed. Shared
+   * storage sends no request after `signal` is aborted.
    */
   remove(keys: readonly Key[], under?: Key, signal?: AbortSignal): Promise<void>
   usage(): Promise<Usage>
-  /** What is in the way of an object of so many bytes; undefined if it fits. Small objects are taken beyond the limits, so that what has begun can end. */
+  /**
+   * The limit that an object of so many bytes would exceed; undefined if it fits. Small objects are written beyond the
+   * limits, so that running work can end.
+   */
   shortage(bytes: number): Promise<Shortage | undefined>
-  /** Counts anew what the objects take. */
+  /** Counts what the objects use from scratch. */
   recount(signal: AbortSignal): Promise<void>
   close(): Promise<void>
 }

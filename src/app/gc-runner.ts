@@ -57,7 +57,7 @@ export async function freeSpaceOf(storage: Storage): Promise<FreeSpace> {
     missingBytes: async bytes => {
       const shortage = await storage.shortage(bytes)
       if (!shortage) return 0
-      return /inode/i.test(shortage.limit) ? shortage.excess * perInode : shortage.excess
+      return shortage.unit === 'inodes' ? shortage.excess * perInode : shortage.excess
     }
   }
 }

@@ -4,35 +4,35 @@ import { createSemaphore } from '../semaphore.ts'
 import type { DiskIo } from './disk-io.ts'
 import type { UsageCounter } from './usage-counter.ts'
 
-// An entry of a directory is durable only after fsync of that directory. Those that this process made durable are remembered, so that a push into a
-// known repository costs one fsync and not one per level.
-const remembered = 5_000
-// Of the writes that are under way at once: fsync may take seconds, and the others must not queue behind it.
+// An entry of a directory is durable only after an fsync of that directory. The paths that this process made durable are
+// cached, so that a push into a known repository costs one fsync and not one per level.
+const maxCachedPaths = 5_000
+// Fewer than the slots for writes: an fsync may take seconds, and other writes must not queue behind it.
 const concurrentSyncs = 4
 
-/** What everything that changes a directory goes through. */
+/** A disk together with the count of what is stored on it. */
 export interface CountedDisk {
   disk: DiskIo
   counter: UsageCounter
 }
 
-/** Creates directories so that they survive power loss, each only once. */
+/** Creates directories that survive power loss, each only once. */
 export class Directories {
-  readonly #top: string
-  readonly #ledger: CountedDisk
+  readonly #root: string
+  readonly #deps: CountedDisk
   readonly #durable = new Set<string>()
   readonly #pending = new Map<string, Promise<void>>()
-  readonly #limit = createSemaphore(concurrentSyncs)
+  readonly #syncs = createSemaphore(concurrentSyncs)
 
-  /** `top` exists and is durable already. */
-  constructor(top: string, ledger: CountedDisk) {
-    this.#top = top
-    this.#ledger = ledger
+  /** `root` exists and is durable already. */
+  constructor(root: string, deps: CountedDisk) {
+    this.#root = root
+    this.#deps = deps
   }
 
-  /** Runs an fsync when there is a place for it. */
+  /** Runs an fsync, a few at a time. */
   limitSync<T>(sync: () => Promise<T>): Promise<T> {
-    return this.#limit(() => this.#ledger.disk.write(sync))
+    return this.#syncs(() => this.#deps.disk.write(sync))
   }
 
   /** Makes the entries of `directory` durable. */
@@ -40,53 +40,53 @@ export class Directories {
     await this.limitSync(() => syncDirectory(directory))
   }
 
-  /** Resolves when `directory` exists and its name, and that of each of its parents, is durable. */
+  /** Resolves when `directory` exists, and its name and those of all its parents are durable. */
   async ensure(directory: string): Promise<void> {
-    if (directory === this.#top || this.#durable.has(directory)) return
+    if (directory === this.#root || this.#durable.has(directory)) return
     const running = this.#pending.get(directory)
     if (running) return running
-    const work = this.#make(directory).finally(() => this.#pending.delete(directory))
+    const work = this.#createDurably(directory).finally(() => this.#pending.delete(directory))
     this.#pending.set(directory, work)
     return work
   }
 
-  async #make(directory: string): Promise<void> {
+  async #createDurably(directory: string): Promise<void> {
     const parent = dirname(directory)
     await this.ensure(parent)
     await this.#add(directory)
-    // Also for one that was there: whoever made it may have died before this.
+    // Also for a directory that existed: the process that made it may have died before its own fsync.
     await this.sync(parent)
-    if (this.#durable.size >= remembered) this.#durable.clear()
+    if (this.#durable.size >= maxCachedPaths) this.#durable.clear()
     this.#durable.add(directory)
   }
 
   async #add(directory: string): Promise<void> {
-    const { disk, counter } = this.#ledger
+    const { disk, counter } = this.#deps
     const made = counter.reserve({ bytes: 0, inodes: 1 }, () => disk.write(() => mkdir(directory)))
     await made.catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error
     })
   }
 
-  /** Creates `directory` and those above it that are missing, for what need not survive power loss. */
+  /** Creates `directory` and its missing parents, for content that need not survive power loss. */
   async create(directory: string): Promise<void> {
     try {
       await this.#add(directory)
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || directory === this.#top) throw error
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || directory === this.#root) throw error
       await this.create(dirname(directory))
       await this.create(directory)
     }
   }
 
-  /** Waits for whoever is just making `directory`, whose name is not durable before that. */
+  /** Waits for a running `ensure` of `directory`, whose name is not durable before that. */
   async settled(directory: string): Promise<void> {
     await this.#pending.get(directory)
   }
 
-  /** Forgets `directory` and its parents: one of them was removed. */
+  /** Drops `directory` and its parents from the cache, since one of them was removed. */
   forget(directory: string): void {
-    for (let each = directory; each.length > this.#top.length; each = dirname(each)) this.#durable.delete(each)
+    for (let each = directory; each.length > this.#root.length; each = dirname(each)) this.#durable.delete(each)
   }
 }
 
@@ -101,8 +101,8 @@ export async function syncDirectory(directory: string): Promise<void> {
 }
 
 /**
- * Creates `directory` and those above it that are missing; resolves to the topmost one that is new. Like `mkdir` with `recursive`, which reports a filesystem that
- * is mounted read-only as ENOENT.
+ * Creates `directory` and its missing parents; resolves to the topmost new one. Unlike `mkdir` with `recursive`, which
+ * reports ENOENT on a read-only filesystem, this reports EROFS.
  */
 export async function makeDirectories(directory: string): Promise<string | undefined> {
   try {

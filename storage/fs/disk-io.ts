@@ -1,58 +1,64 @@
+import { type Clock, systemClock } from '../clock.ts'
 import { IoPool, type StallThresholds } from './io-pool.ts'
 
-/** What a disk can be asked for: to give, or to take. A filesystem that is frozen still gives. */
+/** The kinds of disk calls. A frozen filesystem still answers reads. */
 export type IoKind = 'reads' | 'writes'
 
-/** How a disk is watched; the defaults are for production. */
+/** Options of disk calls; the defaults are for production. */
 export interface DiskIoOptions {
-  /** Threads for system calls, of which names of hosts are looked up and passwords compared as well. */
+  /** Size of the thread pool for system calls; DNS look-ups and password checks use it too. Default: that of libuv. */
   threadPoolSize?: number | undefined
-  /** Time between two looks at what is under way, in ms. */
+  /** Time between two ticks of the I/O pools. */
   checkIntervalMs?: number | undefined
-  /** What does not answer any more, or nothing when all is well again. */
+  clock?: Pick<Clock, 'after'> | undefined
+  /** Called with the kinds that stopped answering, or with none when the disk answers again. */
   onStallChange?: ((stalled: readonly IoKind[]) => void) | undefined
 }
 
-// Suspected after 3 s of silence and given up after 5 s; nobody waits for longer than 8 s.
-const usualInterval = 500
-const patience: StallThresholds = { suspectTicks: 6, stalledTicks: 10, callerTicks: 16 }
-// Kept free for what is not the disk's.
-const spared = 4
+// Suspected after 3 s of silence and stalled after 5 s; a caller waits for 8 s at most.
+const defaultCheckIntervalMs = 500
+const thresholds: StallThresholds = { suspectTicks: 6, stalledTicks: 10, callerTicks: 16 }
+const libuvThreadPoolSize = 4
+// Threads that disk calls never take.
+const spareThreads = 4
 
 /**
- * The one way to the disk, so that one that hangs takes neither all threads nor its callers with it. It is given up when nothing comes back and a trial does not either;
- * then every call is refused at once, except for a trial from time to time.
+ * The only way to the disk: one that hangs takes neither all threads nor its callers with it. The circuit opens when
+ * nothing returns and a probe does not either; then every call is refused at once, but for a probe from time to time.
  */
 export class DiskIo {
   readonly #reads: IoPool
   readonly #writes: IoPool
-  readonly #interval: number
+  readonly #checkIntervalMs: number
+  readonly #clock: Pick<Clock, 'after'>
   readonly #probe: () => Promise<unknown>
-  readonly #changed: (stalled: readonly IoKind[]) => void
-  #timer: NodeJS.Timeout | undefined
+  readonly #onStallChange: (stalled: readonly IoKind[]) => void
+  #cancelTick: (() => void) | undefined
   #probing = false
-  #told = 0
+  #reportedStall = false
 
-  /** `probe` does what only a disk that works can do, and throws or returns. */
+  /** `probe` does what only a working disk can do, and resolves or rejects. */
   constructor(
     probe: () => Promise<unknown>,
     {
-      threadPoolSize: threads = poolSize(),
-      checkIntervalMs: interval = usualInterval,
-      onStallChange: changed = () => {}
+      threadPoolSize = libuvThreadPoolSize,
+      checkIntervalMs = defaultCheckIntervalMs,
+      clock = systemClock,
+      onStallChange = () => {}
     }: DiskIoOptions = {}
   ) {
-    const most = Math.max(2, threads - spared)
-    const writes = Math.max(1, Math.floor((most * 5) / 12))
-    const busy = () => this.#watch()
-    this.#writes = new IoPool(writes, patience, busy)
-    this.#reads = new IoPool(most - writes, patience, busy)
-    this.#interval = interval
+    const slots = Math.max(2, threadPoolSize - spareThreads)
+    const writeSlots = Math.max(1, Math.floor((slots * 5) / 12))
+    const onBusy = () => this.#scheduleTick()
+    this.#writes = new IoPool(writeSlots, thresholds, onBusy)
+    this.#reads = new IoPool(slots - writeSlots, thresholds, onBusy)
+    this.#checkIntervalMs = checkIntervalMs
+    this.#clock = clock
     this.#probe = probe
-    this.#changed = changed
+    this.#onStallChange = onStallChange
   }
 
-  /** What does not answer. */
+  /** The kinds of calls that the disk does not answer. */
   get stalled(): readonly IoKind[] {
     return [...(this.#reads.stalled ? ['reads' as const] : []), ...(this.#writes.stalled ? ['writes' as const] : [])]
   }
@@ -62,70 +68,64 @@ export class DiskIo {
     return this.#reads.running + this.#writes.running + (this.#probing ? 1 : 0)
   }
 
-  /** As `Lane.run`, for a task that only reads. */
-  read<T>(task: () => Promise<T>, late?: (value: T) => unknown): Promise<T> {
-    return this.#reads.run(task, late)
+  /** `IoPool.run` for a task that only reads. */
+  read<T>(task: () => Promise<T>, onLate?: (value: T) => unknown): Promise<T> {
+    return this.#reads.run(task, onLate)
   }
 
-  /** As `Lane.run`, for a task that may write. */
-  write<T>(task: () => Promise<T>, late?: (value: T) => unknown): Promise<T> {
-    return this.#writes.run(task, late)
+  /** `IoPool.run` for a task that may write. */
+  write<T>(task: () => Promise<T>, onLate?: (value: T) => unknown): Promise<T> {
+    return this.#writes.run(task, onLate)
   }
 
-  /** As `Lane.finish`: for closing what was read, or for closing and removing what was written. */
+  /** `IoPool.finish`: for closing what was read, or for closing and removing what was written. */
   finish(kind: IoKind, task: () => Promise<unknown>): Promise<void> {
     return (kind === 'reads' ? this.#reads : this.#writes).finish(task)
   }
 
-  // Only while there is something to look at: an idle process sleeps.
-  #watch(): void {
-    this.#timer ??= setInterval(() => this.#look(), this.#interval).unref()
+  // Only while a pool is busy: an idle process sleeps.
+  #scheduleTick(): void {
+    this.#cancelTick ??= this.#clock.after(this.#checkIntervalMs, () => {
+      this.#cancelTick = undefined
+      this.#tick()
+      if (!this.#reads.idle || !this.#writes.idle) this.#scheduleTick()
+    })
   }
 
-  #look(): void {
-    let trial = false
-    for (const lane of [this.#reads, this.#writes]) {
-      const state = lane.tick()
-      if (state === 'fine') continue
-      if (lane.hasFreeSlot) trial = true
-      if (!lane.hasFreeSlot || this.#probing) lane.tryOpenCircuit()
+  #tick(): void {
+    let needsProbe = false
+    for (const pool of [this.#reads, this.#writes]) {
+      if (pool.tick() === 'healthy') continue
+      if (pool.hasFreeSlot) needsProbe = true
+      if (!pool.hasFreeSlot || this.#probing) pool.tryOpenCircuit()
     }
-    if (trial) this.#try()
-    this.#tell()
-    if (!this.#reads.idle || !this.#writes.idle) return
-    clearInterval(this.#timer)
-    this.#timer = undefined
+    if (needsProbe) this.#startProbe()
+    this.#reportStall()
   }
 
-  #try(): void {
+  #startProbe(): void {
     if (this.#probing) return
     this.#probing = true
     const returned = () => {
       this.#probing = false
       this.#reads.reportAlive()
       this.#writes.reportAlive()
-      this.#tell()
+      this.#reportStall()
     }
-    // Whatever it says, the disk has said it.
+    // An error is an answer of the disk too.
     this.#probe().then(returned, returned)
   }
 
-  #tell(): void {
+  #reportStall(): void {
     const { stalled } = this
-    if (stalled.length > 0 === this.#told > 0) return
-    this.#told = stalled.length
-    this.#changed(stalled)
+    if (stalled.length > 0 === this.#reportedStall) return
+    this.#reportedStall = stalled.length > 0
+    this.#onStallChange(stalled)
   }
 
-  /** Ends looking. */
+  /** Stops the ticks. */
   close(): void {
-    clearInterval(this.#timer)
-    this.#timer = undefined
+    this.#cancelTick?.()
+    this.#cancelTick = undefined
   }
-}
-
-// What libuv makes of it.
-function poolSize(): number {
-  const given = Number(process.env['UV_THREADPOOL_SIZE'])
-  return Number.isInteger(given) && given > 0 ? Math.min(given, 1024) : 4
 }

@@ -1,6 +1,6 @@
 /**
- * The disk does not answer: not now, or not in time. `underway` tells that the call was made and may still take effect: memory that was lent to it must never be used
- * again.
+ * The disk does not answer, now or in time. With `underway` the call was made and may still take effect: memory that was
+ * lent to it must never be used again.
  */
 export class StalledError extends Error {
   readonly code = 'ESTALLED'
@@ -12,124 +12,125 @@ export class StalledError extends Error {
   }
 }
 
-/** In looks at the lane: after how many a call is suspected, the lane counts as stalled, and a caller waits no longer. */
+/** In ticks of the pool: when a silent call is suspected, when the pool counts as stalled, and how long a caller waits. */
 export interface StallThresholds {
   suspectTicks: number
   stalledTicks: number
   callerTicks: number
 }
 
-// Who waits for a call, and where the call is.
+interface CallOptions<T> {
+  task: () => Promise<T>
+  onLate: ((value: T) => unknown) | undefined
+  resolve: (value: T) => void
+  reject: (error: unknown) => void
+}
+
 class Call<T> {
-  /** Since when its caller waits. */
+  /** The tick since which the caller waits. */
   readonly since: number
   readonly task: () => Promise<T>
-  readonly late: ((value: T) => unknown) | undefined
-  readonly resolve: (value: T) => void
   readonly reject: (error: unknown) => void
-  /** Since when it is with the kernel. */
+  readonly #resolve: (value: T) => void
+  readonly #onLate: ((value: T) => unknown) | undefined
+  /** The tick at which the kernel got the call. */
   began: number
   state: 'waiting' | 'underway' | 'abandoned' = 'waiting'
-  /** It hangs, but the disk was seen to work: one bad file is not the disk. */
-  lost = false
+  /** It hangs although the disk works: one bad file does not stall the disk. */
+  isolated = false
 
-  constructor(
-    since: number,
-    task: () => Promise<T>,
-    late: ((value: T) => unknown) | undefined,
-    resolve: (value: T) => void,
-    reject: (error: unknown) => void
-  ) {
+  constructor(since: number, { task, onLate, resolve, reject }: CallOptions<T>) {
     this.since = since
     this.began = since
     this.task = task
-    this.late = late
-    this.resolve = resolve
     this.reject = reject
+    this.#resolve = resolve
+    this.#onLate = onLate
   }
 
   returned(value: T): void {
-    if (this.state === 'underway') this.resolve(value)
-    else this.late?.(value)
+    if (this.state === 'underway') this.#resolve(value)
+    else this.#onLate?.(value)
   }
 }
 
-// Which values they give is their callers' affair.
-type AnyCall = Pick<Call<never>, 'since' | 'began' | 'state' | 'lost' | 'reject'>
+// A call without the type of its value.
+type AnyCall = Pick<Call<never>, 'since' | 'began' | 'state' | 'isolated' | 'reject'>
 
 /**
- * System calls of one kind: a bounded number is with the kernel, the others wait in order. There is no timer a call: somebody looks at all of them from time to time.
- * Looks are counted and not the clock, so that a process that was stopped for a while does not take its own sleep for the disk's.
+ * An I/O pool: a bounded number of system calls of one kind is with the kernel, the others wait in order. A circuit
+ * breaker refuses calls while nothing returns. Its owner calls `tick` from time to time in place of a timer per call.
+ * Ticks are counted, not the clock, so that a process that was suspended does not blame the disk for its own sleep.
  */
 export class IoPool {
-  readonly #patience: StallThresholds
-  readonly #busy: () => void
-  // Not a set: one that is old and always changes costs the collector of garbage more than all the rest here.
-  readonly #running: (AnyCall | undefined)[]
-  #count = 0
+  readonly #thresholds: StallThresholds
+  readonly #onBusy: () => void
+  // Not a set: an old set that always changes costs the JavaScript collector more than all the rest here.
+  readonly #slots: (AnyCall | undefined)[]
+  #running = 0
   #waiting: { call: AnyCall; start: () => void }[] = []
-  #later: (() => Promise<unknown>)[] = []
-  #looks = 0
-  #returned = 0
+  #deferred: (() => Promise<unknown>)[] = []
+  #ticks = 0
+  #lastReturn = 0
   #stalled = false
 
-  /** `busy` is called when there may be something to look at. */
-  constructor(most: number, patience: StallThresholds, busy: () => void) {
-    this.#running = new Array(most).fill(undefined)
-    this.#patience = patience
-    this.#busy = busy
+  /** `onBusy` is called when ticks are needed. */
+  constructor(slots: number, thresholds: StallThresholds, onBusy: () => void) {
+    this.#slots = new Array(slots).fill(undefined)
+    this.#thresholds = thresholds
+    this.#onBusy = onBusy
   }
 
-  /** Nothing comes back; calls are refused. */
+  /** The circuit is open: nothing returns, and calls are refused. */
   get stalled(): boolean {
     return this.#stalled
   }
 
-  /** Nothing is to be looked at. */
+  /** No ticks are needed. */
   get idle(): boolean {
-    return this.#count === 0 && !this.#stalled
+    return this.#running === 0 && !this.#stalled
   }
 
-  /** Calls that have not returned, whether or not somebody still waits for them. */
+  /** Calls that have not returned, including those whose callers were rejected. */
   get running(): number {
-    return this.#count
+    return this.#running
   }
 
   /** Whether a call could begin at once. */
   get hasFreeSlot(): boolean {
-    return this.#count < this.#running.length
+    return this.#running < this.#slots.length
   }
 
   /**
-   * Runs `task`, which makes one system call after another and none through a lane. Rejects with a StalledError if it cannot begin or does not end in time; what it gives
-   * after that goes to `late`.
+   * Runs `task`, which makes one system call after another and none through a pool. Rejects with a StalledError if it
+   * cannot begin or does not end in time; its value then goes to `onLate`.
    */
-  run<T>(task: () => Promise<T>, late?: (value: T) => unknown): Promise<T> {
+  run<T>(task: () => Promise<T>, onLate?: (value: T) => unknown): Promise<T> {
     if (this.#stalled) return Promise.reject(new StalledError('refused'))
     return new Promise<T>((resolve, reject) => {
-      const call = new Call(this.#looks, task, late, resolve, reject)
+      const call = new Call(this.#ticks, { task, onLate, resolve, reject })
       if (this.hasFreeSlot) this.#start(call)
       else this.#waiting.push({ call, start: () => this.#start(call) })
-      this.#busy()
+      this.#onBusy()
     })
   }
 
-  /** Runs `task`, for which nobody has to wait: if the lane is stalled, then later. */
+  /** Runs `task`, whose end the caller does not need: while the pool is stalled it is deferred. */
   async finish(task: () => Promise<unknown>): Promise<void> {
     try {
-      if (this.#stalled) this.#later.push(task)
+      if (this.#stalled) this.#deferred.push(task)
       else await this.run(task)
     } catch (error) {
       if (!(error instanceof StalledError)) throw error
-      if (!error.underway) this.#later.push(task)
+      if (!error.underway) this.#deferred.push(task)
     }
   }
 
   #start<T>(call: Call<T>): void {
     call.state = 'underway'
-    call.began = this.#looks
-    this.#running[this.#running.indexOf(undefined)] = call
-    this.#count++
+    call.began = this.#ticks
+    this.#slots[this.#slots.indexOf(undefined)] = call
+    this.#running++
     started(call.task).then(
       value => {
         this.#end(call)
@@ -143,56 +144,56 @@ export class IoPool {
   }
 
   #end(call: AnyCall): void {
-    this.#running[this.#running.indexOf(call)] = undefined
-    this.#count--
-    this.#returned = this.#looks
-    if (this.#stalled) this.#recover()
+    this.#slots[this.#slots.indexOf(call)] = undefined
+    this.#running--
+    this.#lastReturn = this.#ticks
+    if (this.#stalled) this.#closeCircuit()
     this.#waiting.shift()?.start()
   }
 
-  /** One look: callers that have waited too long are told; gives whether something hangs of which it is not known whether it is the disk. */
-  tick(): 'fine' | 'suspect' | 'stalled' {
-    this.#looks++
-    for (const call of this.#all()) if (this.#looks - call.since >= this.#patience.callerTicks) this.#abandon(call)
+  /** Rejects callers that have waited too long. `suspect`: a call hangs, and it is unknown whether the disk does. */
+  tick(): 'healthy' | 'suspect' | 'stalled' {
+    this.#ticks++
+    for (const call of this.#allCalls()) if (this.#ticks - call.since >= this.#thresholds.callerTicks) this.#abandon(call)
     this.#waiting = this.#waiting.filter(({ call }) => call.state === 'waiting')
     if (this.#stalled) return 'stalled'
-    return this.#silence() >= this.#patience.suspectTicks ? 'suspect' : 'fine'
+    return this.#silentTicks() >= this.#thresholds.suspectTicks ? 'suspect' : 'healthy'
   }
 
-  #all(): AnyCall[] {
-    return [...this.#running.filter(call => call !== undefined), ...this.#waiting.map(({ call }) => call)]
+  #allCalls(): AnyCall[] {
+    return [...this.#slots.filter(call => call !== undefined), ...this.#waiting.map(({ call }) => call)]
   }
 
-  // For how many looks nothing has come back although something should have.
-  #silence(): number {
+  // For how many ticks nothing has returned although a call should have.
+  #silentTicks(): number {
     let longest = 0
-    // With every place taken by what is lost, those who wait are what should go on.
+    // When isolated calls have all the slots, the waiting calls are what should go on.
     const full = !this.hasFreeSlot && this.#waiting.length > 0
-    for (const call of this.#running) if (call && (full || !call.lost)) longest = Math.max(longest, this.#looks - call.began)
-    return Math.min(longest, this.#looks - this.#returned)
+    for (const call of this.#slots) if (call && (full || !call.isolated)) longest = Math.max(longest, this.#ticks - call.began)
+    return Math.min(longest, this.#ticks - this.#lastReturn)
   }
 
-  /** The disk does not do what was tried elsewhere, or there is no place to try: the lane is given up if it has been silent for long enough. */
+  /** Opens the circuit if the pool was silent for long enough. For when a probe hangs too, or has no slot to run in. */
   tryOpenCircuit(): boolean {
-    if (this.#stalled || this.#silence() < this.#patience.stalledTicks) return false
+    if (this.#stalled || this.#silentTicks() < this.#thresholds.stalledTicks) return false
     this.#stalled = true
-    for (const call of this.#all()) this.#abandon(call)
+    for (const call of this.#allCalls()) this.#abandon(call)
     this.#waiting = []
     return true
   }
 
-  /** The disk was seen to work: what hangs is not its fault. */
+  /** A probe returned: the disk works, so calls that hang are isolated. */
   reportAlive(): void {
     if (!this.hasFreeSlot) return
-    for (const call of this.#running) if (call && this.#looks - call.began >= this.#patience.suspectTicks) call.lost = true
-    if (this.#stalled) this.#recover()
+    for (const call of this.#slots) if (call && this.#ticks - call.began >= this.#thresholds.suspectTicks) call.isolated = true
+    if (this.#stalled) this.#closeCircuit()
   }
 
-  #recover(): void {
+  #closeCircuit(): void {
     this.#stalled = false
-    const later = this.#later
-    this.#later = []
-    for (const task of later) void this.finish(task).catch(() => {})
+    const deferred = this.#deferred
+    this.#deferred = []
+    for (const task of deferred) void this.finish(task).catch(() => {})
   }
 
   #abandon(call: AnyCall): void {

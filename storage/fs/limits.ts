@@ -1,20 +1,21 @@
+import { type Clock, systemClock } from '../clock.ts'
 import type { Shortage, VolumeSpace } from '../storage.ts'
 import type { UsageAmount, UsageCounter } from './usage-counter.ts'
 
-/** A number of bytes or inodes, or a part of what the filesystem has. */
+/** A number of bytes or inodes, or a percentage of what the filesystem has. */
 export type LimitValue = number | { readonly percent: number }
 
-/** What a store may take. Absent: no limit. */
+/** What the storage may use. Absent: no limit. */
 export interface Limits {
-  /** Of the store itself. */
+  /** The most that the objects may use. */
   readonly budget?: LimitValue | undefined
   readonly inodeBudget?: LimitValue | undefined
-  /** What stays free on the filesystem, whoever fills it. */
+  /** What stays free on the filesystem, whatever else fills it. */
   readonly reserve?: LimitValue | undefined
   readonly inodeReserve?: LimitValue | undefined
 }
 
-/** The limits as numbers. */
+/** Limits in bytes and inodes. */
 export interface EffectiveLimits {
   budget?: number
   inodeBudget?: number
@@ -22,12 +23,12 @@ export interface EffectiveLimits {
   inodeReserve: number
 }
 
-// The links and marks that come with an object, which are written beyond the limits.
-const company = 4096
-// In ms. What this process writes meanwhile is known; what others do is seen a little later.
-const fresh = 1_000
+// The links and provenance records that come with an object and are written beyond the limits.
+const linkBytes = 4096
+// How long an answer of statfs counts. Writes of this process are added to it; those of others are seen this much later.
+const volumeTtlMs = 1_000
 
-/** A limit of the store is reached; `code` is that of a quota, which it is. */
+/** A limit of the storage is exceeded; the `code` is that of a quota. */
 export class LimitExceededError extends Error {
   readonly code = 'EDQUOT'
   readonly shortage: Shortage
@@ -38,138 +39,137 @@ export class LimitExceededError extends Error {
   }
 }
 
-/** How much fits: what the store has used, what the filesystem has left, and what was allowed. */
+/** Whether more bytes fit: what the objects use and the filesystem has left, held against the limits. */
 export class VolumeLimits {
-  readonly #account: UsageCounter
+  readonly #counter: UsageCounter
   readonly #statfs: () => Promise<VolumeSpace>
-  readonly #now: () => number
+  readonly #clock: Pick<Clock, 'monotonic'>
   #limits: Limits
-  #medium: VolumeSpace
-  #seen: { at: number; added: UsageAmount; removals: number }
-  #looking: Promise<void> | undefined
+  #volume: VolumeSpace
+  /** The state of the counter when `#volume` was read. */
+  #read: { at: number; added: UsageAmount; removals: number }
+  #refreshing: Promise<void> | undefined
 
-  /** `medium` is how the filesystem was a moment ago; `statfs` looks again. */
+  /** `volume` is the current answer of `statfs`. */
   constructor(
-    account: UsageCounter,
+    counter: UsageCounter,
     limits: Limits,
     volume: VolumeSpace,
     statfs: () => Promise<VolumeSpace>,
-    now: () => number = () => performance.now()
+    clock: Pick<Clock, 'monotonic'> = systemClock
   ) {
-    this.#account = account
+    this.#counter = counter
     this.#limits = limits
-    this.#medium = volume
+    this.#volume = volume
     this.#statfs = statfs
-    this.#now = now
-    this.#seen = { at: now(), ...seen(account) }
-    this.#tellAccount()
+    this.#clock = clock
+    this.#read = { at: clock.monotonic(), ...stateOf(counter) }
+    this.#capCeiling()
   }
 
   set limits(limits: Limits) {
     this.#limits = limits
-    this.#tellAccount()
+    this.#capCeiling()
   }
 
-  #tellAccount(): void {
+  #capCeiling(): void {
     const { budget = Number.POSITIVE_INFINITY, inodeBudget = Number.POSITIVE_INFINITY } = this.effective
-    this.#account.capCeiling({ bytes: budget, inodes: inodeBudget })
+    this.#counter.capCeiling({ bytes: budget, inodes: inodeBudget })
   }
 
   /** The limits on this filesystem. */
   get effective(): EffectiveLimits {
     const { budget, inodeBudget, reserve = 0, inodeReserve = 0 } = this.#limits
-    const { total, inodesTotal } = this.#medium
+    const { total, inodesTotal } = this.#volume
     return {
-      ...(budget === undefined ? {} : { budget: partOf(budget, total) }),
-      ...(inodeBudget === undefined ? {} : { inodeBudget: partOf(inodeBudget, inodesTotal) }),
-      reserve: partOf(reserve, total),
-      inodeReserve: partOf(inodeReserve, inodesTotal)
+      ...(budget === undefined ? {} : { budget: absolute(budget, total) }),
+      ...(inodeBudget === undefined ? {} : { inodeBudget: absolute(inodeBudget, inodesTotal) }),
+      reserve: absolute(reserve, total),
+      inodeReserve: absolute(inodeReserve, inodesTotal)
     }
   }
 
-  /** The filesystem as it was when it was last looked at, less what was written since. */
-  get medium(): VolumeSpace {
-    const { added } = this.#account
-    const { free, total, inodesFree, inodesTotal } = this.#medium
+  /** Space of the filesystem when it was last read, less what was written since. */
+  get volume(): VolumeSpace {
+    const { added } = this.#counter
+    const { free, total, inodesFree, inodesTotal } = this.#volume
     return {
-      free: Math.max(0, free - (added.bytes - this.#seen.added.bytes)),
+      free: Math.max(0, free - (added.bytes - this.#read.added.bytes)),
       total,
-      inodesFree: Math.max(0, inodesFree - (added.inodes - this.#seen.added.inodes)),
+      inodesFree: Math.max(0, inodesFree - (added.inodes - this.#read.added.inodes)),
       inodesTotal
     }
   }
 
-  /** Looks at the filesystem unless that was done a moment ago and nothing was removed since; undefined if nobody has to wait for it. */
+  /** Reads the filesystem's space again; undefined if the last answer is fresh and nothing was removed since. */
   refreshIfStale(): Promise<void> | undefined {
-    if (this.#now() - this.#seen.at < fresh && this.#account.removals === this.#seen.removals) return undefined
-    return this.refresh()
+    const fresh = this.#clock.monotonic() - this.#read.at < volumeTtlMs
+    return fresh && this.#counter.removals === this.#read.removals ? undefined : this.refresh()
   }
 
-  /** Looks at the filesystem, however short a time ago that was done. */
+  /** Reads the filesystem's space again. */
   refresh(): Promise<void> {
-    this.#looking ??= this.#look().finally(() => {
-      this.#looking = undefined
+    this.#refreshing ??= this.#refresh().finally(() => {
+      this.#refreshing = undefined
     })
-    return this.#looking
+    return this.#refreshing
   }
 
-  async #look(): Promise<void> {
+  async #refresh(): Promise<void> {
     // What is added while the call runs may not be in its answer.
-    const before = seen(this.#account)
-    this.#medium = await this.#statfs()
-    this.#seen = { at: this.#now(), ...before }
-    this.#tellAccount()
+    const state = stateOf(this.#counter)
+    this.#volume = await this.#statfs()
+    this.#read = { at: this.#clock.monotonic(), ...state }
+    this.#capCeiling()
   }
 
-  /** What is in the way of so many bytes more, in an object of its own. */
+  /** The limit that a new object of so many bytes would exceed. */
   shortage(bytes: number): Shortage | undefined {
-    const { free } = this.medium
-    const over = this.#overLimit(bytes + company, 1)
-    if (over || bytes <= free) return over
-    return { limit: 'disk', needed: bytes, excess: bytes - free, reason: "no space is left on the registry's disk" }
+    const { free } = this.volume
+    const exceeded = this.#exceeded(bytes + linkBytes, 1)
+    if (exceeded || bytes <= free) return exceeded
+    return { limit: 'disk', unit: 'bytes', needed: bytes, excess: bytes - free, reason: "no space is left on the registry's disk" }
   }
 
-  /** Throws a NoRoomError if so many bytes more are beyond a limit. Whether the disk itself takes them is its own affair. */
+  /** Throws a LimitExceededError if so many bytes more exceed a limit. A full disk is left to report itself. */
   assertFits(bytes: number): void {
-    const over = this.#overLimit(bytes, 0)
-    if (over) throw new LimitExceededError(over)
+    const exceeded = this.#exceeded(bytes, 0)
+    if (exceeded) throw new LimitExceededError(exceeded)
   }
 
-  #overLimit(bytes: number, inodes: number): Shortage | undefined {
-    const { used } = this.#account
+  #exceeded(bytes: number, inodes: number): Shortage | undefined {
+    const { used } = this.#counter
     const { budget, inodeBudget, reserve, inodeReserve } = this.effective
-    const { free, inodesFree, inodesTotal } = this.medium
-    if (budget !== undefined && used.bytes + bytes > budget)
-      return short('storage.budget', bytes, used.bytes + bytes - budget, `allows ${budget} bytes, ${used.bytes} are used`)
-    if (reserve > 0 && free - bytes < reserve)
-      return short('storage.reserve', bytes, reserve - (free - bytes), `keeps ${reserve} bytes of the disk free, ${free} are`)
-    if (inodeBudget !== undefined && used.inodes + inodes > inodeBudget)
-      return short(
-        'storage.inodeBudget',
-        inodes,
-        used.inodes + inodes - inodeBudget,
-        `allows ${inodeBudget} inodes, ${used.inodes} are used`
-      )
+    const { free, inodesFree, inodesTotal } = this.volume
+    if (budget !== undefined && used.bytes + bytes > budget) {
+      const state = `allows ${budget} bytes, ${used.bytes} are used`
+      return shortageOf('storage.budget', 'bytes', bytes, used.bytes + bytes - budget, state)
+    }
+    if (reserve > 0 && free - bytes < reserve) {
+      const state = `keeps ${reserve} bytes of the disk free, ${free} are`
+      return shortageOf('storage.reserve', 'bytes', bytes, reserve - (free - bytes), state)
+    }
+    if (inodeBudget !== undefined && used.inodes + inodes > inodeBudget) {
+      const state = `allows ${inodeBudget} inodes, ${used.inodes} are used`
+      return shortageOf('storage.inodeBudget', 'inodes', inodes, used.inodes + inodes - inodeBudget, state)
+    }
     // Some filesystems count no inodes.
-    if (inodeReserve > 0 && inodesTotal > 0 && inodesFree - inodes < inodeReserve)
-      return short(
-        'storage.inodeReserve',
-        inodes,
-        inodeReserve - (inodesFree - inodes),
-        `keeps ${inodeReserve} inodes of the disk free, ${inodesFree} are`
-      )
+    if (inodeReserve > 0 && inodesTotal > 0 && inodesFree - inodes < inodeReserve) {
+      const state = `keeps ${inodeReserve} inodes of the disk free, ${inodesFree} are`
+      return shortageOf('storage.inodeReserve', 'inodes', inodes, inodeReserve - (inodesFree - inodes), state)
+    }
     return undefined
   }
 }
 
-function seen({ added, removals }: UsageCounter): { added: UsageAmount; removals: number } {
+function stateOf({ added, removals }: UsageCounter): { added: UsageAmount; removals: number } {
   return { added: { ...added }, removals }
 }
 
-function short(limit: Shortage['limit'], needed: number, excess: number, state: string): Shortage {
-  return { limit, needed, excess, reason: `${limit} ${state}, and ${needed} more are needed: ${excess} too many` }
+function shortageOf(limit: Shortage['limit'], unit: Shortage['unit'], needed: number, excess: number, state: string): Shortage {
+  return { limit, unit, needed, excess, reason: `${limit} ${state}, and ${needed} more are needed: ${excess} too many` }
 }
 
-function partOf(share: LimitValue, total: number): number {
-  return typeof share === 'number' ? share : Math.floor((total / 100) * share.percent)
+function absolute(value: LimitValue, total: number): number {
+  return typeof value === 'number' ? value : Math.floor((total / 100) * value.percent)
 }

@@ -2,8 +2,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { ownNames } from './layout.ts'
 
-/** Another process has the directory. */
+/** Another process owns the directory. */
 export class LockedError extends Error {
   /** What the owner wrote about itself, for people. */
   readonly owner: string
@@ -16,14 +17,15 @@ export class LockedError extends Error {
 }
 
 /**
- * Takes the directory for this process until the returned function is called or the process ends, however it ends. Node has no flock; SQLite's lock on a database
- * file is the kernel's record lock, which also holds between containers that share the directory and needs no cleaning up after a crash.
+ * Locks the directory for this process until the returned function is called or the process ends, however it ends. Node
+ * has no flock. SQLite's lock on a database file is the kernel's record lock, which also holds between containers that
+ * share the directory and needs no cleaning up after a crash.
  */
 export function lockDirectory(directory: string): () => void {
-  const note = join(directory, 'owner')
-  const database = new DatabaseSync(join(directory, 'lock'), { timeout: 0 })
+  const note = join(directory, ownNames.owner)
+  const database = new DatabaseSync(join(directory, ownNames.lock), { timeout: 0 })
   try {
-    // No journal file: taking the lock writes nothing, so that it works on a full disk too. (OFF would not do: Node refuses it.)
+    // No journal file: taking the lock writes nothing, so that it works on a full disk too. Node refuses OFF.
     database.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
   } catch (error) {
     database.close()

@@ -1,18 +1,19 @@
 import type { Stats } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import type { OpenObject } from '../storage.ts'
+import { ignoreAbsent } from './absent.ts'
 import type { DiskIo } from './disk-io.ts'
 import { StalledError } from './io-pool.ts'
-import { ignoreAbsent } from './writer.ts'
 
-/** A file that is read. */
+/** A file open for reading. */
 export class OpenFile implements OpenObject {
   readonly #disk: DiskIo
   readonly #handle: FileHandle
   readonly size: number
   readonly modified: number
-  /** The file itself: as long as it is open no other one gets its number. */
+  /** Device and inode: no other file gets this number while the file is open. */
   readonly identity: string
+  /** A call hangs and uses the handle. */
   #stuck = false
 
   private constructor(disk: DiskIo, handle: FileHandle, { size, mtimeMs, dev, ino }: Stats) {
@@ -57,7 +58,7 @@ export class OpenFile implements OpenObject {
   close(): Promise<void> {
     const closed = this.#handle.close()
     if (!this.#stuck) return closed
-    // Node closes a file when the calls that use it have returned; nobody waits for that.
+    // Node closes the file once the call that uses it returns; the caller must not wait for that.
     closed.catch(() => {})
     return Promise.resolve()
   }

@@ -1,69 +1,73 @@
+import { type Clock, systemClock } from '../clock.ts'
 import { createMutex } from '../keyed-mutex.ts'
 
 const mib = 1024 * 1024
-// Measured with etcd on the same disk of 370 MiB/s: the 99th percentile of its writes grows with what one sync finds (14 ms at 2 MiB, 34 ms at 32 MiB,
-// 280 ms without pacing); below 2 MiB it is no better, and pushes are slower.
-const first = 4 * mib
-const least = 2 * mib
-const most = 16 * mib
-// A disk that is done sooner takes more at once, one that needs longer gets less; in ms.
-const quick = 3
-const slow = 8
+// Measured with etcd on the same disk of 370 MiB/s: the 99th percentile of its writes grows with what one sync finds
+// (14 ms at 2 MiB, 34 ms at 32 MiB, 280 ms without pacing). Below 2 MiB it is no better, and pushes are slower.
+const initialStepBytes = 4 * mib
+const minStepBytes = 2 * mib
+const maxStepBytes = 16 * mib
+// A sync that is faster doubles the step, one that is slower halves it.
+const fastSyncMs = 3
+const slowSyncMs = 8
 
-/** How far the files of one disk may get ahead of it, so that the last fsync finds little, and the fsyncs of other programs do not wait long. */
+/** How far the files of one disk may get ahead of it: so the last fsync finds little, and other programs wait little. */
 export class SyncPacer {
-  // One at a time: together they would be one large sync to everybody else.
+  // One sync at a time: to other programs several would be one large one.
   readonly #mutex = createMutex()
-  readonly #now: () => number
-  #step = first
+  readonly #clock: Pick<Clock, 'monotonic'>
+  #stepBytes = initialStepBytes
 
-  constructor(now: () => number = () => performance.now()) {
-    this.#now = now
+  constructor(clock: Pick<Clock, 'monotonic'> = systemClock) {
+    this.#clock = clock
   }
 
-  /** Bytes of a file after which it is synced. */
-  get step(): number {
-    return this.#step
+  /** Bytes after which a file is synced. */
+  get stepBytes(): number {
+    return this.#stepBytes
   }
 
-  /** Runs one sync, and learns from how long the disk took. */
+  /** Runs one sync, and adapts the step to its duration. */
   sync(task: () => Promise<void>): Promise<void> {
     return this.#mutex(async () => {
-      const began = this.#now()
+      const began = this.#clock.monotonic()
       await task()
-      const took = this.#now() - began
-      if (took < quick) this.#step = Math.min(this.#step * 2, most)
-      else if (took > slow) this.#step = Math.max(this.#step / 2, least)
+      const tookMs = this.#clock.monotonic() - began
+      if (tookMs < fastSyncMs) this.#stepBytes = Math.min(this.#stepBytes * 2, maxStepBytes)
+      else if (tookMs > slowSyncMs) this.#stepBytes = Math.max(this.#stepBytes / 2, minStepBytes)
     })
   }
 }
 
-/** One file that grows, synced beside its writes. */
+/** A growing file that is synced beside its writes. */
 export class PacedFile {
-  readonly #pacing: SyncPacer
+  readonly #pacer: SyncPacer
   readonly #datasync: () => Promise<void>
-  #dirty: number
+  #unsyncedBytes: number
   #syncing: Promise<void> | undefined
   #failure: { cause: unknown } | undefined
 
   /** A file of `offset` bytes, as if they had been written in one go. */
-  constructor(pacing: SyncPacer, offset: number, datasync: () => Promise<void>) {
-    this.#pacing = pacing
-    this.#dirty = offset % pacing.step
+  constructor(pacer: SyncPacer, offset: number, datasync: () => Promise<void>) {
+    this.#pacer = pacer
+    this.#unsyncedBytes = offset % pacer.stepBytes
     this.#datasync = datasync
   }
 
-  /** Bytes were written. Resolves when there is room for more: one step may be on its way to the disk, and one more wait. Rejects if a sync has failed. */
+  /**
+   * Call after each write. Resolves when the file may grow: one step may be on its way to the disk while the next one is
+   * written. Rejects if a sync has failed.
+   */
   async wrote(bytes: number): Promise<void> {
-    this.#dirty += bytes
-    if (this.#dirty >= this.#pacing.step) {
+    this.#unsyncedBytes += bytes
+    if (this.#unsyncedBytes >= this.#pacer.stepBytes) {
       await this.settled()
-      this.#dirty = 0
+      this.#unsyncedBytes = 0
       this.#syncing = this.#sync()
     } else this.#check()
   }
 
-  /** Resolves when no sync is under way. Rejects if one has failed. */
+  /** Resolves when no sync is running. Rejects if one has failed. */
   async settled(): Promise<void> {
     await this.#syncing
     this.#check()
@@ -73,10 +77,10 @@ export class PacedFile {
     if (this.#failure) throw this.#failure.cause
   }
 
-  // The kernel tells of a failed one once, and has dropped the bytes: a later one would succeed without them.
+  // The kernel reports a failed sync once, and has dropped the bytes: a later sync would succeed without them.
   async #sync(): Promise<void> {
     try {
-      await this.#pacing.sync(this.#datasync)
+      await this.#pacer.sync(this.#datasync)
     } catch (cause) {
       this.#failure = { cause }
     }

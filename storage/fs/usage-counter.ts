@@ -1,60 +1,62 @@
-/** Bytes of files, and files and directories. */
+/** Bytes of files, and a number of files and directories. */
 export interface UsageAmount {
   bytes: number
   inodes: number
 }
 
-/** What is known of a tree when it is opened; without `used` nothing is. */
+/** A stored count. Unless it is exact, it is too high. */
 export interface CountedUsage {
   used: UsageAmount
   exact: boolean
 }
 
-// How far the count on disk is ahead of the true one: so much is too much after a crash, and so rarely it has to be written.
+// How far the stored count runs ahead of the true one: this much is too much after a crash, and a larger step needs
+// fewer writes.
 const step: UsageAmount = { bytes: 256 * 1024 * 1024, inodes: 10_000 }
 const none: UsageAmount = { bytes: 0, inodes: 0 }
-const everything: UsageAmount = { bytes: Number.POSITIVE_INFINITY, inodes: Number.POSITIVE_INFINITY }
+const unlimited: UsageAmount = { bytes: Number.POSITIVE_INFINITY, inodes: Number.POSITIVE_INFINITY }
 
 /**
- * What the files of a store take, counted as it changes. What is on disk is a ceiling that is raised, durably, before more is used: after a crash the count is too high
- * and never too low, until a recount has put it right.
+ * What the files of the storage use, counted as it changes. The stored count is a ceiling that is durably raised before
+ * more is used. So after a crash the count is too high and never too low, until a recount corrects it.
  */
 export class UsageCounter {
-  readonly #save: (known: CountedUsage) => Promise<void>
+  readonly #save: (usage: CountedUsage) => Promise<void>
   readonly #used: UsageAmount
-  /** What the disk knows. */
+  /** The stored count. */
   #ceiling: UsageAmount
   #exact: boolean
   #saving: Promise<void> | undefined
-  /** The ceiling goes beyond these only where what is used does. */
-  #most = everything
-  /** Changes that are being made, and how much they may add. */
+  /** The ceiling passes this only where the use does. */
+  #ceilingCap = unlimited
+  /** Running changes, and the most that they may add. */
   readonly #underway: UsageAmount & { changes: number } = { ...none, changes: 0 }
-  readonly #ever: UsageAmount = { ...none }
+  readonly #added: UsageAmount = { ...none }
   #removals = 0
+  /** What was added since the running recount began. */
   #recount: (UsageAmount & { changes: number }) | undefined
 
   /** `save` makes a count durable. The first change is saved before it is made. */
-  constructor({ used, exact }: CountedUsage, save: (known: CountedUsage) => Promise<void>) {
+  constructor({ used, exact }: CountedUsage, save: (usage: CountedUsage) => Promise<void>) {
     this.#used = { ...used }
     this.#ceiling = { bytes: -1, inodes: -1 }
     this.#exact = exact
     this.#save = save
   }
 
-  /** What is used, and what is about to be. */
+  /** What is used, running changes included. */
   get used(): Readonly<UsageAmount> {
     return this.#used
   }
 
-  /** Whether that is the truth, and not a bound above it. */
+  /** Whether `used` is exact and not an upper bound. */
   get exact(): boolean {
     return this.#exact
   }
 
-  /** All that was ever added; what was removed does not count. */
+  /** The sum of all additions; removals do not lower it. */
   get added(): Readonly<UsageAmount> {
-    return this.#ever
+    return this.#added
   }
 
   /** How often bytes were removed. */
@@ -62,23 +64,26 @@ export class UsageCounter {
     return this.#removals
   }
 
-  // Whether the ceiling on disk is known to cover what is used.
+  // Whether the stored ceiling covers what is used.
   get #covered(): boolean {
     return this.#used.bytes <= this.#ceiling.bytes && this.#used.inodes <= this.#ceiling.inodes
   }
 
-  /** There is a limit: a crash must not make a store look fuller than that. */
-  capCeiling(most: UsageAmount): void {
-    this.#most = most
+  /** Keeps the ceiling below a limit: a crash must not make the storage look fuller than that. */
+  capCeiling(cap: UsageAmount): void {
+    this.#ceilingCap = cap
   }
 
-  /** Runs `task`, which adds at most `amount`; counted before it begins, and given back if it fails. `moves` is what it puts under another name. */
+  /**
+   * Runs `task`, which adds at most `amount`: counted before it begins, and given back if it fails. `moves` is what it
+   * renames, which a running recount may miss.
+   */
   async reserve<T>(amount: UsageAmount, task: () => Promise<T>, moves = none): Promise<T> {
-    const most = { bytes: amount.bytes + moves.bytes, inodes: amount.inodes + moves.inodes }
+    const affected = { bytes: amount.bytes + moves.bytes, inodes: amount.inodes + moves.inodes }
     this.#change(amount)
-    add(this.#ever, amount)
-    if (this.#recount) add(this.#recount, most)
-    add(this.#underway, most)
+    add(this.#added, amount)
+    if (this.#recount) add(this.#recount, affected)
+    add(this.#underway, affected)
     this.#underway.changes++
     try {
       if (!this.#covered) await this.#raise()
@@ -89,12 +94,12 @@ export class UsageCounter {
       else this.removed(amount)
       throw error
     } finally {
-      add(this.#underway, negative(most))
+      add(this.#underway, negative(affected))
       this.#underway.changes--
     }
   }
 
-  /** So much is gone. */
+  /** Subtracts what was removed. */
   removed(amount: UsageAmount): void {
     if (amount.bytes > 0) this.#removals++
     this.#change(negative(amount))
@@ -117,27 +122,27 @@ export class UsageCounter {
 
   async #saveCeiling(): Promise<void> {
     const used = {
-      bytes: ahead(this.#used.bytes, step.bytes, this.#most.bytes),
-      inodes: ahead(this.#used.inodes, step.inodes, this.#most.inodes)
+      bytes: raisedCeiling(this.#used.bytes, step.bytes, this.#ceilingCap.bytes),
+      inodes: raisedCeiling(this.#used.inodes, step.inodes, this.#ceilingCap.inodes)
     }
     await this.#save({ used, exact: false })
     this.#ceiling = used
   }
 
-  /** From here on every change is below what the disk knows. */
+  /** Stores a first ceiling. */
   open(): Promise<void> {
     return this.#raise()
   }
 
-  /** The last count, when nothing changes any more. */
+  /** Stores the count itself. Nothing may change any more. */
   async close(): Promise<void> {
     await this.#saving?.catch(() => {})
     await this.#save({ used: this.#used, exact: this.#exact && this.#underway.changes === 0 })
   }
 
   /**
-   * Counts anew: `count` looks at everything that is there. What is added or moved meanwhile may be missed by it and is counted in addition, so that the result is never
-   * below the truth, and exact if nothing changed.
+   * Takes the result of `count`, which reads all that is there. What is added or renamed meanwhile may escape it and is
+   * counted in addition: the result is never below the truth, and exact if nothing changed.
    */
   async recount(count: () => Promise<UsageAmount>): Promise<void> {
     const meanwhile = { ...this.#underway }
@@ -154,9 +159,9 @@ export class UsageCounter {
   }
 }
 
-// Close to a limit in smaller steps, since a crash makes used what is only reserved here.
-function ahead(used: number, by: number, most: number): number {
-  return Math.max(Math.min(used + by, most), used + Math.ceil(by / 64))
+// Close to the cap in smaller steps, since a crash turns the ceiling into use.
+function raisedCeiling(used: number, step: number, cap: number): number {
+  return Math.max(Math.min(used + step, cap), used + Math.ceil(step / 64))
 }
 
 function add(to: UsageAmount, amount: UsageAmount): void {

@@ -1,29 +1,28 @@
 import { type FileHandle, lstat, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { ignoreAbsent } from './absent.ts'
 import type { DiskIo } from './disk-io.ts'
+import { ownNames, uncountedNames } from './layout.ts'
 import type { CountedUsage, UsageAmount } from './usage-counter.ts'
 
-// A sector: it is written as a whole or not at all, and in its place, which a full disk takes as well.
-const size = 512
-// The keeping of the store itself, below .registry; a socket is no file.
-const uncounted = new Set(['lock', 'owner', 'account', 'trial'])
-// Looked at in one go; then others have as much time as that took.
-const batch = 64
+// A sector: it is written whole or not at all, and in place, which works on a full disk too.
+const recordBytes = 512
+const batchSize = 64
 
-/** The file that holds a count. */
+/** The file that stores a count. */
 export class UsageFile {
   readonly #path: string
   readonly #disk: DiskIo
   #handle: FileHandle | undefined
 
-  /** The file below `own`; it is made when something is saved. */
+  /** A file in the directory `own`, created by the first `save`. */
   constructor(own: string, disk: DiskIo) {
-    this.#path = join(own, 'account')
+    this.#path = join(own, ownNames.usage)
     this.#disk = disk
   }
 
-  /** What it says; undefined if nothing can be read there. */
+  /** The stored count; undefined if there is none that can be read. */
   async load(): Promise<CountedUsage | undefined> {
     try {
       return parse(await readFile(this.#path, 'latin1'))
@@ -34,7 +33,7 @@ export class UsageFile {
 
   /** Durable when it resolves. */
   save({ used: { bytes, inodes }, exact }: CountedUsage): Promise<void> {
-    const text = JSON.stringify({ bytes, inodes, exact }).padEnd(size - 1)
+    const text = JSON.stringify({ bytes, inodes, exact }).padEnd(recordBytes - 1)
     return this.#disk.write(async () => {
       this.#handle ??= await open(this.#path, 'r+').catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') throw error
@@ -60,34 +59,35 @@ function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isFinite(value) && value >= 0
 }
 
-/** What is below `root`, looked at slowly so that others do not notice. What vanishes meanwhile is passed over. */
+/** What the tree below `root` uses, but for the own files directly in `own`. Yields, so that requests do not notice. */
 export async function countTree(disk: DiskIo, root: string, own: string, signal: AbortSignal): Promise<UsageAmount> {
   const sum = { bytes: 0, inodes: 0 }
-  const inside = async (directory: string): Promise<void> => {
+  const countDirectory = async (directory: string): Promise<void> => {
     signal.throwIfAborted()
-    const entries = await disk.read(() => readdir(directory, { withFileTypes: true })).catch(unlessGone)
+    const entries = await disk.read(() => readdir(directory, { withFileTypes: true })).catch(ignoreAbsent)
     const files: string[] = []
     for (const entry of entries ?? []) {
       const path = join(directory, entry.name)
       if (entry.isDirectory()) {
         sum.inodes++
-        await inside(path)
-      } else if (entry.isFile() && !(directory === own && uncounted.has(entry.name))) files.push(path)
+        await countDirectory(path)
+      } else if (entry.isFile() && !(directory === own && uncountedNames.has(entry.name))) files.push(path)
     }
-    for (let at = 0; at < files.length; at += batch) {
+    for (let at = 0; at < files.length; at += batchSize) {
       signal.throwIfAborted()
       const began = performance.now()
-      const found = await disk.read(() => sumOf(files.slice(at, at + batch)))
+      const found = await disk.read(() => sumOf(files.slice(at, at + batchSize)))
       sum.bytes += found.bytes
       sum.inodes += found.inodes
+      // Leaves the disk to requests for as long as the batch took.
       await delay(performance.now() - began, undefined, { signal })
     }
   }
-  await inside(root)
+  await countDirectory(root)
   return sum
 }
 
-// One after another: together they would take all threads.
+// In sequence: in parallel they would take all threads.
 async function sumOf(files: readonly string[]): Promise<UsageAmount> {
   const sum = { bytes: 0, inodes: 0 }
   for (const file of files) {
@@ -101,10 +101,6 @@ async function sumOf(files: readonly string[]): Promise<UsageAmount> {
 
 /** Bytes of a file; undefined if there is none. */
 export async function fileSize(path: string): Promise<number | undefined> {
-  const found = await lstat(path).catch(unlessGone)
+  const found = await lstat(path).catch(ignoreAbsent)
   return found?.isFile() ? found.size : undefined
-}
-
-function unlessGone(error: NodeJS.ErrnoException): undefined {
-  if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR' && error.code !== 'ENAMETOOLONG') throw error
 }

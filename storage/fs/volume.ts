@@ -2,102 +2,110 @@ import { open, readdir, rm, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Shortage, Usage, VolumeSpace } from '../storage.ts'
 import { DiskIo, type DiskIoOptions } from './disk-io.ts'
+import { ownNames } from './layout.ts'
 import { type Limits, VolumeLimits } from './limits.ts'
-import { type CountedUsage, type UsageAmount, UsageCounter } from './usage-counter.ts'
+import { type CountedUsage, UsageCounter } from './usage-counter.ts'
 import { countTree, fileSize, UsageFile } from './usage-file.ts'
 
-/** Of a disk everything is known. */
+/** Usage of a disk, where everything is known. */
 export type DiskUsage = Usage & VolumeSpace & { used: number; usedInodes: number }
 
-/** How a store is kept within its limits; what is left out is unlimited, or as in production. */
+/** Limits and disk calls of a volume; the defaults are no limits, and what is right for production. */
 export interface VolumeOptions {
   limits?: Limits | undefined
   disk?: DiskIoOptions | undefined
-  /** How long after a start the files of a crashed process are counted anew, and after that how often if they were changed meanwhile; in ms. */
+  /** When an inexact usage is recounted: so many ms after the start, and again after so many. */
   recountMs?: { first: number; again: number } | undefined
 }
 
-const usualRecount = { first: 30_000, again: 10 * 60_000 }
-// A question about space waits for a medium that hangs no longer than this; then the last answer counts.
-const longestLook = 1_000
-// Limits that do not depend on who else fills the disk.
-const ofTheStore: ReadonlySet<Shortage['limit']> = new Set(['storage.budget', 'storage.inodeBudget'])
+const defaultRecountMs = { first: 30_000, again: 10 * 60_000 }
+// A caller waits for statfs no longer than this; then the last answer counts.
+const statfsTimeoutMs = 1_000
+// Limits that do not depend on what else fills the disk.
+const budgets: ReadonlySet<Shortage['limit']> = new Set(['storage.budget', 'storage.inodeBudget'])
 
-/** What a store takes of its disk, what it may take, and whether the disk answers. */
+interface VolumeDeps {
+  root: string
+  own: string
+  disk: DiskIo
+  file: UsageFile
+}
+
+/** The disk below a root: its calls, what the storage uses of it, and what it may use. */
 export class Volume {
   readonly disk: DiskIo
   readonly counter: UsageCounter
   readonly limits: VolumeLimits
-  readonly #count: (signal: AbortSignal) => Promise<UsageAmount>
-  readonly #file: UsageFile
+  readonly #deps: VolumeDeps
   readonly #stopped = new AbortController()
   #timer: NodeJS.Timeout | undefined
-  #counting: Promise<void> | undefined
+  #recounting: Promise<void> | undefined
 
-  private constructor(root: string, own: string, disk: DiskIo, file: UsageFile, known: CountedUsage, medium: VolumeSpace, limits: Limits) {
+  private constructor(deps: VolumeDeps, usage: CountedUsage, space: VolumeSpace, limits: Limits) {
+    const { root, disk, file } = deps
     this.disk = disk
-    this.counter = new UsageCounter(known, next => file.save(next))
-    this.limits = new VolumeLimits(this.counter, limits, medium, () => disk.read(() => look(root)))
-    this.#file = file
-    this.#count = signal => countTree(disk, root, own, signal)
+    this.counter = new UsageCounter(usage, next => file.save(next))
+    this.limits = new VolumeLimits(this.counter, limits, space, () => disk.read(() => spaceOf(root)))
+    this.#deps = deps
   }
 
-  /** Of the tree below `root`, which keeps its count and its temp files below `own`. */
+  /** The volume of `root`; its stored usage and temporary files are in the directory `own`. */
   static async open(
     root: string,
     own: string,
-    access: 'ours' | 'read-only',
-    { limits = {}, disk: options, recountMs: recount = usualRecount }: VolumeOptions
+    access: 'owned' | 'read-only',
+    { limits = {}, disk: options, recountMs = defaultRecountMs }: VolumeOptions
   ): Promise<Volume> {
-    const disk = new DiskIo(() => attempt(join(own, 'trial')), options)
+    const disk = new DiskIo(() => probe(join(own, ownNames.trial)), options)
     const file = new UsageFile(own, disk)
-    const medium = await look(root)
-    const loaded = await file.load()
-    const known = loaded ?? (await guess(root, own, medium))
-    const keeping = new Volume(root, own, disk, file, known, medium, limits)
-    // A disk that takes nothing can still be read; the first change tries again.
-    await keeping.counter.open().catch(() => {})
-    if (access === 'ours') await keeping.#clear(join(own, 'tmp'))
-    // Of a tree that was never counted nothing is known but a bound that may be far off.
-    keeping.#recountLater(loaded ? recount.first : 0, recount.again)
-    return keeping
+    const space = await spaceOf(root)
+    const stored = await file.load()
+    const usage = stored ?? (await estimate(root, own, space))
+    const volume = new Volume({ root, own, disk, file }, usage, space, limits)
+    // A disk that takes no writes can still be read; the first change saves again.
+    await volume.counter.open().catch(() => {})
+    if (access === 'owned') await volume.#removeTemporary(join(own, ownNames.temporary))
+    // An estimate may be far off.
+    volume.#scheduleRecount(stored ? recountMs.first : 0, recountMs.again)
+    return volume
   }
 
-  // Temp files of a process that died; only their owner may remove them, and that is us now.
-  async #clear(directory: string): Promise<void> {
-    const gone = { bytes: 0, inodes: 0 }
+  // Temporary files of a process that died. Only the owner of the root may remove them.
+  async #removeTemporary(directory: string): Promise<void> {
+    const removed = { bytes: 0, inodes: 0 }
     const found = await readdir(directory, { recursive: true, withFileTypes: true }).catch(() => undefined)
-    if (found) gone.inodes = 1 + found.length
-    for (const entry of found ?? []) gone.bytes += (await fileSize(join(entry.parentPath, entry.name))) ?? 0
+    if (found) removed.inodes = 1 + found.length
+    for (const entry of found ?? []) removed.bytes += (await fileSize(join(entry.parentPath, entry.name))) ?? 0
     await rm(directory, { recursive: true, force: true })
-    this.counter.removed(gone)
+    this.counter.removed(removed)
   }
 
-  #recountLater(first: number, again: number): void {
+  #scheduleRecount(firstMs: number, againMs: number): void {
     this.#timer = setTimeout(async () => {
       if (!this.counter.exact && this.disk.stalled.length === 0) await this.recount(this.#stopped.signal).catch(() => {})
-      if (!this.#stopped.signal.aborted) this.#recountLater(again, again)
-    }, first).unref()
+      if (!this.#stopped.signal.aborted) this.#scheduleRecount(againMs, againMs)
+    }, firstMs).unref()
   }
 
-  /** Counts what is there; whoever asks meanwhile gets the same count. */
+  /** Counts the tree. Single-flight: calls meanwhile get the same count. */
   recount(signal: AbortSignal): Promise<void> {
     const either = AbortSignal.any([signal, this.#stopped.signal])
-    this.#counting ??= this.counter
-      .recount(() => this.#count(either))
+    const { disk, root, own } = this.#deps
+    this.#recounting ??= this.counter
+      .recount(() => countTree(disk, root, own, either))
       .finally(() => {
-        this.#counting = undefined
+        this.#recounting = undefined
       })
-    return this.#counting
+    return this.#recounting
   }
 
-  /** Looks at the medium unless that was done a moment ago, but not for long; undefined if nobody has to wait. */
+  /** Reads the filesystem's space unless that is fresh, within a bounded time; undefined if there is no need to wait. */
   refresh(): Promise<void> | undefined {
-    const looking = this.disk.stalled.includes('reads') ? undefined : this.limits.refreshIfStale()
-    return looking && within(looking)
+    const refreshing = this.disk.stalled.includes('reads') ? undefined : this.limits.refreshIfStale()
+    return refreshing && bounded(refreshing)
   }
 
-  /** Throws a NoRoomError if so many bytes more are beyond a limit. */
+  /** Throws a LimitExceededError if so many bytes more exceed a limit. */
   assertFits(bytes: number): void {
     this.limits.assertFits(bytes)
   }
@@ -105,46 +113,47 @@ export class Volume {
   async usage(): Promise<DiskUsage> {
     await this.refresh()
     const { bytes: used, inodes: usedInodes } = this.counter.used
-    return { ...this.limits.medium, used, usedInodes, exact: this.counter.exact, ...this.limits.effective, stalled: this.disk.stalled }
+    const { volume, effective } = this.limits
+    return { ...volume, used, usedInodes, exact: this.counter.exact, ...effective, stalled: this.disk.stalled }
   }
 
   async shortage(bytes: number): Promise<Shortage | undefined> {
     await this.refresh()
     const shortage = this.limits.shortage(bytes)
-    if (!shortage || ofTheStore.has(shortage.limit) || this.disk.stalled.includes('reads')) return shortage
-    // Nobody is refused for what others have made free meanwhile.
-    await within(this.limits.refresh())
+    if (!shortage || budgets.has(shortage.limit) || this.disk.stalled.includes('reads')) return shortage
+    // Other programs may have freed space since the last look.
+    await bounded(this.limits.refresh())
     return this.limits.shortage(bytes)
   }
 
-  /** The last count; on a disk that does not answer the next start goes without it. */
+  /** Stores the usage. On a stalled disk the next start does without it. */
   async close(): Promise<void> {
     clearTimeout(this.#timer)
     this.#stopped.abort()
-    await this.#counting?.catch(() => {})
+    await this.#recounting?.catch(() => {})
     if (this.disk.stalled.length === 0) {
       await this.counter.close().catch(() => {})
-      await this.#file.close().catch(() => {})
+      await this.#deps.file.close().catch(() => {})
     }
     this.disk.close()
   }
 }
 
-async function look(root: string): Promise<VolumeSpace> {
+async function spaceOf(root: string): Promise<VolumeSpace> {
   const { bavail, blocks, bsize, ffree, files } = await statfs(root)
   return { free: bavail * bsize, total: blocks * bsize, inodesFree: ffree, inodesTotal: files }
 }
 
-// A new tree is empty. Of any other it is known that it fits on the disk.
-async function guess(root: string, own: string, { total, free, inodesTotal, inodesFree }: VolumeSpace): Promise<CountedUsage> {
+// A new tree is empty. Of any other tree only an upper bound is known: what the disk holds.
+async function estimate(root: string, own: string, { total, free, inodesTotal, inodesFree }: VolumeSpace): Promise<CountedUsage> {
   const [above, inside] = [await readdir(root), await readdir(own).catch(() => [])]
-  const foreign = above.some(name => join(root, name) !== own) || inside.some(name => name !== 'lock' && name !== 'owner')
-  if (!foreign) return { used: { bytes: 0, inodes: 1 }, exact: true }
+  const isNew = above.every(name => join(root, name) === own) && inside.every(name => name === ownNames.lock || name === ownNames.owner)
+  if (isNew) return { used: { bytes: 0, inodes: 1 }, exact: true }
   return { used: { bytes: total - free, inodes: inodesTotal - inodesFree }, exact: false }
 }
 
-// What the page cache cannot answer for the disk.
-async function attempt(path: string): Promise<void> {
+// An fsync, since the page cache could answer for the disk.
+async function probe(path: string): Promise<void> {
   const handle = await open(path, 'w')
   try {
     await handle.write('trial')
@@ -155,10 +164,10 @@ async function attempt(path: string): Promise<void> {
   await unlink(path)
 }
 
-async function within(looking: Promise<void>): Promise<void> {
+// After a failure or a timeout the last answer counts.
+async function bounded(refreshing: Promise<void>): Promise<void> {
   const timeout = Promise.withResolvers<void>()
-  const timer = setTimeout(timeout.resolve, longestLook)
-  // What cannot be asked is as it was.
-  await Promise.race([looking.catch(() => {}), timeout.promise])
+  const timer = setTimeout(timeout.resolve, statfsTimeoutMs)
+  await Promise.race([refreshing.catch(() => {}), timeout.promise])
   clearTimeout(timer)
 }

@@ -1,53 +1,53 @@
 import type { FileHandle } from 'node:fs/promises'
 import { unlink } from 'node:fs/promises'
-import { dirname } from 'node:path'
 import type { RateShare } from '../rate-limiter.ts'
 import type { Key, Writer } from '../storage.ts'
+import { ignoreAbsent } from './absent.ts'
 import type { CountedDisk, Directories } from './directories.ts'
 import type { Files } from './files.ts'
 import { StalledError } from './io-pool.ts'
 import { PacedFile, type SyncPacer } from './sync-pacing.ts'
-import type { UsageAmount } from './usage-counter.ts'
 
-/** How a writer finds its way in the directory that it belongs to. */
+/** What writers need of the storage that they belong to. */
 export interface WriterContext extends CountedDisk {
   files: Files
   directories: Directories
-  pacing: SyncPacer
-  /** Where this file has to wait for its turn. */
+  pacer: SyncPacer
+  /** The rate limit of this file. */
   share?: RateShare | undefined
-  /** What large objects have to stay within. */
+  /** Limits for large objects. */
   limits?: WriteLimits | undefined
   path(key: Key): string
 }
 
-/** Limits of what may be written. */
+/** Limits on what may be written. */
 export interface WriteLimits {
-  /** Learns how things stand; undefined if nobody has to wait for it. */
+  /** Updates what is known of the space; undefined if there is no need to wait. */
   refresh(): Promise<void> | undefined
-  /** Throws if so many bytes more are too many. */
+  /** Throws if so many bytes more exceed a limit. */
   assertFits(bytes: number): void
 }
 
-// Links and marks are written beyond the limits: what has begun can end, what is there can be deleted, and requests wait for them.
-const small = 4096
+// Links and provenance records are exempt from limits: running work can end, content can be deleted, and requests wait
+// for them.
+const exemptBytes = 4096
 
-/** A file that grows. */
+/** A file that is written in order. */
 export class FilesystemWriter implements Writer {
   readonly key: Key
-  readonly #place: WriterContext
+  readonly #context: WriterContext
   readonly #handle: FileHandle
   readonly #paced: PacedFile
   #offset: number
-  /** A call hangs; the handle is closed when it has returned. */
+  /** A call hangs and uses the handle. */
   #stuck = false
 
-  constructor(place: WriterContext, key: Key, handle: FileHandle, offset: number) {
-    this.#place = place
+  constructor(context: WriterContext, key: Key, handle: FileHandle, offset: number) {
+    this.#context = context
     this.key = key
     this.#handle = handle
     this.#offset = offset
-    this.#paced = new PacedFile(place.pacing, offset, () => this.#datasync())
+    this.#paced = new PacedFile(context.pacer, offset, () => this.#datasync())
   }
 
   get offset(): number {
@@ -57,12 +57,12 @@ export class FilesystemWriter implements Writer {
   async write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
     let rest = chunks.filter(chunk => chunk.length > 0)
     const bytes = lengthOf(rest)
-    const { limits, share } = this.#place
-    if (share) await this.#turn(share, bytes, signal)
-    if (limits && this.#offset + bytes > small) {
-      const looking = limits.refresh()
-      if (looking) await looking
-      // No pause between this and the count: writers together do not go beyond a limit.
+    const { limits, share } = this.#context
+    if (share) await this.#awaitRate(share, bytes, signal)
+    if (limits && this.#offset + bytes > exemptBytes) {
+      const refreshing = limits.refresh()
+      if (refreshing) await refreshing
+      // No await between this and the count: concurrent writers cannot exceed a limit together.
       limits.assertFits(bytes)
     }
     while (rest.length > 0) {
@@ -72,14 +72,14 @@ export class FilesystemWriter implements Writer {
     }
   }
 
-  async #turn(share: RateShare, bytes: number, signal: AbortSignal | undefined): Promise<void> {
-    if (this.#offset + bytes <= small) return share.spend(bytes)
-    // Whoever leaves keeps nobody waiting, and what he sent is kept.
+  async #awaitRate(share: RateShare, bytes: number, signal: AbortSignal | undefined): Promise<void> {
+    if (this.#offset + bytes <= exemptBytes) return share.spend(bytes)
+    // A client that leaves ends the wait, and what it sent is kept.
     await share.take(bytes, signal).catch(() => share.spend(bytes))
   }
 
   async #writeSome(chunks: Uint8Array[], bytes: number): Promise<Uint8Array[]> {
-    const { counter } = this.#place
+    const { counter } = this.#context
     const write = () => this.#call(async () => (await this.#handle.writev(chunks, this.#offset)).bytesWritten)
     const written = await counter.reserve({ bytes, inodes: 0 }, write)
     this.#offset += written
@@ -88,7 +88,7 @@ export class FilesystemWriter implements Writer {
     return after(chunks, written)
   }
 
-  async #call<T>(task: () => Promise<T>, run = (each: () => Promise<T>) => this.#place.disk.write(each)): Promise<T> {
+  async #call<T>(task: () => Promise<T>, run = (each: () => Promise<T>) => this.#context.disk.write(each)): Promise<T> {
     try {
       return await run(task)
     } catch (error) {
@@ -99,7 +99,7 @@ export class FilesystemWriter implements Writer {
 
   async truncate(offset: number): Promise<void> {
     await this.#call(() => this.#handle.truncate(offset))
-    this.#place.counter.removed({ bytes: this.#offset - offset, inodes: 0 })
+    this.#context.counter.removed({ bytes: this.#offset - offset, inodes: 0 })
     this.#offset = offset
   }
 
@@ -107,7 +107,7 @@ export class FilesystemWriter implements Writer {
     return this.#call(async () => (await this.#handle.read(into, 0, into.length, position)).bytesRead)
   }
 
-  // The directory belongs to this process, and what was written is not written again.
+  // The directory belongs to this process, and written bytes are not overwritten.
   fingerprint(offset: number): string | undefined {
     return offset <= this.#offset ? 'the same file' : undefined
   }
@@ -115,28 +115,29 @@ export class FilesystemWriter implements Writer {
   async publish(to: Key): Promise<void> {
     try {
       await this.#paced.settled()
-      // The last write may be long ago, and the age of an object counts from here. A file of another owner can be written, but not be dated.
+      // The age of an object counts from its publication. A file of another owner can be written, but not dated.
       const now = new Date()
       await this.#call(() => this.#handle.utimes(now, now)).catch(() => {})
       await this.#datasync()
     } finally {
       await this.close()
     }
-    await renameDurably(this.#place, this.#place.path(this.key), this.#place.path(to), { bytes: this.#offset, inodes: 1 })
+    const { files, path } = this.#context
+    await files.renameDurably(path(this.key), path(to), this.#offset)
   }
 
   #datasync(): Promise<void> {
     return this.#call(
       () => this.#handle.datasync(),
-      sync => this.#place.directories.limitSync(sync)
+      sync => this.#context.directories.limitSync(sync)
     )
   }
 
   async discard(): Promise<void> {
     await this.#paced.settled().catch(() => {})
     await this.#end(async () => {
-      await unlink(this.#place.path(this.key))
-      this.#place.counter.removed({ bytes: this.#offset, inodes: 1 })
+      await unlink(this.#context.path(this.key))
+      this.#context.counter.removed({ bytes: this.#offset, inodes: 1 })
     })
   }
 
@@ -150,14 +151,14 @@ export class FilesystemWriter implements Writer {
 
   #end(last: () => Promise<void>): Promise<void> {
     const end = async () => {
-      // Closed twice is closed.
+      // The handle may be closed already.
       await this.#handle.close().catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'EBADF') throw error
       })
       await last().catch(ignoreAbsent)
     }
-    if (!this.#stuck) return this.#place.disk.finish('writes', end)
-    // Node closes a file when the calls that use it have returned.
+    if (!this.#stuck) return this.#context.disk.finish('writes', end)
+    // Node closes the file once the call that uses it returns.
     void end().catch(() => {})
     return Promise.resolve()
   }
@@ -169,7 +170,7 @@ function lengthOf(chunks: readonly Uint8Array[]): number {
   return bytes
 }
 
-// What is left of the chunks after `written` bytes: the kernel may take fewer than were offered.
+// The chunks without their first `written` bytes: the kernel may take fewer than were offered.
 function after(chunks: Uint8Array[], written: number): Uint8Array[] {
   let skip = written
   const rest: Uint8Array[] = []
@@ -179,37 +180,3 @@ function after(chunks: Uint8Array[], written: number): Uint8Array[] {
   }
   return rest
 }
-
-/** Renames a synced file of `amount`, and makes its new name durable. */
-export async function renameDurably(
-  { directories, files }: Pick<WriterContext, 'directories' | 'files'>,
-  from: string,
-  to: string,
-  amount: UsageAmount
-): Promise<void> {
-  const directory = dirname(to)
-  for (let attempt = 0; ; attempt++) {
-    try {
-      await directories.ensure(directory)
-      await files.rename(from, to, amount)
-      break
-    } catch (error) {
-      // Somebody may have removed an empty directory, this one or one above it, after it was found to be there.
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || attempt === attempts) throw error
-      directories.forget(directory)
-    }
-  }
-  // Absent: somebody removed the object already, and answers for that.
-  await directories.sync(directory).catch(ignoreAbsent)
-  // Or the directory is one that another writer made anew a moment ago.
-  await directories.settled(directory).catch(ignoreAbsent)
-}
-
-const attempts = 10
-
-/** For removals: what is not there is removed. A directory is no object, and nothing can lie under a name that the filesystem does not take. */
-export function ignoreAbsent(error: NodeJS.ErrnoException): undefined {
-  if (!absences.has(error.code)) throw error
-}
-
-const absences = new Set<string | undefined>(['ENOENT', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG'])

@@ -53,6 +53,6 @@ export class S3Usage {
     if (budget === undefined || used === undefined || used + needed <= budget) return undefined
     const excess = used + needed - budget
     const reason = `storage.budget allows ${budget} bytes, ${used} are used, and ${needed} more are needed: ${excess} too many`
-    return { limit: 'storage.budget', needed, excess, reason }
+    return { limit: 'storage.budget', unit: 'bytes', needed, excess, reason }
   }
 }

@@ -1,33 +1,25 @@
 import { test } from 'tap'
 import { RateLimiter, type RateShare } from '../../storage/rate-limiter.ts'
+import { createTestClock } from '../support/clock.ts'
 import { turns } from './promise.ts'
 
-/** A rate of 1000 bytes per ms, by a clock that the test winds. */
+/** A rate of 1000 bytes per ms, by a clock that the test moves. */
 function setUp() {
-  let now = 0
   let waited = 0
-  const timers = new Set<{ at: number; task: () => void }>()
-  const rate = new RateLimiter(1_000_000, {
-    now: () => now,
-    after: (ms, task) => void timers.add({ at: now + ms, task }),
-    onWait: ms => {
-      waited += ms
-    }
-  })
+  const clock = createTestClock()
+  const onWait = (ms: number) => {
+    waited += ms
+  }
+  const rate = new RateLimiter(1_000_000, { clock, onWait })
   const pass = async (ms: number) => {
-    for (const end = now + ms; now < end; ) {
-      now++
-      for (const timer of [...timers].filter(({ at }) => at <= now)) {
-        timers.delete(timer)
-        timer.task()
-      }
-      await turns(1)
-    }
+    // Until all streams wait.
+    await turns(1)
+    await clock.advance(ms)
   }
   return { rate, pass, waited: () => waited }
 }
 
-/** Takes pieces for as long as it may; gives what it got. */
+/** Takes pieces for as long as it may; counts what it got. */
 function taking(share: RateShare, piece: number, signal?: AbortSignal): { got: number } {
   const taken = { got: 0 }
   const run = async () => {
@@ -84,7 +76,7 @@ test('rate: a stream that comes later or was idle gets its share at once, and no
   t.ok(near(first.got - before, 1_000_000, 50_000), `${first.got - before}`)
 })
 
-test('rate: whoever leaves while waiting is told why, and the others get its share', async t => {
+test('rate: a stream that leaves while it waits gets the reason of its signal, and the others its share', async t => {
   const { rate, pass } = setUp()
   const stays = taking(rate.share(), 10_000)
   const leaves = new AbortController()
@@ -102,7 +94,7 @@ test('rate: whoever leaves while waiting is told why, and the others get its sha
   t.equal(left.got, before[1])
 })
 
-test('rate: what is spent without waiting is waited for by those who come next', async t => {
+test('rate: later streams make up for what was spent without a wait', async t => {
   const { rate, pass } = setUp()
   rate.share().spend(5_100_000)
   const taken = taking(rate.share(), 10_000)
@@ -112,7 +104,7 @@ test('rate: what is spent without waiting is waited for by those who come next',
   t.ok(near(taken.got, 1_000_000, 20_000), `${taken.got}`)
 })
 
-test('rate: a piece is a twentieth of a second, within bounds', t => {
+test('rate: a piece is a twentieth of a second, within limits', t => {
   const pieces = [1024, 1_000_000, 1_000_000_000].map(each => new RateLimiter(each).share().chunkBytes)
   t.strictSame(pieces, [4096, 50_000, 1024 * 1024])
   t.end()

@@ -6,6 +6,7 @@ import { sendBody, TruncatedError } from '../../../src/api/send.ts'
 import { SharedReads } from '../../../src/api/shared-reads.ts'
 import { StallDetector } from '../../../src/api/stall-detector.ts'
 import { RateLimiter } from '../../../storage/rate-limiter.ts'
+import { createTestClock } from '../../support/clock.ts'
 
 const MIB = 1024 * 1024
 
@@ -142,7 +143,7 @@ test('send: a transfer that stalls is closed and told apart from a client that l
 /** A transfer under a limit whose time stands still: it may send its first piece, and waits for ever before the next. */
 function setUpLimited(t: Test, stalls: StallDetector) {
   t.teardown(() => stalls.close())
-  const egress = new RateLimiter(MIB, { now: () => 0, after: () => {} })
+  const egress = new RateLimiter(MIB, { clock: createTestClock() })
   const response = new FakeResponse(takes)
   const body = bodyOf(zeros)
   const sending = sendBody(

@@ -1,5 +1,6 @@
 import { test } from 'tap'
 import { RateLimiter } from '../../../storage/rate-limiter.ts'
+import { createTestClock } from '../../support/clock.ts'
 import { startUpstream } from '../../support/upstream.ts'
 import { blobIn, clientOf, limits, never, read, ref } from './ask.ts'
 
@@ -21,7 +22,7 @@ test('upstream limit: a body that is held back longer than bodyTimeout is not ta
 test('upstream limit: one that is given up while it is held back ends at once', async t => {
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 300 * kib)
-  const ingress = new RateLimiter(kib, { now: () => 0, after: () => {} })
+  const ingress = new RateLimiter(kib, { clock: createTestClock() })
   const { upstream } = clientOf(t, [server], { hooks: { ingress } })
   const body = await upstream.streamBlob('a', digest, { signal: never() })
   const reading = Array.fromAsync(body.chunks)
@@ -35,7 +36,7 @@ test('upstream limit: one that is given up while it is held back ends at once', 
 test('upstream limit: manifests do not wait', async t => {
   const server = await startUpstream(t)
   const digest = server.addManifest('a', JSON.stringify({ schemaVersion: 2 }), { tag: 'v1' })
-  const ingress = new RateLimiter(kib, { now: () => 0, after: () => {} })
+  const ingress = new RateLimiter(kib, { clock: createTestClock() })
   ingress.share().spend(1000 * kib)
   const { upstream } = clientOf(t, [server], { hooks: { ingress } })
   t.match(await upstream.fetchManifest('a', ref('v1'), { signal: never() }), { descriptor: { digest } })

@@ -1,12 +1,13 @@
 import { test } from 'tap'
 import { PacedFile, SyncPacer } from '../../../storage/fs/sync-pacing.ts'
+import { createTestClock } from '../../support/clock.ts'
 import { turns } from '../promise.ts'
 
 const mib = 1024 * 1024
 
 /** A disk whose syncs end when the test says so, by a clock that the test winds. */
 function setUp() {
-  let now = 0
+  const clock = createTestClock()
   const running: PromiseWithResolvers<void>[] = []
   let most = 0
   let syncs = 0
@@ -18,15 +19,15 @@ function setUp() {
     await gate.promise
   }
   const end = async (took: number, error?: Error) => {
-    now += took
+    await clock.advance(took)
     const gate = running.shift()
     if (error) gate?.reject(error)
     else gate?.resolve()
     await turns(3)
   }
-  const pacing = new SyncPacer(() => now)
-  const file = (offset = 0) => new PacedFile(pacing, offset, datasync)
-  return { pacing, file, end, counts: () => ({ running: running.length, most, syncs }) }
+  const pacer = new SyncPacer(clock)
+  const file = (offset = 0) => new PacedFile(pacer, offset, datasync)
+  return { pacer, file, end, counts: () => ({ running: running.length, most, syncs }) }
 }
 
 /** Whether a promise is still pending. */
@@ -71,7 +72,7 @@ test('pacing: files together sync one after another', async t => {
   t.match(counts(), { running: 0, most: 1, syncs: 5 })
 })
 
-test('pacing: a sync that failed is told of ever after, and none is tried again', async t => {
+test('pacing: every later call reports a sync that failed, and none is repeated', async t => {
   const { file, end, counts } = setUp()
   const [bad, good] = [file(), file()]
   await bad.wrote(4 * mib)
@@ -86,13 +87,13 @@ test('pacing: a sync that failed is told of ever after, and none is tried again'
   await good.settled()
 })
 
-test('pacing: a quick disk gets more at once, a slow one less, both within bounds', async t => {
-  const { pacing, file, end } = setUp()
+test('pacing: a quick disk gets more at once, a slow one less, both within limits', async t => {
+  const { pacer, file, end } = setUp()
   const steps: number[] = []
   for (const took of [1, 1, 1, 5, 100, 100, 100, 100]) {
     await file().wrote(16 * mib)
     await end(took)
-    steps.push(pacing.step / mib)
+    steps.push(pacer.stepBytes / mib)
   }
   t.strictSame(steps, [8, 16, 16, 16, 8, 4, 2, 2])
 })

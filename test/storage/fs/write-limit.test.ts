@@ -1,6 +1,7 @@
 import { type Test, test } from 'tap'
 import { FilesystemStorage } from '../../../storage/fs/filesystem.ts'
 import { RateLimiter } from '../../../storage/rate-limiter.ts'
+import { createTestClock } from '../../support/clock.ts'
 import { temporaryDirectory } from '../../support/place.ts'
 import { keysBelow, textOf } from '../../support/storage.ts'
 
@@ -8,7 +9,7 @@ const piece = Buffer.alloc(10_000, 1)
 
 /** Storage whose time stands still: what has to wait, waits for ever. */
 async function setUp(t: Test) {
-  const rate = new RateLimiter(100_000, { now: () => 0, after: () => {} })
+  const rate = new RateLimiter(100_000, { clock: createTestClock() })
   const storage = await FilesystemStorage.open(await temporaryDirectory(t), { writeRate: rate })
   t.teardown(() => storage.close())
   const writer = await storage.create('tmp/a')

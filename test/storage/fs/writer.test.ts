@@ -33,11 +33,11 @@ async function setUp(t: Test, fails: number) {
   const handle = failing(await open(join(root, 'tmp/a'), 'w+'))
   const disk = new DiskIo(async () => {})
   t.teardown(() => disk.close())
-  const ledger = { disk, counter: new UsageCounter({ used: { bytes: 0, inodes: 1 }, exact: true }, async () => {}) }
-  const directories = new Directories(root, ledger)
-  const files = new Files(ledger, directories)
-  const place = { ...ledger, directories, files, pacing: new SyncPacer(), path: (key: string) => join(root, key) }
-  return { root, writer: new FilesystemWriter(place, 'tmp/a', handle, 0), syncs: () => syncs }
+  const counted = { disk, counter: new UsageCounter({ used: { bytes: 0, inodes: 1 }, exact: true }, async () => {}) }
+  const directories = new Directories(root, counted)
+  const files = new Files(counted, directories)
+  const context = { ...counted, directories, files, pacer: new SyncPacer(), path: (key: string) => join(root, key) }
+  return { root, writer: new FilesystemWriter(context, 'tmp/a', handle, 0), syncs: () => syncs }
 }
 
 async function writeAll(writer: FilesystemWriter, pieces: number): Promise<void> {
@@ -61,7 +61,7 @@ test('writer: after a sync beside the writes failed, the next write fails', asyn
   await writer.discard()
 })
 
-test('writer: after a sync beside the writes failed, closing tells of it and closes', async t => {
+test('writer: after a sync beside the writes failed, close reports it and closes', async t => {
   const { writer } = await setUp(t, 1)
   await writeAll(writer, 4)
   await t.rejects(writer.close(), { code: 'EIO' })
