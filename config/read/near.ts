@@ -17,7 +17,7 @@ export const nearest = (words: readonly string[], wrong: string): string | undef
   if (wrong.length > 64) return undefined
   const limit = Math.max(1, Math.floor(wrong.length / 3))
   return words
-    .map(word => ({ word, edits: distance(word.toLowerCase(), wrong.toLowerCase()) }))
+    .map(word => ({ word, edits: editDistance(word.toLowerCase(), wrong.toLowerCase()) }))
     .filter(({ edits }) => edits <= limit)
     .sort((a, b) => a.edits - b.edits)[0]?.word
 }
@@ -28,8 +28,8 @@ const pathsOf = (schema: SettingSchema, key: string, path: Path): Path[] =>
     return [...(name === key ? [here] : []), ...pathsOf(inside, key, here)]
   })
 
-// Levenshtein's distance, one row at a time.
-const distance = (a: string, b: string): number => {
+/** Levenshtein distance: insertions, deletions and replacements that make one of the other. */
+export const editDistance = (a: string, b: string): number => {
   let row = Array.from({ length: b.length + 1 }, (_, column) => column)
   for (let i = 1; i <= a.length; i++) {
     const next = [i]

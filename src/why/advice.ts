@@ -1,42 +1,67 @@
+import { X509Certificate } from 'node:crypto'
 import type { BlobLine, Cause, Report } from './report.ts'
+import type { ResolvedReference, WhyContext } from './resolve.ts'
 
-/** What the sentence may name besides what is in the report. */
-export interface Circumstances {
+/** What the advice may name besides the report. */
+export interface AdviceContext {
   reference: string
-  /** Host and port of the upstream's endpoint that was asked. */
+  /** Host and port of the upstream's endpoint that answered, or failed. */
   endpoint: string
-  /** Where the upstream's settings stand. */
+  /** The path of the upstream's settings in the configuration. */
   section: string
-  /** The repository prefix in imagesRepo, and the host before it. */
+  /** Host and repository prefix of the upstream. */
   imagesRepo: string
-  /** ms until the upstream may be asked again. */
+  /** ms until the upstream accepts requests again. */
   retryAfter?: number
-  /** When a certificate of the setting `ca` ended. */
+  /** When a certificate of the setting `ca` expired. */
   expired?: Date
   /** The prefix that stands for imagesRepo. */
   path: string
-  /** Hosts that may be asked for. */
+  /** The hosts that this registry serves. */
   hosts: readonly string[]
-  /** What is wrong with a reference that is none. */
+  /** Why the reference is malformed. */
   fault?: string
 }
 
-/** The one sentence at the end: what to do. */
-export function adviceFor(report: Omit<Report, 'advice'>, about: Circumstances): string {
-  if (report.cause === 'none' || report.cause === 'not-running')
-    return 'A pull works: there is nothing to do here; if a node still fails, look at its containerd (hosts.toml, CA and password).'
-  const what = sentences[report.cause](report, about)
-  if (!report.works) return `${what}.`
-  const first = report.manifest?.from === 'upstream' ? 'A pull works, but' : 'A pull works from what is stored here, but'
-  return `${first} ${lowerFirst(what)}.`
+/** The context of advice about a reference; `endpoint` is the one that failed. */
+export function adviceContextOf(reference: string, { config }: WhyContext, target?: ResolvedReference, endpoint?: string): AdviceContext {
+  const settings = target?.upstream?.settings
+  const expired = settings?.ca === undefined ? undefined : expiredIn(settings.ca)
+  return {
+    reference,
+    endpoint: endpoint || (settings?.endpoints[0] ? new URL(settings.endpoints[0]).host : ''),
+    section: target?.upstream?.section ?? 'registry',
+    imagesRepo: settings ? [settings.host, settings.path].filter(part => part !== '').join('/') : '',
+    path: config.server.path,
+    hosts: [...config.server.names, ...Object.keys(config.registry.upstreams)],
+    ...(expired ? { expired } : {})
+  }
 }
 
-/** The sentence where no process answers on the control socket. */
+const pem = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g
+
+// When the first expired certificate of a PEM text expired.
+function expiredIn(certificates: string): Date | undefined {
+  const ends = (certificates.match(pem) ?? []).map(each => new Date(new X509Certificate(each).validTo))
+  return ends.find(end => end.getTime() < Date.now())
+}
+
+/** The last sentence of a report: what to do. */
+export function adviceFor(report: Omit<Report, 'advice'>, about: AdviceContext): string {
+  if (report.cause === 'none' || report.cause === 'not-running')
+    return 'A pull works: there is nothing to do here; if a node still fails, look at its containerd (hosts.toml, CA and password).'
+  const sentence = sentences[report.cause](report, about)
+  if (!report.works) return `${sentence}.`
+  const first = report.manifest?.from === 'upstream' ? 'A pull works, but' : 'A pull works from what is stored here, but'
+  return `${first} ${lowerFirst(sentence)}.`
+}
+
+/** The advice where no process answers on the control socket. */
 export function adviceWithoutRegistry(socketPath: string): string {
   return `No registry is running behind ${socketPath}: start it, or name the configuration that it runs with by --config.`
 }
 
-type Sentence = (report: Omit<Report, 'advice'>, about: Circumstances) => string
+type Sentence = (report: Omit<Report, 'advice'>, about: AdviceContext) => string
 
 const sentences: Record<Exclude<Cause, 'none' | 'not-running'>, Sentence> = {
   'malformed-reference': (_, { fault }) =>
@@ -51,25 +76,25 @@ const sentences: Record<Exclude<Cause, 'none' | 'not-running'>, Sentence> = {
     `${endpoint} refuses connections: check that the registry there is running, that the port is right, and that no firewall rejects this node`,
   unreachable: (_, { endpoint }) =>
     `${endpoint} cannot be reached: check the network, the firewall and the proxy settings between this node and it`,
-  timeout: (_, { endpoint }) => `${endpoint} takes too long to answer: check how it does, and the network or proxy in between`,
+  timeout: (_, { endpoint }) => `${endpoint} takes too long to answer: check its health, and the network or proxy in between`,
   'tls-untrusted': (_, { endpoint, section, expired }) =>
-    `The certificate of ${endpoint} is signed by an authority that is not trusted here: put the certificate of that authority into ${section}.ca${expired ? ` (one that is there expired on ${day(expired)})` : ''}`,
+    `The certificate of ${endpoint} is signed by an authority that is not trusted here: put the certificate of that authority into ${section}.ca${expired ? ` (one in there expired on ${day(expired)})` : ''}`,
   'tls-expired': (_, { endpoint, section, expired }) =>
     expired
       ? `The certificate in ${section}.ca expired on ${day(expired)}: put the new certificate of the authority of ${endpoint} in its place`
       : `The certificate of ${endpoint}, or of the authority that signed it, has expired or is not valid yet: renew it there, and check the clock of this node`,
   'tls-name': (_, { endpoint, section }) =>
-    `The certificate of ${endpoint} is made out to another name: correct the host in ${section}, or have a certificate made for this name`,
+    `The certificate of ${endpoint} is for another name: correct the host in ${section}, or have a certificate issued for this name`,
   tls: (_, { endpoint, section }) =>
     `${endpoint} does not speak TLS as expected: check the port, and whether ${section}.scheme has to be HTTP`,
   unauthorized: ({ upstream }, { endpoint, section }) =>
     upstream?.username === undefined
-      ? `${endpoint} wants a user and a password: set them (or the license) in ${section}`
+      ? `${endpoint} requires a user and a password: set them (or the license) in ${section}`
       : `${endpoint} does not accept the password of user ${upstream.username}: correct the user, password or license in ${section}`,
   denied: ({ upstream, route }, { endpoint, section }) =>
-    `${endpoint} knows ${upstream?.username === undefined ? 'anonymous clients' : `user ${upstream.username}`} but forbids ${route?.upstreamName ?? 'this'}: have the right to pull granted there, or correct the path and the user in ${section}`,
+    `${endpoint} accepts ${upstream?.username === undefined ? 'anonymous clients' : `user ${upstream.username}`} but forbids ${route?.upstreamName ?? 'this'}: have the right to pull granted there, or correct the path and the user in ${section}`,
   'rate-limited': (_, { endpoint, section, retryAfter }) =>
-    `${endpoint} limits how often it may be asked${retryAfter === undefined ? '' : ` and can be asked again in ${seconds(retryAfter)}`}: wait, or use an account with a higher limit in ${section}`,
+    `${endpoint} limits requests${retryAfter === undefined ? '' : ` and accepts them again in ${seconds(retryAfter)}`}: wait, or use an account with a higher limit in ${section}`,
   'wrong-path': (_, { imagesRepo, section }) => `There is no repository ${imagesRepo} upstream: correct the path in ${section}.imagesRepo`,
   'repository-unknown': ({ route }) =>
     route?.mode === 'Local'
@@ -88,14 +113,14 @@ const sentences: Record<Exclude<Cause, 'none' | 'not-running'>, Sentence> = {
   'not-a-registry': ({ upstream }, { endpoint, section }) =>
     `${endpoint} answers, but not as a registry does (${upstream?.told ?? 'no usable answer'}): check the host, the port and the scheme in ${section}`,
   'redirect-refused': ({ upstream }, { section }) =>
-    `The upstream sends clients to a place that is not trusted (${upstream?.told ?? ''}): correct the host in ${section}, or allow the token host in upstream.tokenHosts`,
+    `The upstream redirects clients to a host that is not trusted (${upstream?.told ?? ''}): correct the host in ${section}, or allow the token host in upstream.tokenHosts`,
   'upstream-broken': ({ upstream }, { endpoint }) =>
     `${endpoint} fails (${upstream?.told ?? 'no usable answer'}): look at the logs of the registry there`,
   damaged: ({ route, manifests, stored }) =>
     damaged(route?.mode, blobsIn(manifests, 'damaged'), stored?.state === 'damaged' ? 'manifest' : 'blobs'),
   'disk-full': ({ route, disk, works }) =>
     `The disk of ${disk?.root} is full: free space there${works ? (route?.mode === 'Local' ? ', or pushes are refused' : ', or nothing new is kept') : ' and push the image again'}`,
-  disk: ({ disk }) => `Nothing can be written to ${disk?.root} (${disk?.told}): mend the disk, its mount options or its owner`
+  disk: ({ disk }) => `Nothing can be written to ${disk?.root} (${disk?.told}): repair the disk, its mount options or its owner`
 }
 
 function damaged(mode: string | undefined, blobs: BlobLine[], what: 'manifest' | 'blobs'): string {

@@ -31,7 +31,7 @@ const byKind: Record<UpstreamError['kind'], Cause> = {
   unsatisfiable: 'upstream-broken'
 }
 
-/** What an upstream's failure means to a person. */
+/** The cause that an upstream's error stands for. */
 export function causeOf({ kind, code = '' }: UpstreamError): Cause {
   const known = Object.hasOwn(byCode, code) ? byCode[code] : undefined
   if (known) return known
@@ -42,10 +42,13 @@ export function causeOf({ kind, code = '' }: UpstreamError): Cause {
 const order = ['name', 'connection', 'certificate', 'access', 'found'] as const
 type Steps = Pick<UpstreamAnswer, (typeof order)[number]>
 
-/** How far a question came that ended with `error`, or with an answer if there is none. */
+/** How far a request came that ended with `error`, or succeeded if there is none. */
 export function stepsOf(endpoint: URL, error?: UpstreamError): Steps {
   const failed = error ? failedAt(error) : order.length
-  const steps = order.map((step, at): [string, Step] => [step, at < failed ? 'yes' : at === failed && error ? holds(error, at) : 'unknown'])
+  const steps = order.map((step, at): [string, Step] => [
+    step,
+    at < failed ? 'yes' : at === failed && error ? failedStep(error, at) : 'unknown'
+  ])
   const made = Object.fromEntries(steps) as Steps
   if (endpoint.protocol === 'http:') made.certificate = 'not needed'
   if (/^[\d.]+$|^\[/.test(endpoint.hostname)) made.name = 'not needed'
@@ -53,7 +56,7 @@ export function stepsOf(endpoint: URL, error?: UpstreamError): Steps {
 }
 
 function failedAt(error: UpstreamError): number {
-  // It had asked to be left alone, so that nothing was sent at all.
+  // The upstream limits requests for a while, so that none was sent.
   if (error.kind === 'limited' && error.status === undefined) return 0
   const cause = causeOf(error)
   if (cause === 'dns') return 0
@@ -62,13 +65,13 @@ function failedAt(error: UpstreamError): number {
   return error.kind === 'not-found' ? 4 : 3
 }
 
-// Whoever got no answer to speak of does not know about its access.
-function holds({ kind }: UpstreamError, at: number): Step {
+// Without an answer nothing is known about access.
+function failedStep({ kind }: UpstreamError, at: number): Step {
   if (kind === 'limited') return 'unknown'
   return at === order.indexOf('access') && kind !== 'unauthorized' && kind !== 'denied' ? 'unknown' : 'no'
 }
 
-/** The UpstreamError in an error, if it is one. */
+/** The error, if it is an UpstreamError. */
 export function upstreamErrorIn(error: unknown): UpstreamError | undefined {
   return error instanceof UpstreamError ? error : undefined
 }

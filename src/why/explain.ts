@@ -1,15 +1,13 @@
 import { ownPlatform } from '../oci/platform.ts'
 import { MalformedReference, type PodReference, parsePodReference } from '../oci/pod-reference.ts'
 import type { Manifest } from '../oci/source.ts'
-import { adviceFor, type Circumstances } from './advice.ts'
-import { inspectDisk } from './disk.ts'
-import { expiredIn } from './expired.ts'
+import { type AdviceContext, adviceContextOf, adviceFor } from './advice.ts'
 import { ImageInspection } from './image.ts'
-import type { InspectionDepth } from './inspect.ts'
-import { similarTags } from './near.ts'
+import { type InspectionDepth, inspectDisk } from './inspect.ts'
 import { probeUpstream, servesStale, type UpstreamProbe } from './probe.ts'
 import type { Cause, PullRoute, Report } from './report.ts'
 import { type ResolvedReference, resolveReference, type WhyContext } from './resolve.ts'
+import { similarTags } from './similar-tags.ts'
 import { findStoredCopy, type StoredCopy } from './stored-reference.ts'
 import { type Evidence, judge } from './verdict.ts'
 
@@ -20,83 +18,81 @@ export interface ExplainOptions {
   signal: AbortSignal
 }
 
-// Whoever asks waits in front of a terminal.
-const longest = 60_000
-const longestDigests = 20_000
-const tagsRead = 10_000
+// A person waits for the report in front of a terminal.
+const timeoutMs = 60_000
+const digestTimeoutMs = 20_000
+const maxTags = 10_000
 
-/** Why a pull of `text` works or does not, from this process's own view. Nothing is stored, filled or marked. */
-export async function explain(text: string, view: WhyContext, { depth, signal }: ExplainOptions): Promise<Report> {
-  let asked: PodReference
+/** Explains why a pull of `text` works or does not, as this process sees it. Stores, fills and marks nothing. */
+export async function explain(text: string, context: WhyContext, { depth, signal }: ExplainOptions): Promise<Report> {
+  let parsed: PodReference
   try {
-    asked = parsePodReference(text)
+    parsed = parsePodReference(text)
   } catch (error) {
-    if (error instanceof MalformedReference) return refused(text, 'malformed-reference', view, { fault: error.message })
+    if (error instanceof MalformedReference) return refused(text, 'malformed-reference', context, { fault: error.message })
     throw error
   }
-  const place = resolveReference(asked, view)
-  if (place === 'unknown-host') return refused(text, 'unknown-host', view)
-  const route = routeOf(place, view)
-  if (place.upstream && route.upstreamName === undefined) return refused(text, 'outside-path', view, {}, route)
+  const target = resolveReference(parsed, context)
+  if (target === 'unknown-host') return refused(text, 'unknown-host', context)
+  const route = routeOf(target, context)
+  if (target.upstream && route.upstreamName === undefined) return refused(text, 'outside-path', context, {}, route)
   const limits = {
-    signal: AbortSignal.any([signal, AbortSignal.timeout(longest)]),
-    depth: depth === 'size' ? ('size' as const) : { until: AbortSignal.any([signal, AbortSignal.timeout(longestDigests)]) }
+    signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+    depth: depth === 'size' ? ('size' as const) : { until: AbortSignal.any([signal, AbortSignal.timeout(digestTimeoutMs)]) }
   }
-  return new Explanation(text, asked, { view, place, route, ...limits }).report()
+  return new Explanation(text, parsed, { context, target, route, ...limits }).report()
 }
 
-function refused(text: string, cause: Cause, view: WhyContext, more: Partial<Circumstances> = {}, route?: PullRoute): Report {
+function refused(text: string, cause: Cause, context: WhyContext, more: Partial<AdviceContext> = {}, route?: PullRoute): Report {
   const report = { reference: text, works: false, cause, ...(route ? { route } : {}) }
-  return { ...report, advice: adviceFor(report, { ...circumstances(text, view), ...more }) }
+  return { ...report, advice: adviceFor(report, { ...adviceContextOf(text, context), ...more }) }
+}
+
+interface ExplanationOptions {
+  context: WhyContext
+  target: ResolvedReference
+  route: PullRoute
+  depth: InspectionDepth
+  signal: AbortSignal
 }
 
 class Explanation {
   readonly #text: string
-  readonly #asked: PodReference
-  readonly #view: WhyContext
-  readonly #place: ResolvedReference
+  readonly #parsed: PodReference
+  readonly #context: WhyContext
+  readonly #target: ResolvedReference
   readonly #route: PullRoute
   readonly #depth: InspectionDepth
   readonly #signal: AbortSignal
 
-  constructor(
-    text: string,
-    asked: PodReference,
-    {
-      view,
-      place,
-      route,
-      depth,
-      signal
-    }: { view: WhyContext; place: ResolvedReference; route: PullRoute; depth: InspectionDepth; signal: AbortSignal }
-  ) {
+  constructor(text: string, parsed: PodReference, { context, target, route, depth, signal }: ExplanationOptions) {
     this.#text = text
-    this.#asked = asked
-    this.#view = view
-    this.#place = place
+    this.#parsed = parsed
+    this.#context = context
+    this.#target = target
     this.#route = route
     this.#depth = depth
     this.#signal = signal
   }
 
   async report(): Promise<Report> {
-    const { upstream: behind } = this.#place
-    const [disk, kept, question] = await Promise.all([
-      inspectDisk(this.#view),
-      findStoredCopy(this.#view, this.#place, this.#asked.reference, this.#depth),
-      this.#question()
+    const { upstream } = this.#target
+    const [disk, copy, probe] = await Promise.all([
+      inspectDisk(this.#context),
+      findStoredCopy(this.#context, this.#target, this.#parsed.reference, this.#depth),
+      this.#probe()
     ])
-    const served = this.#served(kept, question)
-    const absence = behind ? { cause: question?.cause, near: question?.near } : served ? {} : await this.#localAbsence()
-    const image = new ImageInspection(this.#view, this.#place, { depth: this.#depth, signal: this.#signal })
+    const served = this.#served(copy, probe)
+    const absence = upstream ? { cause: probe?.cause, near: probe?.near } : served ? {} : await this.#localAbsence()
+    const image = new ImageInspection(this.#context, this.#target, { depth: this.#depth, signal: this.#signal })
     const lines = served && (await image.lines(served.manifest, served.from === 'upstream' ? 'upstream' : 'here'))
     const evidence: Evidence = {
-      mode: this.#place.mode,
+      mode: this.#target.mode,
       ...(served ? { from: served.from } : {}),
       ...(absence.cause ? { absent: absence.cause } : {}),
-      ...(kept ? { stored: kept.stored } : {}),
+      ...(copy ? { stored: copy.stored } : {}),
       lines: lines ?? [],
-      ...(image.upstreamError ? { fault: image.upstreamError } : {}),
+      ...(image.upstreamError ? { upstreamError: image.upstreamError } : {}),
       disk,
       platform: ownPlatform(process.arch)
     }
@@ -104,84 +100,72 @@ class Explanation {
       reference: this.#text,
       ...judge(evidence),
       route: this.#route,
-      ...(kept ? { stored: kept.stored } : {}),
-      ...(question ? { upstream: withFault(question, image) } : {}),
-      ...(served ? { manifest: { ...brief(served.manifest), from: served.from } } : {}),
+      ...(copy ? { stored: copy.stored } : {}),
+      ...(probe ? { upstream: withBlobError(probe, image) } : {}),
+      ...(served ? { manifest: { ...descriptorOf(served.manifest), from: served.from } } : {}),
       ...(lines ? { manifests: lines } : {}),
       ...(absence.near && absence.near.length > 0 ? { near: absence.near } : {}),
       disk
     }
-    const error = question?.error ?? image.upstreamError
+    const error = probe?.error ?? image.upstreamError
     const { retryAfter } = error ?? {}
-    const pause = retryAfter === undefined ? {} : { retryAfter }
-    return { ...report, advice: adviceFor(report, { ...circumstances(this.#text, this.#view, this.#place, error?.endpoint), ...pause }) }
+    const backoff = retryAfter === undefined ? {} : { retryAfter }
+    const advice = { ...adviceContextOf(this.#text, this.#context, this.#target, error?.endpoint), ...backoff }
+    return { ...report, advice: adviceFor(report, advice) }
   }
 
-  async #question(): Promise<UpstreamProbe | undefined> {
-    const { upstream: behind } = this.#place
-    const there = this.#route.upstreamName
-    return behind && there !== undefined ? probeUpstream(behind, there, this.#asked.reference, this.#signal) : undefined
+  async #probe(): Promise<UpstreamProbe | undefined> {
+    const { upstream } = this.#target
+    const { upstreamName } = this.#route
+    return upstream && upstreamName !== undefined ? probeUpstream(upstream, upstreamName, this.#parsed.reference, this.#signal) : undefined
   }
 
+  /** The manifest that a pull would get now. */
   #served(
-    kept: StoredCopy | undefined,
-    question: UpstreamProbe | undefined
+    copy: StoredCopy | undefined,
+    probe: UpstreamProbe | undefined
   ): { manifest: Manifest; from: NonNullable<Evidence['from']> } | undefined {
-    const { manifest: own, stored, freshness } = kept ?? {}
-    if (own && (!this.#place.upstream || freshness === 'fresh')) return { manifest: own, from: 'store' }
-    if (question?.manifest) {
-      const same = own?.descriptor.digest === question.manifest.descriptor.digest
-      return { manifest: question.manifest, from: same ? 'store' : 'upstream' }
+    const { manifest: own, stored, freshness } = copy ?? {}
+    if (own && (!this.#target.upstream || freshness === 'fresh')) return { manifest: own, from: 'store' }
+    if (probe?.manifest) {
+      const same = own?.descriptor.digest === probe.manifest.descriptor.digest
+      return { manifest: probe.manifest, from: same ? 'store' : 'upstream' }
     }
-    const { onUpstreamNotFound } = this.#view.config.cache
+    const { onUpstreamNotFound } = this.#context.config.cache
     const origin = stored?.origin === 'pushed' ? 'pushed' : 'cached'
-    if (own && question?.error && servesStale(question.error, onUpstreamNotFound, origin))
+    if (own && probe?.error && servesStale(probe.error, onUpstreamNotFound, origin))
       return { manifest: own, from: 'store, as the last known' }
     return undefined
   }
 
   async #localAbsence(): Promise<{ cause: Cause; near?: string[] }> {
-    const { content } = this.#view
-    const { tag } = this.#asked.reference
-    const { name } = this.#place
+    const { content } = this.#context
+    const { tag } = this.#parsed.reference
+    const { name } = this.#target
     if (!(await content.names.has(name))) return { cause: 'repository-unknown' }
     if (tag === undefined) return { cause: 'manifest-unknown' }
-    return { cause: 'tag-unknown', near: similarTags((await content.tags.list(name, { n: tagsRead })).items, tag) }
+    return { cause: 'tag-unknown', near: similarTags((await content.tags.list(name, { n: maxTags })).items, tag) }
   }
 }
 
-// When the manifest was had and a blob was not, the blob's story is the one to tell.
-function withFault({ asking, error }: UpstreamProbe, { upstreamError: fault }: ImageInspection): UpstreamProbe['asking'] {
-  return error || !fault ? asking : { ...asking, told: fault.message }
+// Where the upstream gave the manifest and refused a blob, the refusal is what the report is about.
+function withBlobError({ answer, error }: UpstreamProbe, { upstreamError }: ImageInspection): UpstreamProbe['answer'] {
+  return error || !upstreamError ? answer : { ...answer, told: upstreamError.message }
 }
 
-function brief({ descriptor }: Manifest): { digest: string; mediaType: string; size: number } {
+function descriptorOf({ descriptor }: Manifest): { digest: string; mediaType: string; size: number } {
   const { digest, mediaType, size } = descriptor
   return { digest, mediaType, size }
 }
 
-function routeOf({ mode, name, storedName: stored, upstream: behind }: ResolvedReference, { config }: WhyContext): PullRoute {
-  const upstreamName = behind?.route.upstreamName(name)
+function routeOf({ mode, name, storedName, upstream }: ResolvedReference, { config }: WhyContext): PullRoute {
+  const upstreamName = upstream?.route.upstreamName(name)
   return {
     mode,
     name,
-    ...(stored !== name && mode === 'Proxy' ? { storedAs: stored } : {}),
-    ...(behind ? { upstream: behind.route.origin } : {}),
+    ...(storedName !== name && mode === 'Proxy' ? { storedAs: storedName } : {}),
+    ...(upstream ? { upstream: upstream.route.origin } : {}),
     ...(upstreamName === undefined ? {} : { upstreamName }),
     anonymousPull: config.auth.anonymous.includes('pull') ? 'allowed' : 'refused'
-  }
-}
-
-function circumstances(reference: string, { config }: WhyContext, place?: ResolvedReference, endpoint?: string): Circumstances {
-  const settings = place?.upstream?.settings
-  const expired = settings?.ca === undefined ? undefined : expiredIn(settings.ca)
-  return {
-    reference,
-    endpoint: endpoint || (settings?.endpoints[0] ? new URL(settings.endpoints[0]).host : ''),
-    section: place?.upstream?.section ?? 'registry',
-    imagesRepo: settings ? [settings.host, settings.path].filter(part => part !== '').join('/') : '',
-    path: config.server.path,
-    hosts: [...config.server.names, ...Object.keys(config.registry.upstreams)],
-    ...(expired ? { expired } : {})
   }
 }

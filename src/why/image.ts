@@ -1,111 +1,121 @@
 import { blob as blobKey } from '../content/keys.ts'
-import { type Descriptor, isNonDistributable } from '../oci/descriptor.ts'
+import type { Descriptor } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
+import { type ManifestPart, partsOf } from '../oci/graph.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
-import { type Inspection, type InspectionDepth, inspectBlob, inspectManifest } from './inspect.ts'
+import { type Inspection, type InspectionDepth, inspectBlob, inspectManifest, storageLocation } from './inspect.ts'
 import { attempt } from './probe.ts'
 import type { BlobLine, ContentState, ManifestLine } from './report.ts'
-import type { ResolvedReference, WhyContext } from './resolve.ts'
-import { storageLocation } from './where.ts'
+import type { ResolvedReference, ResolvedUpstream, WhyContext } from './resolve.ts'
 
-// An index of ten platforms takes about a hundred; what is beyond is said to be unknown and not asked for.
-const mostQuestions = 200
-const atOnce = 4
+// An index of ten platforms takes about a hundred requests; past the limit content is reported as not known.
+const maxUpstreamRequests = 200
+const blobsAtOnce = 4
 
 type Found = { state: ContentState; note?: string }
+type BlobPart = Extract<ManifestPart, { kind: 'blob' }>
 
-/** Looks at everything that a manifest leads to, in the store and upstream, and keeps nothing. */
+/** Looks for everything that a manifest refers to, in the storage and upstream, and stores nothing. */
 export class ImageInspection {
-  readonly #view: WhyContext
-  readonly #place: ResolvedReference
+  readonly #context: WhyContext
+  readonly #target: ResolvedReference
   readonly #depth: InspectionDepth
   readonly #signal: AbortSignal
   readonly #blobs = new Map<Digest, Promise<Found>>()
-  #questions = 0
-  /** The first answer of the upstream that was no answer; after it nothing more is asked. */
+  #upstreamRequests = 0
+  /** The first error of the upstream other than "not found"; after it the upstream gets no further request. */
   upstreamError: UpstreamError | undefined
 
-  constructor(view: WhyContext, place: ResolvedReference, { depth, signal }: { depth: InspectionDepth; signal: AbortSignal }) {
-    this.#view = view
-    this.#place = place
+  constructor(context: WhyContext, target: ResolvedReference, { depth, signal }: { depth: InspectionDepth; signal: AbortSignal }) {
+    this.#context = context
+    this.#target = target
     this.#depth = depth
     this.#signal = signal
   }
 
-  /** The manifest that `root` is, or each of those in it if it is an index; `state` is where the root itself is. */
+  /** The root itself, or each manifest of an image index; `state` is where the root is. */
   async lines({ descriptor, bytes }: Manifest, state: ContentState): Promise<ManifestLine[]> {
-    const { manifests = [] } = readManifest(bytes) ?? {}
-    if (manifests.length === 0) return [{ digest: descriptor.digest, size: descriptor.size, state, blobs: await this.#blobsOf(bytes) }]
+    const { digest, size } = descriptor
+    const children = manifestParts(bytes)
+    if (children.length === 0) return [{ digest, size, state, blobs: await this.#blobLines(bytes) }]
     const lines: ManifestLine[] = []
-    for (const each of manifests) {
-      const { platform } = each
-      lines.push({ ...(await this.#line(each)), ...(platform === undefined ? {} : { platform }) })
-    }
+    for (const { descriptor, platform } of children)
+      lines.push({ ...(await this.#line(descriptor)), ...(platform === undefined ? {} : { platform }) })
     return lines
   }
 
   async #line({ digest, size }: Descriptor): Promise<ManifestLine> {
     const stored = await this.#stored(digest)
-    if (stored.manifest) return { digest, size, state: 'here', blobs: await this.#blobsOf(stored.manifest.bytes) }
-    const asked = await this.#ask((upstream, there) => upstream.fetchManifest(there, { digest }, { signal: this.#signal }))
-    if (typeof asked === 'object' && asked.value !== 'not-modified')
-      return { digest, size, state: 'upstream', blobs: await this.#blobsOf(asked.value.bytes) }
-    return { digest, size, ...merge(stored.look, typeof asked === 'string' ? asked : 'unknown'), blobs: [] }
+    if (stored.manifest) return { digest, size, state: 'here', blobs: await this.#blobLines(stored.manifest.bytes) }
+    const found = await this.#request(({ upstream }, name) => upstream.fetchManifest(name, { digest }, { signal: this.#signal }))
+    if (typeof found === 'object' && found.value !== 'not-modified')
+      return { digest, size, state: 'upstream', blobs: await this.#blobLines(found.value.bytes) }
+    return { digest, size, ...merge(stored.inspection, typeof found === 'string' ? found : 'unknown'), blobs: [] }
   }
 
-  async #stored(digest: Digest): Promise<{ look: Inspection; manifest?: Manifest }> {
-    const { mode, storedName: stored } = this.#place
-    return mode === 'Direct' ? { look: { state: 'missing' } } : inspectManifest(this.#view, stored, digest, this.#depth)
+  async #stored(digest: Digest): Promise<{ inspection: Inspection; manifest?: Manifest }> {
+    const { mode, storedName } = this.#target
+    return mode === 'Direct' ? { inspection: { state: 'missing' } } : inspectManifest(this.#context, storedName, digest, this.#depth)
   }
 
-  async #blobsOf(manifest: Uint8Array): Promise<BlobLine[]> {
-    const wanted = readManifest(manifest)?.blobs ?? []
-    const lines: BlobLine[] = []
-    for (let at = 0; at < wanted.length; at += atOnce) {
-      const some = wanted.slice(at, at + atOnce)
-      lines.push(...(await Promise.all(some.map(async each => ({ digest: each.digest, size: each.size, ...(await this.#blob(each)) })))))
+  async #blobLines(manifest: Uint8Array): Promise<BlobLine[]> {
+    const parts = blobParts(manifest)
+    const lines: { line: BlobLine; nonDistributable: boolean }[] = []
+    for (let at = 0; at < parts.length; at += blobsAtOnce) {
+      const batch = parts.slice(at, at + blobsAtOnce).map(async ({ descriptor, nonDistributable }) => {
+        const { digest, size } = descriptor
+        return { line: { digest, size, ...(await this.#blob(descriptor)) }, nonDistributable }
+      })
+      lines.push(...(await Promise.all(batch)))
     }
-    const foreign = new Set(wanted.filter(({ mediaType }) => isNonDistributable(mediaType)).map(({ digest }) => digest))
-    return lines.filter(({ digest, state }) => !foreign.has(digest as Digest) || state === 'here')
+    return lines.filter(({ line, nonDistributable }) => !nonDistributable || line.state === 'here').map(({ line }) => line)
   }
 
-  #blob(wanted: Descriptor): Promise<Found> {
-    const known = this.#blobs.get(wanted.digest) ?? this.#findBlob(wanted)
-    this.#blobs.set(wanted.digest, known)
-    return known
+  #blob(descriptor: Descriptor): Promise<Found> {
+    const found = this.#blobs.get(descriptor.digest) ?? this.#findBlob(descriptor)
+    this.#blobs.set(descriptor.digest, found)
+    return found
   }
 
-  async #findBlob(wanted: Descriptor): Promise<Found> {
-    const { content, config } = this.#view
-    const { mode, storedName: stored } = this.#place
-    const look: Inspection = mode === 'Direct' ? { state: 'missing' } : await inspectBlob(content, stored, wanted, this.#depth)
-    if (look.state === 'here')
-      return look.checked === 'size' && this.#depth !== 'size' ? { state: 'here', note: 'bytes not checked' } : { state: 'here' }
-    if (look.state === 'damaged' && look.damage === 'unnoticed')
-      return { state: 'damaged', note: `${storageLocation(config)}/${blobKey(wanted.digest)}` }
-    const asked = await this.#ask((upstream, there) => upstream.checkBlob(there, wanted.digest, this.#signal))
-    return merge(look, typeof asked === 'object' ? 'upstream' : asked)
+  async #findBlob({ digest }: Descriptor): Promise<Found> {
+    const { content, config } = this.#context
+    const { mode, storedName } = this.#target
+    const inspection: Inspection = mode === 'Direct' ? { state: 'missing' } : await inspectBlob(content, storedName, digest, this.#depth)
+    if (inspection.state === 'here')
+      return inspection.checked === 'size' && this.#depth !== 'size' ? { state: 'here', note: 'bytes not verified' } : { state: 'here' }
+    if (inspection.state === 'damaged' && inspection.damage === 'unnoticed')
+      return { state: 'damaged', note: `${storageLocation(config)}/${blobKey(digest)}` }
+    const found = await this.#request(({ upstream }, name) => upstream.checkBlob(name, digest, this.#signal))
+    return merge(inspection, typeof found === 'object' ? 'upstream' : found)
   }
 
-  async #ask<T>(
-    question: (upstream: NonNullable<ResolvedReference['upstream']>['route']['upstream'], there: string) => Promise<T>
-  ): Promise<{ value: T } | 'missing' | 'unknown'> {
-    const { upstream: behind, name } = this.#place
-    const there = behind?.route.upstreamName(name)
-    if (!behind || there === undefined) return 'missing'
-    if (this.upstreamError || ++this.#questions > mostQuestions) return 'unknown'
-    const answer = await attempt(question(behind.route.upstream, there), this.#signal)
-    if (!(answer instanceof UpstreamError)) return { value: answer }
-    if (answer.kind === 'not-found') return 'missing'
-    this.upstreamError ??= answer
+  async #request<T>(send: (route: ResolvedUpstream['route'], name: string) => Promise<T>): Promise<{ value: T } | 'missing' | 'unknown'> {
+    const { upstream, name } = this.#target
+    const upstreamName = upstream?.route.upstreamName(name)
+    if (!upstream || upstreamName === undefined) return 'missing'
+    if (this.upstreamError || ++this.#upstreamRequests > maxUpstreamRequests) return 'unknown'
+    const result = await attempt(send(upstream.route, upstreamName), this.#signal)
+    if (!(result instanceof UpstreamError)) return { value: result }
+    if (result.kind === 'not-found') return 'missing'
+    this.upstreamError ??= result
     return 'unknown'
   }
 }
 
+function manifestParts(bytes: Uint8Array): Extract<ManifestPart, { kind: 'manifest' }>[] {
+  const parsed = readManifest(bytes)
+  return (parsed ? partsOf(parsed) : []).filter(part => part.kind === 'manifest').filter(({ role }) => role === 'child')
+}
+
+function blobParts(bytes: Uint8Array): BlobPart[] {
+  const parsed = readManifest(bytes)
+  return (parsed ? partsOf(parsed) : []).filter(part => part.kind === 'blob')
+}
+
 // A damaged copy is passed over where the upstream has the content, and replaced by the next pull.
-function merge({ state }: Inspection, asked: 'upstream' | 'missing' | 'unknown'): Found {
-  if (state !== 'damaged') return { state: asked }
-  return asked === 'upstream' ? { state: 'upstream', note: 'the copy here is damaged' } : { state: 'damaged' }
+function merge({ state }: Inspection, upstream: 'upstream' | 'missing' | 'unknown'): Found {
+  if (state !== 'damaged') return { state: upstream }
+  return upstream === 'upstream' ? { state: 'upstream', note: 'the copy here is damaged' } : { state: 'damaged' }
 }

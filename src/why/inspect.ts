@@ -1,25 +1,26 @@
+import type { Config } from '../../config/schema.ts'
 import type { Content } from '../content/content.ts'
 import { blob as blobKey } from '../content/keys.ts'
-import type { Descriptor } from '../oci/descriptor.ts'
 import { algorithmOf, createDigester, type Digest, digestOf } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import type { Body, Manifest } from '../oci/source.ts'
+import type { DiskReport } from './report.ts'
 import type { WhyContext } from './resolve.ts'
 
 /**
- * How a stored object does. `noticed` damage is what the registry sees by itself and does not serve; `unnoticed` has the right size and the wrong bytes, and only
- * their digest shows it: clients get them, and refuse them.
+ * The state of a stored object. `noticed` damage is known to the registry, which does not serve the object; `unnoticed` damage has
+ * the right size and the wrong bytes: it is served, and clients refuse it.
  */
 export type Inspection =
   | { state: 'here'; checked: 'digest' | 'size' }
   | { state: 'missing' }
   | { state: 'damaged'; damage: 'noticed' | 'unnoticed' }
 
-/** How closely bytes are looked at; the signal ends the computing of digests, after which sizes have to do. */
+/** What is verified: the size, or the digest until the signal is aborted, and the size after it. */
 export type InspectionDepth = 'size' | { until: AbortSignal }
 
-/** Looks at a blob of a repository and changes nothing. */
-export async function inspectBlob({ blobs }: Content, name: Name, { digest }: Descriptor, depth: InspectionDepth): Promise<Inspection> {
+/** Inspects a blob of a repository; changes nothing. */
+export async function inspectBlob({ blobs }: Content, name: Name, digest: Digest, depth: InspectionDepth): Promise<Inspection> {
   if (!(await blobs.linked(name, digest))) return { state: 'missing' }
   const open = await blobs.open(name, digest)
   if (!open) return { state: 'damaged', damage: 'noticed' }
@@ -32,34 +33,53 @@ export async function inspectBlob({ blobs }: Content, name: Name, { digest }: De
   }
 }
 
-/** Looks at a manifest of a repository; with its bytes if they are sound. */
+/** Inspects a manifest of a repository; the manifest comes along if it can be served. */
 export async function inspectManifest(
   { content, storage }: Pick<WhyContext, 'content' | 'storage'>,
   name: Name,
   digest: Digest,
   depth: InspectionDepth
-): Promise<{ look: Inspection; manifest?: Manifest }> {
+): Promise<{ inspection: Inspection; manifest?: Manifest }> {
   const target = await content.manifests.linked(name, digest)
-  if (!target) return { look: { state: 'missing' } }
+  if (!target) return { inspection: { state: 'missing' } }
   const manifest = await content.manifests.get(name, digest)
-  if (!manifest) return { look: { state: 'damaged', damage: 'noticed' } }
-  if (depth === 'size') return { look: { state: 'here', checked: 'size' }, manifest }
-  // What is served may come from memory; what a restart would find is on the disk.
+  if (!manifest) return { inspection: { state: 'damaged', damage: 'noticed' } }
+  if (depth === 'size') return { inspection: { state: 'here', checked: 'size' }, manifest }
+  // The manifest may come from memory; a restart would read the storage.
   const bytes = await storage.get(blobKey(target))
-  const sound = bytes !== undefined && digestOf(bytes, algorithmOf(digest)) === digest
-  return { look: sound ? { state: 'here', checked: 'digest' } : { state: 'damaged', damage: 'noticed' }, manifest }
+  const healthy = bytes !== undefined && digestOf(bytes, algorithmOf(digest)) === digest
+  return { inspection: healthy ? { state: 'here', checked: 'digest' } : { state: 'damaged', damage: 'noticed' }, manifest }
 }
 
-const piece = 256 * 1024
+/** Space and writability of the storage. A block is written to a temp file and removed, since nothing else tells whether bytes are accepted. */
+export async function inspectDisk({ config, storage, writable }: Pick<WhyContext, 'config' | 'storage' | 'writable'>): Promise<DiskReport> {
+  const root = storageLocation(config)
+  const { free, total } = (await storage.usage().catch(() => undefined)) ?? {}
+  const space = { ...(free === undefined ? {} : { free }), ...(total === undefined ? {} : { total }) }
+  try {
+    await writable()
+    return { root, ...space, writable: 'yes' }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    return { root, ...space, writable: code === 'ENOSPC' || code === 'EDQUOT' ? 'full' : 'no', told: message }
+  }
+}
+
+/** Where the storage of a configuration is: a directory, or a bucket as the tools of AWS write it. */
+export function storageLocation({ storage: { filesystem, s3 } }: Config): string {
+  return s3 ? ['s3:/', s3.bucket, ...(s3.prefix === undefined ? [] : [s3.prefix])].join('/') : filesystem.root
+}
+
+const bufferBytes = 256 * 1024
 
 async function computeDigest(body: Body, digest: Digest, until: AbortSignal): Promise<Digest | undefined> {
   const digester = createDigester(algorithmOf(digest))
-  const buffer = Buffer.allocUnsafe(piece)
+  const buffer = Buffer.allocUnsafe(bufferBytes)
   for (let position = 0; ; ) {
     if (until.aborted) return undefined
-    const read = await body.readInto(buffer, position)
-    if (read === 0) return digester.digest()
-    digester.update(buffer.subarray(0, read))
-    position += read
+    const length = await body.readInto(buffer, position)
+    if (length === 0) return digester.digest()
+    digester.update(buffer.subarray(0, length))
+    position += length
   }
 }

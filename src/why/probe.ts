@@ -3,50 +3,51 @@ import type { Reference } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import { causeOf, stepsOf } from './cause.ts'
-import { similarTags } from './near.ts'
 import type { Cause, UpstreamAnswer } from './report.ts'
 import type { ResolvedUpstream } from './resolve.ts'
+import { similarTags } from './similar-tags.ts'
 
-/** What came of asking the upstream for a manifest: it, or why not. */
+/** The result of a request for the manifest to the upstream: the manifest, or why there is none. */
 export interface UpstreamProbe {
-  asking: UpstreamAnswer
+  answer: UpstreamAnswer
   manifest?: Manifest
   error?: UpstreamError
   cause?: Cause
+  /** Tags that are similar to the one that is not there. */
   near?: string[]
 }
 
-// Enough to find a typing error; registries have some ten thousand tags.
-const tagsRead = 1_000
+// Enough to find a misspelling; registries have some ten thousand tags.
+const maxTags = 1_000
 
-/** Asks the upstream for the manifest, by the same client as pulls do: what it knows about limits and tokens counts here as well. */
+/** Requests the manifest from the upstream, by the client that pulls use: the tokens and limits that it knows count here as well. */
 export async function probeUpstream(
-  behind: ResolvedUpstream,
-  there: string,
+  resolved: ResolvedUpstream,
+  upstreamName: string,
   reference: Reference,
   signal: AbortSignal
 ): Promise<UpstreamProbe> {
-  const { upstream } = behind.route
+  const { upstream } = resolved.route
   const began = performance.now()
-  const answer = await attempt(upstream.fetchManifest(there, reference, { signal }), signal)
+  const result = await attempt(upstream.fetchManifest(upstreamName, reference, { signal }), signal)
   const ms = Math.round(performance.now() - began)
-  const { credentials } = behind.settings
+  const { credentials } = resolved.settings
   const endpoints = upstream.health()
   const user = credentials ? { username: credentials.username } : {}
-  if (!(answer instanceof UpstreamError)) {
-    const manifest = answer === 'not-modified' ? undefined : answer
+  if (!(result instanceof UpstreamError)) {
+    const manifest = result === 'not-modified' ? undefined : result
     const steps = stepsOf(new URL(endpoints[0]?.url ?? ''))
     const digest = manifest ? { digest: manifest.descriptor.digest } : {}
-    return { asking: { endpoints, ...user, ...steps, status: 200, ms, ...digest }, ...(manifest ? { manifest } : {}) }
+    return { answer: { endpoints, ...user, ...steps, status: 200, ms, ...digest }, ...(manifest ? { manifest } : {}) }
   }
-  const asked = endpoints.find(({ url }) => new URL(url).host === answer.endpoint) ?? endpoints[0]
-  const status = answer.status === undefined ? {} : { status: answer.status }
-  const steps = stepsOf(new URL(asked?.url ?? ''), answer)
-  const asking = { endpoints, ...user, ...steps, ...status, ms, told: answer.message }
-  return { asking, error: answer, ...(await refine(answer, behind, there, reference, signal)) }
+  const endpoint = endpoints.find(({ url }) => new URL(url).host === result.endpoint) ?? endpoints[0]
+  const status = result.status === undefined ? {} : { status: result.status }
+  const steps = stepsOf(new URL(endpoint?.url ?? ''), result)
+  const answer = { endpoints, ...user, ...steps, ...status, ms, told: result.message }
+  return { answer, error: result, ...(await refine(result, resolved, upstreamName, reference, signal)) }
 }
 
-/** The value, or the upstream's error; running out of time is one of them. */
+/** The value, or the upstream's error; a timeout is one of them. */
 export async function attempt<T>(work: Promise<T>, signal: AbortSignal): Promise<T | UpstreamError> {
   try {
     return await work
@@ -57,30 +58,30 @@ export async function attempt<T>(work: Promise<T>, signal: AbortSignal): Promise
   }
 }
 
-// A 404 has several reasons, and a list of tags tells most of them apart.
+// A 404 has several causes, and a list of tags tells most of them apart.
 async function refine(
   error: UpstreamError,
   { route, settings }: ResolvedUpstream,
-  there: string,
+  upstreamName: string,
   reference: Reference,
   signal: AbortSignal
-) {
+): Promise<{ cause: Cause; near?: string[] }> {
   if (error.kind !== 'not-found') return { cause: causeOf(error) }
-  const tags = async (name: string): Promise<readonly string[] | 'none' | 'unknown'> => {
-    const page = await attempt(route.upstream.listTags(name, { n: tagsRead }, signal), signal)
+  const tagsOf = async (name: string): Promise<readonly string[] | 'none' | 'unknown'> => {
+    const page = await attempt(route.upstream.listTags(name, { n: maxTags }, signal), signal)
     if (page instanceof UpstreamError) return page.kind === 'not-found' ? 'none' : 'unknown'
     return page.value.items.length === 0 ? 'none' : page.value.items
   }
-  const found = error.code === 'NAME_UNKNOWN' ? 'none' : await tags(there)
-  if (found !== 'none') {
-    if (reference.tag === undefined) return { cause: 'manifest-unknown' as const }
-    return { cause: 'tag-unknown' as const, near: found === 'unknown' ? [] : similarTags(found, reference.tag) }
+  const tags = error.code === 'NAME_UNKNOWN' ? 'none' : await tagsOf(upstreamName)
+  if (tags !== 'none') {
+    if (reference.tag === undefined) return { cause: 'manifest-unknown' }
+    return { cause: 'tag-unknown', near: tags === 'unknown' ? [] : similarTags(tags, reference.tag) }
   }
-  if (settings.path !== '' && (there === settings.path || (await tags(settings.path)) === 'none')) return { cause: 'wrong-path' as const }
-  return { cause: 'repository-unknown' as const }
+  if (settings.path !== '' && (upstreamName === settings.path || (await tagsOf(settings.path)) === 'none')) return { cause: 'wrong-path' }
+  return { cause: 'repository-unknown' }
 }
 
-/** Whether a cache answers with what it has although the upstream answered like this. */
+/** Whether a cache serves its stale copy after this error of the upstream. */
 export function servesStale(error: UpstreamError, policy: 'serve' | 'forget', origin: 'pushed' | 'cached'): boolean {
   if (error.kind === 'not-found') return policy === 'serve' || origin === 'pushed'
   return isTransient(error)

@@ -30,26 +30,26 @@ export type Cause =
   | 'disk-full'
   | 'disk'
 
-/** Whether one thing on the way to the upstream's answer held. */
+/** The outcome of one step of a request to the upstream. */
 export type Step = 'yes' | 'no' | 'unknown' | 'not needed'
 
-/** The way that a pull of the reference takes. */
+/** How a pull of the reference is served. */
 export interface PullRoute {
   mode: 'Direct' | 'Proxy' | 'Local'
   /** The repository here. */
   name: string
-  /** Under which name it is stored, where that is another. */
+  /** The name under which it is stored, if that is another one. */
   storedAs?: string
-  /** `<host>/<path>` of what is asked, and the repository there. */
+  /** `<host>/<path>` of the upstream, and the repository there. */
   upstream?: string
   upstreamName?: string
   anonymousPull: 'allowed' | 'refused'
 }
 
-/** What the upstream answered when it was asked for the manifest just now. */
+/** The upstream's answer to a request for the manifest, sent for this report. */
 export interface UpstreamAnswer {
   endpoints: readonly EndpointHealth[]
-  /** The user that is sent; absent where it is asked anonymously. */
+  /** The user that is sent; absent for anonymous requests. */
   username?: string
   name: Step
   connection: Step
@@ -60,11 +60,11 @@ export interface UpstreamAnswer {
   ms: number
   /** Its digest for the reference. */
   digest?: string
-  /** What went wrong, in the client's own words. */
+  /** The error message. */
   told?: string
 }
 
-/** Where content is: `here` in the store, `upstream` only there, `unknown` if nobody could be asked. */
+/** Where content is: `here` in the storage, `upstream` only there, `unknown` if the upstream gave no answer. */
 export type ContentState = 'here' | 'upstream' | 'missing' | 'damaged' | 'unknown'
 
 /** A blob that the image needs. */
@@ -91,28 +91,28 @@ export interface StoredReference {
   state: ContentState
   /** `pushed`, or the upstream that it was cached from. */
   origin?: string
-  /** Since when the tag was known to be the upstream's, in seconds. */
+  /** Seconds since the tag was last checked upstream. */
   age?: number
-  /** Whether the tag is served without asking. */
+  /** Whether the tag is served without a request to the upstream. */
   fresh?: 'yes' | 'no'
 }
 
-/** The store's disk. */
+/** The storage and its free space. */
 export interface DiskReport {
   root: string
   free?: number
   total?: number
   writable: 'yes' | 'no' | 'full'
-  /** Why it takes nothing. */
+  /** Why it accepts no bytes. */
   told?: string
 }
 
-/** Everything that is known about why a pull of the reference works or does not. */
+/** Why a pull of the reference works or does not. Its members are the JSON of `registry why --json`. */
 export interface Report {
   reference: string
   works: boolean
   cause: Cause
-  /** One sentence that says what to do. */
+  /** One sentence: what to do. */
   advice: string
   route?: PullRoute
   stored?: StoredReference
@@ -120,7 +120,7 @@ export interface Report {
   /** What a pull would get now. */
   manifest?: { digest: string; mediaType: string; size: number; from: 'store' | 'upstream' | 'store, as the last known' }
   manifests?: ManifestLine[]
-  /** Tags that look like the one that is not there. */
+  /** Tags that are similar to the one that is not there. */
   near?: string[]
   disk?: DiskReport
 }

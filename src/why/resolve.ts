@@ -1,64 +1,63 @@
 import type { Config, UpstreamConfig } from '../../config/schema.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { keyOfNamespace, keyOfOwn } from '../backend/build.ts'
-import type { UpstreamRoute } from '../backend/routes.ts'
-import { namespaceRoute, ownRoute } from '../backend/routes.ts'
+import { namespaceRoute, ownRoute, type UpstreamRoute } from '../backend/routes.ts'
 import type { Content } from '../content/content.ts'
 import type { Name } from '../oci/name.ts'
 import type { PodReference } from '../oci/pod-reference.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import type { PullRoute } from './report.ts'
 
-/** What the running process has to look at; the configuration and the upstreams are those in force. */
+/** What a report is made from: the configuration and upstreams in force, and what is stored. */
 export interface WhyContext {
   config: Config
   content: Content
   storage: Storage
   /** By `<host>/<path>`. */
   upstreams: ReadonlyMap<string, Upstream>
-  /** Rejects unless the medium takes bytes. */
+  /** Rejects unless the storage accepts bytes. */
   writable(): Promise<void>
 }
 
-/** Who is asked besides the store, and with which settings. */
+/** The upstream of a reference, with its settings. */
 export interface ResolvedUpstream {
   route: UpstreamRoute
   settings: UpstreamConfig
-  /** Where the settings stand in the file. */
+  /** The path of the settings in the configuration. */
   section: string
 }
 
-/** Where a pull of a reference leads. */
+/** A reference, resolved by the configuration as a pull would be. */
 export interface ResolvedReference {
   mode: PullRoute['mode']
   name: Name
-  /** The name in the store. */
+  /** The name in the storage. */
   storedName: Name
   /** Absent in Local. */
   upstream?: ResolvedUpstream
 }
 
-/** The place of a reference; `unknown-host` for a host that is neither this registry nor configured. */
+/** Resolves a reference; `unknown-host` for a host that is neither this registry nor configured. */
 export function resolveReference(
   { host, name }: PodReference,
   { config, upstreams }: Pick<WhyContext, 'config' | 'upstreams'>
 ): ResolvedReference | 'unknown-host' {
   const { mode, upstream: own, upstreams: others } = config.registry
   if (host === undefined || isOwn(host, config)) {
-    const asked = own && upstreams.get(keyOfOwn(own))
-    if (mode === 'Local' || !asked) return { mode: 'Local', name, storedName: name }
-    const route = ownRoute(config.server.path, own, asked)
+    const upstream = own && upstreams.get(keyOfOwn(own))
+    if (mode === 'Local' || !upstream) return { mode: 'Local', name, storedName: name }
+    const route = ownRoute(config.server.path, own, upstream)
     return { mode, name, storedName: name, upstream: { route, settings: own, section: `registry.${mode.toLowerCase()}` } }
   }
   const settings = Object.hasOwn(others, host) ? others[host] : undefined
-  const asked = settings && upstreams.get(keyOfNamespace(host))
-  if (!asked) return 'unknown-host'
-  const route = namespaceRoute(host, asked)
-  const behind = { route, settings, section: `registry.upstreams."${host}"` }
-  return { mode: settings.policy === 'cache' ? 'Proxy' : 'Direct', name, storedName: route.contentName(name), upstream: behind }
+  const client = settings && upstreams.get(keyOfNamespace(host))
+  if (!client) return 'unknown-host'
+  const route = namespaceRoute(host, client)
+  const upstream = { route, settings, section: `registry.upstreams."${host}"` }
+  return { mode: settings.policy === 'cache' ? 'Proxy' : 'Direct', name, storedName: route.contentName(name), upstream }
 }
 
-// Somebody who is on the node itself may write down the port where it listens.
+// A reference written on the node itself may name the address of the listening port.
 function isOwn(host: string, { server }: Config): boolean {
   const { port } = server.listen
   const bound = server.listen.host.includes(':') ? `[${server.listen.host}]` : server.listen.host

@@ -1,11 +1,11 @@
 import type { BlobLine, ManifestLine, Report, UpstreamAnswer } from './report.ts'
 import { bytesText, durationText, table } from './text.ts'
 
-// More than fits beside the rest is summed up; what is wrong is always listed, up to this many.
-const mostBlobs = 12
-const mostManifests = 12
+// Longer lists are summed up. Missing and damaged objects are listed in any case, up to this many.
+const maxBlobs = 12
+const maxManifests = 12
 
-/** The report as it stands on one screen, the sentence last. */
+/** The report as text that fits on one screen; the advice is the last line. */
 export function reportText(report: Report): string {
   const rows = [
     ['reference', report.reference],
@@ -31,7 +31,7 @@ function routeRows({ route }: Report): string[][] {
     ['repository', route.storedAs === undefined ? route.name : `${route.name}, stored as ${route.storedAs}`],
     ...(route.upstream === undefined
       ? []
-      : [['upstream', `${route.upstream}, asked for ${route.upstreamName ?? 'nothing: the name is outside of its path'}`]]),
+      : [['upstream', `${route.upstream}, repository ${route.upstreamName ?? 'none: the name is outside of its path'}`]]),
     ['password', route.anonymousPull === 'allowed' ? 'not needed to pull here' : 'needed to pull here']
   ]
 }
@@ -40,44 +40,45 @@ function storedRows({ stored, route }: Report): string[][] {
   if (!stored || !route) return []
   if (stored.digest === undefined) return [['stored', 'nothing under this reference']]
   const origin = stored.origin === undefined || stored.origin === 'pushed' ? 'pushed' : `cached from ${stored.origin}`
-  const age = stored.age === undefined ? '' : `, checked ${durationText(stored.age)} ago${stored.fresh === 'yes' ? '' : ', so asked again'}`
+  const age =
+    stored.age === undefined ? '' : `, checked ${durationText(stored.age)} ago${stored.fresh === 'yes' ? '' : ', so checked again'}`
   return [
     ['stored', `${stored.digest}`],
     ['', `${words[stored.state]}, ${origin}${age}`]
   ]
 }
 
-function upstreamRows(asking: UpstreamAnswer): string[][] {
-  const others = asking.endpoints.length > 1 ? asking.endpoints : []
-  const { connection, name, certificate, access, found } = asking
+function upstreamRows(answer: UpstreamAnswer): string[][] {
+  const others = answer.endpoints.length > 1 ? answer.endpoints : []
+  const { connection, name, certificate, access, found } = answer
   return [
     [
-      'asked',
-      `as ${asking.username === undefined ? 'nobody (no user is set)' : `user ${asking.username}`}; ${asking.status ?? 'no answer'} after ${asking.ms} ms`
+      'request',
+      `${answer.username === undefined ? 'anonymous (no user is set)' : `as user ${answer.username}`}; ${answer.status ?? 'no answer'} after ${answer.ms} ms`
     ],
     [
       '',
-      `name ${answer(name)} · connection ${answer(connection)} · certificate ${answer(certificate)} · access ${answer(access)} · image ${found === 'no' ? 'NOT FOUND' : answer(found)}`
+      `name ${stepText(name)} · connection ${stepText(connection)} · certificate ${stepText(certificate)} · access ${stepText(access)} · image ${found === 'no' ? 'NOT FOUND' : stepText(found)}`
     ],
-    ...(asking.digest === undefined ? [] : [['', `has ${asking.digest}`]]),
-    ...(asking.told === undefined ? [] : [['', asking.told]]),
+    ...(answer.digest === undefined ? [] : [['', `has ${answer.digest}`]]),
+    ...(answer.told === undefined ? [] : [['', answer.told]]),
     ...others.map(({ url, healthy, lastError }) => [
       '',
-      `${url} ${healthy ? 'does well' : `failed: ${lastError?.message ?? 'it wants to be left alone'}`}`
+      `${url} ${healthy ? 'healthy' : `unhealthy: ${lastError?.message ?? 'it limits requests'}`}`
     ])
   ]
 }
 
-const answer = (step: string): string => ({ yes: 'ok', no: 'FAILED', unknown: '?', 'not needed': 'not needed' })[step] ?? step
+const stepText = (step: string): string => ({ yes: 'ok', no: 'FAILED', unknown: '?', 'not needed': 'not needed' })[step] ?? step
 
 function manifestRows({ route, manifest, manifests = [], near = [] }: Report): string[][] {
   if (!route) return []
-  const maybe = near.length > 0 ? [['similar tags', near.join(', ')]] : []
-  if (!manifest) return [['image', 'no manifest'], ...maybe]
+  const similar = near.length > 0 ? [['similar tags', near.join(', ')]] : []
+  if (!manifest) return [['image', 'no manifest'], ...similar]
   const head = ['image', `${manifest.digest} (${bytesText(manifest.size)}, from the ${manifest.from})`]
   const [only] = manifests
-  if (manifests.length === 1 && only && only.digest === manifest.digest) return [head, ...blobRows(only), ...maybe]
-  const shown = manifests.slice(0, mostManifests)
+  if (manifests.length === 1 && only && only.digest === manifest.digest) return [head, ...blobRows(only), ...similar]
+  const shown = manifests.slice(0, maxManifests)
   const rest = manifests.length > shown.length ? [['', `and ${manifests.length - shown.length} more`]] : []
   return [head, ...shown.flatMap(platformRows), ...rest]
 }
@@ -85,12 +86,12 @@ function manifestRows({ route, manifest, manifests = [], near = [] }: Report): s
 function platformRows(line: ManifestLine): string[][] {
   const blobs = line.blobs.length === 0 ? '' : `, ${summary(line.blobs)}`
   const row = [line.platform ?? 'unknown', `${short(line.digest)}  ${words[line.state]}${blobs}`]
-  return [row, ...line.blobs.filter(isBad).slice(0, mostBlobs).map(blobRow)]
+  return [row, ...line.blobs.filter(isBad).slice(0, maxBlobs).map(blobRow)]
 }
 
 function blobRows({ blobs }: ManifestLine): string[][] {
-  if (blobs.length <= mostBlobs) return blobs.map((blob, at) => [at === 0 ? 'blobs' : '', ...blobRow(blob).slice(1)])
-  return [['blobs', summary(blobs)], ...blobs.filter(isBad).slice(0, mostBlobs).map(blobRow)]
+  if (blobs.length <= maxBlobs) return blobs.map((blob, at) => [at === 0 ? 'blobs' : '', ...blobRow(blob).slice(1)])
+  return [['blobs', summary(blobs)], ...blobs.filter(isBad).slice(0, maxBlobs).map(blobRow)]
 }
 
 function blobRow({ digest, size, state, note }: BlobLine): string[] {
@@ -120,6 +121,6 @@ function diskRows({ disk }: Report): string[][] {
   if (!disk) return []
   const space =
     disk.free === undefined || disk.total === undefined ? 'space not known' : `${bytesText(disk.free)} of ${bytesText(disk.total)} free`
-  const writable = { yes: 'takes bytes', full: 'FULL: takes no bytes', no: `TAKES NO BYTES: ${disk.told}` }[disk.writable]
+  const writable = { yes: 'writable', full: 'FULL', no: `NOT WRITABLE: ${disk.told}` }[disk.writable]
   return [['disk', `${disk.root}, ${space}, ${writable}`]]
 }

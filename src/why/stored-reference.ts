@@ -5,39 +5,39 @@ import { type InspectionDepth, inspectManifest } from './inspect.ts'
 import type { StoredReference } from './report.ts'
 import type { ResolvedReference, WhyContext } from './resolve.ts'
 
-/** What the store has under a reference; `fresh`: a pull gets it without a question to the upstream. */
+/** What is stored under a reference; `fresh`: a pull gets it without a request to the upstream. */
 export interface StoredCopy {
   stored: StoredReference
   manifest?: Manifest
   freshness: 'fresh' | 'aged'
 }
 
-/** What the store has under the reference itself; Direct does not look at it. */
+/** Finds what is stored under a reference; undefined in Direct, which does not read the storage. */
 export async function findStoredCopy(
-  view: WhyContext,
-  place: ResolvedReference,
+  context: WhyContext,
+  target: ResolvedReference,
   reference: Reference,
   depth: InspectionDepth
 ): Promise<StoredCopy | undefined> {
-  if (place.mode === 'Direct') return undefined
-  const digest = reference.digest ?? (await view.content.tags.resolve(place.storedName, reference.tag))
+  if (target.mode === 'Direct') return undefined
+  const digest = reference.digest ?? (await context.content.tags.resolve(target.storedName, reference.tag))
   if (!digest) return { stored: { state: 'missing' }, freshness: 'aged' }
-  const { look, manifest } = await inspectManifest(view, place.storedName, digest, depth)
-  const age = await ageOf(view, place, reference, digest)
+  const { inspection, manifest } = await inspectManifest(context, target.storedName, digest, depth)
+  const age = await ageOf(context, target, reference, digest)
   const freshness = reference.digest !== undefined || age.fresh === 'yes' ? 'fresh' : 'aged'
-  return { stored: { digest, state: look.state, ...age }, freshness, ...(manifest ? { manifest } : {}) }
+  return { stored: { digest, state: inspection.state, ...age }, freshness, ...(manifest ? { manifest } : {}) }
 }
 
 async function ageOf(
   { content, config }: WhyContext,
-  { storedName: stored, upstream: behind }: ResolvedReference,
+  { storedName, upstream }: ResolvedReference,
   { tag }: Reference,
   digest: Digest
 ): Promise<Pick<StoredReference, 'origin' | 'age' | 'fresh'>> {
-  if (tag === undefined) return { origin: (await content.provenance.get(stored, digest)) ?? 'pushed' }
-  const origin = await content.provenance.getTag(stored, tag)
-  if (!origin) return { origin: 'pushed' }
-  const age = Math.max(0, Date.now() - origin.checked)
-  const fresh = origin.upstream === behind?.route.origin && origin.digest === digest && age < config.cache.tagTTL
-  return { origin: origin.upstream, age: Math.round(age / 1_000), fresh: fresh ? 'yes' : 'no' }
+  if (tag === undefined) return { origin: (await content.provenance.get(storedName, digest)) ?? 'pushed' }
+  const record = await content.provenance.getTag(storedName, tag)
+  if (!record) return { origin: 'pushed' }
+  const ageMs = Math.max(0, Date.now() - record.checked)
+  const fresh = record.upstream === upstream?.route.origin && record.digest === digest && ageMs < config.cache.tagTTL
+  return { origin: record.upstream, age: Math.round(ageMs / 1_000), fresh: fresh ? 'yes' : 'no' }
 }

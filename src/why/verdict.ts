@@ -2,22 +2,22 @@ import type { UpstreamError } from '../upstream/upstream.ts'
 import { causeOf } from './cause.ts'
 import type { Cause, ContentState, DiskReport, ManifestLine, StoredReference } from './report.ts'
 
-/** What the verdict is made of. */
+/** What the verdict is based on. */
 export interface Evidence {
   mode: 'Direct' | 'Proxy' | 'Local'
-  /** Where a pull would get the manifest; absent: it gets none. */
+  /** Where a pull would get the manifest; absent: nowhere. */
   from?: 'store' | 'upstream' | 'store, as the last known'
-  /** Why the upstream, or in Local the store, has no manifest. */
+  /** Why the upstream, or in Local the storage, has no manifest. */
   absent?: Cause
   stored?: StoredReference
   lines: readonly ManifestLine[]
-  /** The upstream's failure when it was asked for blobs. */
-  fault?: UpstreamError
+  /** The upstream's error when it was asked for blobs. */
+  upstreamError?: UpstreamError
   disk: DiskReport
   platform: string
 }
 
-/** Whether a pull works, and what is wrong. */
+/** Decides whether a pull works, and what is wrong. */
 export function judge(evidence: Evidence): { works: boolean; cause: Cause } {
   const { from, lines, disk, platform } = evidence
   if (from === undefined) return { works: false, cause: causeOfAbsence(evidence) }
@@ -35,31 +35,31 @@ export function needed(lines: readonly ManifestLine[], platform: string): readon
   return own.length > 0 ? own : lines
 }
 
-// What was refused for want of space is not there, and space is what is needed first.
+// On a full disk a push is refused: content is missing because space is.
 function causeOfAbsence({ mode, absent, stored, disk }: Evidence): Cause {
   if (stored?.state === 'damaged') return absent && mode !== 'Local' ? absent : 'damaged'
   if (mode === 'Local' && disk.writable !== 'yes') return disk.writable === 'full' ? 'disk-full' : 'disk'
   return absent ?? 'manifest-unknown'
 }
 
-const badFirst: readonly ContentState[] = ['damaged', 'missing', 'unknown']
+const worstFirst: readonly ContentState[] = ['damaged', 'missing', 'unknown']
 type Worst = { what: 'manifest' | 'blob'; state: ContentState }
 
-// What was not asked for, though the upstream answers, is nothing to complain about.
-function worstOf(lines: readonly ManifestLine[], { fault }: Evidence): Worst | undefined {
+// A state is unknown without an error where the limit of requests was reached: that is no fault.
+function worstOf(lines: readonly ManifestLine[], { upstreamError }: Evidence): Worst | undefined {
   const all = lines.flatMap(line => [
     { what: 'manifest', state: line.state } as const,
     ...line.blobs.map(({ state }) => ({ what: 'blob', state }) as const)
   ])
-  for (const bad of badFirst) {
-    const found = all.find(({ state }) => state === bad && (state !== 'unknown' || fault !== undefined))
+  for (const bad of worstFirst) {
+    const found = all.find(({ state }) => state === bad && (state !== 'unknown' || upstreamError !== undefined))
     if (found) return found
   }
   return undefined
 }
 
-function causeOfState({ what, state }: Worst, { fault }: Evidence): Cause {
+function causeOfState({ what, state }: Worst, { upstreamError }: Evidence): Cause {
   if (state === 'damaged') return 'damaged'
   if (state === 'missing') return what === 'blob' ? 'blob-unknown' : 'manifest-unknown'
-  return fault ? causeOf(fault) : 'none'
+  return upstreamError ? causeOf(upstreamError) : 'none'
 }

@@ -1,27 +1,27 @@
 import { bytesText, plain } from './text.ts'
 import type { Defect, VerifyResult } from './verify.ts'
 
-/** What is said of one reference, to a person. */
+/** One result, as text for a person. */
 export function resultText({ reference, complete, manifests, blobs, bytes, lacks, fault }: VerifyResult): string {
   const head = `${complete ? 'complete  ' : 'INCOMPLETE'}  ${plain(reference)}`
   if (fault !== undefined) return `${head}\n            ${plain(fault)}\n`
-  const has = `            ${manifests} manifests, ${blobs} blobs, ${bytesText(bytes)}`
-  return [head, complete ? has : undefined, ...lacks.map(lackText)]
+  const counts = `            ${manifests} manifests, ${blobs} blobs, ${bytesText(bytes)}`
+  return [head, complete ? counts : undefined, ...lacks.map(defectText)]
     .filter(line => line !== undefined)
     .map(line => `${line}\n`)
     .join('')
 }
 
-function lackText({ kind, digest, size, state }: Defect): string {
+function defectText({ kind, digest, size, state }: Defect): string {
   const what = digest === undefined ? kind : `${kind} ${digest}`
   return `            ${state}: ${what}${size === undefined ? '' : ` (${bytesText(size)})`}`
 }
 
-/** What all results come to. */
+/** The results, added up. */
 export interface VerifyTotal {
   references: number
   complete: number
-  /** Parts that are missing or damaged, as often as a reference needs them. */
+  /** Missing and damaged parts, counted for each reference that needs them. */
   lacks: number
 }
 
@@ -30,7 +30,7 @@ export function addResult({ references, complete, lacks }: VerifyTotal, each: Ve
   return { references: references + 1, complete: complete + (each.complete ? 1 : 0), lacks: lacks + each.lacks.length }
 }
 
-/** The sentence at the end: whether the set is here, and what to do if it is not. */
+/** The last sentence: whether the set is complete, and what to do if it is not. */
 export function totalText({ references, complete, lacks }: VerifyTotal): string {
   if (references === 0) return 'No reference was named: there is nothing to verify.\n'
   if (complete === references) return `All ${references} references are complete: every manifest and blob of them is stored here.\n`

@@ -1,13 +1,13 @@
-import { type Descriptor, isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
-import { readManifest } from '../oci/manifest.ts'
+import { OciError } from '../oci/errors.ts'
+import { type BlobNode, walkGraph } from '../oci/graph.ts'
 import type { Name } from '../oci/name.ts'
 import { MalformedReference, parsePodReference } from '../oci/pod-reference.ts'
 import type { Manifest } from '../oci/source.ts'
 import { type Inspection, type InspectionDepth, inspectBlob, inspectManifest } from './inspect.ts'
 import { resolveReference, type WhyContext } from './resolve.ts'
 
-/** A part of an image that is not stored as it should be. */
+/** A part of an image that is missing or damaged. */
 export interface Defect {
   kind: 'tag' | 'manifest' | 'blob'
   digest?: string
@@ -25,89 +25,92 @@ export interface VerifyResult {
   /** Of the manifests and blobs that are stored, each counted once. */
   bytes: number
   lacks: Defect[]
-  /** Why nothing could be looked for. */
+  /** Why the reference could not be verified. */
   fault?: string
 }
 
-/** Looks for each reference in the store, one result after the other; indexes are followed. Nobody is asked. */
+/** Looks for each reference in the storage, indexes with all their children, and yields one result each. Sends no request upstream. */
 export async function* verify(
   references: readonly string[],
-  view: WhyContext,
+  context: WhyContext,
   { depth, signal }: { depth: 'size' | 'digest'; signal: AbortSignal }
 ): AsyncGenerator<VerifyResult, void> {
-  // The same blobs stand in many images; they are looked at once.
-  const looks = new Map<string, Promise<Inspection>>()
+  // Images share blobs; each is inspected once.
+  const inspections = new Map<string, Promise<Inspection>>()
   for (const reference of references) {
     signal.throwIfAborted()
-    yield await new Verification(view, { depth: depth === 'size' ? 'size' : { until: signal }, looks }).run(reference, signal)
+    const options = { depth: depth === 'size' ? depth : { until: signal }, inspections }
+    yield await new Verification(context, options).run(reference, signal)
   }
 }
 
 class Verification {
-  readonly #view: WhyContext
+  readonly #context: WhyContext
   readonly #depth: InspectionDepth
-  readonly #looks: Map<string, Promise<Inspection>>
-  readonly #seen = new Set<Digest>()
+  readonly #inspections: Map<string, Promise<Inspection>>
   readonly #counts = { manifests: 0, blobs: 0, bytes: 0 }
-  readonly #lacks: Defect[] = []
+  readonly #defects: Defect[] = []
 
-  constructor(view: WhyContext, { depth, looks }: { depth: InspectionDepth; looks: Map<string, Promise<Inspection>> }) {
-    this.#view = view
+  constructor(context: WhyContext, { depth, inspections }: { depth: InspectionDepth; inspections: Map<string, Promise<Inspection>> }) {
+    this.#context = context
     this.#depth = depth
-    this.#looks = looks
+    this.#inspections = inspections
   }
 
   async run(text: string, signal: AbortSignal): Promise<VerifyResult> {
     try {
-      const asked = parsePodReference(text)
-      const place = resolveReference(asked, this.#view)
-      if (place === 'unknown-host') return this.#result(text, { fault: 'this registry does not serve that host' })
-      const { reference } = asked
-      const digest = reference.digest ?? (await this.#view.content.tags.resolve(place.storedName, reference.tag))
-      if (digest) await this.#manifest(place.storedName, digest, signal)
-      else this.#lacks.push({ kind: 'tag', state: 'missing' })
+      const parsed = parsePodReference(text)
+      const target = resolveReference(parsed, this.#context)
+      if (target === 'unknown-host') return this.#result(text, { fault: 'this registry does not serve that host' })
+      const { reference } = parsed
+      const digest = reference.digest ?? (await this.#context.content.tags.resolve(target.storedName, reference.tag))
+      if (digest) await this.#walk(target.storedName, digest, signal)
+      else this.#defects.push({ kind: 'tag', state: 'missing' })
       return this.#result(text, digest ? { digest } : {})
     } catch (error) {
-      if (error instanceof MalformedReference) return this.#result(text, { fault: error.message })
+      if (error instanceof MalformedReference || isMalformedManifest(error)) return this.#result(text, { fault: error.message })
       throw error
     }
   }
 
   #result(reference: string, more: { digest?: Digest; fault?: string }): VerifyResult {
-    return { reference, complete: this.#lacks.length === 0 && more.fault === undefined, ...more, ...this.#counts, lacks: this.#lacks }
+    return { reference, complete: this.#defects.length === 0 && more.fault === undefined, ...more, ...this.#counts, lacks: this.#defects }
   }
 
-  async #manifest(name: Name, digest: Digest, signal: AbortSignal): Promise<void> {
-    if (this.#seen.has(digest)) return
-    this.#seen.add(digest)
-    const { look, manifest } = await inspectManifest(this.#view, name, digest, this.#depth)
-    if (look.state !== 'here') this.#lacks.push({ kind: 'manifest', digest, state: look.state })
-    if (!manifest) return
-    this.#counts.manifests++
-    this.#counts.bytes += manifest.descriptor.size
-    await this.#below(name, manifest, signal)
+  async #walk(name: Name, digest: Digest, signal: AbortSignal): Promise<void> {
+    const root = await this.#manifest(name, digest)
+    if (!root) return
+    await walkGraph(root, {
+      order: 'parents-first',
+      signal,
+      read: async ({ descriptor }) => (await this.#manifest(name, descriptor.digest))?.bytes,
+      visit: async node => {
+        if (node.kind === 'blob') return this.#blob(name, node)
+        this.#counts.manifests++
+        this.#counts.bytes += node.bytes.length
+      }
+    })
   }
 
-  async #below(name: Name, { bytes }: Manifest, signal: AbortSignal): Promise<void> {
-    const { manifests = [], blobs = [] } = readManifest(bytes) ?? {}
-    for (const { digest } of manifests) await this.#manifest(name, digest, signal)
-    for (const each of blobs) {
-      signal.throwIfAborted()
-      await this.#blob(name, each)
-    }
+  async #manifest(name: Name, digest: Digest): Promise<Manifest | undefined> {
+    const { inspection, manifest } = await inspectManifest(this.#context, name, digest, this.#depth)
+    if (inspection.state !== 'here') this.#defects.push({ kind: 'manifest', digest, state: inspection.state })
+    return manifest
   }
 
-  async #blob(name: Name, wanted: Descriptor): Promise<void> {
-    const { digest, size, mediaType } = wanted
-    if (this.#seen.has(digest)) return
-    this.#seen.add(digest)
+  async #blob(name: Name, { descriptor: { digest, size }, nonDistributable }: BlobNode): Promise<void> {
     const key = `${name} ${digest}`
-    const known = this.#looks.get(key) ?? inspectBlob(this.#view.content, name, wanted, this.#depth)
-    this.#looks.set(key, known)
-    const { state } = await known
+    const inspected = this.#inspections.get(key) ?? inspectBlob(this.#context.content, name, digest, this.#depth)
+    this.#inspections.set(key, inspected)
+    const { state } = await inspected
     if (state === 'here') {
       this.#counts.blobs++
       this.#counts.bytes += size
-    } else if (!isNonDistributable(mediaType)) this.#lacks.push({ kind: 'blob', digest, size, state })
+    } else if (!nonDistributable) this.#defects.push({ kind: 'blob', digest, size, state })
   }
+}
+
+// A graph of manifests that is nested too deep.
+function isMalformedManifest(error: unknown): error is OciError {
+  return error instanceof OciError && error.code === 'MANIFEST_INVALID'
 }

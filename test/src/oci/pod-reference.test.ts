@@ -1,6 +1,6 @@
 import { test } from 'tap'
 import { parsePodReference } from '../../../src/oci/pod-reference.ts'
-import { similarTags } from '../../../src/why/near.ts'
+import { similarTags } from '../../../src/why/similar-tags.ts'
 
 const digest = `sha256:${'a'.repeat(64)}`
 

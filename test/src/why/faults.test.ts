@@ -82,7 +82,7 @@ fault('a certificate for another name', 'tls-name', {
     const pki = new Pki(t)
     return { tls: pki.pair('valid', 'DNS:other.test'), section: { ca: pki.ca } }
   },
-  advice: /made out to another name/
+  advice: /is for another name/
 })
 
 fault('401', 'unauthorized', {
@@ -98,13 +98,13 @@ fault('401 without a user', 'unauthorized', {
   prepare: ({ upstream }) => {
     upstream.desk.auth = { scheme: 'Bearer', username: 'puller', password: 'right' }
   },
-  advice: /wants a user and a password: set them/
+  advice: /requires a user and a password: set them/
 })
 
 fault('403', 'denied', {
   scene: () => ({ section: { username: 'puller', password: 'right' } }),
   prepare: ({ upstream }) => upstream.faults.statuses.push({ status: 403 }),
-  advice: /knows user puller but forbids deckhouse\/ee: have the right to pull granted/,
+  advice: /accepts user puller but forbids deckhouse\/ee: have the right to pull granted/,
   report: { upstream: { access: 'no', status: 403 } }
 })
 
@@ -129,7 +129,7 @@ fault('404 of a blob', 'blob-unknown', {
 
 fault('429', 'rate-limited', {
   prepare: ({ upstream }) => upstream.faults.statuses.push({ status: 429, headers: { 'retry-after': '60' } }),
-  advice: /limits how often it may be asked and can be asked again in 60 s: wait/,
+  advice: /limits requests and accepts them again in 60 s: wait/,
   report: { upstream: { status: 429 } }
 })
 
