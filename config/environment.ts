@@ -28,3 +28,9 @@ const urlIn = (env: Environment, name: string, path: string[], findings: Finding
 
 // The lower-case form wins, as in curl; an empty variable is how many launchers say that it is unset.
 const variable = (env: Environment, name: string): string | undefined => env[name.toLowerCase()] || env[name] || undefined
+
+/** Threads of libuv's pool for system calls. It reads `UV_THREADPOOL_SIZE` itself: 4 by default, 1024 at most. */
+export const threadPoolSize = (env: Environment = process.env): number => {
+  const size = Number(env['UV_THREADPOOL_SIZE'])
+  return Number.isInteger(size) && size > 0 ? Math.min(size, 1024) : 4
+}

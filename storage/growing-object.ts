@@ -14,9 +14,9 @@ export interface GrowingReader {
 }
 
 /**
- * An object that is read while it is written. Readers follow the writer through the storage and are woken by its offset,
- * so a slow reader costs the writer nothing and no memory. They see only what was released: bytes that are written may
- * still turn out to be wrong.
+ * An object that is read while it is written. Readers follow the writer through the storage and are woken by its
+ * offset, so a slow reader costs the writer nothing and no memory. They see only what was released: bytes that are
+ * written may still turn out to be wrong.
  */
 export class GrowingObject {
   readonly #writer: StagedWriter

@@ -4,8 +4,8 @@ import { createSemaphore, type Semaphore } from './semaphore.ts'
 export type Mutex = Semaphore
 
 /**
- * Runs a task when all earlier ones with the same key have ended, whether or not they failed. Never hold it while a body
- * is copied.
+ * Runs a task when all earlier ones with the same key have ended, whether or not they failed. Never hold it while a
+ * body is copied.
  */
 export type KeyedMutex = <T>(key: string, task: () => Promise<T>) => Promise<T>
 

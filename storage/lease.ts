@@ -7,7 +7,9 @@ import type { ConditionalObjects, Key } from './storage.ts'
 export interface LeaseTimes {
   /** How long it lasts unless renewed. */
   ttlMs: number
-  /** How long to wait after a put before reading it back, where puts are not conditional: longer than a small put takes. */
+  /**
+   * How long to wait after a put before reading it back, where puts are not conditional: longer than a small put takes.
+   */
   settleMs: number
 }
 

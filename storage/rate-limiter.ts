@@ -41,7 +41,9 @@ export class RateLimiter {
   #tokens: number
   #refilledAt: number
   #timerSet = false
-  /** The virtual start time, in bytes, of the stream served last. An idle stream starts here: it cannot save up a lead. */
+  /**
+   * The virtual start time, in bytes, of the stream served last. An idle stream starts here: it cannot save up a lead.
+   */
   #virtualTime = 0
 
   constructor(bytesPerSecond: number, { clock = systemClock, onWait = () => {} }: RateLimiterOptions = {}) {

@@ -53,7 +53,10 @@ export interface Usage extends Partial<VolumeSpace> {
   used?: number
   /** Files and directories; in a bucket, objects. */
   usedInodes?: number
-  /** Whether the counts are exact. After a crash they are too high for a while; with other writers, as of the last count. */
+  /**
+   * Whether the counts are exact. After a crash they are too high for a while; with other writers, as of the last
+   * count.
+   */
   exact: boolean
   /** Bytes that the objects may use. Absent: no limit. */
   budget?: number
@@ -78,9 +81,9 @@ export interface Shortage {
 }
 
 /**
- * An object that is written in order. Nothing of it is durable before `publish` resolves. After a failed write or fsync,
- * which a later call may report, only `discard` is left: the kernel may have dropped the pages of a failed fsync, so a
- * retry would report success for bytes that are lost.
+ * An object that is written in order. Nothing of it is durable before `publish` resolves. After a failed write or
+ * fsync, which a later call may report, only `discard` is left: the kernel may have dropped the pages of a failed
+ * fsync, so a retry would report success for bytes that are lost.
  */
 export interface Writer {
   /** The key for `resume`; no object can be read under it. */
@@ -88,8 +91,8 @@ export interface Writer {
   /** Bytes written so far. */
   readonly offset: number
   /**
-   * Appends the chunks, gathered into as few calls as possible. `signal` ends the wait for the rate limit; the chunks are
-   * written all the same.
+   * Appends the chunks, gathered into as few calls as possible. `signal` ends the wait for the rate limit; the chunks
+   * are written all the same.
    */
   write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void>
   /** Cuts the object back to `offset` bytes. */
@@ -105,7 +108,9 @@ export interface Writer {
   publish(to: Key): Promise<void>
   /** Ends the writer and removes its bytes. */
   discard(): Promise<void>
-  /** Ends the writer and keeps its bytes for `resume`. After a rejection they may be lost, and only `discard` is left. */
+  /**
+   * Ends the writer and keeps its bytes for `resume`. After a rejection they may be lost, and only `discard` is left.
+   */
   close(): Promise<void>
 }
 
@@ -175,7 +180,9 @@ export interface Storage {
   put(key: Key, bytes: Uint8Array, durability?: Durability): Promise<void>
   /** Makes `prefix` visible to `walk`, where the storage has directories. */
   ensurePrefix(prefix: Key): Promise<void>
-  /** A new object that `resume` finds by `key`; drops what an earlier writer of it left. Never `put` under such a key. */
+  /**
+   * A new object that `resume` finds by `key`; drops what an earlier writer of it left. Never `put` under such a key.
+   */
   create(key: Key, options?: CreateOptions): Promise<Writer>
   /** Continues where a writer of `key` was closed or its process died. A writer without bytes may be forgotten. */
   resume(key: Key): Promise<Writer | undefined>

@@ -1,3 +1,4 @@
+import { threadPoolSize } from '../../config/environment.ts'
 import type { Config } from '../../config/schema.ts'
 import type { FilesystemOptions } from '../../storage/fs/filesystem.ts'
 import type { S3Options } from '../../storage/s3/s3.ts'
@@ -37,7 +38,8 @@ type Log = Parameters<typeof openStorage>[1]
 
 async function openDirectory(settings: Config['storage'], log: Log, writing: RateLimits['writing']): Promise<OpenedStorage> {
   const { root } = settings.filesystem
-  const options: FilesystemOptions = { limits: settings, disk: { onStallChange: stalledReporter(log, 'the disk') }, writeRate: writing }
+  const disk = { threadPoolSize: threadPoolSize(), onStallChange: stalledReporter(log, 'the disk') }
+  const options: FilesystemOptions = { limits: settings, disk, writeRate: writing }
   const storage = await openRoot(root, log, options)
   return {
     storage,

@@ -17,9 +17,9 @@ export interface Claim {
 const defaultTimeoutMs = 10_000
 
 /**
- * Claims `root` for this process, creating it durably if need be. Rejects with a LockedError if another process owns it,
- * with the code `ESTALLED` if its disk does not answer in time, and with the system call's error if it cannot be written.
- * A read-only filesystem is claimed without a lock: nothing can change there.
+ * Claims `root` for this process, creating it durably if need be. Rejects with a LockedError if another process owns
+ * it, with the code `ESTALLED` if its disk does not answer in time, and with the system call's error if it cannot be
+ * written. A read-only filesystem is claimed without a lock: nothing can change there.
  */
 export async function claimRoot(root: string, timeoutMs = defaultTimeoutMs): Promise<Claim> {
   const own = join(root, ownPrefix)

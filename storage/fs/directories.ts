@@ -4,8 +4,8 @@ import { createSemaphore } from '../semaphore.ts'
 import type { DiskIo } from './disk-io.ts'
 import type { UsageCounter } from './usage-counter.ts'
 
-// An entry of a directory is durable only after an fsync of that directory. The paths that this process made durable are
-// cached, so that a push into a known repository costs one fsync and not one per level.
+// An entry of a directory is durable only after an fsync of that directory. The paths that this process made durable
+// are cached, so that a push into a known repository costs one fsync and not one per level.
 const maxCachedPaths = 5_000
 // Fewer than the slots for writes: an fsync may take seconds, and other writes must not queue behind it.
 const concurrentSyncs = 4

@@ -49,7 +49,9 @@ export class FilesystemStorage implements Storage {
     this.#files = new Files(volume, this.#directories)
   }
 
-  /** Claims `root` (for the errors see `claimRoot`). A read-only filesystem is opened too: what is there can be served. */
+  /**
+   * Claims `root` (for the errors see `claimRoot`). A read-only filesystem is opened too: what is there can be served.
+   */
   static async open(root: string, options: FilesystemOptions = {}): Promise<FilesystemStorage> {
     const claim = await claimRoot(root, options.openTimeoutMs)
     try {

@@ -1,6 +1,6 @@
 /**
- * The disk does not answer, now or in time. With `underway` the call was made and may still take effect: memory that was
- * lent to it must never be used again.
+ * The disk does not answer, now or in time. With `underway` the call was made and may still take effect: memory that
+ * was lent to it must never be used again.
  */
 export class StalledError extends Error {
   readonly code = 'ESTALLED'
@@ -12,7 +12,9 @@ export class StalledError extends Error {
   }
 }
 
-/** In ticks of the pool: when a silent call is suspected, when the pool counts as stalled, and how long a caller waits. */
+/**
+ * In ticks of the pool: when a silent call is suspected, when the pool counts as stalled, and how long a caller waits.
+ */
 export interface StallThresholds {
   suspectTicks: number
   stalledTicks: number

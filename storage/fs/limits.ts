@@ -25,7 +25,8 @@ export interface EffectiveLimits {
 
 // The links and provenance records that come with an object and are written beyond the limits.
 const linkBytes = 4096
-// How long an answer of statfs counts. Writes of this process are added to it; those of others are seen this much later.
+// How long an answer of statfs counts. Writes of this process are added to it; those of others are seen this much
+// later.
 const volumeTtlMs = 1_000
 
 /** A limit of the storage is exceeded; the `code` is that of a quota. */

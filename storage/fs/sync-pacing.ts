@@ -11,7 +11,9 @@ const maxStepBytes = 16 * mib
 const fastSyncMs = 3
 const slowSyncMs = 8
 
-/** How far the files of one disk may get ahead of it: so the last fsync finds little, and other programs wait little. */
+/**
+ * How far the files of one disk may get ahead of it: so the last fsync finds little, and other programs wait little.
+ */
 export class SyncPacer {
   // One sync at a time: to other programs several would be one large one.
   readonly #mutex = createMutex()
@@ -55,8 +57,8 @@ export class PacedFile {
   }
 
   /**
-   * Call after each write. Resolves when the file may grow: one step may be on its way to the disk while the next one is
-   * written. Rejects if a sync has failed.
+   * Call after each write. Resolves when the file may grow: one step may be on its way to the disk while the next one
+   * is written. Rejects if a sync has failed.
    */
   async wrote(bytes: number): Promise<void> {
     this.#unsyncedBytes += bytes

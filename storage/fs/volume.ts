@@ -99,7 +99,9 @@ export class Volume {
     return this.#recounting
   }
 
-  /** Reads the filesystem's space unless that is fresh, within a bounded time; undefined if there is no need to wait. */
+  /**
+   * Reads the filesystem's space unless that is fresh, within a bounded time; undefined if there is no need to wait.
+   */
   refresh(): Promise<void> | undefined {
     const refreshing = this.disk.stalled.includes('reads') ? undefined : this.limits.refreshIfStale()
     return refreshing && bounded(refreshing)

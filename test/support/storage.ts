@@ -1,16 +1,18 @@
 import type { Test } from 'tap'
+import { threadPoolSize } from '../../config/environment.ts'
 import { type FilesystemOptions, FilesystemStorage } from '../../storage/fs/filesystem.ts'
 import type { Key, ObjectStat, Storage, WalkEntry, Writer } from '../../storage/storage.ts'
 import { temporaryDirectory } from './place.ts'
 
 /** Storage in `directory`, else in a new one, closed when the test ends. */
 export async function openStorage(t: Test, directory?: string, options?: FilesystemOptions): Promise<FilesystemStorage> {
-  const storage = await FilesystemStorage.open(directory ?? (await temporaryDirectory(t)), options)
+  const disk = { threadPoolSize: threadPoolSize(), ...options?.disk }
+  const storage = await FilesystemStorage.open(directory ?? (await temporaryDirectory(t)), { ...options, disk })
   t.teardown(() => storage.close())
   return storage
 }
 
-/** Storage that tells `watch` of each call before it is made; what `watch` throws is what the call rejects with, and the call waits for it. */
+/** Storage that calls `watch` before each call and waits for it; what `watch` throws, the call rejects with. */
 export function watchStorage(storage: Storage, watch: (call: string, key: Key) => void | Promise<void>): Storage {
   const watched = (writer: Writer): Writer => ({
     key: writer.key,
