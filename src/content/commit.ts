@@ -3,6 +3,7 @@ import type { Key, Storage, Writer } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
 import { readManifest } from '../oci/manifest.ts'
 import type { Name, Tag } from '../oci/name.ts'
+import { type ChangeBody, type ChangeListener, createDelivery, type DeliverChange } from './changes.ts'
 import type { Holds } from './holds.ts'
 import * as keys from './keys.ts'
 import type { Links } from './links.ts'
@@ -13,18 +14,26 @@ import type { DeletionBarrier, ReportedContent } from './shared/coordination.ts'
 import type { Sizes } from './sizes.ts'
 import type { Tags } from './tags.ts'
 
-/** What a tag was before upstream was asked for it; a push that was acknowledged in the meantime wins over the answer. */
+/** What a tag named, and whether that was cached. */
 export interface TagState {
   digest: Digest | undefined
   provenance: TagProvenance | undefined
 }
 
-/** What a manifest changes beside being there. */
+/** What is changed together with a manifest. */
 export interface ManifestOptions {
   subject?: Digest
   tags: readonly Tag[]
+  /** Present if the manifest was cached. */
   provenance?: TagProvenance
+  /** What a cached tag was before upstream was asked for it: a push that was acknowledged since wins. */
   expected?: TagState
+}
+
+/** A tag that was set, and what it named before. */
+export interface SetTag {
+  tag: Tag
+  old?: Digest
 }
 
 /** What changes go through. */
@@ -38,12 +47,20 @@ export interface CommitDeps {
   holds: Holds
   barrier: DeletionBarrier
   quarantine: Quarantine
-  locked: KeyedMutex
+  /** One task at a time for a repository, or for the link of a blob. */
+  mutex: KeyedMutex
+  now: () => number
+  onChange?: ChangeListener | undefined
 }
 
 /**
- * Every change of meaning that somebody asked for: what a name may read, what a tag names. Nothing else writes links. Each method's change is durable when it resolves.
- * What is stored is held first and the lock of the name is taken after that: who removes does not wait for holds.
+ * The only public writer of content. Each method's change is durable when it resolves, and was delivered to `onChange` (see `ChangeListener`).
+ *
+ * Manifests and tags of a repository change inside its mutex. A blob link changes inside a mutex of its own: changes of different blobs commute, and a client pushes
+ * many to one repository at once, whose syncs would otherwise wait for each other. Without a mutex a blob that is pushed while it is cached could end as a cached
+ * one, which may be evicted.
+ *
+ * Digests are held first and a mutex is taken after that: garbage collection does not wait for holds inside a mutex.
  */
 export class Commit {
   readonly holds: Holds
@@ -55,161 +72,235 @@ export class Commit {
   readonly #provenance: Provenance
   readonly #barrier: DeletionBarrier
   readonly #quarantine: Quarantine
-  readonly #locked: KeyedMutex
+  readonly #mutex: KeyedMutex
+  readonly #now: () => number
+  readonly #deliver: DeliverChange | undefined
 
-  constructor(parts: CommitDeps) {
-    this.holds = parts.holds
-    this.#storage = parts.storage
-    this.#links = parts.links
-    this.#manifests = parts.manifests
-    this.#tags = parts.tags
-    this.#sizes = parts.sizes
-    this.#provenance = parts.provenance
-    this.#barrier = parts.barrier
-    this.#quarantine = parts.quarantine
-    this.#locked = parts.locked
+  constructor(deps: CommitDeps) {
+    this.holds = deps.holds
+    this.#storage = deps.storage
+    this.#links = deps.links
+    this.#manifests = deps.manifests
+    this.#tags = deps.tags
+    this.#sizes = deps.sizes
+    this.#provenance = deps.provenance
+    this.#barrier = deps.barrier
+    this.#quarantine = deps.quarantine
+    this.#mutex = deps.mutex
+    this.#now = deps.now
+    this.#deliver = deps.onChange && createDelivery(deps.onChange)
   }
 
   /**
-   * Publishes verified bytes and lets `name` read them. Bytes that are there already are replaced, which is how a damaged blob heals. `upstream` is where they were
+   * Publishes verified bytes and lets `name` read them. Bytes that are stored already are replaced, which heals a damaged blob. `upstream` is where they were
    * cached from; without it they were pushed.
    */
   publishBlob(name: Name, digest: Digest, writer: Writer, upstream?: string): Promise<void> {
     return this.holds.during(digest, async () => {
-      const since = await this.#barrier.readEpoch()
+      const epoch = await this.#barrier.readEpoch()
       const size = writer.offset
       await writer.publish(keys.blob(digest))
       this.#sizes.set(digest, size)
       await this.#quarantine.healed(digest)
       await this.linkBlob(name, digest, upstream === undefined ? {} : { upstream })
-      await this.#demand([{ link: keys.layer(name, digest), digest }], since)
+      await this.#demandPublished({ link: keys.layer(name, digest), digest }, epoch)
     })
   }
 
-  // Whoever was about to remove what lay there before may have taken the new bytes.
-  async #demand(relied: readonly ReportedContent[], since: number): Promise<void> {
-    const [gone] = await this.#barrier.findRemoved(relied, since)
+  // Another process that was about to remove what the new bytes replaced may have removed the new ones.
+  async #demandPublished(reported: ReportedContent, epoch: number): Promise<void> {
+    const [gone] = await this.#barrier.findRemoved([reported], epoch)
     if (gone) throw Object.assign(new Error(`${gone.link} was removed by another process while it was published`), { code: 'ESTALLED' })
   }
 
-  /** Lets `name` read a blob that is stored under `target`, which is another digest only in what Distribution wrote; `upstream` as for `blob`. */
+  /**
+   * Lets `name` read a blob whose bytes are stored under `target`: another digest only in what Distribution wrote. `upstream` as for `publishBlob`.
+   */
   async linkBlob(name: Name, digest: Digest, { target = digest, upstream }: { target?: Digest; upstream?: string } = {}): Promise<void> {
     const release = await this.holds.holdAll([digest, target])
+    const link = keys.layer(name, digest)
     try {
-      const link = keys.layer(name, digest)
-      await this.#setProvenance(name, digest, upstream, link)
-      await this.#links.write(link, target)
+      await this.#mutex(link, async () => {
+        const old = await this.#linkBefore(link, upstream)
+        const madePushed = await this.#setProvenance(name, digest, upstream, old)
+        const write = this.#links.write(link, target)
+        const change = old !== target || madePushed ? ({ kind: 'blob-linked', digest, ...from(upstream) } as const) : undefined
+        await this.#effect(link, name, write, change, async () => (await this.#links.readCurrent(link)) === target)
+      })
     } finally {
       release()
     }
   }
 
-  // What was pushed once stays pushed, even if a cache would fetch it again.
-  async #setProvenance(name: Name, digest: Digest, upstream: string | undefined, link: Key): Promise<void> {
-    if (upstream === undefined) await this.#provenance.remove(name, digest)
-    else if ((await this.#links.read(link)) === undefined) await this.#provenance.set(name, digest, upstream)
+  // What the link holds; not read where it does not matter.
+  async #linkBefore(link: Key, upstream: string | undefined): Promise<Digest | undefined> {
+    if (this.#deliver) return this.#links.readCurrent(link)
+    return upstream === undefined ? undefined : this.#links.read(link)
   }
 
-  /** Takes a blob from `name`; the bytes stay for others and for the garbage collection. */
-  async unlinkBlob(name: Name, digest: Digest): Promise<void> {
-    await this.#links.remove([keys.layer(name, digest)], keys.layers(name))
-    await this.#provenance.remove(name, digest)
+  // Content that was pushed stays pushed, even if a cache fetches it again. Resolves to whether cached content became pushed.
+  async #setProvenance(name: Name, digest: Digest, upstream: string | undefined, old: Digest | undefined): Promise<boolean> {
+    if (upstream === undefined) return this.#provenance.remove(name, digest)
+    if (old === undefined) await this.#provenance.set(name, digest, upstream)
+    return false
+  }
+
+  /** Removes a blob from `name`; the bytes stay for other repositories and for garbage collection. */
+  unlinkBlob(name: Name, digest: Digest): Promise<void> {
+    const link = keys.layer(name, digest)
+    return this.#mutex(link, async () => {
+      const change = await this.#removalOf(link, 'blob-unlinked', name, digest)
+      const removal = this.#links.remove([link], keys.layers(name))
+      await this.#effect(link, name, removal, change, async () => (await this.#links.readCurrent(link)) === undefined)
+      await this.#provenance.remove(name, digest)
+    })
+  }
+
+  async #removalOf(link: Key, kind: 'blob-unlinked' | 'manifest-removed', name: Name, digest: Digest): Promise<ChangeBody | undefined> {
+    if (!this.#deliver || (await this.#links.readCurrent(link)) === undefined) return undefined
+    return { kind, digest, ...from(await this.#provenance.get(name, digest)) }
   }
 
   /**
-   * Stores a verified manifest under `digest` and lets `tags` name it. Resolves to what each tag named before. With `origin` it was cached, and tags that are not as
-   * they were `seen` stay as they are.
+   * Waits for a write or a removal and delivers the change that it made, and those that the listener rejected before. A write that failed may have taken effect
+   * all the same, which `isDone` tells: then the change is delivered too, since the client's retry makes none.
    */
-  putManifest(name: Name, digest: Digest, bytes: Uint8Array, change: ManifestOptions): Promise<{ tag: Tag; old?: Digest }[]> {
+  async #effect(
+    key: string,
+    name: Name,
+    work: Promise<void>,
+    change: ChangeBody | undefined,
+    isDone: () => Promise<boolean>
+  ): Promise<void> {
+    const deliver = this.#deliver
+    if (!deliver) return work
+    const made = change && { at: this.#now(), name, ...change }
+    try {
+      await work
+    } catch (error) {
+      // The first error counts.
+      if (await isDone().catch(() => false)) await deliver(key, made).catch(() => {})
+      throw error
+    }
+    await deliver(key, made)
+  }
+
+  /**
+   * Stores a verified manifest under `digest` and lets `tags` name it. Resolves to what each tag named before. With `provenance` it was cached, and a tag that is
+   * not as `expected` stays as it is.
+   */
+  putManifest(name: Name, digest: Digest, bytes: Uint8Array, options: ManifestOptions): Promise<SetTag[]> {
     return this.holds.during(digest, async () => {
-      const since = await this.#barrier.readEpoch()
+      const epoch = await this.#barrier.readEpoch()
       await this.#storage.put(keys.blob(digest), bytes)
       await this.#quarantine.healed(digest)
-      const set = await this.#linkManifest(name, digest, bytes, change)
-      await this.#demand([{ link: keys.revision(name, digest), digest }], since)
+      const set = await this.#mutex(name, () => this.#linkManifest(name, digest, bytes, options))
+      await this.#demandPublished({ link: keys.revision(name, digest), digest }, epoch)
       return set
     })
   }
 
-  #linkManifest(
+  // In this order: the bytes, the index of referrers (a manifest must not be there without being listed), the manifest's link, tags. Only what has no order among
+  // itself is written side by side.
+  async #linkManifest(
     name: Name,
     digest: Digest,
     bytes: Uint8Array,
-    { subject, tags, provenance: origin, expected: seen }: ManifestOptions
-  ): Promise<{ tag: Tag; old?: Digest }[]> {
-    return this.#locked(name, async () => {
+    { subject, tags, provenance, expected }: ManifestOptions
+  ): Promise<SetTag[]> {
+    const link = keys.revision(name, digest)
+    const upstream = provenance?.upstream
+    const old = await this.#linkBefore(link, upstream)
+    const [madePushed] = await allSettled([
+      this.#setProvenance(name, digest, upstream, old),
       // Distribution knows a repository by this prefix, and would sweep the blobs of one that has none.
-      await this.#storage.ensurePrefix(keys.layers(name))
-      // The index of referrers first: the manifest must not be there without being listed.
-      await this.#setProvenance(name, digest, origin?.upstream, keys.revision(name, digest))
-      if (subject) await this.#links.write(keys.referrer(name, subject, digest), digest)
-      await this.#links.write(keys.revision(name, digest), digest)
-      this.#manifests.remember(digest, bytes)
-      const set: { tag: Tag; old?: Digest }[] = []
-      for (const tag of tags) {
-        if (origin && !(await this.#mayCache(name, tag, digest, seen))) continue
-        set.push(await this.#setTag(name, tag, digest, origin))
-      }
-      return set
-    })
+      this.#storage.ensurePrefix(keys.layers(name)),
+      subject ? this.#links.write(keys.referrer(name, subject, digest), digest) : undefined
+    ])
+    const change = old !== digest || madePushed ? ({ kind: 'manifest-linked', digest, ...from(upstream) } as const) : undefined
+    const write = this.#links.write(link, digest)
+    await this.#effect(name, name, write, change, async () => (await this.#links.readCurrent(link)) === digest)
+    this.#manifests.remember(digest, bytes)
+    const set: SetTag[] = []
+    for (const tag of tags) {
+      if (provenance && !(await this.#mayCache(name, tag, digest, expected))) continue
+      set.push(await this.#setTag(name, tag, digest, provenance))
+    }
+    return set
   }
 
   // A tag that was pushed and names the same already stays a pushed one.
-  async #mayCache(name: Name, tag: Tag, digest: Digest, seen: TagState | undefined): Promise<boolean> {
-    const [now, origin] = [await this.#tags.resolve(name, tag), await this.#provenance.getTag(name, tag)]
-    if (now !== undefined && origin === undefined && now === digest) return false
-    return seen === undefined || (now === seen.digest && (origin === undefined) === (seen.provenance === undefined))
+  async #mayCache(name: Name, tag: Tag, digest: Digest, expected: TagState | undefined): Promise<boolean> {
+    const [current, provenance] = [await this.#tags.resolve(name, tag), await this.#provenance.getTag(name, tag)]
+    if (current !== undefined && provenance === undefined && current === digest) return false
+    return expected === undefined || (current === expected.digest && (provenance === undefined) === (expected.provenance === undefined))
   }
 
-  async #setTag(name: Name, tag: Tag, digest: Digest, origin: TagProvenance | undefined): Promise<{ tag: Tag; old?: Digest }> {
-    const old = await this.#tags.resolve(name, tag)
-    if (origin) await this.#provenance.setTag(name, tag, origin)
-    else await this.#provenance.removeTag(name, tag)
-    await this.#links.write(keys.tag(name, tag), digest)
-    await this.#links.write(keys.tagIndexEntry(name, tag, digest), digest)
-    return old === undefined ? { tag } : { tag, old }
+  async #setTag(name: Name, tag: Tag, digest: Digest, provenance: TagProvenance | undefined): Promise<SetTag> {
+    const old = await this.#tagBefore(name, tag)
+    const before = old === undefined ? {} : { old }
+    let madePushed = false
+    if (provenance) await this.#provenance.setTag(name, tag, provenance)
+    else madePushed = await this.#provenance.removeTag(name, tag)
+    const change =
+      old !== digest || madePushed ? ({ kind: 'tag-set', digest, tag, ...before, ...from(provenance?.upstream) } as const) : undefined
+    const write = this.#links.write(keys.tag(name, tag), digest)
+    await allSettled([
+      this.#effect(name, name, write, change, async () => (await this.#tags.resolveUncached(name, tag)) === digest),
+      this.#links.write(keys.tagIndexEntry(name, tag, digest), digest)
+    ])
+    return { tag, ...before }
   }
 
-  /** Upstream says that a cached tag is what it was; one that was pushed since stays a pushed one. */
-  renewCachedTag(name: Name, tag: Tag, origin: TagProvenance): Promise<void> {
-    return this.#locked(name, async () => {
+  #tagBefore(name: Name, tag: Tag): Promise<Digest | undefined> {
+    return this.#deliver ? this.#tags.resolveUncached(name, tag) : this.#tags.resolve(name, tag)
+  }
+
+  /** Upstream confirms a cached tag; one that was pushed since stays a pushed one. */
+  renewCachedTag(name: Name, tag: Tag, provenance: TagProvenance): Promise<void> {
+    return this.#mutex(name, async () => {
       const known = await this.#provenance.getTag(name, tag)
-      if (known?.digest === origin.digest) await this.#provenance.setTag(name, tag, origin)
+      if (known?.digest === provenance.digest) await this.#provenance.setTag(name, tag, provenance)
     })
   }
 
-  /** Upstream says that it has no such tag; resolves to whether it was removed, which one that was pushed is not. */
+  /** Upstream has no such tag. Resolves to whether it was removed; one that was pushed is not. */
   removeCachedTag(name: Name, tag: Tag): Promise<boolean> {
-    return this.#locked(name, async () => {
+    return this.#mutex(name, async () => {
       if ((await this.#provenance.getTag(name, tag)) === undefined) return false
-      await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
-      await this.#provenance.removeTag(name, tag)
+      await this.#removeTag(name, tag)
       return true
     })
   }
 
-  /** Removes a tag; resolves to what it named, undefined if there is none. What is left of one whose removal broke off goes as well. */
+  /** Removes a tag only; resolves to what it named. */
   removeTag(name: Name, tag: Tag): Promise<Digest | undefined> {
-    return this.#locked(name, async () => {
-      const old = await this.#tags.resolve(name, tag)
-      await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
-      await this.#provenance.removeTag(name, tag)
-      return old
-    })
+    return this.#mutex(name, () => this.#removeTag(name, tag))
   }
 
-  /** Removes a manifest and every tag that names it; resolves to those tags. The tags go first: none may be left that leads nowhere. */
+  // Also what is left of one whose change broke off.
+  async #removeTag(name: Name, tag: Tag): Promise<Digest | undefined> {
+    const old = await this.#tagBefore(name, tag)
+    const upstream = this.#deliver && (await this.#provenance.getTag(name, tag))?.upstream
+    const removal = this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
+    const change = old === undefined ? undefined : ({ kind: 'tag-removed', digest: old, tag, ...from(upstream) } as const)
+    await this.#effect(name, name, removal, change, async () => (await this.#tags.resolveUncached(name, tag)) === undefined)
+    await this.#provenance.removeTag(name, tag)
+    return old
+  }
+
+  /** Removes a manifest and every tag that names it; resolves to those tags. The tags go first: none may be left without its manifest. */
   removeManifest(name: Name, digest: Digest, subject: Digest | undefined): Promise<Tag[]> {
-    return this.#locked(name, async () => {
+    return this.#mutex(name, async () => {
       const tags = await this.#tags.pointingAt(name, digest)
-      for (const tag of tags) {
-        await this.#links.remove(await this.#tags.keysOf(name, tag), keys.tags(name))
-        await this.#provenance.removeTag(name, tag)
-      }
-      await this.#links.remove([keys.revision(name, digest)], keys.revisions(name))
+      for (const tag of tags) await this.#removeTag(name, tag)
+      const link = keys.revision(name, digest)
+      const change = await this.#removalOf(link, 'manifest-removed', name, digest)
+      const removal = this.#links.remove([link], keys.revisions(name))
+      await this.#effect(name, name, removal, change, async () => (await this.#links.readCurrent(link)) === undefined)
       if (subject) await this.#links.remove([keys.referrer(name, subject, digest)], keys.repository(name))
       await this.#provenance.remove(name, digest)
-      // Hardly anybody asks for it again, and another repository reads it anew.
+      // It is rarely read again, and another repository reads it anew.
       this.#manifests.forget(digest)
       return tags
     })
@@ -217,13 +308,13 @@ export class Commit {
 
   /** Lists a manifest among the referrers of its subject, or takes it out, as the manifest itself says; resolves to what was done. */
   indexReferrer(name: Name, subject: Digest, digest: Digest): Promise<'added' | 'removed' | 'right'> {
-    return this.#locked(name, async () => {
+    return this.#mutex(name, async () => {
       const key = keys.referrer(name, subject, digest)
-      // Past the memory of links: this is for what changed behind its back.
+      // Not from the cache of links: this is for what changed without it.
       const entry = (await this.#storage.get(key))?.toString('latin1').trim()
       const linked = (await this.#manifests.linked(name, digest)) !== undefined
       const manifest = linked ? await this.#manifests.get(name, digest) : undefined
-      // Of one whose bytes are damaged nobody knows; when it is healed it counts again.
+      // Its bytes are damaged: unknown until it is healed.
       if (linked && !manifest) return 'right'
       const refers = manifest !== undefined && readManifest(manifest.bytes)?.subject?.digest === subject
       if (entry === (refers ? digest : undefined)) return 'right'
@@ -233,11 +324,19 @@ export class Commit {
     })
   }
 
-  /** Takes away what is left of a repository that holds nothing any more; one that holds something stays. */
+  /** Removes what is left of an empty repository; one that is not empty stays. */
   removeRepository(name: Name): Promise<void> {
-    return this.#locked(name, async () => {
+    return this.#mutex(name, async () => {
       const nothing = [keys.layers(name), keys.revisions(name), keys.tags(name), keys.uploads(name)].map(prefix => `${prefix}/nothing`)
       await this.#storage.remove(nothing, keys.repositories)
     })
   }
+}
+
+const from = (upstream: string | undefined): { upstream?: string } => (upstream === undefined ? {} : { upstream })
+
+/** Like `Promise.all`, but nothing runs on when it rejects: what still wrote would do so outside the mutex. */
+async function allSettled<T extends readonly unknown[]>(work: readonly [...T]): Promise<{ -readonly [K in keyof T]: Awaited<T[K]> }> {
+  await Promise.allSettled(work)
+  return Promise.all(work)
 }

@@ -1,6 +1,7 @@
 import { createKeyedMutex } from '../../storage/keyed-mutex.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { Blobs } from './blobs.ts'
+import type { ChangeListener } from './changes.ts'
 import { Commit } from './commit.ts'
 import { Removals } from './gc/removals.ts'
 import { Holds } from './holds.ts'
@@ -39,13 +40,14 @@ export interface Content {
 export interface ContentOptions extends CoordinationOptions {
   /** The time by the storage's clock, in ms since the epoch. */
   now?: () => number
+  onChange?: ChangeListener
 }
 
 /** Content over `storage`. Each damaged object is passed to `reportDamage` whenever it is met. */
 export function openContent(
   storage: Storage,
   reportDamage: ReportDamage,
-  { now = () => storage.now?.() ?? Date.now(), ...options }: ContentOptions = {}
+  { now = () => storage.now?.() ?? Date.now(), onChange, ...options }: ContentOptions = {}
 ): Content {
   const coordination = createCoordination(storage, options)
   const links = new Links(storage, reportDamage, coordination.cacheTtlMs)
@@ -57,8 +59,8 @@ export function openContent(
   const tags = new Tags(storage, links)
   const names = new Names(storage)
   const provenance = new Provenance(storage, coordination.cacheTtlMs)
-  const locked = createKeyedMutex()
-  const commit = new Commit({ storage, links, manifests, tags, sizes, provenance, holds, barrier, quarantine, locked })
+  const shared = { storage, links, manifests, tags, provenance, holds, mutex: createKeyedMutex() }
+  const commit = new Commit({ ...shared, sizes, barrier, quarantine, now, onChange })
   return {
     coordination,
     blobs: new Blobs({ storage, coordination, links, sizes, holds, barrier, quarantine, reportDamage }),
@@ -74,6 +76,6 @@ export function openContent(
     quarantine,
     lastAccess: new LastAccess({ storage, provenance, coordination, now }),
     commit,
-    removals: new Removals({ storage, coordination, links, manifests, tags, provenance, holds, locked })
+    removals: new Removals({ ...shared, coordination })
   }
 }

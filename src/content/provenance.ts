@@ -46,8 +46,8 @@ export class Provenance {
   }
 
   /** Content of `name` is pushed. */
-  async remove(name: Name, digest: Digest): Promise<void> {
-    await this.#remove(keys.provenanceRecord(name, digest))
+  remove(name: Name, digest: Digest): Promise<boolean> {
+    return this.#remove(keys.provenanceRecord(name, digest))
   }
 
   /** Where a tag came from; undefined if it was pushed. */
@@ -69,11 +69,11 @@ export class Provenance {
     await this.#write(key, JSON.stringify(origin))
   }
 
-  async removeTag(name: Name, tag: Tag): Promise<void> {
+  removeTag(name: Name, tag: Tag): Promise<boolean> {
     const key = keys.tagProvenanceRecord(name, tag)
     this.#changes++
     this.#tags.delete(key)
-    await this.#remove(key)
+    return this.#remove(key)
   }
 
   /** Forgets of several that they were cached: they are removed. */
@@ -103,9 +103,11 @@ export class Provenance {
     }
   }
 
-  async #remove(key: Key): Promise<void> {
+  async #remove(key: Key): Promise<boolean> {
     // Most pushes replace nothing that was cached; a removal costs a sync.
-    if (await this.#storage.stat(key)) await this.#storage.remove([key], keys.provenance)
+    if (!(await this.#storage.stat(key))) return false
+    await this.#storage.remove([key], keys.provenance)
+    return true
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { type Content, openContent } from '../../src/content/content.ts'
+import { type Content, type ContentOptions, openContent } from '../../src/content/content.ts'
 import { mediaTypes } from '../../src/oci/descriptor.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { type Name, parseName, parseTag, type Tag } from '../../src/oci/name.ts'
@@ -23,10 +23,10 @@ export interface Opened {
 }
 
 /** Content over `storage`, as after a restart; over a new one if none is given. */
-export async function openFor(t: Test, storage?: Storage): Promise<Opened> {
+export async function openFor(t: Test, storage?: Storage, options?: ContentOptions): Promise<Opened> {
   const below = storage ?? (await openStorage(t))
   const damages: Opened['damages'] = []
-  return { content: openContent(below, (key, reason) => damages.push({ key, reason })), storage: below, damages }
+  return { content: openContent(below, (key, reason) => damages.push({ key, reason }), options), storage: below, damages }
 }
 
 /** A body as it would come from a client, in `pieces` chunks. */

@@ -34,7 +34,7 @@ export interface ManifestRemoval {
 }
 
 /** What removals go through. */
-export type RemovalsDeps = Pick<CommitDeps, 'storage' | 'links' | 'manifests' | 'tags' | 'provenance' | 'holds' | 'locked'> & {
+export type RemovalsDeps = Pick<CommitDeps, 'storage' | 'links' | 'manifests' | 'tags' | 'provenance' | 'holds' | 'mutex'> & {
   coordination: Coordination
 }
 
@@ -50,7 +50,7 @@ export class Removals {
   readonly #provenance: Provenance
   readonly #holds: Holds
   readonly #coordination: Coordination
-  readonly #locked: KeyedMutex
+  readonly #mutex: KeyedMutex
 
   constructor(parts: RemovalsDeps) {
     this.#storage = parts.storage
@@ -60,13 +60,13 @@ export class Removals {
     this.#provenance = parts.provenance
     this.#holds = parts.holds
     this.#coordination = parts.coordination
-    this.#locked = parts.locked
+    this.#mutex = parts.mutex
   }
 
   /** Takes manifests from `name`. One that a tag names which was pushed stays, whatever `may` says. */
   removeManifests(name: Name, leaving: readonly ManifestRemoval[], may: CanRemove): Promise<readonly Digest[]> {
     const known = new Map(leaving.map(each => [each.digest, each]))
-    return this.#locked(name, () =>
+    return this.#mutex(name, () =>
       this.#holds.removeAll([...known.keys()], async (free, assertHeld) => {
         const gone: ManifestRemoval[] = []
         for (const digest of free) {
@@ -153,7 +153,7 @@ export class Removals {
 
   /** Removes what is left of a tag whose change broke off; resolves to whether there was anything. */
   removeBrokenTag(name: Name, tag: Tag): Promise<boolean> {
-    return this.#locked(name, async () => {
+    return this.#mutex(name, async () => {
       if (await this.#storage.stat(keys.tag(name, tag))) return false
       const left = await Array.fromAsync(leavesBelow(this.#storage, `${keys.tags(name)}/${tag}`), each => each.key)
       await this.#links.remove(left, keys.tags(name))
@@ -172,7 +172,7 @@ export class Removals {
 
   /** Removes what is left of a repository in which there is nothing; resolves to whether it was one. */
   removeEmptyRepository(name: Name): Promise<boolean> {
-    return this.#locked(name, async () => {
+    return this.#mutex(name, async () => {
       const left: Key[] = []
       for await (const part of this.#storage.walk(keys.repository(name))) {
         if (!part.name.startsWith('_')) continue

@@ -1,8 +1,10 @@
+import { setImmediate } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import * as keys from '../../../src/content/keys.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import { describe, imageOf, named, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { keysBelow, openStorage, watchStorage } from '../../support/storage.ts'
+import { until } from '../support.ts'
 
 const name = named('some/name')
 const bytes = imageOf('config', ['layer'])
@@ -42,6 +44,51 @@ test('commit: a manifest is stored, listed as referrer, had by the repository, a
     `put ${keys.tag(name, tagged('v2'))}`,
     `put ${keys.tagIndexEntry(name, tagged('v2'), digest)}`
   ])
+})
+
+test('commit: what has no order among itself is written side by side, the rest is awaited', async t => {
+  const below = await openStorage(t)
+  const writes = new Map<string, PromiseWithResolvers<void>>()
+  const watched = watchStorage(below, async (call, key) => {
+    if (call !== 'put') return
+    writes.set(key, Promise.withResolvers())
+    await writes.get(key)?.promise
+  })
+  const { content } = await openFor(t, watched)
+  const subject = digestOf(Buffer.from('subject'))
+  const push = storeManifest(content, name, bytes, { subject, tags: [tag] })
+  const steps = [
+    [keys.blob(digest)],
+    [keys.referrer(name, subject, digest)],
+    [keys.revision(name, digest)],
+    [keys.tag(name, tag), keys.tagIndexEntry(name, tag, digest)]
+  ]
+  for (const step of steps) {
+    await until(() => step.every(key => writes.has(key)))
+    t.strictSame([...writes.keys()], step, 'nothing else is being written')
+    for (const { resolve } of writes.values()) resolve()
+    writes.clear()
+  }
+  t.equal(await push, digest)
+})
+
+test('commit: a tag whose index entry fails fails when its own link has been written, not before', async t => {
+  const below = await openStorage(t)
+  const link = Promise.withResolvers<void>()
+  const watched = watchStorage(below, async (call, key) => {
+    if (call === 'put' && key === keys.tagIndexEntry(name, tag, digest)) throw full()
+    if (call === 'put' && key === keys.tag(name, tag)) await link.promise
+  })
+  const { content } = await openFor(t, watched)
+  let ended = false
+  const push = storeManifest(content, name, bytes, { tags: [tag] }).finally(() => {
+    ended = true
+  })
+  await until(async () => (await below.stat(keys.revision(name, digest))) !== undefined)
+  for (let turn = 0; turn < 20; turn++) await setImmediate()
+  t.notOk(ended)
+  link.resolve()
+  await t.rejects(push, { code: 'ENOSPC' })
 })
 
 test('commit: a manifest that could not be had by the repository leaves the tag where it was', async t => {
