@@ -39,7 +39,7 @@ async function run(bench: Bench, record: Record): Promise<void> {
   const endings: (() => unknown)[] = []
   const until = { teardown: (end: () => unknown) => void endings.unshift(end), pass: (text: string) => bench.say(text) }
   try {
-    const service = await startS3(until)
+    const service = await startS3(until, { real: 'the benchmark' })
     if (!service) return bench.say('s3: left out, versitygw is absent: test/tools/build versitygw')
     await inFolder(bench, async folder => {
       const through = async (kind: Kind, endpoint: S3Server, name: string): Promise<Contender> => {

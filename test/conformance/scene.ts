@@ -2,7 +2,7 @@ import { mkdir, mkdtemp } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Registry } from '../e2e/registry.ts'
 import { launchProduct, launchRegistry } from '../e2e/registry.ts'
-import { absentS3, launchS3, makeBucket, s3Settings } from '../support/s3-server.ts'
+import { launchS3, makeBucket, s3Settings } from '../support/s3-server.ts'
 import { startSplit } from './split.ts'
 
 /** What the suite runs against. */
@@ -47,8 +47,8 @@ async function local(folder: string): Promise<Scene> {
 }
 
 async function onBucket(folder: string): Promise<Scene | Absence> {
-  const server = await launchS3(folder)
-  if (server === undefined) return { absent: absentS3 }
+  const server = await launchS3(folder, { real: 'conformance' })
+  if (server === undefined) return { absent: 'versitygw is absent (test/tools/build versitygw makes it where Go is present)' }
   const own = await place(folder)
   const settings = { storage: { s3: s3Settings(server, makeBucket(server), join(own.folder, 'spool')) } }
   const registry = await launchProduct({ ...own, settings })

@@ -19,7 +19,7 @@ const hour = 3_600_000
 for (const program of ['docker-registry', 'distribution3'] as const)
   test(`a bucket: ${program} serves what we pushed, we serve what it pushed, both at the same time`, async t => {
     if (!hasTools(t, 'skopeo', program)) return
-    const server = await startS3(t)
+    const server = await startS3(t, { real: 'Distribution in front of a bucket' })
     if (!server) return
     const bucket = makeBucket(server)
     const ours = await onBucket(t, server, { bucket })
@@ -46,7 +46,7 @@ for (const program of ['docker-registry', 'distribution3'] as const)
 test('a bucket: what distribution3 and we pushed is served by both after we collected, and by us after it did', async t => {
   const program = 'distribution3'
   if (!hasTools(t, 'skopeo', program)) return
-  const server = await startS3(t)
+  const server = await startS3(t, { real: 'Distribution in front of a bucket' })
   if (!server) return
   const bucket = makeBucket(server)
   const place = { root: '', s3: { server, bucket }, program } as const

@@ -13,6 +13,7 @@ import type { Test } from 'tap'
 import { HttpClient } from '../../src/http/client.ts'
 import { type S3Options, S3Storage } from '../../storage/s3/s3.ts'
 import { type Ending, temporaryDirectory } from './place.ts'
+import { startFake } from './s3-fake.ts'
 
 /** A running S3 service with nothing in it. */
 export interface S3Server {
@@ -23,6 +24,8 @@ export interface S3Server {
   credentials: { accessKeyId: string; secretAccessKey: string }
   /** The authority of its certificate, where it has one. */
   ca?: string | undefined
+  /** Whether it has users with permissions of their own; the fake has its owner only. */
+  hasUsers: boolean
   /** Ends it, as if it had crashed. */
   kill(): Promise<void>
   /** Starts it again at the same address with what it had. */
@@ -33,27 +36,36 @@ export interface S3Server {
 const version = 'v1.8.0'
 const credentials = { accessKeyId: 'registry', secretAccessKey: 'registry-secret' }
 
-/** Why there is none where `launchS3` finds no program for it. */
-export const absentS3 = 'versitygw is absent (test/tools/build versitygw makes it where Go is present)'
+/** What a service has to be. */
+export interface ServiceOptions {
+  /** A key and its certificate, which signed itself: it is served over TLS. */
+  tls?: Record<'key' | 'cert', string> | undefined
+  /** Why the fake does not do. */
+  real?: string | undefined
+}
 
-/** A key and its certificate, which signed itself. */
-type Pair = Record<'key' | 'cert', string>
-
-/** A versitygw on loopback, over TLS where it is given a pair; undefined, with the test skipped and the reason given, where it is absent. */
+/**
+ * An S3 service on loopback: versitygw where it was built (`test/tools/build versitygw`), else the fake, which
+ * `REGISTRY_TEST_S3=fake` forces. Undefined, with the test skipped and the reason given, where the fake does not do.
+ */
 export async function startS3(
   t: Ending & { pass(text: string, why: { skip: string }): unknown },
-  pair?: Pair
+  options: ServiceOptions = {}
 ): Promise<S3Server | undefined> {
-  const server = await launchS3(await temporaryDirectory(t), pair)
+  const server = await launchS3(await temporaryDirectory(t), options)
   if (server) t.teardown(() => server.kill())
-  else t.pass('S3', { skip: absentS3 })
+  else t.pass('S3', { skip: `${options.real}: needs versitygw (test/tools/build versitygw makes it where Go is present)` })
   return server
 }
 
-/** The same, with everything in a folder; whoever calls kills it. */
-export async function launchS3(folder: string, pair?: Pair): Promise<S3Server | undefined> {
-  const program = await find()
-  if (program === undefined) return undefined
+/** The same, with everything in a folder; the caller kills it. */
+export async function launchS3(folder: string, { tls, real }: ServiceOptions = {}): Promise<S3Server | undefined> {
+  const program = process.env['REGISTRY_TEST_S3'] === 'fake' ? undefined : await find()
+  if (program !== undefined) return launchGateway(program, folder, tls)
+  return real === undefined ? startFake(folder, { credentials, tls }) : undefined
+}
+
+async function launchGateway(program: string, folder: string, pair: ServiceOptions['tls']): Promise<S3Server> {
   const [root, about, iam] = [join(folder, 'buckets'), join(folder, 'about'), join(folder, 'users')]
   for (const each of [root, about, iam]) mkdirSync(each)
   const port = await freePort()
@@ -90,7 +102,7 @@ export async function launchS3(folder: string, pair?: Pair): Promise<S3Server | 
       await delay(20)
     }
   }
-  const server: S3Server = { endpoint, root, credentials, ca: pair?.cert, kill: () => stop(), start }
+  const server: S3Server = { endpoint, root, credentials, ca: pair?.cert, hasUsers: true, kill: () => stop(), start }
   await start()
   return server
 }
@@ -162,8 +174,9 @@ export function ownerOf(t: Ending, { endpoint, credentials }: S3Server): S3Clien
   return client
 }
 
-/** The same service for a user who may do nothing yet. */
+/** The same service for a user who may do nothing yet, or for its owner where it has no users. */
 export async function asUser(server: S3Server): Promise<S3Server> {
+  if (!server.hasUsers) return server
   const program = (await find()) ?? ''
   const { accessKeyId, secretAccessKey } = server.credentials
   const credentials = { accessKeyId: `user-${++users}`, secretAccessKey: 'user-secret' }
@@ -175,6 +188,7 @@ export async function asUser(server: S3Server): Promise<S3Server> {
 
 /** The name of a new bucket in which a user may do what docs/s3.md says that a registry has to be allowed, but for one action. */
 export async function bucketFor(owner: S3Client, user: S3Server, without?: string): Promise<string> {
+  if (!user.hasUsers) return makeBucket(user)
   const bucket = newName()
   // One that was made as a directory has no owner, and nothing is copied where nobody is.
   await owner.send(new CreateBucketCommand({ Bucket: bucket }))

@@ -24,7 +24,7 @@ const mebibyte = 1024 * 1024
 
 /** What the requests of a registry that lacks a permission are answered, and what is still there. */
 async function scene(t: Test, without?: string) {
-  const server = await startS3(t)
+  const server = await startS3(t, { real: 'permissions of users' })
   if (!server) return undefined
   const [owner, user] = [ownerOf(t, server), await asUser(server)]
   const bucket = await bucketFor(owner, user, without)

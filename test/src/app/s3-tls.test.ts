@@ -8,7 +8,7 @@ import { ask, bytesOf, digestOf, pushBlob, serve, startSession } from '../suppor
 const mebibyte = 1024 * 1024
 
 test('a bucket over TLS', async t => {
-  const server = await startS3(t, certificate(t))
+  const server = await startS3(t, { tls: certificate(t) })
   if (!server) return
 
   for (const [title, promised] of Object.entries(reading))

@@ -203,8 +203,9 @@ test('s3', async t => {
   await t.test('s3: a body that rests is asked for once more, and then given up', async t => {
     const proxy = await proxyS3(t, server)
     const timeouts = { connectMs: 5_000, responseMs: 300, bodyIdleMs: 300, copyMs: 5_000, retryWindowMs: 200, uploadRetryWindowMs: 5_000 }
-    const storage = await openS3(t, proxy, { timeouts })
-    await storage.put('a', large)
+    const bucket = makeBucket(server)
+    await (await openS3(t, server, { bucket })).put('a', large)
+    const storage = await openS3(t, proxy, { bucket, timeouts })
     const before = proxy.requests.length
     proxy.fate = () => (proxy.requests.length - before === 1 ? { restAfter: 100_000 } : { after: new Promise(() => {}) })
     const object = await storage.open('a')
