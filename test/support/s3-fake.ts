@@ -71,7 +71,7 @@ async function answer(store: FakeStore, credentials: Credentials, incoming: Inco
     const [, bucket = '', key = ''] = /^\/([^/]*)(?:\/(.*))?$/s.exec(decodeURIComponent(path)) ?? []
     await operate({ store, incoming, response, query, bucket, key })
   } catch (error) {
-    if (response.headersSent || incoming.errored || incoming.destroyed) return void response.destroy()
+    if (response.headersSent || (incoming.destroyed && !incoming.complete)) return void response.destroy()
     const { status, code } = error instanceof Refusal ? error : { status: 500, code: 'InternalError' }
     if (!(error instanceof Refusal)) process.stderr.write(`s3-fake: ${incoming.method} ${incoming.url}: ${error}\n`)
     // A client may not read before it has sent everything.
