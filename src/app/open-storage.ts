@@ -7,25 +7,25 @@ import type { Logger } from '../telemetry/log.ts'
 import { openRoot } from './open-directory.ts'
 import type { RateLimits } from './rate-limits.ts'
 
-/** The storage of a configuration, and what only its kind can tell. */
+/** The storage of a configuration, and what depends on its driver. */
 export interface OpenedStorage {
   storage: Storage
-  /** Where it is, for people. */
+  /** For the log and `registry du`. */
   location: { root: string } | { bucket: string; prefix?: string; endpoint?: string }
-  /** Calls that have not returned, and would keep the process from an orderly end. */
+  /** Whether calls have not returned that would keep the process from exiting. */
   hanging(): boolean
-  /** Whether it does not answer at the moment. */
+  /** Whether it does not respond at present. */
   stalled(): boolean
-  /** Takes over the limits of a changed configuration. */
+  /** Applies the limits of a changed configuration. */
   applyLimits(settings: Config['storage']): void
 }
 
-/** Somebody has to do something before the bucket can be used: the process does not try again by itself. */
+/** The bucket cannot be used before an operator has corrected something: the process exits instead of retrying. */
 export class UnusableError extends Error {
   override readonly name = 'UnusableError'
 }
 
-/** Opens whichever storage is configured; an error says what to do about it. */
+/** Opens the configured storage; an error says what to do about it. */
 export function openStorage(
   config: Config,
   log: Pick<Logger, 'warn' | 'error' | 'info'>,
@@ -52,7 +52,7 @@ async function openDirectory(settings: Config['storage'], log: Log, writing: Rat
   }
 }
 
-// Those who ask for the same object within a moment ask once.
+// Readers that open the same object within this time share one request.
 const maxOpenTtlMs = 1_000
 
 async function openBucket(
@@ -61,7 +61,7 @@ async function openBucket(
   log: Log,
   writing: RateLimits['writing']
 ): Promise<OpenedStorage> {
-  // Only here: the client takes long to load and much memory.
+  // Loaded only here: the SDK takes time and memory.
   const [{ S3Storage }, { HttpClient }] = await Promise.all([import('../../storage/s3/s3.ts'), import('../http/client.ts')])
   const budget = (from: Config['storage']) => (typeof from.budget === 'number' ? from.budget : undefined)
   const openTtlMs = Math.min(maxOpenTtlMs, cache.metadataTTL)
@@ -90,7 +90,7 @@ async function openBucket(
 
 function stalledReporter(log: Log, what: string): (stalled: readonly string[]) => void {
   return stalled => {
-    if (stalled.length > 0) log.error({ stalled }, `${what} does not answer: what needs it is refused until it does`)
-    else log.info(`${what} answers again`)
+    if (stalled.length > 0) log.error({ stalled }, `${what} does not respond: requests that need it are refused until it does`)
+    else log.info(`${what} responds again`)
   }
 }

@@ -1,19 +1,19 @@
-import { Connection, type HttpOrigin, type HttpResponse, type HttpTimeouts } from './connection.ts'
+import { Connection, type HttpClientResponse, type HttpOrigin, type HttpTimeouts } from './connection.ts'
 
 /** A request without a body. */
-export interface HttpRequest extends HttpOrigin {
+export interface HttpClientRequest extends HttpOrigin {
   method: string
-  /** Path and query, as they are sent. */
+  /** Path and query as they are sent. */
   path: string
   fields: Readonly<Record<string, string>>
 }
 
-// Kept for the next question, of each host.
+// Idle connections that are kept.
 const maxIdlePerOrigin = 32
 
 /**
- * Connections over which large bodies come, each straight into the buffer of whoever reads it. Only for what the clients of Node do slowly, whose chunks are copied twice and
- * allocated twice; everything else is theirs.
+ * An HTTP client for large bodies, which are received straight into the reader's buffer. Node's own clients allocate
+ * and copy each chunk twice; everything that is not large uses those.
  */
 export class HttpClient {
   readonly #timeouts: HttpTimeouts
@@ -21,49 +21,52 @@ export class HttpClient {
   readonly #all = new Set<Connection>()
   #closed = false
 
-  constructor(times: HttpTimeouts) {
-    this.#timeouts = times
+  constructor(timeouts: HttpTimeouts) {
+    this.#timeouts = timeouts
   }
 
-  /** Resolves with the head of the answer; whoever asks takes the body or destroys it. Rejects with an error that has the `code` of a system call. */
-  async request(request: HttpRequest): Promise<HttpResponse> {
+  /**
+   * Resolves with the head and a body that the caller reads to its end or destroys. Rejects with the `code` of a system
+   * call, or `EPROTO`.
+   */
+  async request(request: HttpClientRequest): Promise<HttpClientResponse> {
     const text = textOf(request)
-    const place = `${request.secureContext ? 'https' : 'http'}://${request.host}:${request.port}`
-    for (let kept = this.#idle.get(place)?.pop(); kept; kept = this.#idle.get(place)?.pop()) {
+    const origin = `${request.secureContext ? 'https' : 'http'}://${request.host}:${request.port}`
+    for (let kept = this.#idle.get(origin)?.pop(); kept; kept = this.#idle.get(origin)?.pop()) {
       try {
         return await kept.request(text)
       } catch (error) {
-        // It was closed as we asked.
+        // Retries only if the server closed the idle connection before it saw the request.
         if (kept.responseStarted || (error as NodeJS.ErrnoException).code === 'ETIMEDOUT') throw error
       }
     }
-    return (await this.#connect(request, place)).request(text)
+    return (await this.#connect(request, origin)).request(text)
   }
 
-  async #connect(target: HttpOrigin, place: string): Promise<Connection> {
-    const connection = await Connection.open(target, this.#timeouts, one => this.#changed(one, place))
+  async #connect(target: HttpOrigin, origin: string): Promise<Connection> {
+    const connection = await Connection.open(target, this.#timeouts, one => this.#update(one, origin))
     if (this.#closed) connection.destroy()
     else if (connection.state !== 'closed') this.#all.add(connection)
     return connection
   }
 
-  #changed(connection: Connection, place: string): void {
-    const idle = (this.#idle.get(place) ?? []).filter(each => each !== connection)
+  #update(connection: Connection, origin: string): void {
+    const idle = (this.#idle.get(origin) ?? []).filter(each => each !== connection)
     if (connection.state === 'closed') this.#all.delete(connection)
     else if (idle.length < maxIdlePerOrigin) idle.push(connection)
     else connection.destroy()
-    if (idle.length > 0) this.#idle.set(place, idle)
-    else this.#idle.delete(place)
+    if (idle.length > 0) this.#idle.set(origin, idle)
+    else this.#idle.delete(origin)
   }
 
-  /** Cuts all connections. */
+  /** Closes all connections; pending requests and reads reject. */
   destroy(): void {
     this.#closed = true
     for (const connection of this.#all) connection.destroy()
   }
 }
 
-function textOf({ method, path, fields }: HttpRequest): string {
+function textOf({ method, path, fields }: HttpClientRequest): string {
   const lines = [`${method} ${path} HTTP/1.1`, ...Object.entries(fields).map(([name, value]) => `${name}: ${value}`)]
   for (const line of lines) if (!/^[\x20-\x7e\x80-\xff\t]*$/.test(line)) throw new Error(`not a line of a request: ${JSON.stringify(line)}`)
   return `${lines.join('\r\n')}\r\n\r\n`

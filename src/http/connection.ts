@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { connect as connectPlain, isIP, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls, type SecureContext } from 'node:tls'
-import { ResponseBody } from './response-body.ts'
-import { decodeChunks, HttpProtocolError, parseHead, type ResponseHead } from './response-head.ts'
+import { decodeChunks, type HttpHead, HttpProtocolError, parseHead } from './response-head.ts'
+import { SocketBody } from './socket-body.ts'
 
 /** Where a connection leads. */
 export interface HttpOrigin {
@@ -12,60 +12,61 @@ export interface HttpOrigin {
   secureContext?: SecureContext | undefined
 }
 
-/** How long is waited for what, in ms. */
+/** Timeouts of a connection in ms. */
 export interface HttpTimeouts {
-  /** For a connection. */
+  /** For a connection, TLS included. */
   connectMs: number
-  /** For the head of an answer. */
+  /** For the head of a response. */
   responseMs: number
-  /** For the next byte of a body, while somebody wants one. */
+  /** For the next byte of a body, while a read is pending. */
   bodyIdleMs: number
-  /** An idle connection is closed after so long. */
+  /** For the next request; then the idle connection is closed. */
   keepAliveMs: number
 }
 
-/** An answer whose length is known has its body on the wire, any other one is here whole. */
-export interface HttpResponse {
-  head: ResponseHead
-  body: ResponseBody | Buffer
+/** A response. A body of known length is read from the connection, any other one was received whole. */
+export interface HttpClientResponse {
+  head: HttpHead
+  body: SocketBody | Buffer
 }
 
-// Bytes that nobody has made room for come here and are copied at once, whatever connection they belong to. A record of TLS fits.
+// For bytes without a pending read: shared by all connections, since they are copied at once. A TLS record fits.
 const sharedBuffer = Buffer.allocUnsafeSlow(16 * 1024)
 const maxHeadBytes = 64 * 1024
-// Answers without a length are those about errors.
+// Responses without a length are error responses.
 const maxWholeBodyBytes = 1024 * 1024
 
-/** One connection, with one question at a time (RFC 9112). */
+/** An HTTP/1.1 connection with one request at a time, not pipelined (RFC 9112). */
 export class Connection {
-  /** Whether it can be asked, is being asked, or is gone. */
+  /** `idle`: ready for a request; `busy`: connecting, or a response is not complete. */
   state: 'idle' | 'busy' | 'closed' = 'busy'
   readonly #socket: Socket
   readonly #encrypted: boolean
   readonly #timeouts: HttpTimeouts
   readonly #onStateChange: (connection: Connection) => void
-  #response: PromiseWithResolvers<HttpResponse> | undefined
+  #pendingResponse: PromiseWithResolvers<HttpClientResponse> | undefined
   #responseStarted = false
-  /** Of the head, or of an answer that is taken whole. */
+  /** Received bytes of the head, or of a body that is received whole. */
   #collected: Buffer = Buffer.alloc(0)
-  #head: ResponseHead | undefined
-  #body: ResponseBody | undefined
+  #head: HttpHead | undefined
+  #body: SocketBody | undefined
   #bodyTarget: Buffer | undefined
   #timer: NodeJS.Timeout | undefined
 
-  private constructor({ host, port, secureContext }: HttpOrigin, times: HttpTimeouts, changed: (connection: Connection) => void) {
+  private constructor({ host, port, secureContext }: HttpOrigin, timeouts: HttpTimeouts, onStateChange: (connection: Connection) => void) {
     this.#encrypted = secureContext !== undefined
-    this.#timeouts = times
-    this.#onStateChange = changed
+    this.#timeouts = timeouts
+    this.#onStateChange = onStateChange
     const onread = {
-      // What is given here is written to by the next read, even if that comes much later; so it is room only while somebody waits. Records of TLS are small, and come one by one.
+      // The kernel's next read writes to the buffer returned here, however much later that is. So a reader's buffer is
+      // returned only while its read is pending. TLS records are small and arrive one by one: they are copied.
       buffer: () => {
         this.#bodyTarget = secureContext ? undefined : this.#body?.target
         return this.#bodyTarget ?? sharedBuffer
       },
       callback: (length: number, buffer: Uint8Array) => this.#destroyOnError(() => this.#received(length, buffer))
     }
-    // An address is no name that could be asked for (RFC 6066 §3).
+    // A literal address is not allowed as a server name (RFC 6066 §3).
     const options = { host, port, onread, ...(isIP(host) === 0 ? { servername: host } : {}) }
     this.#socket = secureContext
       ? connectTls({ ...options, secureContext, ALPNProtocols: ['http/1.1'] } as ConnectionOptions)
@@ -79,16 +80,16 @@ export class Connection {
     })
   }
 
-  /** `changed` is told whenever its state is another one. */
-  static async open(target: HttpOrigin, times: HttpTimeouts, changed: (connection: Connection) => void): Promise<Connection> {
-    const connection = new Connection(target, times, changed)
+  /** Connects. `onStateChange` is called whenever `state` has changed, except to `busy`. */
+  static async open(target: HttpOrigin, timeouts: HttpTimeouts, onStateChange: (connection: Connection) => void): Promise<Connection> {
+    const connection = new Connection(target, timeouts, onStateChange)
     await connection.#connected(target.secureContext ? 'secureConnect' : 'connect')
     return connection
   }
 
   async #connected(event: 'connect' | 'secureConnect'): Promise<void> {
-    const late = Object.assign(new Error('no connection in time'), { code: 'ETIMEDOUT' })
-    const timer = setTimeout(() => this.#socket.destroy(late), this.#timeouts.connectMs)
+    const timeout = Object.assign(new Error('the connection timed out'), { code: 'ETIMEDOUT' })
+    const timer = setTimeout(() => this.#socket.destroy(timeout), this.#timeouts.connectMs)
     try {
       await once(this.#socket, event)
     } finally {
@@ -96,24 +97,24 @@ export class Connection {
     }
   }
 
-  /** Whether a byte of the answer has come. */
+  /** Whether a byte of the response to the last request was received. */
   get responseStarted(): boolean {
     return this.#responseStarted
   }
 
-  /** Sends a request without a body; resolves with the answer as soon as its head is there. */
-  async request(request: string): Promise<HttpResponse> {
+  /** Sends a request without a body. Resolves as soon as the head of the response was received. */
+  async request(request: string): Promise<HttpClientResponse> {
     if (this.#socket.destroyed) throw closedError()
     this.state = 'busy'
     this.#responseStarted = false
     this.#head = undefined
     this.#collected = Buffer.alloc(0)
-    this.#response = Promise.withResolvers()
-    this.#setTimeout(this.#timeouts.responseMs, Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' }))
+    this.#pendingResponse = Promise.withResolvers()
+    this.#setTimeout(this.#timeouts.responseMs, Object.assign(new Error('the response timed out'), { code: 'ETIMEDOUT' }))
     this.#socket.ref()
     this.#socket.write(request, 'latin1')
     this.#socket.resume()
-    return this.#response.promise
+    return this.#pendingResponse.promise
   }
 
   #setTimeout(ms: number, error: Error | undefined): void {
@@ -130,18 +131,18 @@ export class Connection {
     }
   }
 
-  // True while more may come.
+  // Returns whether to go on reading from the socket.
   #received(length: number, buffer: Uint8Array): boolean {
     const body = this.#body
     if (body) {
-      // The system is asked again at once when it has filled what it was given.
+      // Where the buffer was filled, Node reads again at once.
       const full = length === buffer.length
       if (this.#bodyTarget) body.onFilled(length, full)
       else body.receive(buffer.subarray(0, length), this.#encrypted ? 'perhaps' : full)
-      // Behind a body comes the end of the connection, sooner or later.
+      // After the body reading goes on, to notice when the peer closes the connection.
       return this.#body === undefined || !body.idle
     }
-    if (!this.#response) throw new HttpProtocolError('bytes came that nobody asked for')
+    if (!this.#pendingResponse) throw new HttpProtocolError('bytes were received without a request')
     this.#responseStarted = true
     this.#collected = Buffer.concat([this.#collected, buffer.subarray(0, length)])
     return this.#head ? this.#finishWhole(this.#head) : this.#parseHead()
@@ -149,20 +150,20 @@ export class Connection {
 
   #parseHead(): boolean {
     const end = this.#collected.indexOf('\r\n\r\n')
-    if ((end < 0 ? this.#collected.length : end) > maxHeadBytes) throw new HttpProtocolError('the answer has a head without an end')
+    if ((end < 0 ? this.#collected.length : end) > maxHeadBytes) throw new HttpProtocolError('the head of the response is too long')
     if (end < 0) return true
     const head = parseHead(this.#collected.toString('latin1', 0, end))
     this.#collected = this.#collected.subarray(end + 4)
-    // An interim one (RFC 9110 §15.2): the answer follows.
+    // An interim response (RFC 9110 §15.2); the final one follows.
     if (head.status < 200) return this.#parseHead()
     this.#head = head
     const large = typeof head.framing === 'number' && head.framing > 0 && head.status < 300
     return large ? this.#startBody(head, head.framing as number) : this.#finishWhole(head)
   }
 
-  #startBody(head: ResponseHead, length: number): boolean {
+  #startBody(head: HttpHead, length: number): boolean {
     clearTimeout(this.#timer)
-    const body = new ResponseBody(
+    const body = new SocketBody(
       {
         resume: () => void this.#socket.resume(),
         pause: () => void this.#socket.pause(),
@@ -175,30 +176,30 @@ export class Connection {
     const early = this.#collected
     this.#collected = Buffer.alloc(0)
     this.#body = body
-    this.#response?.resolve({ head, body })
-    this.#response = undefined
+    this.#pendingResponse?.resolve({ head, body })
+    this.#pendingResponse = undefined
     if (early.length > 0) body.receive(early, false)
-    // Nobody has asked for a byte of it yet.
+    // Pauses until the first read, unless the body is complete.
     return this.#body === undefined
   }
 
-  #finishWhole(head: ResponseHead): boolean {
+  #finishWhole(head: HttpHead): boolean {
     const { framing } = head
-    if (this.#collected.length > maxWholeBodyBytes) throw new HttpProtocolError('the answer does not tell its length')
+    if (this.#collected.length > maxWholeBodyBytes) throw new HttpProtocolError('the response without a length is too long')
     if (framing === 'close') return true
     const decoded =
       framing === 'chunked'
         ? decodeChunks(this.#collected)
         : { body: this.#collected.subarray(0, framing), rest: this.#collected.length - framing }
     if (!decoded || decoded.rest < 0) return true
-    if (decoded.rest > 0) throw new HttpProtocolError('more bytes came than the answer has')
-    this.#response?.resolve({ head, body: decoded.body })
-    this.#response = undefined
+    if (decoded.rest > 0) throw new HttpProtocolError('more bytes were received than the response has')
+    this.#pendingResponse?.resolve({ head, body: decoded.body })
+    this.#pendingResponse = undefined
     this.#finishResponse()
     return true
   }
 
-  // What comes from now on is its end, or no answer of ours.
+  // Until the next request nothing but the end of the connection may arrive.
   #finishResponse(): void {
     this.#body = undefined
     if (!this.#head?.keepAlive || this.#socket.destroyed) return void this.#socket.destroy()
@@ -211,11 +212,11 @@ export class Connection {
 
   #fail(error: Error): void {
     clearTimeout(this.#timer)
-    const [asking, body, head] = [this.#response, this.#body, this.#head]
-    this.#response = undefined
+    const [pending, body, head] = [this.#pendingResponse, this.#body, this.#head]
+    this.#pendingResponse = undefined
     this.#body = undefined
-    if (asking && head?.framing === 'close') asking.resolve({ head, body: this.#collected })
-    else asking?.reject(error)
+    if (pending && head?.framing === 'close') pending.resolve({ head, body: this.#collected })
+    else pending?.reject(error)
     body?.fail(Object.assign(new Error('the body ended early', { cause: error }), { code: 'ECONNRESET' }))
   }
 

@@ -1,70 +1,74 @@
 import { Readable } from 'node:stream'
 import { HttpProtocolError } from './response-head.ts'
 
-/** What a body needs of its connection. */
+/** How a body controls its connection. */
 export interface BodyFlow {
-  /** Goes on reading from the socket. */
+  /** Reads from the socket. */
   resume(): void
-  /** Reads nothing more for now. */
+  /** Stops reading from the socket until `resume`. */
   pause(): void
-  /** All bytes were received. */
+  /** Called when all bytes were received. */
   onComplete(): void
-  /** The body was given up. */
+  /** Called when the body was destroyed or timed out before that. */
   onAbandon(): void
 }
 
-// For those who read it as a stream.
+// For readers of the stream.
 const streamChunkBytes = 64 * 1024
 
 /**
- * The body of an answer whose length is known. `readInto` has the system put the bytes where they are wanted: a stream would have each chunk in a buffer of its own, and what that
- * costs is several times what the bytes cost. It is a stream besides, for whoever knows no better.
+ * The body of a response whose length is known, read from its socket. `readInto` lets the kernel put the bytes straight
+ * into the reader's buffer: a stream allocates a buffer per chunk, which costs several times what receiving the bytes
+ * costs. It is a stream too, for readers that need one.
  */
-export class ResponseBody extends Readable {
+export class SocketBody extends Readable {
   readonly #flow: BodyFlow
   readonly #idleTimeoutMs: number
-  /** Bytes that are still to be received. */
-  #left: number
+  /** Bytes that were not received yet. */
+  #leftBytes: number
   #into: Buffer | undefined
   #filled = 0
   #reading = Promise.withResolvers<number>()
-  /** Received before anybody wanted them. */
-  #early: Buffer[] = []
+  /** Bytes received while no read was pending, or beyond its buffer. */
+  #unread: Buffer[] = []
   #failure: Error | undefined
   #settleSoon: NodeJS.Immediate | undefined
   #timer: NodeJS.Timeout | undefined
 
-  /** Of `length` bytes; one that brings nothing for `patience` ms, while somebody waits, is broken. */
-  constructor(place: BodyFlow, length: number, patience: number) {
+  /** Of `lengthBytes`. A read during which nothing is received for `idleTimeoutMs` rejects with `ETIMEDOUT`. */
+  constructor(flow: BodyFlow, lengthBytes: number, idleTimeoutMs: number) {
     super({ highWaterMark: streamChunkBytes })
-    this.#flow = place
-    this.#left = length
-    this.#idleTimeoutMs = patience
+    this.#flow = flow
+    this.#leftBytes = lengthBytes
+    this.#idleTimeoutMs = idleTimeoutMs
   }
 
-  /** Where the next bytes should be put, until `settled` is true again; undefined while nobody wants any. */
+  /** The rest of the pending read's buffer, valid until `idle` is true; undefined while no read is pending. */
   get target(): Buffer | undefined {
     return this.#into && this.#filled < this.#into.length ? this.#into.subarray(this.#filled) : undefined
   }
 
-  /** Whether nobody waits for bytes. */
+  /** Whether no read is pending. */
   get idle(): boolean {
     return this.#into === undefined
   }
 
-  /** `length` bytes were put into `room`; with `more` others are about to follow. */
+  /** Counts `length` bytes that were put into `target`. With `more` the read stays pending: others follow at once. */
   onFilled(length: number, more: boolean): void {
     this.#count(length)
     this.#filled += length
-    if (!more || this.#filled === this.#into?.length || this.#left === 0) this.#settle()
+    if (!more || this.#filled === this.#into?.length || this.#leftBytes === 0) this.#settle()
     this.#checkComplete()
   }
 
-  /** Bytes came elsewhere, and are copied; with `more` others are about to follow, with `perhaps` before the event loop turns. */
+  /**
+   * Copies bytes that were received elsewhere. With `more` others follow at once, with `perhaps` they may follow in
+   * this turn of the event loop.
+   */
   receive(bytes: Uint8Array, more: boolean | 'perhaps'): void {
     this.#count(bytes.length)
     this.#copy(bytes)
-    if (!more || !this.target || this.#left === 0) this.#settle()
+    if (!more || !this.target || this.#leftBytes === 0) this.#settle()
     else if (more === 'perhaps')
       this.#settleSoon ??= setImmediate(() => {
         this.#settle()
@@ -74,24 +78,24 @@ export class ResponseBody extends Readable {
   }
 
   #count(length: number): void {
-    if (length > this.#left) throw new HttpProtocolError('more bytes came than the answer has')
-    this.#left -= length
+    if (length > this.#leftBytes) throw new HttpProtocolError('more bytes were received than the response has')
+    this.#leftBytes -= length
     this.#timer?.refresh()
   }
 
   #checkComplete(): void {
-    if (this.#left === 0) this.#flow.onComplete()
+    if (this.#leftBytes === 0) this.#flow.onComplete()
   }
 
   #copy(bytes: Uint8Array): void {
-    const { target: room } = this
-    const fits = Math.min(room?.length ?? 0, bytes.length)
-    room?.set(bytes.subarray(0, fits))
+    const { target } = this
+    const fits = Math.min(target?.length ?? 0, bytes.length)
+    target?.set(bytes.subarray(0, fits))
     this.#filled += fits
-    if (fits < bytes.length) this.#early.push(Buffer.from(bytes.subarray(fits)))
+    if (fits < bytes.length) this.#unread.push(Buffer.from(bytes.subarray(fits)))
   }
 
-  /** Nothing more will come. What has come can still be taken. */
+  /** Ends the body: what was received can still be read, the next read rejects. */
   fail(error: Error): void {
     this.#failure ??= error
     this.#settle()
@@ -101,20 +105,20 @@ export class ResponseBody extends Readable {
     clearImmediate(this.#settleSoon)
     this.#settleSoon = undefined
     if (!this.#into) return
-    if (this.#filled === 0 && this.#left > 0 && !this.#failure) return
+    if (this.#filled === 0 && this.#leftBytes > 0 && !this.#failure) return
     clearTimeout(this.#timer)
     this.#into = undefined
     if (this.#filled > 0 || !this.#failure) this.#reading.resolve(this.#filled)
     else this.#reading.reject(this.#failure)
   }
 
-  /** Fills `into` with what there is, at least a byte; 0 at the end. By one reader at a time. */
+  /** Reads at least a byte into `into`; 0 is the end. One read at a time, which owns `into` until it settles. */
   async readInto(into: Buffer): Promise<number> {
-    const early = this.#takeEarly(into)
-    if (early > 0) return early
+    const taken = this.#takeUnread(into)
+    if (taken > 0) return taken
     if (this.#failure) throw this.#failure
-    if (this.#left === 0) return 0
-    this.#into = into.subarray(0, this.#left)
+    if (this.#leftBytes === 0) return 0
+    this.#into = into.subarray(0, this.#leftBytes)
     this.#filled = 0
     this.#reading = Promise.withResolvers()
     this.#timer = setTimeout(() => this.#timeOut(), this.#idleTimeoutMs)
@@ -123,19 +127,19 @@ export class ResponseBody extends Readable {
   }
 
   #timeOut(): void {
-    this.fail(Object.assign(new Error('no byte came in time'), { code: 'ETIMEDOUT' }))
+    this.fail(Object.assign(new Error('the body timed out'), { code: 'ETIMEDOUT' }))
     this.#flow.onAbandon()
   }
 
-  #takeEarly(into: Buffer): number {
+  #takeUnread(into: Buffer): number {
     let filled = 0
     while (filled < into.length) {
-      const [first] = this.#early
+      const [first] = this.#unread
       if (!first) break
       const length = first.copy(into, filled)
       filled += length
-      if (length === first.length) this.#early.shift()
-      else this.#early[0] = first.subarray(length)
+      if (length === first.length) this.#unread.shift()
+      else this.#unread[0] = first.subarray(length)
     }
     return filled
   }
@@ -150,9 +154,9 @@ export class ResponseBody extends Readable {
 
   override _destroy(error: Error | null, callback: (error: Error | null) => void): void {
     clearTimeout(this.#timer)
-    if (this.#left > 0) this.#flow.onAbandon()
-    this.fail(error ?? Object.assign(new Error('the body was given up'), { code: 'EBADF' }))
-    this.#early = []
+    if (this.#leftBytes > 0) this.#flow.onAbandon()
+    this.fail(error ?? Object.assign(new Error('the body was closed'), { code: 'EBADF' }))
+    this.#unread = []
     callback(error)
   }
 }

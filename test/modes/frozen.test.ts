@@ -62,7 +62,7 @@ test('a disk that is frozen: pushes are told so in time, pulls and probes go on,
   for (const answer of await all) {
     t.strictSame([answer.status, reasonOf(answer), answer.headers['retry-after']], [503, silent, '10'])
   }
-  t.equal(served.logged('the disk does not answer: what needs it is refused until it does').length, 1)
+  t.equal(served.logged('the disk does not respond: requests that need it are refused until it does').length, 1)
   t.equal(await metric(served, 'registry_disk_stalled'), 1)
   t.match(await served.status(), { storage: { stalled: ['writes'] } })
   t.match(await ask(served.admin, 'GET', '/readyz/write'), { status: 503 })
@@ -70,7 +70,7 @@ test('a disk that is frozen: pushes are told so in time, pulls and probes go on,
   disk.thaw()
   await until(async () => (await ask(served.listen, 'POST', '/v2/a/blobs/uploads/')).status === 202)
   await pushImage(served, 'a', 'v3')
-  await until(() => served.logged('the disk answers again').length === 1)
+  await until(() => served.logged('the disk responds again').length === 1)
   t.equal(await metric(served, 'registry_disk_stalled'), 0)
   t.equal((await ask(served.listen, 'GET', '/v2/a/manifests/v1')).body.toString(), manifest)
   t.equal((await ask(served.admin, 'GET', '/readyz/write')).status, 200)

@@ -5,8 +5,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { createSecureContext, createServer as createTlsServer } from 'node:tls'
 import { type Test, test } from 'tap'
 import { HttpClient } from '../../../src/http/client.ts'
-import type { HttpOrigin, HttpResponse, HttpTimeouts } from '../../../src/http/connection.ts'
-import { ResponseBody } from '../../../src/http/response-body.ts'
+import type { HttpClientResponse, HttpOrigin, HttpTimeouts } from '../../../src/http/connection.ts'
+import { SocketBody } from '../../../src/http/socket-body.ts'
 import { certificate } from '../../support/certificate.ts'
 
 const times: HttpTimeouts = { connectMs: 5_000, responseMs: 5_000, bodyIdleMs: 5_000, keepAliveMs: 5_000 }
@@ -16,7 +16,7 @@ interface Peer {
   /** Requests, by connection. */
   asked: string[][]
   wire: HttpClient
-  get(path?: string): Promise<HttpResponse>
+  get(path?: string): Promise<HttpClientResponse>
 }
 
 /** A server that gives each request to `answer` as it came, with the number of the connection and of the request on it. */
@@ -57,13 +57,13 @@ async function peer(
 
 const headOf = (length: number, more = '') => `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n${more}\r\n`
 
-function bodyOf({ body }: HttpResponse): ResponseBody {
-  if (body instanceof ResponseBody) return body
+function bodyOf({ body }: HttpClientResponse): SocketBody {
+  if (body instanceof SocketBody) return body
   throw new Error('the body is not on the wire')
 }
 
 /** Reads to the end into buffers of the sizes that `next` gives; what was given must not change afterwards. */
-async function readAll(t: Test, body: ResponseBody, next: () => number): Promise<Buffer> {
+async function readAll(t: Test, body: SocketBody, next: () => number): Promise<Buffer> {
   const pieces: { bytes: Buffer; digest: string }[] = []
   for (;;) {
     const into = Buffer.alloc(next())
@@ -262,7 +262,7 @@ test('wire: a connection is not used again after an answer that is closed, or ha
     const { get, asked } = await peer(t, socket => socket.write(`${headOf(2, field)}${chunked ? '2\r\nok\r\n0\r\n\r\n' : 'ok'}`))
     for (let at = 0; at < 2; at++) {
       const { body } = await get()
-      t.equal(String(body instanceof ResponseBody ? await readAll(t, body, () => 9) : body), 'ok')
+      t.equal(String(body instanceof SocketBody ? await readAll(t, body, () => 9) : body), 'ok')
     }
     t.equal(asked.length, 2)
   }
