@@ -34,7 +34,7 @@ export async function openCertificates(files: TlsFiles, { metrics, log }: AppCon
   }
   const tls = await openTls({
     files,
-    interval: watchIntervalMs,
+    intervalMs: watchIntervalMs,
     now: Date.now,
     onReload: expiry => {
       publish(expiry)

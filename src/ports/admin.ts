@@ -1,16 +1,16 @@
 import type { FastifyInstance } from 'fastify'
 import type { Metrics } from '../telemetry/metrics.ts'
 
-/** What the admin port tells; each rejects with the reason. */
+/** The state that the admin port reports; the checks reject with the reason. */
 export interface Health {
-  /** Reads can be served. */
+  /** Resolves if reads can be served. */
   readable(): Promise<void>
-  /** Pushes can be accepted. */
+  /** Resolves if pushes can be accepted. */
   writable(): Promise<void>
   status(): Promise<Record<string, unknown>>
 }
 
-/** Read-only HTTP for probes, Prometheus and people. */
+/** Registers the read-only endpoints for probes, Prometheus and people. */
 export function registerAdmin(app: FastifyInstance, { health, metrics }: { health: Health; metrics: Metrics }): void {
   app.get('/livez', async () => ({ status: 'ok' }))
   const probe = (path: string, check: () => Promise<void>) =>

@@ -3,7 +3,7 @@ import type { AddressInfo, Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { answerParserError } from './listen.ts'
 
-/** A Fastify instance over a server of ours. `frameworkErrors` answers what Fastify itself refuses. */
+/** Creates a Fastify instance over a server. `frameworkErrors` responds to requests that Fastify itself refuses. */
 export function createApp(
   createServer: (listener: RequestListener) => Server,
   frameworkErrors?: NonNullable<FastifyServerOptions['frameworkErrors']>
@@ -15,7 +15,7 @@ export function createApp(
     routerOptions: { maxParamLength: 16 * 1024 },
     bodyLimit: 64 * 1024,
     requestIdHeader: false,
-    genReqId: request => givenRequestId(request.headers['x-request-id']) ?? nextRequestId(),
+    genReqId: request => forwardedRequestId(request.headers['x-request-id']) ?? nextRequestId(),
     exposeHeadRoutes: false
   })
 }
@@ -27,24 +27,24 @@ function nextRequestId(): string {
   return `${started}-${requests.toString(36)}`
 }
 
-// Of a proxy in front, for finding a request in both logs; it goes into a log line, so not anything will do.
-function givenRequestId(field: string | string[] | undefined): string | undefined {
+// The id of a proxy in front, so that a request can be found in both logs. Restricted, since it is written to the log.
+function forwardedRequestId(field: string | string[] | undefined): string | undefined {
   return typeof field === 'string' && /^[\w.:/+=-]{1,128}$/.test(field) ? field : undefined
 }
 
-/** Listens on an address or on the path of a Unix socket; an error names the setting. */
+/** Listens on an address or on the path of a Unix socket; rejects with an error that names the setting. */
 export function listen(server: Server, at: { host: string; port: number } | string, setting: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const refused = (cause: Error) => reject(new Error(`${setting}: ${cause.message}`, { cause }))
-    server.once('error', refused)
+    const onError = (cause: Error) => reject(new Error(`${setting}: ${cause.message}`, { cause }))
+    server.once('error', onError)
     server.listen(typeof at === 'string' ? { path: at } : { ...at, backlog: 1024 }, () => {
-      server.off('error', refused)
+      server.off('error', onError)
       resolve()
     })
   })
 }
 
-/** Where a server listens, as `<host>:<port>`. */
+/** The address of a listening server, as `<host>:<port>`. */
 export function addressText(server: Server): string {
   const { address, port, family } = server.address() as AddressInfo
   return family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`

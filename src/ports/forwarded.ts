@@ -4,15 +4,15 @@ import { certificateName } from './tls.ts'
 
 const names = new WeakMap<Socket, string | undefined>()
 
-/** The verified name of a connection's client certificate; read once a connection. */
+/** The verified common name of a connection's client certificate; read once per connection. */
 export function verifiedName(socket: Socket): string | undefined {
   if (!names.has(socket)) names.set(socket, certificateName(socket))
   return names.get(socket)
 }
 
 /**
- * The client's address. `X-Forwarded-For` counts only from a peer whose own certificate has one of the names in `forwarders`, and of it only the last address: that
- * is what the forwarder saw, all before it is what somebody claimed.
+ * The client's address. `X-Forwarded-For` counts only from a peer whose verified certificate name is in `forwarders`,
+ * and only its last address does: the forwarder added that one, while the client can forge all others.
  */
 export function clientAddress({ socket, headers }: IncomingMessage, forwarders: readonly string[]): string {
   const peer = socket.remoteAddress ?? 'unknown'

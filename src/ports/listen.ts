@@ -4,33 +4,33 @@ import type { Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
 import { OciError } from '../oci/errors.ts'
 
-/** Limits of a port; the times are in ms. */
+/** Limits of a port. */
 export interface PortLimits {
-  /** Connections at once; more are closed. */
+  /** Further connections are closed. */
   maxConnections: number
-  /** How long the head of a request may take. */
+  /** Timeout of the head of a request, and of a TLS handshake. */
   headTimeoutMs: number
 }
 
-// Longer than the idle time of the balancers in front, so that it is never we who close a connection which they are about to use.
-const keepAlive = 75_000
-const longestHead = 16 * 1024
+// Longer than the idle timeout of load balancers, so that this side never closes a connection that one is about to use.
+const keepAliveTimeoutMs = 75_000
+const maxHeadBytes = 16 * 1024
 
-/** An HTTP server with the limits of a port. A body may take as long as it makes progress, so there is no limit on a request's total time. */
+/** Creates an HTTP or HTTPS server. A request has no total timeout: a body may take as long as it progresses. */
 export function createPort(
   listener: RequestListener,
   tls: TlsOptions | undefined,
   { maxConnections: connections, headTimeoutMs: head }: PortLimits
 ): Server {
   const options = {
-    keepAliveTimeout: keepAlive,
+    keepAliveTimeout: keepAliveTimeoutMs,
     headersTimeout: head,
     requestTimeout: 0,
     connectionsCheckingInterval: Math.min(5_000, head),
-    maxHeaderSize: longestHead,
+    maxHeaderSize: maxHeadBytes,
     noDelay: true,
     insecureHTTPParser: false,
-    // Answered like every other fault, with a body that says so.
+    // The gateway responds with a body that gives the reason.
     requireHostHeader: false
   }
   const server = tls ? createTlsServer({ ...options, ...tls, handshakeTimeout: head }, listener) : createServer(options, listener)
@@ -38,21 +38,21 @@ export function createPort(
   return server
 }
 
-type Fault = [status: string, reason: string, code?: 'SIZE_INVALID']
+type ParserFault = [status: string, reason: string, code?: 'SIZE_INVALID']
 
-const parserFaults: Record<string, Fault> = {
-  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', `the head of the request has more than ${longestHead} bytes`],
+const parserFaults: Record<string, ParserFault> = {
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', `the head of the request has more than ${maxHeadBytes} bytes`],
   ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'the head of the request took too long'],
   HPE_INVALID_METHOD: ['405 Method Not Allowed', 'the method is not known']
 }
 
-const notHttp: Fault = ['400 Bad Request', 'the request is not HTTP/1.1']
-// Its request is not answered yet, so that this is its answer.
-const wrongBody: Fault = ['400 Bad Request', 'the body does not have its declared length', 'SIZE_INVALID']
+const notHttp: ParserFault = ['400 Bad Request', 'the request is not HTTP/1.1']
+// The response to the running request.
+const wrongBody: ParserFault = ['400 Bad Request', 'the body does not have its declared length', 'SIZE_INVALID']
 
-/** Answers what is not HTTP, in the form of every other error, and ends the connection. */
+/** Responds to bytes that are not HTTP with an OCI error, and closes the connection. */
 export function answerParserError(error: NodeJS.ErrnoException, socket: Socket): void {
-  // Behind the head of an answer these bytes would be taken for a part of its body.
+  // After the head of a response the bytes would be read as a part of its body.
   const pending = (socket as { _httpMessage?: OutgoingMessage | null })._httpMessage
   if (pending?.headersSent || !socket.writable || error.code === 'ECONNRESET') return void socket.destroy()
   const [status, reason, code = 'UNSUPPORTED'] = pending ? wrongBody : (parserFaults[error.code ?? ''] ?? notHttp)
@@ -61,16 +61,16 @@ export function answerParserError(error: NodeJS.ErrnoException, socket: Socket):
   socket.end(head + body, () => socket.destroy())
 }
 
-/** Stops accepting, lets running requests end for at most `limit` ms, and then closes what is left; resolves to whether all ended by themselves. */
-export async function drain(server: Server, limit: number): Promise<boolean> {
+/** Drains a server: after `timeoutMs` closes the connections that are left. Resolves to whether all ended in time. */
+export async function drain(server: Server, timeoutMs: number): Promise<boolean> {
   const closed = new Promise<boolean>(resolve => server.close(() => resolve(true)))
-  // Connections fall idle one by one as their requests end.
+  // Connections become idle one by one, as their requests end.
   const idle = setInterval(() => server.closeIdleConnections(), 50)
   let forced: NodeJS.Timeout | undefined
-  const late = new Promise<boolean>(resolve => {
-    forced = setTimeout(() => resolve(false), limit)
+  const timedOut = new Promise<boolean>(resolve => {
+    forced = setTimeout(() => resolve(false), timeoutMs)
   })
-  const clean = await Promise.race([closed, late])
+  const clean = await Promise.race([closed, timedOut])
   clearInterval(idle)
   clearTimeout(forced)
   server.closeAllConnections()

@@ -3,54 +3,54 @@ import type { Socket } from 'node:net'
 import { createSecureContext, type SecureContextOptions, type Server, TLSSocket, type TlsOptions } from 'node:tls'
 import { type Contents, watchFiles } from './watch.ts'
 
-/** The PEM files of a port; with `clientCA` a client certificate is asked for, verified if given, never demanded. */
+/** The PEM files of a port. With `clientCA` a client certificate is optional, and verified if presented. */
 export type TlsFiles = { certificate: string; key: string; clientCA?: string }
 
-/** When the first certificate of each kind ends: those of our own chain, and those that clients are verified with. */
+/** The earliest expiry of each kind: of the server's chain, and of the CAs that verify clients. */
 export interface Expiry {
   server: Date
   client_ca?: Date
 }
 
-/** A client certificate that did not verify; its connection is closed. */
+/** A client certificate that failed verification; its connection is closed. */
 export interface RefusedCertificate {
   address: string | undefined
-  /** The common name that it claims, which nothing vouches for. */
+  /** The common name in the certificate; unverified. */
   claimed: string | undefined
   reason: string
 }
 
-/** What the owner of a port wants to hear of. */
+/** Callbacks for the owner of a port. */
 export interface TlsEvents {
-  /** Changed files are in use. */
+  /** Changed files took effect. */
   onReload: (expiry: Expiry) => void
-  /** The files on disk cannot be used, those before them stay in use; or they can, but are outside their dates. */
+  /** The files are invalid and the previous ones stay in use, or they are in use although expired or not yet valid. */
   onFault: (fault: unknown) => void
   onRefused: (refused: RefusedCertificate) => void
 }
 
-/** The TLS side of a port, whose files may change while it runs. */
+/** The TLS configuration of a port, reloaded when its files change. */
 export interface Tls {
   /** For `https.createServer` and its like. */
   readonly options: TlsOptions
-  /** When the certificates in use end. */
+  /** The expiry of the certificates in use. */
   readonly expiry: Expiry
-  /** Closes connections with a bad client certificate, and hands changed files to the server; connections that stand go on. */
+  /** Closes connections with an invalid client certificate, and uses reloaded files for new connections. */
   attach(server: Server): void
-  /** Looks at the files now; a change is taken at the second look that finds it. */
+  /** Polls the files once, now. A change takes effect at the second poll that finds it. */
   check(): Promise<void>
-  /** Looks at the files no more. */
+  /** Stops polling. */
   close(): void
 }
 
-/** Checked files, ready for use. */
-interface Usable {
+/** Valid files. */
+interface LoadedFiles {
   context: SecureContextOptions
   leaf: X509Certificate
   expiry: Expiry
 }
 
-// AES-128 first: with the instructions of today's processors it costs the least of them.
+// AES-128 first: with AES instructions it costs the least CPU time of them.
 const ciphers = [
   'TLS_AES_128_GCM_SHA256',
   'TLS_AES_256_GCM_SHA384',
@@ -63,36 +63,36 @@ const ciphers = [
   'ECDHE-RSA-CHACHA20-POLY1305'
 ].join(':')
 
-/** Reads and checks the files, rejects if they cannot be used, and looks for changes every `interval` milliseconds. */
-export async function openTls(options: { files: TlsFiles; interval: number; now: () => number } & TlsEvents): Promise<Tls> {
-  const { files, interval, now, onReload, onFault, onRefused } = options
+/** Loads the files and polls them for changes; rejects if they are invalid. `now` is in milliseconds. */
+export async function openTls(options: { files: TlsFiles; intervalMs: number; now: () => number } & TlsEvents): Promise<Tls> {
+  const { files, intervalMs, now, onReload, onFault, onRefused } = options
   const secret = randomBytes(32)
   let server: Server | undefined
 
-  function load(contents: Contents<TlsFiles>, previous: Usable | undefined): Usable {
-    const usable = examine(contents, secret)
-    const fault = dateFault(usable.leaf, now())
-    if (fault === undefined) return usable
-    if (previous && dateFault(previous.leaf, now()) === undefined) throw new Error(fault)
-    // With nothing better at hand, clients that do not look at dates are still served.
+  function load(contents: Contents<TlsFiles>, previous: LoadedFiles | undefined): LoadedFiles {
+    const loaded = parseFiles(contents, secret)
+    const fault = validityFault(loaded.leaf, now())
+    if (fault === undefined) return loaded
+    if (previous && validityFault(previous.leaf, now()) === undefined) throw new Error(fault)
+    // With no valid certificate at all, still serves the clients that do not check dates.
     onFault(new Error(fault))
-    return usable
+    return loaded
   }
 
   const watched = await watchFiles({
     files,
-    intervalMs: interval,
+    intervalMs,
     load,
-    onChange(usable) {
-      server?.setSecureContext(usable.context)
-      onReload(usable.expiry)
+    onChange(loaded) {
+      server?.setSecureContext(loaded.context)
+      onReload(loaded.expiry)
     },
     onFault
   })
   return {
     get options() {
-      const asked = files.clientCA === undefined ? {} : { requestCert: true, rejectUnauthorized: false }
-      return { ...watched.value.context, ...asked }
+      const client = files.clientCA === undefined ? {} : { requestCert: true, rejectUnauthorized: false }
+      return { ...watched.value.context, ...client }
     },
     get expiry() {
       return watched.value.expiry
@@ -100,7 +100,7 @@ export async function openTls(options: { files: TlsFiles; interval: number; now:
     attach(attached) {
       server = attached
       attached.setSecureContext(watched.value.context)
-      // Before the listener of the HTTP server, so that no request of a refused client gets in.
+      // Before the HTTP server's listener, so that no request of a refused client is handled.
       attached.prependListener('secureConnection', socket => inspectClient(socket, onRefused))
     },
     check: watched.check,
@@ -108,7 +108,7 @@ export async function openTls(options: { files: TlsFiles; interval: number; now:
   }
 }
 
-/** The common name of the certificate that the client itself holds, if it was verified; names further up its chain never count. */
+/** The common name of the client's own certificate if it was verified; never that of a CA in its chain. */
 export function certificateName(socket: Socket): string | undefined {
   if (!(socket instanceof TLSSocket) || !socket.authorized) return undefined
   return commonName(socket)
@@ -122,12 +122,12 @@ function inspectClient(socket: TLSSocket, onRefused: TlsEvents['onRefused']): vo
 }
 
 function commonName(socket: TLSSocket): string | undefined {
-  // Several names are an array here; which of them would be meant is anyone's guess.
+  // An array if the certificate has several common names, which is ambiguous.
   const name: unknown = socket.getPeerCertificate()?.subject?.CN
   return typeof name === 'string' && name !== '' ? name : undefined
 }
 
-function examine(contents: Contents<TlsFiles>, secret: Buffer): Usable {
+function parseFiles(contents: Contents<TlsFiles>, secret: Buffer): LoadedFiles {
   const [leaf, ...chain] = certificatesOf(contents.certificate, 'certificate')
   const authorities = contents.clientCA && certificatesOf(contents.clientCA, 'clientCA')
   const context = contextOptions(contents, secret)
@@ -136,17 +136,18 @@ function examine(contents: Contents<TlsFiles>, secret: Buffer): Usable {
   } catch (cause) {
     throw new Error(`tls key: ${reasonOf(cause)}`, { cause })
   }
-  // OpenSSL has the last word, and it must speak before the server lets go of its old context.
+  // Throws what OpenSSL refuses, before the server replaces its context.
   createSecureContext(context)
   const server = firstEnd([leaf, ...chain])
   return { context, leaf, expiry: authorities ? { server, client_ca: firstEnd(authorities) } : { server } }
 }
 
 function contextOptions({ certificate, key, clientCA }: Contents<TlsFiles>, secret: Buffer): SecureContextOptions {
-  // Tickets outlive a renewed certificate. They carry who the client was, so that they must not outlive the CA that vouched for it.
+  // Session tickets stay valid when the certificate is renewed. They carry the client's identity, so they end with the
+  // CA that verified it.
   const ticketKeys = Buffer.from(hkdfSync('sha256', secret, clientCA ?? '', 'session tickets', 48))
   const trusted = clientCA === undefined ? {} : { ca: clientCA }
-  // Another certificate in the middle of a connection would change who sends its requests.
+  // Renegotiation could change the client certificate, and with it the user, within a connection.
   const secureOptions = constants.SSL_OP_NO_RENEGOTIATION
   return { cert: certificate, key, ...trusted, ciphers, honorCipherOrder: true, minVersion: 'TLSv1.2', secureOptions, ticketKeys }
 }
@@ -155,7 +156,7 @@ function certificatesOf(pem: Buffer, setting: string): [X509Certificate, ...X509
   const text = pem.toString('latin1')
   const blocks = [...text.matchAll(/-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g)]
   try {
-    if (text.split('-----BEGIN').length - 1 !== blocks.length) throw new Error('it is cut short')
+    if (text.split('-----BEGIN').length - 1 !== blocks.length) throw new Error('it is truncated')
     const certificates = blocks.filter(([, label]) => label === 'CERTIFICATE')
     const [leaf, ...chain] = certificates.map(([block]) => new X509Certificate(block))
     if (!leaf) throw new Error('it holds no certificate in PEM form')
@@ -165,7 +166,7 @@ function certificatesOf(pem: Buffer, setting: string): [X509Certificate, ...X509
   }
 }
 
-function dateFault(leaf: X509Certificate, time: number): string | undefined {
+function validityFault(leaf: X509Certificate, time: number): string | undefined {
   if (time < leaf.validFromDate.getTime()) return `tls certificate: it is not valid before ${leaf.validFromDate.toISOString()}`
   if (time > leaf.validToDate.getTime()) return `tls certificate: it ended at ${leaf.validToDate.toISOString()}`
   return undefined

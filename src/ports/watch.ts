@@ -5,76 +5,75 @@ import { createMutex } from '../../storage/keyed-mutex.ts'
 /** Paths by what they are for. */
 export type Paths<F> = { [K in keyof F]?: string }
 
-/** The bytes of each file, under the name that its path was given under. */
+/** The content of each file, by the same names. */
 export type Contents<F> = { [K in keyof F]: Buffer }
 
-/** A value made from files that are looked at again and again. */
+/** A value loaded from files that are polled. */
 export interface FileWatch<V> {
-  /** What was made of the newest content that could be used. */
+  /** The value of the newest valid content. */
   readonly value: V
-  /** Looks once, now; a change is taken at the second look that finds it. */
+  /** Polls once, now. A change takes effect at the second poll that finds it. */
   check(): Promise<void>
-  /** Looks no more; the value stays as it is. */
+  /** Stops polling; the value stays. */
   stop(): void
 }
 
-/** What to watch and what to make of it. */
+/** Which files to poll, and how to load them. */
 export interface WatchOptions<F extends Paths<F>, V> {
   files: F
-  /** Milliseconds between two looks. */
   intervalMs: number
-  /** Makes the value, or throws what is wrong with the content; then the previous value stays. */
+  /** Parses the content. Throws if it is invalid; the previous value stays then. */
   load: (contents: Contents<F>, previous: V | undefined) => V
-  /** Hears of every value but the first. */
+  /** Called with every value but the first. */
   onChange: (value: V) => void
-  /** Hears once of each content that cannot be used, and of each new reason why files cannot be read. */
+  /** Called once per invalid content, and per new reason why a file cannot be read. */
   onFault: (fault: unknown) => void
 }
 
-// Passwords and certificates are kilobytes; a path that leads to something large is a mistake that must not fill the memory.
-const largest = 4 * 1024 * 1024
+// Passwords and certificates are kilobytes; a path to something large is a mistake that must not fill the memory.
+const maxFileBytes = 4 * 1024 * 1024
 
 /**
- * Reads files and makes a value of them, again whenever their content has changed; rejects if the first time fails.
- * Compares content, since notifications of the file system get lost when Kubernetes swaps symbolic links.
+ * Loads a value from files, and again whenever their content has changed; rejects if the first load fails.
+ * Compares content, since file system notifications get lost when Kubernetes swaps symbolic links.
  */
 export async function watchFiles<F extends Paths<F>, V>(options: WatchOptions<F, V>): Promise<FileWatch<V>> {
-  const { files, intervalMs: interval, load, onChange, onFault } = options
+  const { files, intervalMs, load, onChange, onFault } = options
   const first = await readAll(files)
   let value = load(first.contents, undefined)
-  let taken = first.fingerprint
-  let candidate = taken
+  let current = first.fingerprint
+  let candidate = current
   let unreadable: string | undefined
   let stopped = false
   let timer: NodeJS.Timeout | undefined
   const mutex = createMutex()
 
-  async function look(): Promise<void> {
-    const found = await readAll(files).catch(complain)
+  async function poll(): Promise<void> {
+    const found = await readAll(files).catch(reportUnreadable)
     if (stopped || !found) return
     unreadable = undefined
-    // A file that is being written, or a pair of which one half is old, looks different at the next look.
-    const settled = found.fingerprint === candidate
+    // A file being written, or a pair with one old half, is different at the next poll.
+    const stable = found.fingerprint === candidate
     candidate = found.fingerprint
-    if (!settled || found.fingerprint === taken) return
-    taken = found.fingerprint
+    if (!stable || found.fingerprint === current) return
+    current = found.fingerprint
     value = load(found.contents, value)
     onChange(value)
   }
 
-  function complain(fault: unknown): undefined {
+  function reportUnreadable(fault: unknown): undefined {
     const reason = String(fault)
     if (!stopped && reason !== unreadable) onFault(fault)
     unreadable = reason
   }
 
   function check(): Promise<void> {
-    return mutex(look).catch(onFault)
+    return mutex(poll).catch(onFault)
   }
 
   function schedule(): void {
     if (stopped) return
-    timer = setTimeout(() => void check().then(schedule), interval).unref()
+    timer = setTimeout(() => void check().then(schedule), intervalMs).unref()
   }
 
   schedule()
@@ -99,8 +98,8 @@ async function readAll<F extends Paths<F>>(files: F): Promise<{ contents: Conten
 
 async function readSmall(path: string): Promise<Buffer> {
   const found = await stat(path)
-  // Opening a named pipe would wait for ever.
+  // Opening a named pipe would block for ever.
   if (!found.isFile()) throw new Error(`${path} is not a file`)
-  if (found.size > largest) throw new Error(`${path} has ${found.size} bytes, more than ${largest}`)
+  if (found.size > maxFileBytes) throw new Error(`${path} has ${found.size} bytes, more than ${maxFileBytes}`)
   return await readFile(path)
 }

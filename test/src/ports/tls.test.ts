@@ -71,7 +71,7 @@ async function serve(t: Test, pki: Pki, options: { clientCA?: string; now?: () =
   if (options.clientCA !== undefined) files.clientCA = pki.path(options.clientCA)
   const tls = await openTls({
     files,
-    interval: never,
+    intervalMs: never,
     now: options.now ?? Date.now,
     onReload: () => events.reloads++,
     onFault: fault => events.faults.push(String(fault)),
@@ -166,7 +166,7 @@ const broken: [string, (pki: Pki) => void, RegExp][] = [
   [
     'a certificate cut in the middle',
     pki => writeFileSync(pki.path('server.crt'), pki.read('two.crt').subarray(0, 300)),
-    /tls certificate: it is cut short/
+    /tls certificate: it is truncated/
   ],
   [
     'garbage in PEM form',
@@ -324,7 +324,7 @@ test('tls: a client cannot renegotiate, and so not change its certificate in the
   t.match(error, { code: 'ERR_SSL_NO_RENEGOTIATION' })
 })
 
-test('tls: a socket whose certificate was not verified has no name, even if nobody closed it', async t => {
+test('tls: a socket whose certificate was not verified has no name, even if it was not closed', async t => {
   const pki = pkiWithServer(t).make('stranger', { cn: '/CN=node-1' })
   const options = { cert: pki.read('server.crt'), key: pki.read('server.key'), ca: pki.read('ca.crt'), requestCert: true }
   const server = createServer({ ...options, rejectUnauthorized: false }, (request, response) => {
