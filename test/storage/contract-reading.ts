@@ -1,19 +1,19 @@
 import { keysBelow, walked } from '../support/storage.ts'
-import { bytes, type Promised } from './promise.ts'
+import { bytes, type ContractTest } from './contract-test.ts'
 
-/** What readers are promised. */
-export const reading: Record<string, Promised> = {
-  'what is not there is undefined, whatever way it is asked for': async (t, storage) => {
+/** The contract of reading. */
+export const reading: Record<string, ContractTest> = {
+  'an absent object is undefined in every call': async (t, storage) => {
     await storage.put('a/object', bytes('x'))
     for (const key of ['absent', 'a/absent', 'absent/below', 'a/object/below', 'a', `a/${'n'.repeat(300)}`]) {
       t.equal(await storage.open(key), undefined, `open ${key}`)
       t.equal(await storage.stat(key), undefined, `stat ${key}`)
       t.equal(await storage.get(key), undefined, `get ${key}`)
       t.equal(await storage.resume(key), undefined, `resume ${key}`)
-      t.equal(await storage.statUnfinished(key), undefined, `written ${key}`)
+      t.equal(await storage.statUnfinished(key), undefined, `statUnfinished ${key}`)
     }
   },
-  'an open object tells its size, its time, and its bytes at any position': async (t, storage) => {
+  'an open object has its size, its time, and its bytes at any position': async (t, storage) => {
     const before = Date.now() - 1000
     await storage.put('a/object', bytes('0123456789'))
     const object = await storage.open('a/object', { first: 2, last: 5 })
@@ -68,7 +68,7 @@ export const reading: Record<string, Promised> = {
       t.ok((await read(position, length)).equals(whole.subarray(position, position + length)), `${length} bytes at ${position}`)
     await object?.close()
   },
-  'an object that nobody reads, or not to its end, can be closed, and closed twice': async (t, storage) => {
+  'an object can be closed unread, before its end, and twice': async (t, storage) => {
     await storage.put('a', Buffer.alloc(3_000_000, 1))
     const [unread, begun] = [await storage.open('a'), await storage.open('a', { first: 1_000_000 })]
     await unread?.close()
@@ -76,7 +76,7 @@ export const reading: Record<string, Promised> = {
     await begun?.close()
     t.equal((await storage.get('a', 3_000_000))?.length, 3_000_000)
   },
-  'a range that lies beyond the end tells the size all the same': async (t, storage) => {
+  'a range beyond the end gives the size all the same': async (t, storage) => {
     await storage.put('a', bytes('0123456789'))
     await storage.put('empty', bytes(''))
     for (const [key, range, size] of [
@@ -93,20 +93,20 @@ export const reading: Record<string, Promised> = {
       await object?.close()
     }
   },
-  'usage tells space, where there is an end of it': async (t, storage) => {
+  'usage reports space, where the storage has an end': async (t, storage) => {
     const { free = 0, total = 0, inodesFree = 0, inodesTotal = 0 } = await storage.usage()
     t.ok(free >= 0 && free <= total, `${free} of ${total}`)
     t.ok(inodesFree >= 0 && inodesFree <= inodesTotal)
   },
-  'what can be read and written says so when it is asked': async (t, storage) => {
+  'check and checkWritable resolve where the storage can be read and written': async (t, storage) => {
     await storage.check()
     await storage.checkWritable()
     t.strictSame(await keysBelow(storage, 'docker'), [])
   }
 }
 
-/** What `walk` promises. */
-export const walking: Record<string, Promised> = {
+/** The contract of `walk` and `list`. */
+export const walking: Record<string, ContractTest> = {
   'walk gives names in byte order, not in that of a language': async (t, storage) => {
     const names = ['-', '.x', '0', '10', '9', 'A', 'Z', '_', 'a', 'a-b', 'a.b', 'a0', 'aa', 'b']
     for (const name of [...names].reverse()) await storage.put(`top/${name}`, bytes('x'))

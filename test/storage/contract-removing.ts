@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { keysBelow, textOf, walked } from '../support/storage.ts'
-import { bytes, type Promised, turns } from './promise.ts'
+import { bytes, type ContractTest, turns } from './contract-test.ts'
 
-/** What `move`, `remove` and `touch` promise. */
-export const removing: Record<string, Promised> = {
+/** The contract of `move`, `remove` and `touch`. */
+export const removing: Record<string, ContractTest> = {
   'remove takes objects away, and passes over what is not there': async (t, storage) => {
     for (const key of ['a/one', 'a/two', 'a/three']) await storage.put(key, bytes('x'))
     await storage.remove(['a/one', 'a/absent', 'absent/deep/key', 'a/two/below', `a/${'n'.repeat(300)}`, 'a/two'])
@@ -88,10 +88,10 @@ export const removing: Record<string, Promised> = {
     await object?.close()
     t.equal(into.toString(), 'bytes')
   },
-  'touch renews the time of what is there, and passes over what is not': async (t, storage, { step }) => {
+  'touch renews the time of what is there, and passes over what is not': async (t, storage, { timeStepMs }) => {
     await storage.put('a', bytes('x'))
     const before = (await storage.stat('a'))?.modified ?? 0
-    await sleep(step)
+    await sleep(timeStepMs)
     await storage.touch(['absent', 'a/below', `${'n'.repeat(300)}`, 'a'])
     t.ok(((await storage.stat('a'))?.modified ?? 0) > before)
     t.equal(await storage.stat('absent'), undefined)
@@ -99,8 +99,8 @@ export const removing: Record<string, Promised> = {
   }
 }
 
-/** What is refused. */
-export const refusing: Record<string, Promised> = {
+/** The contract of keys that are refused. */
+export const refusing: Record<string, ContractTest> = {
   'a key that leads elsewhere is refused by every call': async (t, storage) => {
     const writer = await storage.create('good')
     for (const key of ['', '/', '/etc/passwd', '..', '../x', 'a/../../x', 'a/..', './a', 'a/./b', 'a//b', 'a/', 'a/\0b']) {

@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { keysBelow, textOf } from '../support/storage.ts'
-import { bytes, type Promised } from './promise.ts'
+import { bytes, type ContractTest } from './contract-test.ts'
 
-/** What `put` promises. */
-export const putting: Record<string, Promised> = {
+/** The contract of `put`. */
+export const putting: Record<string, ContractTest> = {
   'put replaces what is there, also by something shorter': async (t, storage) => {
     await storage.put('a/b/c', bytes('long and old'))
     await storage.put('a/b/c', bytes('new'))
@@ -53,9 +53,9 @@ export const putting: Record<string, Promised> = {
   }
 }
 
-/** What writers promise. */
-export const writing: Record<string, Promised> = {
-  'what was written and closed is known to whoever asks': async (t, storage) => {
+/** The contract of writers. */
+export const writing: Record<string, ContractTest> = {
+  'statUnfinished gives the size of what was written and closed': async (t, storage) => {
     const writer = await storage.create('a/growing')
     await writer.write([bytes('01234')])
     t.equal(writer.offset, 5)
@@ -63,7 +63,7 @@ export const writing: Record<string, Promised> = {
     await writer.close()
     t.match(await storage.statUnfinished('a/growing'), { key: 'a/growing', size: 5 })
   },
-  'what is known of an object changes nothing of what is published': async (t, storage) => {
+  'the options of create change nothing of what is published': async (t, storage) => {
     for (const size of [0, 1, 300_000]) {
       const writer = await storage.create('up/data', { earlier: 'nothing', publishTo: `to/${size}` })
       await writer.write([Buffer.alloc(size, 'a')])
@@ -122,15 +122,15 @@ export const writing: Record<string, Promised> = {
     }
     t.strictSame(await keysBelow(storage, 'to'), [])
   },
-  'a seal names the bytes: the same for who goes on with them, another one for others': async (t, storage) => {
+  'a fingerprint identifies the bytes: a writer that resumes them has the same one': async (t, storage) => {
     const first = await storage.create('a/b')
     await first.write([bytes('one ')])
     await first.close()
-    const seal = first.fingerprint(4)
-    t.ok(seal)
+    const fingerprint = first.fingerprint(4)
+    t.ok(fingerprint)
     const second = await storage.resume('a/b')
-    t.equal(second?.fingerprint(4), seal)
-    t.equal(second?.fingerprint(5), undefined, 'of bytes that are not there nothing can be told')
+    t.equal(second?.fingerprint(4), fingerprint)
+    t.equal(second?.fingerprint(5), undefined, 'bytes that are not there have none')
     await second?.write([bytes('two')])
     await second?.publish('c')
     t.equal(await textOf(storage, 'c'), 'one two')
@@ -216,13 +216,13 @@ export const writing: Record<string, Promised> = {
     t.strictSame(await keysBelow(storage, 'from'), [])
     t.equal(await storage.statUnfinished('from/object'), undefined)
   },
-  'publish renews the time, however long ago the last byte was written': async (t, storage, { step }) => {
+  'publish renews the time, however long ago the last byte was written': async (t, storage, { timeStepMs }) => {
     const writer = await storage.create('new/a')
     await writer.write([bytes('x')])
-    await sleep(step)
+    await sleep(timeStepMs)
     const marker = await storage.create('marker')
     await marker.publish('marker-published')
-    await sleep(step)
+    await sleep(timeStepMs)
     await writer.publish('b')
     const [published, between] = [await storage.stat('b'), await storage.stat('marker-published')]
     t.ok(published && between && published.modified > between.modified, `${published?.modified} after ${between?.modified}`)
@@ -236,7 +236,7 @@ export const writing: Record<string, Promised> = {
     await writer.discard()
     await writer.close()
   },
-  'what was written and closed is there until it is discarded': async (t, storage) => {
+  'close twice keeps what was written until it is discarded': async (t, storage) => {
     const writer = await storage.create('a/b')
     await writer.write([bytes('x')])
     await writer.close()

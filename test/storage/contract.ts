@@ -2,18 +2,18 @@ import type { Test } from 'tap'
 import type { Storage } from '../../storage/storage.ts'
 import { reading, walking } from './contract-reading.ts'
 import { refusing, removing } from './contract-removing.ts'
+import type { DriverProperties } from './contract-test.ts'
 import { putting, writing } from './contract-writing.ts'
-import type { Kind } from './promise.ts'
 
-/** A kind of storage: `open` gives a new, empty one, and closes it when the test ends. */
-export interface Driver extends Kind {
+/** A driver: `open` gives new, empty storage, and closes it when the test ends. */
+export interface Driver extends DriverProperties {
   name: string
   open(t: Test): Promise<Storage>
 }
 
-/** What every driver has to keep; each promise starts from empty storage. */
-export async function storageContract(t: Test, { name, open, step }: Driver): Promise<void> {
-  for (const [title, promised] of Object.entries({ ...reading, ...putting, ...writing, ...walking, ...removing, ...refusing })) {
-    await t.test(`${name}: ${title}`, async t => promised(t, await open(t), { step }))
+/** Runs the contract that every driver keeps; each test starts from empty storage. */
+export async function storageContract(t: Test, { name, open, timeStepMs }: Driver): Promise<void> {
+  for (const [title, run] of Object.entries({ ...reading, ...putting, ...writing, ...walking, ...removing, ...refusing })) {
+    await t.test(`${name}: ${title}`, async t => run(t, await open(t), { timeStepMs }))
   }
 }

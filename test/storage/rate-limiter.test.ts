@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { RateLimiter, type RateShare } from '../../storage/rate-limiter.ts'
 import { createTestClock } from '../support/clock.ts'
-import { turns } from './promise.ts'
+import { turns } from './contract-test.ts'
 
 /** A rate of 1000 bytes per ms, by a clock that the test moves. */
 function setUp() {

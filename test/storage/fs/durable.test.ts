@@ -9,7 +9,10 @@ import { temporaryDirectory } from '../../support/place.ts'
 
 const run = promisify(execFile)
 
-/** The system calls of a process that runs `program` on a new root: renames and fsyncs in the order in which they ended, with paths. */
+/**
+ * The system calls of a process that runs `program` on a new root: renames and fsyncs in the order in which they ended,
+ * with paths.
+ */
 async function traced(t: Test, root: string, program: string): Promise<string[] | string> {
   const log = join(await temporaryDirectory(t), 'log')
   const calls = 'trace=fsync,fdatasync,rename,renameat,renameat2'

@@ -8,7 +8,7 @@ import { storageContract } from '../contract.ts'
 
 const bytes = (text: string): Buffer => Buffer.from(text)
 
-test('the filesystem keeps the contract of storage', t => storageContract(t, { name: 'filesystem', open: openStorage, step: 60 }))
+test('the filesystem keeps the contract of storage', t => storageContract(t, { name: 'filesystem', open: openStorage, timeStepMs: 60 }))
 
 test('filesystem: objects are there after the storage was closed and opened again', async t => {
   const root = await temporaryDirectory(t)
@@ -76,7 +76,7 @@ test('filesystem: what was a file can become a directory, and the other way roun
   t.equal(await textOf(storage, 'top/a'), 'file again')
 })
 
-test('filesystem: directories that were taken away behind its back are made anew', async t => {
+test('filesystem: directories that another program removed are created again', async t => {
   const storage = await openStorage(t)
   await storage.put('top/a/b/one', bytes('x'))
   await rm(join(storage.root, 'top'), { recursive: true })
@@ -111,7 +111,7 @@ test('filesystem: nothing is written outside of the keys and .registry', async t
   t.strictSame((await readdir(storage.root)).sort(), ['.registry', 'docker'])
 })
 
-test('filesystem: an object that several empty at once is counted as gone once', async t => {
+test('filesystem: an object that several writers empty at once is counted as removed once', async t => {
   const storage = await openStorage(t)
   await storage.put('a', Buffer.alloc(5000))
   const { used } = await storage.usage()

@@ -12,7 +12,7 @@ const run = promisify(execFile)
 const mebibyte = 1024 * 1024
 const isRoot = process.getuid?.() === 0
 
-test('a full medium: a put is refused with ENOSPC, leaves the object that was there, and no temp file', async t => {
+test('a full disk: a put is refused with ENOSPC, leaves the object that was there, and no temp file', async t => {
   const small = await mountSmall(t, mebibyte)
   if (typeof small === 'string') return void t.pass('skipped', { skip: small })
   const storage = await openStorage(t, small.directory)
@@ -24,7 +24,7 @@ test('a full medium: a put is refused with ENOSPC, leaves the object that was th
   t.equal((await storage.stat('a/object'))?.size, mebibyte / 2, 'its bytes are free again')
 })
 
-test('a full medium: a writer is refused with ENOSPC, and discarding it frees its bytes', async t => {
+test('a full disk: a writer is refused with ENOSPC, and discarding it frees its bytes', async t => {
   const small = await mountSmall(t, mebibyte)
   if (typeof small === 'string') return void t.pass('skipped', { skip: small })
   const storage = await openStorage(t, small.directory)
@@ -36,7 +36,7 @@ test('a full medium: a writer is refused with ENOSPC, and discarding it frees it
   t.ok(free > mebibyte / 2, `${free} bytes are free`)
 })
 
-test('a full medium: a root can be opened, read and cleared', async t => {
+test('a full disk: a root can be opened, read and cleared', async t => {
   const small = await mountSmall(t, mebibyte)
   if (typeof small === 'string') return void t.pass('skipped', { skip: small })
   const first = await FilesystemStorage.open(small.directory)
@@ -58,7 +58,7 @@ test('a full medium: a root can be opened, read and cleared', async t => {
   t.equal((await second.stat('b'))?.size, 8192)
 })
 
-test('a medium that is mounted read-only is opened and read, and every change is refused with EROFS', async t => {
+test('a filesystem that is mounted read-only is opened and read, and every change is refused with EROFS', async t => {
   const small = await mountSmall(t, mebibyte)
   if (typeof small === 'string') return void t.pass('skipped', { skip: small })
   const first = await FilesystemStorage.open(small.directory)
@@ -75,7 +75,7 @@ test('a medium that is mounted read-only is opened and read, and every change is
   t.equal(await textOf(storage, 'a/b'), 'x')
 })
 
-test('a tree of others on a medium that is mounted read-only can be opened', async t => {
+test('a foreign tree on a filesystem that is mounted read-only can be opened', async t => {
   const small = await mountSmall(t, mebibyte)
   if (typeof small === 'string') return void t.pass('skipped', { skip: small })
   await writeFile(join(small.directory, 'object'), 'x')
@@ -91,7 +91,9 @@ test('a root that this user may not write is refused with EACCES', { skip: !isRo
   await t.rejects(attempt, /EACCES/)
 })
 
-test('a root of this user is opened whoever owns what lies above it', { skip: !isRoot && 'only root can become another user' }, async t => {
+test('a root of this user is opened whatever user owns the directories above it', {
+  skip: !isRoot && 'only root can become another user'
+}, async t => {
   const place = await temporaryDirectory(t)
   await chmod(place, 0o755)
   const root = join(place, 'root')

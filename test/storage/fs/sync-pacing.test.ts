@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { PacedFile, SyncPacer } from '../../../storage/fs/sync-pacing.ts'
 import { createTestClock } from '../../support/clock.ts'
-import { turns } from '../promise.ts'
+import { turns } from '../contract-test.ts'
 
 const mib = 1024 * 1024
 

@@ -11,14 +11,14 @@ import { fc } from '../../support/seeded.ts'
 import { openStorage } from '../../support/storage.ts'
 
 const signal = new AbortController().signal
-const ours = new Set(['.registry/lock', '.registry/owner', '.registry/account'])
+const uncounted = new Set(['.registry/lock', '.registry/owner', '.registry/account'])
 
-/** What is there, without what the store keeps for itself. */
+/** What is there, without the storage's own files. */
 async function truth(root: string): Promise<{ used: number; usedInodes: number }> {
   const found = { used: 0, usedInodes: 0 }
   for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name)
-    if (ours.has(path.slice(root.length + 1))) continue
+    if (uncounted.has(path.slice(root.length + 1))) continue
     found.usedInodes++
     if (entry.isFile()) found.used += (await lstat(path)).size
   }
@@ -54,7 +54,7 @@ async function change(storage: Storage, steps: readonly Step[]): Promise<Writer[
 const small = fc.nat({ max: 11 })
 const steps = fc.array(fc.tuple(fc.nat({ max: 9 }), small, small, fc.nat({ max: 9000 })), { minLength: 20, maxLength: 60, size: 'max' })
 
-test('account: what is used is what is there, after any changes, and after the next start', async t => {
+test('usage: what is used is what is there, after any changes, and after the next start', async t => {
   await fc.assert(
     fc.asyncProperty(steps, steps, async (before, after) => {
       const root = await temporaryDirectory(t)
@@ -64,17 +64,17 @@ test('account: what is used is what is there, after any changes, and after the n
       for (const writer of open) await writer.close()
       await first.close()
       const second = await FilesystemStorage.open(root)
-      t.strictSame(await counted(second), { ...(await truth(root)), exact: true }, 'without a look at the tree')
+      t.strictSame(await counted(second), { ...(await truth(root)), exact: true }, 'without a recount')
       for (const writer of await change(second, after)) await writer.close()
       await second.recount(signal)
-      t.strictSame(await counted(second), { ...(await truth(root)), exact: true }, 'and a look finds the same')
+      t.strictSame(await counted(second), { ...(await truth(root)), exact: true }, 'and a recount finds the same')
       await second.close()
     }),
     { numRuns: 12 }
   )
 })
 
-test('account: writers beside each other, and those that replace each other, are counted once', async t => {
+test('usage: writers beside each other, and those that replace each other, are counted once', async t => {
   const root = await temporaryDirectory(t)
   const storage = await openStorage(t, root)
   const writers = Array.from({ length: 40 }, async (_, at) => {
@@ -85,7 +85,7 @@ test('account: writers beside each other, and those that replace each other, are
   t.strictSame(await counted(storage), { ...(await truth(root)), exact: true })
 })
 
-test('account: a create over an object that is there counts only what is there afterwards', async t => {
+test('usage: a create over an object that is there counts only what is there afterwards', async t => {
   const root = await temporaryDirectory(t)
   const storage = await openStorage(t, root)
   await storage.put('a/b', Buffer.alloc(5000))
@@ -95,7 +95,7 @@ test('account: a create over an object that is there counts only what is there a
   t.strictSame(await counted(storage), { ...(await truth(root)), exact: true })
 })
 
-test('account: temp files that the next start removes go out of the count', async t => {
+test('usage: temp files that the next start removes go out of the count', async t => {
   const root = await temporaryDirectory(t)
   const first = await FilesystemStorage.open(root)
   const writer = await first.create('.registry/tmp/left')
@@ -121,7 +121,7 @@ async function killed(t: Test, root: string): Promise<void> {
   if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
 }
 
-test('account: after kill -9 it is never below the truth, says so, and is exact again after a recount', async t => {
+test('usage: after kill -9 it is never below the truth, is reported as inexact, and is exact again after a recount', async t => {
   const root = await temporaryDirectory(t)
   for (let round = 0; round < 3; round++) {
     await killed(t, root)
@@ -141,7 +141,7 @@ test('account: after kill -9 it is never below the truth, says so, and is exact 
   }
 })
 
-test('account: a tree that was never counted is taken to fill its disk, until it was looked at', async t => {
+test('usage: a tree that was never counted is taken to fill its disk until the first recount', async t => {
   const root = await temporaryDirectory(t)
   const first = await FilesystemStorage.open(root)
   await first.put('a/b', Buffer.alloc(1000))
@@ -156,7 +156,7 @@ test('account: a tree that was never counted is taken to fill its disk, until it
   await storage.close()
 })
 
-test('account: a count that cannot be read is none', async t => {
+test('usage: a stored usage that cannot be read is ignored', async t => {
   const root = await temporaryDirectory(t)
   const first = await FilesystemStorage.open(root)
   await first.put('a/b', Buffer.alloc(1000))
@@ -170,7 +170,7 @@ test('account: a count that cannot be read is none', async t => {
   }
 })
 
-test('account: what is written while it is counted anew is not missed', async t => {
+test('usage: a recount does not miss what is written meanwhile', async t => {
   const root = await temporaryDirectory(t)
   const storage = await openStorage(t, root)
   for (let at = 0; at < 200; at++) await storage.put(`a/${at % 20}/${at}`, Buffer.alloc(10))
@@ -185,7 +185,7 @@ test('account: what is written while it is counted anew is not missed', async t 
   t.equal(known.exact, false)
 })
 
-test('account: notes that several put at one place at once count once', async t => {
+test('usage: concurrent puts in place to one key count once', async t => {
   const root = await temporaryDirectory(t)
   const storage = await FilesystemStorage.open(root)
   for (let round = 0; round < 20; round++)

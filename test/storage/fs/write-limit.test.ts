@@ -7,7 +7,7 @@ import { keysBelow, textOf } from '../../support/storage.ts'
 
 const piece = Buffer.alloc(10_000, 1)
 
-/** Storage whose time stands still: what has to wait, waits for ever. */
+/** Storage on a clock that stands still: a write that has to wait never ends. */
 async function setUp(t: Test) {
   const rate = new RateLimiter(100_000, { clock: createTestClock() })
   const storage = await FilesystemStorage.open(await temporaryDirectory(t), { writeRate: rate })
@@ -30,13 +30,13 @@ test('write limit: small objects, and what is put, do not wait', async t => {
   void writer.write([piece])
   await storage.put('objects/put', Buffer.alloc(1_000_000))
   const small = await storage.create('objects/small')
-  await small.write([Buffer.from('a mark')])
-  await small.publish('objects/mark')
-  t.strictSame(await keysBelow(storage, 'objects'), ['objects/mark', 'objects/put'])
+  await small.write([Buffer.from('a link')])
+  await small.publish('objects/link')
+  t.strictSame(await keysBelow(storage, 'objects'), ['objects/link', 'objects/put'])
   t.equal(rate.waiting, 1)
 })
 
-test('write limit: whoever leaves while it waits waits no more, and what it sent is kept', async t => {
+test('write limit: a client that leaves ends the wait, and what it sent is kept', async t => {
   const { rate, storage, writer } = await setUp(t)
   const leaves = new AbortController()
   const writing = writer.write([piece], leaves.signal)
@@ -49,7 +49,7 @@ test('write limit: whoever leaves while it waits waits no more, and what it sent
   t.equal((await textOf(storage, 'tmp/a'))?.length, 2 * piece.length)
 })
 
-test('write limit: a file that is gone on with waits as well', async t => {
+test('write limit: a resumed file waits as well', async t => {
   const { rate, storage, writer } = await setUp(t)
   await writer.close()
   void (await storage.resume('tmp/a'))?.write([piece])

@@ -8,7 +8,7 @@ import { SyncPacer } from '../../../storage/fs/sync-pacing.ts'
 import { UsageCounter } from '../../../storage/fs/usage-counter.ts'
 import { FilesystemWriter } from '../../../storage/fs/writer.ts'
 import { temporaryDirectory } from '../../support/place.ts'
-import { turns } from '../promise.ts'
+import { turns } from '../contract-test.ts'
 
 const piece = Buffer.alloc(1024 * 1024, 1)
 

@@ -50,7 +50,7 @@ test('a bucket keeps the contract of storage, for a user who may do what docs/s3
   if (!server) return
   const [owner, user] = [ownerOf(t, server), await asUser(server)]
   const open = async (t: Test) => openS3(t, user, { bucket: await bucketFor(owner, user) })
-  await storageContract(t, { name: 's3', open, step: 1_100 })
+  await storageContract(t, { name: 's3', open, timeStepMs: 1_100 })
 })
 
 test('s3', async t => {
