@@ -13,6 +13,7 @@
  *
  * A link is a file that holds a digest. A component of a name cannot begin with `_`. A digest as part of a path is `<algorithm>/<encoded>`.
  */
+import { ownNames, ownPrefix } from '../../storage/layout.ts'
 import type { Key } from '../../storage/storage.ts'
 import { algorithmOf, type Digest, encodedOf, isDigest } from '../oci/digest.ts'
 import type { Name, Tag } from '../oci/name.ts'
@@ -78,28 +79,43 @@ export function digestOfPath(algorithm: string, encoded: string): Digest | undef
   return isDigest(digest) ? digest : undefined
 }
 
-/** Below it, the marks of what was cached; the same shape as `repositories`. */
-export const provenance: Key = '.registry/origin'
-/** The marks of blobs and manifests of `name`. */
+/** The digest whose bytes lie under `key`. */
+export function digestOfBlob(key: Key): Digest | undefined {
+  const [algorithm = '', , encoded = '', last] = key.slice(blobs.length + 1).split('/')
+  return last === 'data' ? digestOfPath(algorithm, encoded) : undefined
+}
+
+/** The digest that the key of a link spells. */
+export function digestOfLink(key: Key): Digest | undefined {
+  const [algorithm = '', encoded = '', last] = key.split('/').slice(-3)
+  return last === 'link' ? digestOfPath(algorithm, encoded) : undefined
+}
+
+/** Below it, the provenance records, in the same shape as `repositories`. */
+export const provenance: Key = `${ownPrefix}/origin`
+/** The provenance records of blobs and manifests of `name`. */
 export const provenanceOf = (name: Name): Key => `${provenance}/${name}/_content`
-/** The mark of a blob or manifest of `name`. */
+/** The provenance record of a blob or manifest of `name`. */
 export const provenanceRecord = (name: Name, digest: Digest): Key => `${provenanceOf(name)}/${path(digest)}`
-/** The mark of a tag of `name`. */
+/** The provenance record of a tag of `name`. */
 export const tagProvenanceRecord = (name: Name, each: Tag): Key => `${provenance}/${name}/_tags/${each}`
 
-/** Below it, what was found to be damaged. */
-export const quarantine: Key = '.registry/quarantine'
-/** The wrong bytes of a digest. */
+/** Below it, what is known-bad. */
+export const quarantine: Key = `${ownPrefix}/quarantine`
+/** The damaged bytes of a digest. */
 export const quarantined = (digest: Digest): Key => `${quarantine}/${path(digest)}/data`
 /** What is known of the damage, in JSON. */
 export const quarantineNote = (digest: Digest): Key => `${quarantine}/${path(digest)}/note`
 
-/** The lease of whoever removes from a store that several processes have. */
-export const removalLease: Key = '.registry/lease/removal'
-/** The lease of whoever reads all blobs of such a store. */
-export const scrubLease: Key = '.registry/lease/scrub'
+/** The removal lease. */
+export const removalLease: Key = `${ownPrefix}/lease/removal`
+/** The lease under which one of several processes that share a storage scrubs. */
+export const scrubLease: Key = `${ownPrefix}/lease/scrub`
 
 /** When GC last succeeded, in JSON. */
-export const gcSchedule: Key = '.registry/gc'
-/** How far the reading of all blobs has come, in JSON. */
-export const scrubPosition: Key = '.registry/scrub'
+export const gcSchedule: Key = `${ownPrefix}/gc`
+/** How far the scrub cycle has come, in JSON. */
+export const scrubPosition: Key = `${ownPrefix}/scrub`
+
+/** Objects that have no key of their own yet. */
+export const temporary: Key = `${ownPrefix}/${ownNames.temporary}`

@@ -33,15 +33,9 @@ export function createObjectListing(storage: Storage): Listing {
 
 async function* listBlobs(storage: Storage, after: string): AsyncGenerator<ListedBlob, void> {
   for await (const { key, size, modified } of storage.list(keys.blobs, isDigest(after) ? keys.blob(after) : undefined)) {
-    const digest = digestOfBlob(key)
+    const digest = keys.digestOfBlob(key)
     if (digest && digest > after) yield { digest, size, modified }
   }
-}
-
-/** The digest whose bytes lie under `key`. */
-export function digestOfBlob(key: Key): Digest | undefined {
-  const [algorithm = '', , encoded = '', last] = key.slice(keys.blobs.length + 1).split('/')
-  return last === 'data' ? keys.digestOfPath(algorithm, encoded) : undefined
 }
 
 // A directory without bytes is what a crash leaves.
@@ -68,13 +62,7 @@ async function* walkLinks(storage: Storage, prefix: Key): AsyncGenerator<ListedL
 
 async function* listLinks(storage: Storage, prefix: Key): AsyncGenerator<ListedLink, void> {
   for await (const { key, modified } of storage.list(prefix)) {
-    const digest = digestOfLink(key)
+    const digest = keys.digestOfLink(key)
     if (digest) yield { digest, modified }
   }
-}
-
-/** The digest that the key of a link spells. */
-export function digestOfLink(key: Key): Digest | undefined {
-  const [algorithm = '', encoded = '', last] = key.split('/').slice(-3)
-  return last === 'link' ? keys.digestOfPath(algorithm, encoded) : undefined
 }

@@ -15,7 +15,7 @@ const remembered = 32 * 1024 * 1024
 const longest = 8 * 1024 * 1024
 
 /** That `name` has a manifest. */
-export interface ManifestLink {
+export interface LinkedManifest {
   name: Name
   digest: Digest
 }
@@ -52,7 +52,7 @@ export class Manifests {
     return undefined
   }
 
-  async #load(digest: Digest, from: ManifestLink): Promise<Manifest | undefined> {
+  async #load(digest: Digest, from: LinkedManifest): Promise<Manifest | undefined> {
     if (this.#quarantine.has(digest)) {
       this.#reportDamage(keys.blob(digest), 'its bytes are known to be damaged or gone')
       return undefined
@@ -63,7 +63,7 @@ export class Manifests {
     return bytes && this.remember(digest, bytes)
   }
 
-  async #read(digest: Digest, from: ManifestLink | undefined): Promise<Uint8Array | undefined> {
+  async #read(digest: Digest, from: LinkedManifest | undefined): Promise<Uint8Array | undefined> {
     const key = keys.blob(digest)
     const bytes = await this.#storage.get(key, longest).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EFBIG') return Buffer.alloc(0)
@@ -78,7 +78,7 @@ export class Manifests {
   }
 
   /** The verified bytes that lie under `digest`, and to which the link `from` led, for whoever reads through all of them: what is served often stays in memory instead. */
-  async peek(digest: Digest, from?: ManifestLink): Promise<Uint8Array | undefined> {
+  async peek(digest: Digest, from?: LinkedManifest): Promise<Uint8Array | undefined> {
     return this.#cache.peek(digest)?.bytes ?? this.#read(digest, from)
   }
 

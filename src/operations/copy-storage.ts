@@ -1,6 +1,5 @@
 import type { Key, ObjectStat, OpenObject, Storage } from '../../storage/storage.ts'
 import * as keys from '../content/keys.ts'
-import { digestOfBlob } from '../content/listing.ts'
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
 import { atMostEvery, type Progressed } from './events.ts'
 
@@ -44,8 +43,6 @@ export async function* copyStorage(from: Storage, to: Storage, signal: AbortSign
   yield { type: 'done', ...run.totals }
 }
 
-// There is one copy to a storage at a time.
-const temporary = '.registry/tmp'
 const isTag = (key: Key) => key.includes('/_manifests/tags/')
 const isSession = (key: Key) => key.includes('/_uploads/')
 
@@ -68,7 +65,7 @@ class Copy {
   /** Removes what an earlier copy that was broken off could not. */
   async sweep(): Promise<void> {
     const left: Key[] = []
-    for await (const { key } of this.#to.list(temporary)) if (key.startsWith(`${temporary}/copy-`)) left.push(key)
+    for await (const { key } of this.#to.list(keys.temporary)) if (key.startsWith(`${keys.temporary}/copy-`)) left.push(key)
     await this.#to.remove(left)
   }
 
@@ -77,7 +74,7 @@ class Copy {
     const there = new Ahead(this.#to.list(keys.blobs))
     for await (const { key, size } of this.#from.list(keys.blobs)) {
       this.#signal.throwIfAborted()
-      const digest = digestOfBlob(key)
+      const digest = keys.digestOfBlob(key)
       if (digest === undefined) continue
       // Published whole or not at all, and with the digest that it has.
       if ((await there.find(key))?.size === size) this.totals.present++
@@ -107,7 +104,8 @@ class Copy {
   }
 
   async #whole(object: OpenObject, key: Key, digest: Digest): Promise<DamagedObject | undefined> {
-    const staged = await this.#to.create(`${temporary}/copy-${digest.replace(':', '-')}`)
+    // No two copies write to a storage at once.
+    const staged = await this.#to.create(`${keys.temporary}/copy-${digest.replace(':', '-')}`)
     try {
       const digester = createDigester(algorithmOf(digest))
       for (let at = 0; ; ) {

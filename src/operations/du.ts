@@ -1,7 +1,6 @@
 import type { Storage } from '../../storage/storage.ts'
 import type { Content } from '../content/content.ts'
 import * as keys from '../content/keys.ts'
-import { digestOfBlob } from '../content/listing.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 import { Column, DigestTable } from './digest-table.ts'
@@ -52,7 +51,7 @@ export async function* du(
   // Sizes come with the listing; who is pushed meanwhile counts the next time.
   for await (const { key, size } of storage.list(keys.blobs)) {
     signal.throwIfAborted()
-    const digest = digestOfBlob(key)
+    const digest = keys.digestOfBlob(key)
     if (digest) sum.stored(digest, size)
     if (due()) yield { type: 'progress', done: sum.links, unit: 'items' }
   }

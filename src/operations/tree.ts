@@ -1,7 +1,6 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import type { Content } from '../content/content.ts'
 import * as keys from '../content/keys.ts'
-import { digestOfBlob } from '../content/listing.ts'
 import { algorithmOf, type Digest, isDigest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 
@@ -60,7 +59,7 @@ export async function storedBytes(storage: Storage, signal: AbortSignal): Promis
   let sum = 0
   for await (const { key, size } of storage.list(keys.blobs)) {
     signal.throwIfAborted()
-    if (digestOfBlob(key)) sum += size
+    if (keys.digestOfBlob(key)) sum += size
   }
   return sum
 }

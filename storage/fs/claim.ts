@@ -1,8 +1,8 @@
 import { constants } from 'node:fs'
 import { access, open, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { ownNames, ownPrefix } from '../layout.ts'
 import { makeDirectories, syncDirectory } from './directories.ts'
-import { ownNames, ownPrefix } from './layout.ts'
 import { lockDirectory } from './lock.ts'
 
 /** What this process may do with a root. */

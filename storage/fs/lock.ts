@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { ownNames } from './layout.ts'
+import { ownNames } from '../layout.ts'
 
 /** Another process owns the directory. */
 export class LockedError extends Error {

@@ -1,9 +1,9 @@
 import { type FileHandle, lstat, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { ownNames, uncountedNames } from '../layout.ts'
 import { ignoreAbsent } from './absent.ts'
 import type { DiskIo } from './disk-io.ts'
-import { ownNames, uncountedNames } from './layout.ts'
 import type { CountedUsage, UsageAmount } from './usage-counter.ts'
 
 // A sector: it is written whole or not at all, and in place, which works on a full disk too.

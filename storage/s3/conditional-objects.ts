@@ -1,11 +1,12 @@
 import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
+import { ownNames, ownPrefix } from '../layout.ts'
 import type { ConditionalObjects, Key, VersionedObject } from '../storage.ts'
 import { modifiedMs } from './bodies.ts'
 import type { Bucket } from './bucket.ts'
 import { S3Error } from './error.ts'
 
 /** What is put to see whether anything can be. */
-export const probeKey = '.registry/trial'
+export const probeKey = `${ownPrefix}/${ownNames.trial}`
 
 type Condition = { IfNoneMatch: '*' } | { IfMatch: string }
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3'
 import { getSignedUrl } from '@aws-sdk/s3-request-presigner'
+import { ownNames, ownPrefix } from '../layout.ts'
 import type { RateLimiter } from '../rate-limiter.ts'
 import { createSemaphore } from '../semaphore.ts'
 import type {
@@ -55,7 +56,7 @@ const sweepEvery = 6 * 3_600_000
 const recountEvery = 3_600_000
 
 // Removed at the start, to see whether anything can be: the trial itself others may be looking at.
-const neverThere = '.registry/trial-removal'
+const neverThere = `${ownPrefix}/${ownNames.trialRemoval}`
 
 /** Objects in a bucket, which other processes may use at the same time. */
 export class S3Storage implements Storage {
@@ -278,7 +279,7 @@ export class S3Storage implements Storage {
     const late = Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })
     const timer = setTimeout(() => timeout.reject(this.#bucket.error('ListObjectsV2', undefined, late)), longestCheck)
     try {
-      await Promise.race([hasObjects(this.#bucket, '.registry'), timeout.promise])
+      await Promise.race([hasObjects(this.#bucket, ownPrefix), timeout.promise])
     } finally {
       clearTimeout(timer)
     }

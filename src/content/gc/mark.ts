@@ -2,7 +2,7 @@ import type { Digest } from '../../oci/digest.ts'
 import { readManifest } from '../../oci/manifest.ts'
 import type { Name } from '../../oci/name.ts'
 import * as keys from '../keys.ts'
-import type { ManifestLink } from '../manifests.ts'
+import type { LinkedManifest } from '../manifests.ts'
 import { listDigests } from '../walk.ts'
 import type { DigestSet } from './digest-set.ts'
 import { type GcRun, targetOf } from './run.ts'
@@ -24,7 +24,7 @@ export async function markRepository(run: GcRun, name: Name, gone: ReadonlySet<D
   const { storage, content, marked } = run
   let count = 0
   let unclear: Digest | undefined
-  const mark = async (digest: Digest, target: Digest, from?: ManifestLink) => {
+  const mark = async (digest: Digest, target: Digest, from?: LinkedManifest) => {
     if (!(await markManifest(run, digest, target, from))) unclear = digest
   }
   for await (const digest of content.manifests.list(name)) {
@@ -49,7 +49,7 @@ export async function markManifest(
   { content, marked, yielder: pace }: MarkRun,
   digest: Digest,
   target: Digest,
-  from?: ManifestLink
+  from?: LinkedManifest
 ): Promise<boolean> {
   marked.add(digest)
   marked.add(target)

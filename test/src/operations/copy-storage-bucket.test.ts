@@ -6,7 +6,6 @@ import type { S3Client } from '@aws-sdk/client-s3'
 import { type Test, test } from 'tap'
 import { openContent } from '../../../src/content/content.ts'
 import * as keys from '../../../src/content/keys.ts'
-import { digestOfBlob } from '../../../src/content/listing.ts'
 import { digestOf, parseDigest } from '../../../src/oci/digest.ts'
 import { copyStorage, type StorageCopyEvent } from '../../../src/operations/copy-storage.ts'
 import { createSemaphore } from '../../../storage/semaphore.ts'
@@ -58,7 +57,7 @@ function incomplete(directory: string): string[] {
     .filter(key => key.startsWith('docker/'))
     .filter(key => {
       const bytes = readFileSync(join(directory, key))
-      const digest = digestOfBlob(key)
+      const digest = keys.digestOfBlob(key)
       return digest ? digestOf(bytes) !== digest : !there.has(keys.blob(parseDigest(bytes.toString())))
     })
 }

@@ -1,7 +1,7 @@
-/** Prefix of the storage's own files, beside the tree that other registries know. */
+/** Prefix of what is only ours, beside the tree that other registries know. */
 export const ownPrefix = '.registry'
 
-/** Names below that prefix. They are part of the format on disk. */
+/** Names below that prefix that belong to the drivers; those of `src/content/keys.ts` are beside them. They are part of the format on disk. */
 export const ownNames = {
   /** The lock of the owning process. */
   lock: 'lock',
@@ -9,8 +9,10 @@ export const ownNames = {
   owner: 'owner',
   /** The stored usage. */
   usage: 'account',
-  /** Written to find out whether the disk answers. */
+  /** Written to find out whether the disk answers, or whether the bucket may be written to. */
   trial: 'trial',
+  /** Never there: removed to find out whether the bucket allows removals. */
+  trialRemoval: 'trial-removal',
   /** Directory of objects that have no key yet. */
   temporary: 'tmp'
 } as const
