@@ -25,8 +25,10 @@ export interface Chunk {
 export interface UploadSession {
   readonly id: SessionId
   readonly offset: number
+  /** Bytes that every chunk but the last needs at least; absent: any number. */
+  readonly minChunkBytes?: number
   /** Brings `offset` up to date where another process may have gone on; BLOB_UPLOAD_UNKNOWN if one has ended the session. */
-  refresh(): Promise<void>
+  refresh(signal?: AbortSignal): Promise<void>
   /** Appends a chunk and resolves to the new offset. If its body is truncated, the bytes that arrived stay and the session can be resumed. */
   append(chunk: Chunk): Promise<number>
   /** Appends the last body, if there is one, verifies and publishes. Another digest than the bytes' is DIGEST_INVALID, and nothing is left behind. */
@@ -46,20 +48,21 @@ export interface PutManifest {
 
 /** Anything that content can be pushed to. */
 export interface Sink {
-  startUpload(name: Name, algorithm?: Algorithm): Promise<UploadSession>
+  startUpload(name: Name, algorithm?: Algorithm, signal?: AbortSignal): Promise<UploadSession>
   /** BLOB_UPLOAD_UNKNOWN if there is no such session in `name`. */
   resumeUpload(name: Name, id: SessionId): Promise<UploadSession>
   /** Makes a blob of another repository readable in `name`; false if it is not there (distribution-spec, "Mounting a blob from another repository"). */
-  mountBlob(name: Name, digest: Digest, from?: Name): Promise<boolean>
+  mountBlob(name: Name, digest: Digest, from?: Name, signal?: AbortSignal): Promise<boolean>
   putManifest(
     name: Name,
     reference: Reference,
     manifest: { mediaType?: string; bytes: Uint8Array },
-    tags: readonly Tag[]
+    tags: readonly Tag[],
+    signal?: AbortSignal
   ): Promise<PutManifest>
-  deleteBlob(name: Name, digest: Digest): Promise<void>
+  deleteBlob(name: Name, digest: Digest, signal?: AbortSignal): Promise<void>
   /** By digest: the manifest and every tag that points at it. By tag: that tag only. Resolves to what went. */
-  deleteManifest(name: Name, reference: Reference): Promise<{ digest: Digest; tags: Tag[] }>
+  deleteManifest(name: Name, reference: Reference, signal?: AbortSignal): Promise<{ digest: Digest; tags: Tag[] }>
 }
 
 /** The offset that a client names is not where the session stands (416). */

@@ -4,19 +4,21 @@ import type { Connections } from './connection/connections.ts'
 import { fieldOf, parseContentRange, retryAfterMs } from './connection/headers.ts'
 import { abandon, drain, readBytes } from './connection/read-body.ts'
 import type { ResponseBody } from './connection/response-body.ts'
-import { type HttpResponse, hostOf, send } from './connection/send.ts'
+import { type HttpResponse, hostOf, type RequestBody, send } from './connection/send.ts'
 import { UpstreamError } from './error.ts'
 import { errorCode, faultOfStatus } from './failure.ts'
-import type { UpstreamEvent, UpstreamOptions, UpstreamResource } from './settings.ts'
+import type { UpstreamEvent, UpstreamMethod, UpstreamOptions, UpstreamResource } from './settings.ts'
 
-/** A question to any endpoint. `path` begins with `/v2/` and may have a query. */
+/** A request that any endpoint can answer. */
 export interface UpstreamRequest {
   resource: UpstreamResource
-  method: 'GET' | 'HEAD'
+  method: UpstreamMethod
+  /** A path with its query, or an absolute URL; another host than the endpoint's gets no credentials. */
   path: string
   /** The right that it needs, in the words of the token protocol. */
   scope: string
   headers?: Record<string, string>
+  body?: RequestBody
 }
 
 /** A successful answer (2xx or 304); whoever got it reads or abandons the body. */
@@ -71,9 +73,10 @@ export class EndpointClient {
   async #authorized(endpoint: URL, ask: UpstreamRequest, signal: AbortSignal): Promise<{ received: HttpResponse; text: string }> {
     const url = new URL(ask.path, endpoint)
     const text = `${ask.method} ${url.pathname}`
-    let sent: Authorization | undefined = await this.#authorizations.known(endpoint, ask.scope, signal)
+    const own = url.origin === endpoint.origin
+    let sent: Authorization | undefined = own ? await this.#authorizations.known(endpoint, ask.scope, signal) : undefined
     for (let sends = 1; ; sends++) {
-      const request = { method: ask.method, url, headers: ask.headers ?? {}, authorization: sent?.value }
+      const request = { method: ask.method, url, headers: ask.headers ?? {}, authorization: sent?.value, body: ask.body }
       const received = await send(this.#connections, request, signal)
       if (received.status !== 401 || received.url.origin !== endpoint.origin || sends === mostSends) return { received, text }
       const field = received.headers['www-authenticate']
@@ -81,7 +84,8 @@ export class EndpointClient {
         abandon(received.body)
         throw error
       })
-      if (!better) return { received, text }
+      // A stream has been read. The authorization is known for the next request.
+      if (!better || (ask.body && 'stream' in ask.body)) return { received, text }
       await drain(received.body)
       sent = better
     }

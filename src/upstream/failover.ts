@@ -2,73 +2,102 @@ import type { EndpointClient, UpstreamRequest, UpstreamResponse } from './endpoi
 import type { Endpoints, RequestResult } from './endpoints.ts'
 import { UpstreamError } from './error.ts'
 
-const rounds = 3
-const firstPause = 100
+const maxRounds = 3
+const firstPauseMs = 100
 
-// A second try a moment later finds them as they are.
+// A second try a moment later finds these as they are.
 const lasting = /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|DIGEST$|SIZE$|EPROTO$)/
+// The request was not sent.
+const unsent =
+  /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|EAI_|ECONNREFUSED$|EHOSTUNREACH$|ENETUNREACH$|UND_ERR_CONNECT_TIMEOUT$)/
 
-/** Asks one endpoint after the other until one gives an answer that can be used. Everything here is a GET or a HEAD, and may be repeated. */
+type Use<T> = (answer: UpstreamResponse) => Promise<T> | T
+type Outcome<T> = { value: T } | { error: UpstreamError }
+
+/** Tries the endpoints of an upstream in turn. */
 export class FailoverClient {
   readonly #endpoints: Endpoints
-  readonly #requests: EndpointClient
+  readonly #client: EndpointClient
   readonly #random: () => number
   readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>
 
   constructor(
     endpoints: Endpoints,
-    requests: EndpointClient,
+    client: EndpointClient,
     { random, sleep }: { random: () => number; sleep: (ms: number, signal: AbortSignal) => Promise<void> }
   ) {
     this.#endpoints = endpoints
-    this.#requests = requests
+    this.#client = client
     this.#random = random
     this.#sleep = sleep
   }
 
   /**
-   * `use` makes a value of an answer; an UpstreamError of it counts as the endpoint's failure, like one of the request. What nobody has is only not found when all
-   * endpoints said so; a wrong credential is final, and so is a range outside the blob.
+   * Sends a GET or HEAD until an endpoint gives a usable answer, up to three times to each. `use` makes a value of an answer; an UpstreamError that it throws
+   * counts as the endpoint's failure, like one of the request. `not-found` needs the word of all endpoints; a wrong credential is final, and so is a range
+   * outside of the blob.
    */
-  async run<T>(ask: UpstreamRequest, signal: AbortSignal, use: (answer: UpstreamResponse) => Promise<T> | T): Promise<T> {
+  run<T>(request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
+    return this.#retry(() => this.#round(this.#endpoints.order(), request, signal, use), signal)
+  }
+
+  /** As `run`, at one endpoint: the one that knows an upload session. */
+  runAt<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
+    return this.#retry(() => this.#round([endpoint], request, signal, use), signal)
+  }
+
+  /**
+   * Sends a request that changes something. The next endpoint gets it only where the one before cannot have seen it. A PUT, which means the same twice, is
+   * repeated after a transient failure; other methods are not.
+   */
+  async write<T>(request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
+    if (request.method === 'PUT') return this.#retry(() => this.#firstReached(request, signal, use), signal)
+    const outcome = await this.#firstReached(request, signal, use)
+    if ('value' in outcome) return outcome.value
+    throw outcome.error
+  }
+
+  /** Sends a request to one endpoint, once. */
+  async writeAt<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
+    const outcome = await this.#admitted(endpoint, request, signal, use)
+    if ('value' in outcome) return outcome.value
+    throw outcome.error
+  }
+
+  /** Sends a following request of a conversation, to the endpoint that it began with. */
+  ask(endpoint: URL, request: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
+    return this.#client.ask(endpoint, request, signal)
+  }
+
+  /** Waits before attempt `number` + 1: twice as long each time, between half and the whole of it. */
+  pause(number: number, signal: AbortSignal): Promise<void> {
+    const wholeMs = firstPauseMs * 2 ** number
+    return this.#sleep(wholeMs / 2 + (wholeMs / 2) * this.#random(), signal)
+  }
+
+  /** Records what happened to a body after its answer had begun. */
+  report(endpoint: URL, result: RequestResult): void {
+    this.#endpoints.report(endpoint, result)
+  }
+
+  async #retry<T>(attempt: () => Promise<Outcome<T>>, signal: AbortSignal): Promise<T> {
     for (let round = 1; ; round++) {
-      const outcome = await this.#round(ask, signal, use)
+      const outcome = await attempt()
       if ('value' in outcome) return outcome.value
-      if (round === rounds || !isTransient(outcome.error)) throw outcome.error
+      if (round === maxRounds || !isTransient(outcome.error)) throw outcome.error
       await this.pause(round, signal)
     }
   }
 
-  /** Another request of the same conversation, to the endpoint that it began with. */
-  ask(endpoint: URL, ask: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
-    return this.#requests.ask(endpoint, ask, signal)
-  }
-
-  /** Waits before try `number` + 1: twice as long each time, between half and the whole of it. */
-  pause(number: number, signal: AbortSignal): Promise<void> {
-    const whole = firstPause * 2 ** number
-    return this.#sleep(whole / 2 + (whole / 2) * this.#random(), signal)
-  }
-
-  /** Takes note of what happened to a body after its answer had begun. */
-  report(endpoint: URL, ending: RequestResult): void {
-    this.#endpoints.report(endpoint, ending)
-  }
-
-  async #round<T>(
-    ask: UpstreamRequest,
-    signal: AbortSignal,
-    use: (answer: UpstreamResponse) => Promise<T> | T
-  ): Promise<{ value: T } | { error: UpstreamError }> {
+  async #round<T>(endpoints: readonly URL[], request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
     const errors: UpstreamError[] = []
-    for (const endpoint of this.#endpoints.order()) {
-      const refusal = this.#endpoints.refusal(endpoint)
-      const outcome = refusal ? { error: refusal } : await this.#once(endpoint, ask, signal, use)
+    for (const endpoint of endpoints) {
+      const outcome = await this.#admitted(endpoint, request, signal, use)
       if ('value' in outcome) return outcome
       if (isFinal(outcome.error)) throw outcome.error
       errors.push(outcome.error)
     }
-    // One that may have it and could not be asked outweighs all that have it not.
+    // An endpoint that may have it and did not answer outweighs all that do not have it.
     const missing = (each: UpstreamError) => each.kind === 'not-found'
     const limited = (each: UpstreamError) => each.kind === 'limited'
     const error = errors.findLast(each => !missing(each) && !limited(each)) ?? soonest(errors.filter(limited)) ?? errors.at(-1)
@@ -76,33 +105,53 @@ export class FailoverClient {
     return { error }
   }
 
-  async #once<T>(
-    endpoint: URL,
-    ask: UpstreamRequest,
-    signal: AbortSignal,
-    use: (answer: UpstreamResponse) => Promise<T> | T
-  ): Promise<{ value: T } | { error: UpstreamError }> {
-    let ending: RequestResult
+  async #firstReached<T>(request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
+    let last: Outcome<T> | undefined
+    for (const endpoint of this.#endpoints.order()) {
+      last = await this.#admitted(endpoint, request, signal, use)
+      if ('value' in last || !wasUnsent(last.error)) return last
+    }
+    if (!last) throw new Error('an upstream has no endpoint')
+    return last
+  }
+
+  async #admitted<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
+    const refusal = this.#endpoints.refusal(endpoint)
+    return refusal ? { error: refusal } : this.#once(endpoint, request, signal, use)
+  }
+
+  async #once<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
+    let result: RequestResult
     try {
-      const value = await use(await this.#requests.ask(endpoint, ask, signal))
-      ending = 'answered'
+      const value = await use(await this.#client.ask(endpoint, request, signal))
+      result = 'answered'
       return { value }
     } catch (error) {
       signal.throwIfAborted()
       if (!(error instanceof UpstreamError)) throw error
-      ending = error
+      result = isRefusedWrite(request, error) ? 'answered' : error
       return { error }
     } finally {
-      this.#endpoints.report(endpoint, ending)
+      this.#endpoints.report(endpoint, result)
     }
   }
+}
+
+// A registry that refuses what is pushed does well; one that calls a plain GET invalid does not.
+function isRefusedWrite({ method }: UpstreamRequest, { kind, status = 0 }: UpstreamError): boolean {
+  return method !== 'GET' && method !== 'HEAD' && kind === 'invalid' && status >= 400 && status < 500
+}
+
+// A limit is an answer that says that nothing was done.
+function wasUnsent({ kind, code = '' }: UpstreamError): boolean {
+  return kind === 'limited' || unsent.test(code)
 }
 
 function isFinal({ kind }: UpstreamError): boolean {
   return kind === 'unauthorized' || kind === 'denied' || kind === 'unsatisfiable'
 }
 
-/** Whether asking again a moment later may help. */
+/** Whether the same request may succeed a moment later. */
 export function isTransient({ kind, status, code = '' }: UpstreamError): boolean {
   if (kind === 'timeout') return status === 408
   return (kind === 'unreachable' || kind === 'broken') && !lasting.test(code)

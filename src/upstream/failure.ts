@@ -8,6 +8,7 @@ const byCode: Record<string, UpstreamFault> = {
   ETIMEDOUT: 'timeout',
   UND_ERR_HEADERS_OVERFLOW: 'invalid',
   UND_ERR_INVALID_ARG: 'invalid',
+  UND_ERR_REQ_CONTENT_LENGTH_MISMATCH: 'invalid',
   UND_ERR_RES_CONTENT_LENGTH_MISMATCH: 'broken',
   UND_ERR_SOCKET: 'broken',
   ECONNRESET: 'broken',

@@ -45,13 +45,16 @@ export interface UpstreamHooks {
   ingress?: RateLimiter | undefined
 }
 
-/** What was asked for, as metrics tell it apart. */
-export type UpstreamResource = 'blob' | 'manifest' | 'tags' | 'names' | 'referrers'
+/** What a request is about, as metrics tell it apart. */
+export type UpstreamResource = 'blob' | 'manifest' | 'tags' | 'names' | 'referrers' | 'upload'
+
+/** The methods of the distribution-spec. */
+export type UpstreamMethod = 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'
 
 /** What happened between this process and an upstream; `endpoint` is a host with its port. */
 export type UpstreamEvent =
-  | { type: 'answer'; endpoint: string; resource: UpstreamResource; method: 'GET' | 'HEAD'; status: number; ms: number }
-  | { type: 'failure'; endpoint: string; resource: UpstreamResource; method: 'GET' | 'HEAD'; error: Error; ms: number }
+  | { type: 'answer'; endpoint: string; resource: UpstreamResource; method: UpstreamMethod; status: number; ms: number }
+  | { type: 'failure'; endpoint: string; resource: UpstreamResource; method: UpstreamMethod; error: Error; ms: number }
   | { type: 'body'; endpoint: string; bytes: number; result: 'complete' | 'broken' | 'cancelled' }
   | { type: 'resume'; endpoint: string; offset: number }
   | { type: 'breaker'; endpoint: string; until: number }

@@ -14,6 +14,7 @@ import { FailoverClient } from './failover.ts'
 import { InFlight } from './in-flight.ts'
 import { listNames, listTags } from './lists.ts'
 import { fetchManifest, statManifest, type UpstreamManifest } from './manifests.ts'
+import { UpstreamSink } from './push.ts'
 import { listReferrers } from './referrers.ts'
 import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './settings.ts'
 import { openDownload } from './stream-body.ts'
@@ -35,6 +36,8 @@ export class Upstream implements Source {
   readonly #observe: (event: UpstreamEvent) => void
   readonly #ingress: UpstreamHooks['ingress']
   readonly #inFlight = new InFlight()
+  /** Pushes to this registry. */
+  readonly sink: UpstreamSink
 
   constructor(options: UpstreamOptions, hooks: UpstreamHooks = {}) {
     const { now = Date.now, random = Math.random, observe = () => {} } = hooks
@@ -46,11 +49,26 @@ export class Upstream implements Source {
     const client = new EndpointClient(options, { connections: this.#connections, now, observe })
     const pause = hooks.sleep ?? ((ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }))
     this.#client = new FailoverClient(this.#endpoints, client, { random, sleep: pause })
+    this.sink = new UpstreamSink({
+      client: this.#client,
+      run: task => this.#run(task),
+      hasBlob: (name, digest, signal) => this.#hasBlob(name, digest, signal)
+    })
   }
 
   /** Whether the blob is there, and its size if upstream tells it: a HEAD, or where that is refused or has no length, a GET whose body is not read. */
   checkBlob(name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
     return this.#run(() => checkBlob(this.#client, name, digest, signal))
+  }
+
+  async #hasBlob(name: string, digest: Digest, signal: AbortSignal): Promise<boolean> {
+    try {
+      await this.checkBlob(name, digest, signal)
+      return true
+    } catch (error) {
+      if (error instanceof UpstreamError && error.kind === 'not-found') return false
+      throw error
+    }
   }
 
   /** As `checkBlob`; an upstream that does not tell the size is `invalid`. */
