@@ -1,9 +1,9 @@
 import type { Storage } from '../../storage/storage.ts'
 import type { Content } from '../content/content.ts'
+import { Column, DigestTable } from '../content/digest-table.ts'
 import * as keys from '../content/keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
-import { Column, DigestTable } from './digest-table.ts'
 import { atMostEvery, type Progressed } from './events.ts'
 import { linksOf } from './tree.ts'
 

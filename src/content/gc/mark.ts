@@ -1,10 +1,10 @@
 import type { Digest } from '../../oci/digest.ts'
 import { readManifest } from '../../oci/manifest.ts'
 import type { Name } from '../../oci/name.ts'
+import type { DigestSet } from '../digest-table.ts'
 import * as keys from '../keys.ts'
 import type { LinkedManifest } from '../manifests.ts'
 import { listDigests } from '../walk.ts'
-import type { DigestSet } from './digest-set.ts'
 import { type GcRun, targetOf } from './run.ts'
 
 /** What marking one repository came to. */

@@ -2,8 +2,8 @@ import type { Key, Storage } from '../../../storage/storage.ts'
 import { algorithmOf, canonical, type Digest, isDigest } from '../../oci/digest.ts'
 import type { Name, Tag } from '../../oci/name.ts'
 import type { Content } from '../content.ts'
+import type { DigestSet } from '../digest-table.ts'
 import type { ConcurrentPushes } from './concurrent-pushes.ts'
-import type { DigestSet } from './digest-set.ts'
 import type { Yield } from './yield.ts'
 
 /**

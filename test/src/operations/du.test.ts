@@ -1,6 +1,6 @@
 import { test } from 'tap'
+import { Column, DigestTable } from '../../../src/content/digest-table.ts'
 import { type Digest, digestOf } from '../../../src/oci/digest.ts'
-import { Column, DigestTable } from '../../../src/operations/digest-table.ts'
 import { du, type RepositoryUsage } from '../../../src/operations/du.ts'
 import type { Tree } from '../../../src/operations/tree.ts'
 import { imageOf, named, neverAborted, pushBlob, storeManifest, tagged } from '../../support/content.ts'

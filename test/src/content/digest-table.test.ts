@@ -1,6 +1,6 @@
 import { test } from 'tap'
-import { DigestSet } from '../../../../src/content/gc/digest-set.ts'
-import { type Digest, digestOf, parseDigest } from '../../../../src/oci/digest.ts'
+import { DigestSet } from '../../../src/content/digest-table.ts'
+import { type Digest, digestOf, parseDigest } from '../../../src/oci/digest.ts'
 
 test('digest set: it has what was added, however much it grows, and nothing else', t => {
   const set = new DigestSet()
