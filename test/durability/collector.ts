@@ -12,7 +12,7 @@ export interface CollectorTask {
 }
 
 /** What is older than an hour goes, manifests without a tag too. */
-export const policy = { grace: hour, untagged: hour, unreferencedCached: 'sweep', pace: noYield } as const
+export const policy = { grace: hour, untagged: hour, unreferencedCached: 'sweep', yielder: noYield } as const
 
 // A process that collects once, and is there to be killed.
 if (process.argv[1] === import.meta.filename) {

@@ -267,7 +267,7 @@ export class Sequence {
     const run = collect(storage, content, {
       grace: hour,
       unreferencedCached: loose,
-      pace: { step: () => this.#meanwhile() },
+      yielder: { step: () => this.#meanwhile() },
       now: () => this.#clock,
       ...(untagged === undefined ? {} : { untagged })
     })
@@ -282,7 +282,7 @@ export class Sequence {
     this.#taking = (name, digest) => this.#model.mayExpire(name, digest, before)
     this.#mayLose()
     const policy = { reason: 'expired', before: () => before, pinned: () => false, grace: hour } as const
-    for await (const _ of evict(storage, content, policy, { pace: { step: () => this.#meanwhile() }, now: () => this.#clock }));
+    for await (const _ of evict(storage, content, policy, { yielder: { step: () => this.#meanwhile() }, now: () => this.#clock }));
     await this.#lose()
   }
 

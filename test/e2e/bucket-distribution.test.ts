@@ -60,7 +60,7 @@ test('a bucket: what distribution3 and we pushed is served by both after we coll
   const now = () => Date.now() + 2 * hour
   const content = openContent(storage, () => {}, { now, metadataTtlMs: 0, leaseTimes: { statusTtlMs: 0, noticeMs: 0, pollMs: 20 } })
   const events = await Array.fromAsync(
-    collect(storage, content, { grace: hour, unreferencedCached: 'sweep', pace: { step: async () => {} }, now })
+    collect(storage, content, { grace: hour, unreferencedCached: 'sweep', yielder: { step: async () => {} }, now })
   )
   const gone = events.flatMap(each => (each.type === 'remove' && each.kind === 'blob' ? [each.digest as string] : []))
   t.same(gone.sort(), loose.sort(), 'we removed what nothing needs, and nothing else')

@@ -100,7 +100,7 @@ test('compatibility: docker-registry serves a tree from which we removed what no
   const events = collect(
     storage,
     openContent(storage, () => {}),
-    { grace: 3_600_000, unreferencedCached: 'sweep', pace: { step: async () => {} }, now: later }
+    { grace: 3_600_000, unreferencedCached: 'sweep', yielder: { step: async () => {} }, now: later }
   )
   const removed = (await Array.fromAsync(events)).filter(each => each.type === 'remove')
   await storage.close()

@@ -26,9 +26,9 @@ export async function measureCollection(root: string): Promise<Measured> {
 async function main(root: string): Promise<void> {
   const storage = await FilesystemStorage.open(root)
   const content = openContent(storage, () => {})
-  const pace = createYield(new AbortController().signal, () => false)
+  const yielder = createYield(new AbortController().signal, () => false)
   let measured: Measured | undefined
-  for await (const event of collect(storage, content, { grace: 3_600_000, unreferencedCached: 'sweep', pace })) {
+  for await (const event of collect(storage, content, { grace: 3_600_000, unreferencedCached: 'sweep', yielder })) {
     if (event.type === 'done') measured = { ms: event.ms, removed: event.removed.blob, rss: process.resourceUsage().maxRSS * 1024 }
   }
   await storage.close()

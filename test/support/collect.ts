@@ -14,10 +14,10 @@ type Given = Pick<Opened, 'content' | 'storage'>
 /** What a collection tells, two hours from now unless it is told otherwise, with a grace of one. */
 export function collecting(
   { storage, content }: Given,
-  { inHours = 2, ...more }: Partial<GcPolicy> & { dryRun?: true; inHours?: number; pace?: Yield } = {}
+  { inHours = 2, ...more }: Partial<GcPolicy> & { dryRun?: true; inHours?: number; yielder?: Yield } = {}
 ): AsyncGenerator<GcEvent> {
   const now = () => Date.now() + inHours * hour
-  return collect(storage, content, { grace: hour, unreferencedCached: 'sweep', pace: noYield, now, ...more })
+  return collect(storage, content, { grace: hour, unreferencedCached: 'sweep', yielder: noYield, now, ...more })
 }
 
 /** What a collection removes, in short. */
@@ -32,7 +32,7 @@ export async function evicted(
   { dryRun, ...more }: Partial<EvictPolicy> & { dryRun?: true } = {}
 ): Promise<string[]> {
   const policy: EvictPolicy = { reason: 'expired', before: () => before, pinned: () => false, grace: 0, ...more }
-  return summaries(await Array.fromAsync(evict(storage, content, policy, { pace: noYield, ...(dryRun ? { dryRun } : {}) })))
+  return summaries(await Array.fromAsync(evict(storage, content, policy, { yielder: noYield, ...(dryRun ? { dryRun } : {}) })))
 }
 
 /** Each removal as `<kind> <what>`, in order. */

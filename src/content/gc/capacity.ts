@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from '../../../storage/clock.ts'
 import { createMutex } from '../../../storage/keyed-mutex.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import type { Content } from '../content.ts'
@@ -7,15 +8,15 @@ import { type EvictPolicy, evict } from './evict.ts'
 import type { Removal } from './run.ts'
 import type { Yield } from './yield.ts'
 
-/** How full the store is. */
+/** How full the storage is. */
 export interface FreeSpace {
-  /** How many bytes have to go for `bytes` more to fit; 0 or less if they do. */
+  /** How many bytes have to be removed for `bytes` more to fit; 0 or less if they do. */
   missingBytes(bytes: number): number | Promise<number>
-  /** What is freed beyond that, so that the next one who comes need not wait again. */
+  /** How much is removed beyond that, so that the next blob need not wait. */
   readonly marginBytes: number
 }
 
-/** What making room goes by. */
+/** What making capacity needs. */
 export interface CapacityDeps {
   storage: Storage
   content: Content
@@ -23,53 +24,53 @@ export interface CapacityDeps {
   policy(): Promise<Pick<EvictPolicy, 'pinned' | 'grace'>>
   yielder: Yield
   onRemove(removal: Removal): void
-  now?: () => number
+  clock?: Pick<Clock, 'now'>
 }
 
-// After a run that found too little, how long nothing is looked through again.
-const pause = 10_000
+// After a run that could not make enough capacity, none is tried for so long.
+const backoffMs = 10_000
 
-/** Makes room for what is to be cached, by what was not asked for the longest. One run at a time serves all who wait. */
+/** Makes capacity for what is to be cached, by evicting in the order of last access. Concurrent callers share a run. */
 export class Capacity {
-  readonly #parts: CapacityDeps
-  readonly #now: () => number
+  readonly #deps: CapacityDeps
+  readonly #clock: Pick<Clock, 'now'>
   readonly #mutex = createMutex()
-  #hopelessUntil = 0
+  #retryAt = 0
 
-  constructor(parts: CapacityDeps) {
-    this.#parts = parts
-    this.#now = parts.now ?? Date.now
+  constructor(deps: CapacityDeps) {
+    this.#deps = deps
+    this.#clock = deps.clock ?? systemClock
   }
 
-  /** Resolves to whether `bytes` fit; rejects on an error of the medium. */
+  /** Resolves to whether `bytes` fit; rejects on an I/O error. */
   ensureCapacity(bytes: number): Promise<boolean> {
-    return this.#mutex(() => this.#make(bytes))
+    return this.#mutex(() => this.#ensure(bytes))
   }
 
-  async #make(bytes: number): Promise<boolean> {
-    const { space } = this.#parts
-    let goal = await space.missingBytes(bytes)
-    if (goal <= 0) return true
-    if (this.#now() < this.#hopelessUntil) return false
-    // Content that others need too frees nothing, which is seen only afterwards: a second look first, then further and further.
-    for (let look = 0; ; look++) {
-      const reach = 2 ** Math.max(0, look - 1)
-      const before = await this.#before((goal + space.marginBytes) * reach)
-      // Another process makes room already, for all.
+  async #ensure(bytes: number): Promise<boolean> {
+    const { space } = this.#deps
+    let missing = await space.missingBytes(bytes)
+    if (missing <= 0) return true
+    if (this.#clock.now() < this.#retryAt) return false
+    // Evicting content that another repository needs too frees nothing, which shows only afterwards. So the target is tried twice, and then doubled.
+    for (let attempt = 0; ; attempt++) {
+      const factor = 2 ** Math.max(0, attempt - 1)
+      const before = await this.#lastAccessFreeing((missing + space.marginBytes) * factor)
+      // Another process holds the removal lease, and makes capacity for all.
       if (!(await this.#evict(before))) break
-      goal = await space.missingBytes(bytes)
-      if (goal <= 0) return true
+      missing = await space.missingBytes(bytes)
+      if (missing <= 0) return true
       if (before === Number.POSITIVE_INFINITY) break
     }
-    this.#hopelessUntil = this.#now() + pause
+    this.#retryAt = this.#clock.now() + backoffMs
     return false
   }
 
   async #evict(before: number): Promise<boolean> {
-    const { storage, content, yielder: pace, onRemove } = this.#parts
-    const policy: EvictPolicy = { ...(await this.#parts.policy()), reason: 'room', before: () => before }
+    const { storage, content, yielder, onRemove } = this.#deps
+    const policy: EvictPolicy = { ...(await this.#deps.policy()), reason: 'room', before: () => before }
     try {
-      for await (const removal of evict(storage, content, policy, { pace, now: this.#now })) onRemove(removal)
+      for await (const removal of evict(storage, content, policy, { yielder, now: () => this.#clock.now() })) onRemove(removal)
       return true
     } catch (error) {
       if (error instanceof LeaseHeldError) return false
@@ -77,22 +78,22 @@ export class Capacity {
     }
   }
 
-  // The time before which `bytes` were last asked for.
-  async #before(bytes: number): Promise<number> {
-    const { storage, content, yielder: pace } = this.#parts
+  // The time before which the last access of `bytes` lies.
+  async #lastAccessFreeing(bytes: number): Promise<number> {
+    const { storage, content, yielder } = this.#deps
     const found: { last: number; size: number }[] = []
     for await (const name of content.provenance.names()) {
       for await (const digest of content.provenance.list(name)) {
         const [last, stat] = await Promise.all([content.lastAccess.of(name, digest), storage.stat(keys.blob(digest))])
         if (last !== undefined && stat) found.push({ last, size: stat.size })
-        await pace.step()
+        await yielder.step()
       }
     }
     found.sort((a, b) => a.last - b.last)
     let sum = 0
     for (const { last, size } of found) {
       sum += size
-      // Also those of the same moment.
+      // With all others of the same time.
       if (sum >= bytes) return last + 1
     }
     return Number.POSITIVE_INFINITY

@@ -12,29 +12,38 @@ import type { Yield } from './yield.ts'
 
 export type { GcEvent, Removal } from './run.ts'
 
-/** What a collection goes by; times in ms. */
+/** What garbage collection removes; times in ms. See GcRun. */
 export interface GcPolicy {
   untagged?: number
   grace: number
   unreferencedCached: GcRun['unreferencedCached']
 }
 
+/** How garbage collection runs. */
+export interface CollectOptions extends GcPolicy {
+  yielder: Yield
+  /** Reports what would be removed, and changes nothing. */
+  dryRun?: true
+  now?: () => number
+}
+
 /**
- * Removes what nothing needs while everything goes on: no lock is held but for moments, and whatever somebody holds from the beginning of the run on stays. It can be
- * broken off at any point and begun again. A dry run tells what would go and changes nothing. Rejects on an error of the medium, with everything in place that is needed.
+ * Garbage collection: removes unreferenced content while requests go on. A lock is only ever held for moments, and content that is
+ * held from the start of the run on is kept. It can be cancelled at any point and started anew. Rejects on an I/O error, with
+ * everything reachable still in place.
  */
 export async function* collect(
   storage: Storage,
   content: Content,
-  { dryRun, pace, now = () => content.coordination.now(), ...policy }: GcPolicy & { dryRun?: true; pace: Yield; now?: () => number }
+  { dryRun, yielder, now = () => content.coordination.now(), ...policy }: CollectOptions
 ): AsyncGenerator<GcEvent> {
   const [marked, held] = [new DigestSet(), new DigestSet()]
-  const mode = dryRun ? 'tell' : 'remove'
+  const mode = dryRun ? 'report' : 'remove'
   const release = dryRun ? async () => {} : await content.coordination.acquireRemovalLease()
   const run: GcRun = {
     storage,
     content,
-    yielder: pace,
+    yielder,
     now,
     mode,
     marked,
@@ -43,44 +52,43 @@ export async function* collect(
     untagged: undefined,
     ...policy
   }
-  // Before anything is read: who comes to need something later is heard of.
-  const end = content.holds.watch(digest => {
+  // Before anything is read, so that no later hold is missed.
+  const unwatch = content.holds.watch(digest => {
     marked.add(digest)
     held.add(digest)
   })
   try {
-    yield* told(phases(run), run)
+    yield* withTotals(phases(run), run)
   } finally {
-    end()
+    unwatch()
     await release()
   }
 }
 
 async function* phases(run: GcRun): AsyncGenerator<GcEvent | GcProgress['phase']> {
   const { names } = run.content
-  const manifests = new Set<string>()
+  const withManifests = new Set<string>()
   for await (const name of names.all()) {
-    const gone = new Set<Digest>()
-    if (run.untagged !== undefined) yield* removeUntagged(run, name, gone)
-    const { manifests: stay, unclear } = await markRepository(run, name, gone)
-    if (stay > 0) manifests.add(name)
+    const removed = new Set<Digest>()
+    if (run.untagged !== undefined) yield* removeUntagged(run, name, removed)
+    const { manifests, unclear } = await markRepository(run, name, removed)
+    if (manifests > 0) withManifests.add(name)
     if (unclear) yield { type: 'unclear', name, digest: unclear }
     yield 'mark'
   }
   for await (const name of names.all()) {
-    let stays = manifests.has(name)
+    let used = withManifests.has(name)
     yield* sweepLinks(run, name, () => {
-      stays = true
+      used = true
     })
-    yield* removeDebris(run, name, stays)
+    yield* removeDebris(run, name, used)
     yield 'sweep'
   }
   for await (const each of sweepBytes(run)) yield each === 'shard' ? 'sweep' : each
 }
 
-// Adds up what goes.
-async function* told(events: AsyncIterable<GcEvent | GcProgress['phase']>, { marked }: GcRun): AsyncGenerator<GcEvent> {
-  const began = Date.now()
+async function* withTotals(events: AsyncIterable<GcEvent | GcProgress['phase']>, { marked }: GcRun): AsyncGenerator<GcEvent> {
+  const startedAt = Date.now()
   const removed: GcDone['removed'] = { blob: 0, manifest: 0, tag: 0, link: 0, upload: 0, repository: 0 }
   let [bytes, count, repositories] = [0, 0, 0]
   for await (const each of events) {
@@ -96,5 +104,5 @@ async function* told(events: AsyncIterable<GcEvent | GcProgress['phase']>, { mar
     }
     yield each
   }
-  yield { type: 'done', marked: marked.size, removed, bytes, ms: Date.now() - began }
+  yield { type: 'done', marked: marked.size, removed, bytes, ms: Date.now() - startedAt }
 }

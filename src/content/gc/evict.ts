@@ -11,43 +11,51 @@ import { filterRemovable, type ManifestRemoval } from './removals.ts'
 import type { Removal, RemovalReason } from './run.ts'
 import type { Yield } from './yield.ts'
 
-/** What an eviction goes by; times in ms. */
+/** What is evicted; times in ms. */
 export interface EvictPolicy {
   reason: Extract<RemovalReason, 'expired' | 'room'>
-  /** What was cached under `name` and last asked for before this time goes; undefined: none of it. */
+  /** Cached content of `name` with a last access before this time is evicted; undefined: none of it. */
   before(name: Name): number | undefined
-  /** Whether content of `name` stays whatever its age: all of it, what a tag names, or what has a digest. */
+  /** Whether content of `name` is pinned: all of it, what a tag names, or what has a digest. */
   pinned(name: Name, reference?: { tag: Tag } | { digest: Digest }): boolean
-  /** Somebody who was told of content within this time may be about to rely on it. */
+  /** The grace period: a client that was told of content within it may be about to rely on that. */
   grace: number
+}
+
+/** How an eviction runs. */
+export interface EvictOptions {
+  yielder: Yield
+  /** Reports what would be removed, and changes nothing. */
+  dryRun?: true
+  now?: () => number
 }
 
 interface EvictRun extends EvictPolicy {
   storage: Storage
   content: Content
-  pace: Yield
+  yielder: Yield
   now: () => number
-  mode: 'remove' | 'tell'
-  /** What somebody held since the run began. */
+  mode: 'remove' | 'report'
+  /** Digests that were held since the run began. */
   held: DigestSet
 }
 
-const together = 64
+const batchSize = 64
 
 /**
- * Removes what was cached and not asked for: manifests with their tags, then blobs that no other manifest needs. What has no mark of origin was pushed and is not even
- * looked at. A dry run tells what would go and changes nothing. Rejects on an error of the medium.
+ * Eviction and expiry: removes cached content by its last access, manifests with their tags first, then blobs that no other manifest
+ * needs. Content without a provenance record was pushed and is not considered. Rejects on an I/O error.
  */
 export async function* evict(
   storage: Storage,
   content: Content,
   policy: EvictPolicy,
-  { pace, now = () => content.coordination.now(), dryRun }: { pace: Yield; now?: () => number; dryRun?: true }
+  { yielder, now = () => content.coordination.now(), dryRun }: EvictOptions
 ): AsyncGenerator<Removal> {
   const held = new DigestSet()
   const release = dryRun ? async () => {} : await content.coordination.acquireRemovalLease()
-  const end = content.holds.watch(digest => held.add(digest))
-  const run: EvictRun = { ...policy, storage, content, pace, now, mode: dryRun ? 'tell' : 'remove', held }
+  const unwatch = content.holds.watch(digest => held.add(digest))
+  const run: EvictRun = { ...policy, storage, content, yielder, now, mode: dryRun ? 'report' : 'remove', held }
   try {
     const unlinked = new Map<Digest, Set<Name>>()
     for await (const name of content.provenance.names()) {
@@ -61,67 +69,85 @@ export async function* evict(
     }
     yield* removeBytes(run, unlinked)
   } finally {
-    end()
+    unwatch()
     await release()
   }
 }
 
 async function* evictFrom(run: EvictRun, name: Name, before: number): AsyncGenerator<Removal> {
-  const { content, reason, pinned } = run
-  const { removals: withdraw } = content
-  const repository = await readCached(content, name, run.pace)
+  const repository = await readCached(run.content, name, run.yielder)
   if (!repository) return
-  const gone = new Set<Digest>()
-  const may = (digest: Digest) => mayGo(run, name, digest, before)
-  for (const batch of batches(leavingManifests(run, name, repository, before))) {
+  const removed = new Set<Digest>()
+  for await (const removal of evictManifests(run, name, repository, before)) {
+    if (removal.kind === 'manifest' && removal.digest) removed.add(removal.digest)
+    yield removal
+  }
+  yield* evictBlobs(run, name, { repository, removed, before })
+}
+
+async function* evictManifests(run: EvictRun, name: Name, repository: CachedRepository, before: number): AsyncGenerator<Removal> {
+  const { content, reason, mode, yielder } = run
+  const canRemove = (digest: Digest) => isEvictable(run, name, digest, before)
+  for (const batch of batches(manifestsToEvict(run, name, repository, before))) {
     const digests = batch.map(each => each.digest)
-    for (const digest of run.mode === 'tell' ? await filterRemovable(digests, may) : await withdraw.removeManifests(name, batch, may)) {
-      gone.add(digest)
+    const removed =
+      mode === 'report' ? await filterRemovable(digests, canRemove) : await content.removals.removeManifests(name, batch, canRemove)
+    for (const digest of removed) {
       for (const tag of batch.find(each => each.digest === digest)?.tags ?? [])
         yield { type: 'remove', kind: 'tag', name, tag, digest, reason }
       yield { type: 'remove', kind: 'manifest', name, digest, reason }
     }
-    await run.pace.step()
-  }
-  const needed = new Set<Digest>()
-  for (const [digest, { blobs }] of repository.manifests) if (!gone.has(digest)) for (const blob of blobs) needed.add(blob)
-  const loose = [...repository.marks].filter(
-    ([digest, last]) => last < before && !needed.has(digest) && !repository.manifests.has(digest) && !pinned(name, { digest })
-  )
-  for (const batch of batches(loose)) {
-    const digests = batch.map(([digest]) => digest)
-    const went = run.mode === 'tell' ? await filterRemovable(digests, may) : await withdraw.removeBlobs(name, digests, may)
-    for (const digest of went) yield { type: 'remove', kind: 'link', name, digest, reason }
-    await run.pace.step()
+    await yielder.step()
   }
 }
 
-function leavingManifests({ pinned }: EvictRun, name: Name, { manifests }: CachedRepository, before: number): ManifestRemoval[] {
+async function* evictBlobs(
+  run: EvictRun,
+  name: Name,
+  { repository, removed, before }: { repository: CachedRepository; removed: ReadonlySet<Digest>; before: number }
+): AsyncGenerator<Removal> {
+  const { content, reason, mode, pinned, yielder } = run
+  const canRemove = (digest: Digest) => isEvictable(run, name, digest, before)
+  const referenced = new Set<Digest>()
+  for (const [digest, { blobs }] of repository.manifests) if (!removed.has(digest)) for (const blob of blobs) referenced.add(blob)
+  const unreferenced = [...repository.lastAccess].filter(
+    ([digest, last]) => last < before && !referenced.has(digest) && !repository.manifests.has(digest) && !pinned(name, { digest })
+  )
+  for (const batch of batches(unreferenced)) {
+    const digests = batch.map(([digest]) => digest)
+    const unlinked =
+      mode === 'report' ? await filterRemovable(digests, canRemove) : await content.removals.removeBlobs(name, digests, canRemove)
+    for (const digest of unlinked) yield { type: 'remove', kind: 'link', name, digest, reason }
+    await yielder.step()
+  }
+}
+
+function manifestsToEvict({ pinned }: EvictRun, name: Name, { manifests }: CachedRepository, before: number): ManifestRemoval[] {
   const kept = new Set<Digest>()
   const keep = createReachability(manifests, kept)
-  for (const [digest, { last, tags }] of manifests) {
-    if (last >= before || pinned(name, { digest }) || tags.some(tag => pinned(name, { tag }))) keep(digest)
+  for (const [digest, { lastNeeded, tags }] of manifests) {
+    if (lastNeeded >= before || pinned(name, { digest }) || tags.some(tag => pinned(name, { tag }))) keep(digest)
   }
   return [...manifests]
     .filter(([digest]) => !kept.has(digest))
     .map(([digest, { subject, tags }]) => ({ digest, tags, ...(subject ? { subject } : {}) }))
 }
 
-// Asked when nobody can come to need it: somebody may have since it was looked at.
-async function mayGo({ content, held, now, grace }: EvictRun, name: Name, digest: Digest, before: number): Promise<boolean> {
+// Call while holds wait: a client may have come to need the content since the repository was read.
+async function isEvictable({ content, held, now, grace }: EvictRun, name: Name, digest: Digest, before: number): Promise<boolean> {
   if (held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
   if (await content.coordination.wasUsedElsewhere(digest, now() - grace)) return false
   const last = await content.lastAccess.of(name, digest)
   return last !== undefined && last < before
 }
 
-// Bytes that another repository may read stay, and so do those that somebody came to need meanwhile.
+// Except for bytes that another repository may read, and those that a client has come to need.
 async function* removeBytes(run: EvictRun, unlinked: ReadonlyMap<Digest, ReadonlySet<Name>>): AsyncGenerator<Removal> {
   if (unlinked.size === 0) return
   const { storage, content, held, now, grace, reason } = run
   const linked = await linkedDigests(run, unlinked)
   const sizes = new Map<Digest, number>()
-  const may = async (digest: Digest) => {
+  const canRemove = async (digest: Digest) => {
     if (linked.has(digest) || held.has(digest) || now() - content.holds.renewedAt(digest) < grace) return false
     const found = await storage.stat(keys.blob(digest))
     if (found && (await content.coordination.wasUsedElsewhere(digest, now() - grace, found))) return false
@@ -129,16 +155,15 @@ async function* removeBytes(run: EvictRun, unlinked: ReadonlyMap<Digest, Readonl
     return true
   }
   for (const batch of batches([...unlinked.keys()].sort())) {
-    for (const digest of run.mode === 'tell' ? await filterRemovable(batch, may) : await content.removals.removeBytes(batch, may)) {
-      yield { type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }
-    }
-    await run.pace.step()
+    const removed = run.mode === 'report' ? await filterRemovable(batch, canRemove) : await content.removals.removeBytes(batch, canRemove)
+    for (const digest of removed) yield { type: 'remove', kind: 'blob', digest, bytes: sizes.get(digest) ?? 0, reason }
+    await run.yielder.step()
   }
 }
 
-// In a dry run what was unlinked is linked still.
+// In a dry run the links in `unlinked` still exist.
 async function linkedDigests(
-  { storage, content, pace, mode }: EvictRun,
+  { storage, content, yielder, mode }: EvictRun,
   unlinked: ReadonlyMap<Digest, ReadonlySet<Name>>
 ): Promise<DigestSet> {
   const linked = new DigestSet()
@@ -148,11 +173,11 @@ async function linkedDigests(
       { prefix: keys.revisions(name), kind: content.manifests }
     ]) {
       for await (const digest of listDigests(storage, prefix)) {
-        if (mode === 'tell' && unlinked.get(digest)?.has(name)) continue
+        if (mode === 'report' && unlinked.get(digest)?.has(name)) continue
         linked.add(digest)
         const target = algorithmOf(digest) === canonical ? undefined : await kind.linked(name, digest)
         if (target) linked.add(target)
-        await pace.step()
+        await yielder.step()
       }
     }
   }
@@ -160,5 +185,5 @@ async function linkedDigests(
 }
 
 function* batches<T>(all: readonly T[]): Generator<T[]> {
-  for (let at = 0; at < all.length; at += together) yield all.slice(at, at + together)
+  for (let at = 0; at < all.length; at += batchSize) yield all.slice(at, at + batchSize)
 }

@@ -7,20 +7,20 @@ import type { LinkedManifest } from '../manifests.ts'
 import { listDigests } from '../walk.ts'
 import { type GcRun, targetOf } from './run.ts'
 
-/** What marking one repository came to. */
+/** The result of marking one repository. */
 export interface Marked {
-  /** Manifests that stay. */
+  /** How many manifests are kept. */
   manifests: number
-  /** One of them that does not tell what it needs. */
+  /** A kept manifest that is damaged or of an unknown kind. */
   unclear?: Digest
 }
 
 /**
- * Marks what the manifests and tags of `name` need, except for manifests in `gone`. What a manifest needs is linked in its repository: so where one is damaged, or of a
- * kind that is not known here, everything that the repository may read is marked. An error of the medium is no such damage, and ends the run: what cannot be read now may
- * be needed all the same.
+ * Marks what the manifests and tags of `name` need, except for manifests in `removed`. Content that a manifest needs is linked in its
+ * repository. So if a manifest is damaged or of an unknown kind, everything that the repository may read is marked. An I/O error
+ * is no such damage and ends the run: content that cannot be read now may be needed all the same.
  */
-export async function markRepository(run: GcRun, name: Name, gone: ReadonlySet<Digest>): Promise<Marked> {
+export async function markRepository(run: GcRun, name: Name, removed: ReadonlySet<Digest>): Promise<Marked> {
   const { storage, content, marked } = run
   let count = 0
   let unclear: Digest | undefined
@@ -28,25 +28,25 @@ export async function markRepository(run: GcRun, name: Name, gone: ReadonlySet<D
     if (!(await markManifest(run, digest, target, from))) unclear = digest
   }
   for await (const digest of content.manifests.list(name)) {
-    if (gone.has(digest)) continue
+    if (removed.has(digest)) continue
     count++
     await mark(digest, await targetOf(run, keys.revision(name, digest), digest), { name, digest })
   }
   // A tag without its manifest cannot be pulled, but pushing the manifest again is enough to mend it.
   for await (const { digest } of content.tags.all(name)) {
-    if (!marked.has(digest) && !gone.has(digest) && (await content.blobs.stored(digest))) await mark(digest, digest)
+    if (!marked.has(digest) && !removed.has(digest) && (await content.blobs.stored(digest))) await mark(digest, digest)
   }
   if (unclear !== undefined) for await (const digest of listDigests(storage, keys.layers(name))) marked.add(digest)
-  await markLoose(run, name)
+  await markUnreferencedCached(run, name)
   return { manifests: count, ...(unclear === undefined ? {} : { unclear }) }
 }
 
-// What marking a manifest takes; `marked` may be several.
+// `marked` may stand for several sets.
 type MarkRun = Pick<GcRun, 'content' | 'yielder'> & { marked: Pick<DigestSet, 'add'> }
 
-/** Marks a manifest, which lies under `target`, with what it needs; resolves to whether it tells that. */
+/** Marks a manifest whose bytes lie under `target`, with what it needs; resolves to whether it could be read. */
 export async function markManifest(
-  { content, marked, yielder: pace }: MarkRun,
+  { content, marked, yielder }: MarkRun,
   digest: Digest,
   target: Digest,
   from?: LinkedManifest
@@ -55,18 +55,18 @@ export async function markManifest(
   marked.add(target)
   const bytes = await content.manifests.peek(target, from)
   const parsed = bytes && readManifest(bytes)
-  for (const needed of parsed?.blobs ?? []) marked.add(needed.digest)
+  for (const blob of parsed?.blobs ?? []) marked.add(blob.digest)
   for (const child of parsed?.manifests ?? []) marked.add(child.digest)
-  await pace.step()
+  await yielder.step()
   return parsed !== undefined
 }
 
-// Cached blobs that no manifest needs, while somebody asks for them.
-async function markLoose({ content, unreferencedCached: loose, marked, yielder: pace, now, grace }: GcRun, name: Name): Promise<void> {
+// All of them with `keep`, else those that were requested within the grace period.
+async function markUnreferencedCached({ content, unreferencedCached, marked, yielder, now, grace }: GcRun, name: Name): Promise<void> {
   for await (const digest of content.provenance.list(name)) {
     if (marked.has(digest)) continue
-    const last = loose === 'keep' ? Number.POSITIVE_INFINITY : ((await content.lastAccess.of(name, digest)) ?? 0)
+    const last = unreferencedCached === 'keep' ? Number.POSITIVE_INFINITY : ((await content.lastAccess.of(name, digest)) ?? 0)
     if (now() - last < grace) marked.add(digest)
-    await pace.step()
+    await yielder.step()
   }
 }

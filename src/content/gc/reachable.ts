@@ -1,13 +1,16 @@
 import type { Digest } from '../../oci/digest.ts'
 
-/** A manifest, as far as others depend on it. */
-export interface Node {
+/** A manifest of a repository, with its edges to others. */
+export interface ManifestEdges {
   manifests: readonly Digest[]
   subject?: Digest
 }
 
-/** Puts a manifest of the repository into `kept`, with what it leads to: the manifests of an index, and those that have it as their subject. */
-export function createReachability(graph: ReadonlyMap<Digest, Node>, kept: Set<Digest>): (digest: Digest) => void {
+/**
+ * Returns a function that adds a manifest of the repository to `reachable`, with all that it leads to: the manifests of an index,
+ * and the referrers of a subject.
+ */
+export function createReachability(graph: ReadonlyMap<Digest, ManifestEdges>, reachable: Set<Digest>): (root: Digest) => void {
   const referrers = new Map<Digest, Digest[]>()
   for (const [digest, { subject }] of graph) {
     if (!subject) continue
@@ -15,12 +18,12 @@ export function createReachability(graph: ReadonlyMap<Digest, Node>, kept: Set<D
     if (known) known.push(digest)
     else referrers.set(subject, [digest])
   }
-  return first => {
-    const open = [first]
+  return root => {
+    const open = [root]
     for (let digest = open.pop(); digest !== undefined; digest = open.pop()) {
       const node = graph.get(digest)
-      if (!node || kept.has(digest)) continue
-      kept.add(digest)
+      if (!node || reachable.has(digest)) continue
+      reachable.add(digest)
       open.push(...node.manifests, ...(referrers.get(digest) ?? []))
     }
   }

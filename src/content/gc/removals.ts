@@ -13,19 +13,19 @@ import type { AssertHeld } from '../shared/removal-lease.ts'
 import type { Tags } from '../tags.ts'
 import { leavesBelow, listDigests } from '../walk.ts'
 
-const askedAtOnce = 64
+const checkConcurrency = 64
 
-/** Asked for each digest when nobody can come to need it any more: whether it may go. */
+/** Called for each digest while holds of it wait: whether it may be removed. */
 export type CanRemove = (digest: Digest) => Promise<boolean> | boolean
 
-/** Those that may go, for a dry run. */
-export async function filterRemovable(digests: readonly Digest[], may: CanRemove): Promise<Digest[]> {
+/** The digests that may be removed, for a dry run. */
+export async function filterRemovable(digests: readonly Digest[], canRemove: CanRemove): Promise<Digest[]> {
   const found: Digest[] = []
-  for (const digest of digests) if (await may(digest)) found.push(digest)
+  for (const digest of digests) if (await canRemove(digest)) found.push(digest)
   return found
 }
 
-/** A manifest that is to go, and what goes with it. */
+/** A manifest to be removed, and what goes with it. */
 export interface ManifestRemoval {
   digest: Digest
   subject?: Digest
@@ -33,14 +33,14 @@ export interface ManifestRemoval {
   tags: readonly Tag[]
 }
 
-/** What removals go through. */
+/** What removals need. */
 export type RemovalsDeps = Pick<CommitDeps, 'storage' | 'links' | 'manifests' | 'tags' | 'provenance' | 'holds' | 'mutex'> & {
   coordination: Coordination
 }
 
 /**
- * What collections take away, each only while nobody holds it. Links go before the bytes that they lead to, durably, so that nobody is led to what is gone. Resolves to
- * what went.
+ * The removals of GC and eviction, each only while its digest is not held. Links are removed durably before the bytes that they lead
+ * to, so that no link leads to missing bytes. The methods for digests resolve to those that were removed.
  */
 export class Removals {
   readonly #storage: Storage
@@ -52,34 +52,34 @@ export class Removals {
   readonly #coordination: Coordination
   readonly #mutex: KeyedMutex
 
-  constructor(parts: RemovalsDeps) {
-    this.#storage = parts.storage
-    this.#links = parts.links
-    this.#manifests = parts.manifests
-    this.#tags = parts.tags
-    this.#provenance = parts.provenance
-    this.#holds = parts.holds
-    this.#coordination = parts.coordination
-    this.#mutex = parts.mutex
+  constructor(deps: RemovalsDeps) {
+    this.#storage = deps.storage
+    this.#links = deps.links
+    this.#manifests = deps.manifests
+    this.#tags = deps.tags
+    this.#provenance = deps.provenance
+    this.#holds = deps.holds
+    this.#coordination = deps.coordination
+    this.#mutex = deps.mutex
   }
 
-  /** Takes manifests from `name`. One that a tag names which was pushed stays, whatever `may` says. */
-  removeManifests(name: Name, leaving: readonly ManifestRemoval[], may: CanRemove): Promise<readonly Digest[]> {
-    const known = new Map(leaving.map(each => [each.digest, each]))
+  /** Removes manifests from `name`. One that a pushed tag names is kept, whatever `canRemove` says. */
+  removeManifests(name: Name, manifests: readonly ManifestRemoval[], canRemove: CanRemove): Promise<readonly Digest[]> {
+    const byDigest = new Map(manifests.map(each => [each.digest, each]))
     return this.#mutex(name, () =>
-      this.#holds.removeAll([...known.keys()], async (free, assertHeld) => {
-        const gone: ManifestRemoval[] = []
+      this.#holds.removeAll([...byDigest.keys()], async (free, assertHeld) => {
+        const removable: ManifestRemoval[] = []
         for (const digest of free) {
-          const each = known.get(digest)
-          if (each && (await may(digest)) && (await this.#untag(name, each, assertHeld))) gone.push(each)
+          const each = byDigest.get(digest)
+          if (each && (await canRemove(digest)) && (await this.#untag(name, each, assertHeld))) removable.push(each)
         }
-        if (gone.length === 0) return []
-        const digests = gone.map(each => each.digest)
-        const links = gone.flatMap(({ digest, subject }) => [
+        if (removable.length === 0) return []
+        const digests = removable.map(each => each.digest)
+        const links = removable.flatMap(({ digest, subject }) => [
           keys.revision(name, digest),
           ...(subject ? [keys.referrer(name, subject, digest)] : [])
         ])
-        const all = [...links, ...(await this.#history(name, new Set(digests)))]
+        const all = [...links, ...(await this.#tagIndexEntries(name, new Set(digests)))]
         await this.#links.remove(all, keys.repository(name), assertHeld())
         await this.#provenance.removeAll(name, digests)
         return digests
@@ -90,7 +90,7 @@ export class Removals {
   async #untag(name: Name, { digest, tags }: ManifestRemoval, assertHeld: AssertHeld): Promise<boolean> {
     const naming: Tag[] = []
     for (const tag of tags) {
-      // Whoever sets a tag holds the manifest, but whoever moves one away does not.
+      // Setting a tag holds the manifest; moving one away does not.
       if ((await this.#tags.resolveUncached(name, tag)) !== digest) continue
       if ((await this.#provenance.getTag(name, tag)) === undefined) return false
       naming.push(tag)
@@ -102,88 +102,88 @@ export class Removals {
     return true
   }
 
-  // That a tag once named them.
-  async #history(name: Name, gone: ReadonlySet<Digest>): Promise<Key[]> {
+  // The entries that record that a tag once named one of the digests.
+  async #tagIndexEntries(name: Name, digests: ReadonlySet<Digest>): Promise<Key[]> {
     const found: Key[] = []
     for await (const { name: tag } of this.#storage.walk(keys.tags(name))) {
       if (!isTag(tag)) continue
       for await (const digest of listDigests(this.#storage, keys.tagIndex(name, tag))) {
-        if (gone.has(digest)) found.push(keys.tagIndexEntry(name, tag, digest))
+        if (digests.has(digest)) found.push(keys.tagIndexEntry(name, tag, digest))
       }
     }
     return found
   }
 
-  /** Takes blobs from `name`, with the marks of those that were cached. */
-  removeBlobs(name: Name, digests: readonly Digest[], may: CanRemove): Promise<readonly Digest[]> {
-    return this.#removeAll(digests, may, async (gone, assertHeld) => {
+  /** Removes the links of `name` to blobs, and the provenance records of those that were cached. */
+  removeBlobs(name: Name, digests: readonly Digest[], canRemove: CanRemove): Promise<readonly Digest[]> {
+    return this.#removeAll(digests, canRemove, async (removable, assertHeld) => {
       await this.#links.remove(
-        gone.map(digest => keys.layer(name, digest)),
+        removable.map(digest => keys.layer(name, digest)),
         keys.layers(name),
         assertHeld()
       )
-      await this.#provenance.removeAll(name, gone)
+      await this.#provenance.removeAll(name, removable)
     })
   }
 
-  /** Removes bytes; cheap where digests lie beside each other. */
-  removeBytes(digests: readonly Digest[], may: CanRemove): Promise<readonly Digest[]> {
-    return this.#removeAll(digests, may, async (gone, assertHeld) => {
-      await this.#coordination.removeBytes(gone, assertHeld())
-      for (const digest of gone) this.#manifests.forget(digest)
+  /** Removes bytes. Cheap for digests that share a directory. */
+  removeBytes(digests: readonly Digest[], canRemove: CanRemove): Promise<readonly Digest[]> {
+    return this.#removeAll(digests, canRemove, async (removable, assertHeld) => {
+      await this.#coordination.removeBytes(removable, assertHeld())
+      for (const digest of removable) this.#manifests.forget(digest)
     })
   }
 
   #removeAll(
     digests: readonly Digest[],
-    may: CanRemove,
-    task: (gone: readonly Digest[], assertHeld: AssertHeld) => Promise<void>
+    canRemove: CanRemove,
+    task: (removable: readonly Digest[], assertHeld: AssertHeld) => Promise<void>
   ): Promise<readonly Digest[]> {
     return this.#holds.removeAll(digests, async (free, assertHeld) => {
-      const gone: Digest[] = []
-      for (let at = 0; at < free.length; at += askedAtOnce) {
-        const some = free.slice(at, at + askedAtOnce)
-        const answers = await Promise.all(some.map(may))
-        gone.push(...some.filter((_, index) => answers[index]))
+      const removable: Digest[] = []
+      for (let at = 0; at < free.length; at += checkConcurrency) {
+        const batch = free.slice(at, at + checkConcurrency)
+        const allowed = await Promise.all(batch.map(canRemove))
+        removable.push(...batch.filter((_, index) => allowed[index]))
       }
-      if (gone.length > 0) await task(gone, assertHeld)
-      return gone
+      if (removable.length > 0) await task(removable, assertHeld)
+      return removable
     })
   }
 
-  /** Removes what is left of a tag whose change broke off; resolves to whether there was anything. */
+  /** Removes the debris of a tag: everything but its link. Resolves to whether the tag has no link. */
   removeBrokenTag(name: Name, tag: Tag): Promise<boolean> {
     return this.#mutex(name, async () => {
       if (await this.#storage.stat(keys.tag(name, tag))) return false
-      const left = await Array.fromAsync(leavesBelow(this.#storage, `${keys.tags(name)}/${tag}`), each => each.key)
-      await this.#links.remove(left, keys.tags(name))
+      const leaves = await Array.fromAsync(leavesBelow(this.#storage, `${keys.tags(name)}/${tag}`), each => each.key)
+      await this.#links.remove(leaves, keys.tags(name))
       return true
     })
   }
 
-  /** Removes what is left of an upload session that has no object. */
+  /** Removes the empty prefixes of an upload session. */
   async removeEmptyUpload(name: Name, session: string): Promise<void> {
-    const left = await Array.fromAsync(leavesBelow(this.#storage, `${keys.uploads(name)}/${session}`))
+    const leaves = await Array.fromAsync(leavesBelow(this.#storage, `${keys.uploads(name)}/${session}`))
     await this.#storage.remove(
-      left.filter(each => !each.object).map(each => each.key),
+      leaves.filter(each => !each.object).map(each => each.key),
       keys.uploads(name)
     )
   }
 
-  /** Removes what is left of a repository in which there is nothing; resolves to whether it was one. */
+  /** Removes a repository without content; resolves to whether it was one. */
   removeEmptyRepository(name: Name): Promise<boolean> {
     return this.#mutex(name, async () => {
-      const left: Key[] = []
+      const found: Key[] = []
       for await (const part of this.#storage.walk(keys.repository(name))) {
         if (!part.name.startsWith('_')) continue
         for await (const { key, object } of leavesBelow(this.#storage, part.key)) {
-          // What a removed manifest referred to is found anew when it is pushed again.
+          // The index of referrers is written anew when the manifest is pushed again.
           if (object && part.name !== '_referrers') return false
-          left.push(key)
+          found.push(key)
         }
       }
-      await this.#links.remove(left, keys.repositories)
-      return left.length > 0
+      await this.#links.remove(found, keys.repositories)
+      return found.length > 0
     })
   }
 }

@@ -7,12 +7,12 @@ import type { ConcurrentPushes } from './concurrent-pushes.ts'
 import type { Yield } from './yield.ts'
 
 /**
- * Why something goes: no manifest needs it, no tag names it any more, nobody asked for it for so long, there has to be room, it is what a broken-off change left, or
- * there is nothing in it.
+ * Why something is removed. `unreferenced`: no manifest needs it. `untagged`: no tag leads to it. `expired`: it was not requested for
+ * the TTL. `room`: capacity was needed. `broken`: debris of a change that did not end. `empty`: nothing is in it.
  */
 export type RemovalReason = 'unreferenced' | 'untagged' | 'expired' | 'room' | 'broken' | 'empty'
 
-/** Something that goes, or in a dry run would go. `bytes` are those that it frees. */
+/** Something that was removed, or in a dry run would be. `bytes` is what that frees. */
 export interface Removal {
   type: 'remove'
   kind: 'blob' | 'manifest' | 'tag' | 'link' | 'upload' | 'repository'
@@ -23,7 +23,7 @@ export interface Removal {
   reason: RemovalReason
 }
 
-/** How far a collection is. */
+/** How far garbage collection has come. */
 export interface GcProgress {
   type: 'progress'
   phase: 'mark' | 'sweep'
@@ -33,7 +33,7 @@ export interface GcProgress {
   bytes: number
 }
 
-/** The end of a collection, with how many of each kind went. */
+/** The end of garbage collection, with the removals of each kind. */
 export interface GcDone {
   type: 'done'
   marked: number
@@ -42,30 +42,32 @@ export interface GcDone {
   ms: number
 }
 
-/** What a collection tells. `unclear`: a manifest is damaged or of an unknown kind, so that everything stays that its repository may read. */
+/** An event of garbage collection. `unclear`: a manifest is damaged or of an unknown kind, so everything that its repository may read is kept. */
 export type GcEvent = Removal | GcProgress | GcDone | { type: 'unclear'; name: Name; digest: Digest }
 
-/** What one collection knows. */
+/** The state of one garbage collection. */
 export interface GcRun {
   storage: Storage
   content: Content
   yielder: Yield
   now: () => number
-  /** What was not needed for so many ms may go: a push takes its time from the first blob to the manifest. */
+  /** The grace period, in ms. It covers a push from its first blob to its manifest. */
   grace: number
-  /** Pushed manifests without a tag go after so many ms; undefined: never. */
+  /** Pushed manifests without a tag are removed after so many ms; undefined: never. */
   untagged: number | undefined
-  /** Whether cached blobs that no manifest needs stay; their time is kept by the cache. */
+  /** Whether unreferenced cached blobs are kept; the cache then decides by their last access. */
   unreferencedCached: 'keep' | 'sweep'
-  mode: 'remove' | 'tell'
-  /** What is needed, and what somebody held since the run began. */
+  mode: 'remove' | 'report'
+  /** Reachable digests, and those that were held since the run began. */
   marked: DigestSet
   held: DigestSet
-  /** When what other processes push was last looked for. */
   concurrentPushes: ConcurrentPushes
 }
 
-/** The digest under which something lies whose link is `key`: Distribution keeps all under sha256, whatever it was pushed by. */
+/**
+ * The digest under which the bytes lie to which the link `key` leads. Distribution stores everything under sha256, whatever it was
+ * pushed by.
+ */
 export async function targetOf({ storage }: GcRun, key: Key, digest: Digest): Promise<Digest> {
   if (algorithmOf(digest) === canonical) return digest
   const text = (await storage.get(key))?.toString('latin1').trim()

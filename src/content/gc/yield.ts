@@ -1,25 +1,29 @@
-import { setTimeout as delay } from 'node:timers/promises'
+import { type Clock, systemClock } from '../../../storage/clock.ts'
 
-// ms of work after which there is a pause: long enough to be worth a timer, short enough for nobody to notice.
-const stretch = 10
-// While requests run, work takes a quarter of the time; what took longer than its stretch has waited for them already.
-const pause = 3 * stretch
+// Work between two pauses: long enough to be worth a timer, short enough to go unnoticed.
+const workMs = 10
+// While requests run, background work takes a quarter of the time. A step that took longer than `workMs` has waited for them already.
+const pauseMs = 3 * workMs
 
-/** How fast work in the background may go on, and whether at all. */
+/** Gives way to requests between two pieces of background work. */
 export interface Yield {
-  /** Called between small pieces of work; rejects with the signal's reason once it is aborted. */
+  /** Call between small pieces of work. Rejects with the signal's reason once it is aborted. */
   step(): Promise<void>
 }
 
-/** Leaves the disk to requests while `busy`, and goes on without a pause otherwise. */
-export function createYield(signal: AbortSignal, busy: () => boolean, now: () => number = () => performance.now()): Yield {
-  let resumed = now()
+/** Pauses while `busy`; otherwise only lets other work of this process run. */
+export function createYield(
+  signal: AbortSignal,
+  busy: () => boolean,
+  { monotonic, sleep }: Pick<Clock, 'monotonic' | 'sleep'> = systemClock
+): Yield {
+  let resumedAt = monotonic()
   return {
     step: async () => {
       signal.throwIfAborted()
-      if (now() - resumed < stretch) return
-      await delay(busy() ? pause : 0, undefined, { signal }).catch(() => signal.throwIfAborted())
-      resumed = now()
+      if (monotonic() - resumedAt < workMs) return
+      await sleep(busy() ? pauseMs : 0, signal)
+      resumedAt = monotonic()
     }
   }
 }

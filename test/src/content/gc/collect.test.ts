@@ -111,7 +111,7 @@ test('collect: a manifest without a tag that is tagged meanwhile stays with what
   const all = await opened(t)
   const { content, sink } = all
   await sink.deleteManifest(name, { tag: v1 })
-  const run = collecting(all, { untagged: hour, pace: { step: once(() => sink.putManifest(name, { tag: v1 }, { bytes: image }, [])) } })
+  const run = collecting(all, { untagged: hour, yielder: { step: once(() => sink.putManifest(name, { tag: v1 }, { bytes: image }, [])) } })
   await Array.fromAsync(run)
   t.ok(await content.manifests.get(name, all.digest))
   t.equal(await blobText(content, name, layer), 'layer')
@@ -128,7 +128,7 @@ test('collect: what a manifest leads to that is tagged meanwhile stays with it',
   let steps = 0
   // When all three are seen to leave, and before the first one does.
   const step = async () => void (++steps === 6 && (await sink.putManifest(name, { tag: v1 }, { bytes: indexOf([inner]) }, [])))
-  const gone = await collected(all, { untagged: hour, pace: { step } })
+  const gone = await collected(all, { untagged: hour, yielder: { step } })
   t.strictSame(
     gone.filter(each => each.startsWith('manifest')),
     []

@@ -193,7 +193,7 @@ test('room: the oldest goes first, and no more than is needed', async t => {
   for (let at = 0; at < 10; at++) digests.push(await cacheBlob(all, `blob ${at}`, 1_000 * (at + 1)))
   let used = 60
   const removed: string[] = []
-  const room = new Capacity({
+  const capacity = new Capacity({
     ...all,
     space: { missingBytes: bytes => used + bytes - 60, marginBytes: 3 },
     policy: async () => ({ pinned: () => false, grace: 0 }),
@@ -203,10 +203,10 @@ test('room: the oldest goes first, and no more than is needed', async t => {
       if (kind === 'blob') removed.push(String(digest))
     }
   })
-  t.strictSame(await Promise.all([room.ensureCapacity(6), room.ensureCapacity(6)]), [true, true])
+  t.strictSame(await Promise.all([capacity.ensureCapacity(6), capacity.ensureCapacity(6)]), [true, true])
   t.strictSame([...removed].sort(), digests.slice(0, 2).sort())
-  t.equal(await room.ensureCapacity(1_000), false)
-  t.equal(await room.ensureCapacity(6), true, 'what fits needs no room')
+  t.equal(await capacity.ensureCapacity(1_000), false)
+  t.equal(await capacity.ensureCapacity(6), true, 'what fits needs no room')
 })
 
 test('room: shared bytes free nothing, so that it goes on until there is room', async t => {
@@ -215,7 +215,7 @@ test('room: shared bytes free nothing, so that it goes on until there is room', 
   await cacheBlob(all, 'shared', 9_000, named('other'))
   const own = await cacheBlob(all, 'own', 5_000)
   let used = 9
-  const room = new Capacity({
+  const capacity = new Capacity({
     ...all,
     space: { missingBytes: bytes => used + bytes - 9, marginBytes: 0 },
     policy: async () => ({ pinned: () => false, grace: 0 }),
@@ -224,7 +224,7 @@ test('room: shared bytes free nothing, so that it goes on until there is room', 
       used -= removal.bytes ?? 0
     }
   })
-  t.equal(await room.ensureCapacity(3), true)
+  t.equal(await capacity.ensureCapacity(3), true)
   t.equal(await blobText(all.content, name, own), undefined)
   t.equal(await blobText(all.content, named('other'), digest), 'shared')
 })

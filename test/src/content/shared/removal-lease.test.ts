@@ -39,7 +39,7 @@ async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour,
 }
 
 const collecting = ({ storage, content }: Process, inHours = 2) =>
-  collect(storage, content, { grace: hour, unreferencedCached: 'sweep', pace: noYield, now: () => Date.now() + inHours * hour })
+  collect(storage, content, { grace: hour, unreferencedCached: 'sweep', yielder: noYield, now: () => Date.now() + inHours * hour })
 
 /** Lets the requests of a process that `which` names wait until `go`; `come` resolves when there is one. */
 function halt({ proxy }: Process, which: (request: string) => boolean) {
@@ -75,7 +75,7 @@ async function marked(
 ): Promise<[run: ReturnType<typeof collecting>, digest: Digest]> {
   const digest = await pushBlob(one.content, name, 'config')
   await age(server, one, digest, 2)
-  const run = collect(one.storage, one.content, { grace: hour, unreferencedCached: 'sweep', pace: noYield, now })
+  const run = collect(one.storage, one.content, { grace: hour, unreferencedCached: 'sweep', yielder: noYield, now })
   t.match(await run.next(), { value: { phase: 'mark' } })
   return [run, digest]
 }
@@ -180,7 +180,7 @@ test('several processes over one bucket', async t => {
     const run = collect(one.storage, one.content, {
       grace: hour,
       unreferencedCached: 'sweep',
-      pace: {
+      yielder: {
         step: async () => {
           if (inHours === 0) return
           inHours = 0
@@ -217,7 +217,7 @@ test('several processes over one bucket', async t => {
       await putFile(server, one, keys.revision(name, digestOf(bytes)), digestOf(bytes))
       await age(server, one, digestOf(bytes), 2)
     }
-    const run = collect(one.storage, one.content, { grace: hour, untagged: hour, unreferencedCached: 'sweep', pace: noYield, now })
+    const run = collect(one.storage, one.content, { grace: hour, untagged: hour, unreferencedCached: 'sweep', yielder: noYield, now })
     const gone = [(await run.next()).value as { digest: Digest }].map(each => each.digest)
     const last = manifests.sort((a, b) => (digestOf(a) < digestOf(b) ? -1 : 1)).at(-1) ?? Buffer.alloc(0)
     t.not(gone[0], digestOf(last))
