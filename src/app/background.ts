@@ -2,7 +2,7 @@ import type { GcEvent } from '../content/gc/collect.ts'
 import type { RegistryContext } from '../operations/operation.ts'
 import type { OpenedBackends } from './backends.ts'
 import type { AppContext } from './context.ts'
-import { type GcOptions, GcRunner } from './gc-runner.ts'
+import { type GcRequest, GcRunner } from './gc-runner.ts'
 import { startLongWork } from './long-work.ts'
 import type { Store } from './store.ts'
 import { startUploadExpiry } from './upload-expiry.ts'
@@ -14,7 +14,7 @@ export interface Background extends AsyncDisposable {
   /** What `/status` says of the scrub. */
   scrubStatus(): object
   /** Runs a garbage collection now. */
-  collect(options?: GcOptions): AsyncIterable<GcEvent>
+  collect(options?: GcRequest): AsyncIterable<GcEvent>
   /** Ends the running garbage collection and begins no other. */
   stopGc(): Promise<void>
 }
@@ -29,7 +29,7 @@ export async function startBackground(
   await using onFailure = new AsyncDisposableStack()
   const busy = () => running() > 0
   const gc = new GcRunner({ storage, content, config, upstreams, pins, busy, metrics, log })
-  const collect = (options: GcOptions = {}) => gc.collect(options)
+  const collect = (options: GcRequest = {}) => gc.collect(options)
   const longWork = await startLongWork({ config, content, storage, fills, modes, upstreams, running, collect, metrics, log })
   onFailure.defer(() => longWork.stop())
   onFailure.defer(startUploadExpiry(content, config().limits.uploadIdle, log))

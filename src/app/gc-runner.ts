@@ -3,7 +3,6 @@ import type { Config } from '../../config/schema.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { expiryOf } from '../backend/expiry.ts'
 import type { Content } from '../content/content.ts'
-import type { FreeSpace } from '../content/gc/capacity.ts'
 import { collect, type GcEvent, type Removal } from '../content/gc/collect.ts'
 import { evict } from '../content/gc/evict.ts'
 import { createYield } from '../content/gc/yield.ts'
@@ -14,96 +13,80 @@ import type { Upstream } from '../upstream/upstream.ts'
 import type { PinReader } from './pin-file.ts'
 import { Schedule } from './schedule.ts'
 
-/** What maintenance needs from the process. */
+/** What garbage collection needs of the process. */
 export interface GcRunnerDeps {
   storage: Storage
   content: Content
-  /** Those in force. */
+  /** The configuration in force. */
   config: () => Config
   upstreams: () => ReadonlyMap<string, Upstream>
   pins: PinReader
-  /** Whether requests run, which come first. */
+  /** Whether requests run; garbage collection yields to them. */
   busy: () => boolean
   metrics: Metrics
   log: Logger
 }
 
-/** How a collection is asked for. */
-export interface GcOptions {
+/** How a garbage collection is requested. */
+export interface GcRequest {
   dryRun?: true
   signal?: AbortSignal
 }
 
-/** Another collection runs already. */
+/** A garbage collection runs already. */
 export class GcRunningError extends Error {
   override readonly name = 'GcRunningError'
 
   constructor() {
-    super('a collection is running already')
+    super('a garbage collection is running already')
   }
 }
 
-// Of the budget; what is made free at once, so that not every fill has to wait.
-const margin = 0.05
-const mostMargin = 1024 ** 3
-// What an inode too many is worth in bytes, for who counts bytes only.
-const perInode = 4096
-
-/** How full a store is, for those who make room in it. */
-export async function freeSpaceOf(storage: Storage): Promise<FreeSpace> {
-  const { budget, total } = await storage.usage()
-  return {
-    marginBytes: Math.min(mostMargin, (budget ?? total ?? Number.POSITIVE_INFINITY) * margin),
-    missingBytes: async bytes => {
-      const shortage = await storage.shortage(bytes)
-      if (!shortage) return 0
-      return shortage.unit === 'inodes' ? shortage.excess * perInode : shortage.excess
-    }
-  }
-}
-
-/** Removes what nothing needs and what expired, from time to time and when it is asked to. */
+/** Runs garbage collection and expiry, on schedule and on request. */
 export class GcRunner {
-  readonly #parts: GcRunnerDeps
+  readonly #deps: GcRunnerDeps
   readonly #stop = new AbortController()
   readonly #schedule: Schedule
-  /** Resolves when the collection that runs has ended. */
+  /** Resolves when the run under way has ended. */
   #running: Promise<void> | undefined
 
-  constructor(parts: GcRunnerDeps) {
-    this.#parts = parts
+  constructor(deps: GcRunnerDeps) {
+    this.#deps = deps
     this.#schedule = new Schedule({
-      storage: parts.storage,
-      coordination: parts.content.coordination,
-      every: () => parts.config().gc.every,
-      run: () => this.#runAlone(),
+      storage: deps.storage,
+      coordination: deps.content.coordination,
+      every: () => deps.config().gc.every,
+      run: () => this.#runScheduled(),
       onWake: () => {
-        parts.content.holds.setGrace(parts.config().gc.grace)
-        parts.content.lastAccess.setTtl(parts.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
+        deps.content.holds.setGrace(deps.config().gc.grace)
+        deps.content.lastAccess.setTtl(deps.config().registry.upstream?.ttl ?? Number.POSITIVE_INFINITY)
       }
     })
     const schedule = this.#schedule
-    parts.metrics.collect('gcLastSuccess', gauge => {
+    deps.metrics.collect('gcLastSuccess', gauge => {
       if (schedule.succeeded !== undefined) gauge.set(schedule.succeeded / 1000)
     })
   }
 
-  /** Begins to collect from time to time. */
+  /** Starts the schedule. */
   start(): Promise<void> {
     return this.#schedule.start()
   }
 
-  /** One collection, and what goes while it runs. Throws CollectionRunning if there is one. Ends early, with an error, if the process stops. */
-  async *collect({ dryRun, signal }: GcOptions = {}): AsyncGenerator<GcEvent> {
+  /**
+   * Runs expiry and garbage collection, and yields what they remove. Throws GcRunningError while another run is under
+   * way. Rejects when the process stops.
+   */
+  async *collect({ dryRun, signal }: GcRequest = {}): AsyncGenerator<GcEvent> {
     if (this.#running) throw new GcRunningError()
     const running = Promise.withResolvers<void>()
     this.#running = running.promise
-    const { metrics, log } = this.#parts
-    const ended = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal
-    const release = dryRun ? async () => {} : await this.#turn(running.resolve)
+    const { metrics, log } = this.#deps
+    const combined = signal ? AbortSignal.any([signal, this.#stop.signal]) : this.#stop.signal
+    const release = dryRun ? async () => {} : await this.#acquireLease(running.resolve)
     try {
       let last: GcEvent | undefined
-      for await (const event of this.#events(ended, dryRun)) {
+      for await (const event of this.#events(combined, dryRun)) {
         if (event.type === 'remove' && !dryRun) countRemoval(event, metrics, log)
         last = event
         yield event
@@ -112,7 +95,7 @@ export class GcRunner {
       await this.#schedule.recordSuccess()
       logGcRun(last, metrics, log)
     } catch (error) {
-      if (!dryRun) logGcRun(error as Error, metrics, log, ended)
+      if (!dryRun) logGcRun(error as Error, metrics, log, combined)
       throw error
     } finally {
       await release()
@@ -121,36 +104,36 @@ export class GcRunner {
     }
   }
 
-  async #turn(ended: () => void): Promise<() => Promise<void>> {
+  async #acquireLease(onFailure: () => void): Promise<() => Promise<void>> {
     try {
-      return await this.#parts.content.coordination.acquireRemovalLease()
+      return await this.#deps.content.coordination.acquireRemovalLease()
     } catch (error) {
       this.#running = undefined
-      ended()
+      onFailure()
       throw error
     }
   }
 
   async *#events(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<GcEvent> {
-    const { storage, content, config, busy } = this.#parts
-    const pace = createYield(signal, busy)
+    const { storage, content, config, busy } = this.#deps
+    const yielder = createYield(signal, busy)
     const { gc, registry } = config()
     yield* this.#expire(signal, dryRun)
-    const loose = registry.mode === 'Proxy' ? 'keep' : 'sweep'
-    yield* collect(storage, content, { ...gc, unreferencedCached: loose, pace, ...(dryRun ? { dryRun } : {}) })
+    const unreferencedCached = registry.mode === 'Proxy' ? 'keep' : 'sweep'
+    yield* collect(storage, content, { ...gc, unreferencedCached, yielder, ...(dryRun ? { dryRun } : {}) })
   }
 
   async *#expire(signal: AbortSignal, dryRun: true | undefined): AsyncGenerator<Removal> {
-    const { storage, content, config, upstreams, pins, busy } = this.#parts
+    const { storage, content, config, upstreams, pins, busy } = this.#deps
     const { grace } = config().gc
     const view = { config: config(), upstreams: upstreams(), content }
     const before = await expiryOf(view, Date.now(), signal)
     const policy = { reason: 'expired', before, pinned: await pins(), grace } as const
-    yield* evict(storage, content, policy, { pace: createYield(signal, busy), ...(dryRun ? { dryRun } : {}) })
+    yield* evict(storage, content, policy, { yielder: createYield(signal, busy), ...(dryRun ? { dryRun } : {}) })
   }
 
-  // What went wrong stands in the log.
-  async #runAlone(): Promise<boolean> {
+  // Errors are logged.
+  async #runScheduled(): Promise<boolean> {
     try {
       for await (const _ of this.collect());
       return true
@@ -162,7 +145,7 @@ export class GcRunner {
   async stop(): Promise<void> {
     this.#stop.abort(new Error('the registry stops'))
     await this.#schedule.stop()
-    // Whoever asked for one may have left it standing.
+    // A run whose caller no longer reads its events never ends.
     await Promise.race([this.#running, delay(1_000, undefined, { ref: false })])
   }
 }

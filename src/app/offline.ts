@@ -38,7 +38,7 @@ export async function openOffline(config: Config): Promise<Offline> {
       collect(storage, content, {
         ...config.gc,
         unreferencedCached,
-        pace: createYield(signal, () => false),
+        yielder: createYield(signal, () => false),
         ...(dryRun ? { dryRun } : {})
       }),
     reportScrub: () => {},

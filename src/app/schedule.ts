@@ -30,7 +30,9 @@ export interface ScheduleDeps {
   random?: () => number
 }
 
-/** Runs something at intervals. A restart does not begin an interval anew, and jitter keeps nodes from running at once. */
+/**
+ * Runs something at intervals. A restart does not begin an interval anew, and jitter keeps nodes from running at once.
+ */
 export class Schedule {
   readonly #deps: ScheduleDeps
   readonly #clock: Clock
@@ -120,6 +122,28 @@ export class Schedule {
     this.#stopped = true
     this.#cancelTimer()
     await this.#running
+  }
+}
+
+/**
+ * Runs `task`, which never rejects, `ms` after its last run ended. The returned function ends that, and resolves when
+ * the run under way has ended.
+ */
+export function startInterval(ms: number, task: () => Promise<void>, clock: Pick<Clock, 'after'> = systemClock): () => Promise<void> {
+  let running = Promise.resolve()
+  let stopped = false
+  let cancelTimer = () => {}
+  const wait = () => {
+    if (stopped) return
+    cancelTimer = clock.after(ms, () => {
+      running = task().then(wait)
+    })
+  }
+  wait()
+  return () => {
+    stopped = true
+    cancelTimer()
+    return running
   }
 }
 

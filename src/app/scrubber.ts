@@ -1,3 +1,4 @@
+import type { Clock } from '../../storage/clock.ts'
 import { createMutex } from '../../storage/keyed-mutex.ts'
 import type { Content } from '../content/content.ts'
 import type { Damaged, ScrubDone, ScrubEvent } from '../operations/events.ts'
@@ -6,59 +7,61 @@ import { ScrubCycles } from '../operations/scrub-cycles.ts'
 import type { Tree } from '../operations/tree.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { startInterval } from './schedule.ts'
 
-/** What the background check needs of the process. */
+/** What the scrub in the background needs of the process. */
 export interface ScrubberDeps {
   tree: Tree
-  /** Within how many ms everything is to be read once. */
+  /** The length of a scrub cycle, in ms. */
   every: () => number
   busy: () => boolean
-  /** Fetches what was found to be damaged; resolves to whether it could. */
+  /** Fetches damaged content from upstream; resolves to whether that succeeded. */
   refetch: (damaged: Damaged, signal: AbortSignal) => Promise<boolean>
   metrics: Metrics
   log: Logger
+  clock?: Clock
 }
 
-/** The background check of a running process. */
+/** The scrub in the background of a running process. */
 export interface Scrubber {
   status(): object
-  /** Tells log and metrics of what a command found. */
+  /** Logs and counts what a scrub found, also one that a command started. */
   report(event: ScrubEvent): void
   completed(began: number, done: ScrubDone): Promise<void>
   stop(): Promise<void>
 }
 
-const tendEvery = 10 * 60_000
-// Long enough for somebody to look at the bytes after a weekend.
-const keptFor = 7 * 24 * 3_600_000
-const mostShown = 100
+const upkeepIntervalMs = 10 * 60_000
+// Long enough for an operator to examine the bytes after a weekend.
+const retentionMs = 7 * 24 * 3_600_000
+const maxDamages = 100
 
-/** Starts the check of everything that is stored; what it finds goes to log, metrics and status. */
-export async function startScrubber({ tree, every, busy, refetch, metrics, log }: ScrubberDeps): Promise<Scrubber> {
+/** Starts the scrub. Its findings go to log, metrics and status. */
+export async function startScrubber({ tree, every, busy, refetch, metrics, log, clock }: ScrubberDeps): Promise<Scrubber> {
   const { quarantine } = tree.content
-  await quarantine.load().catch(error => log.error({ err: error }, 'what is known to be damaged cannot be read'))
+  await quarantine.load().catch(error => log.error({ err: error }, 'the records of damaged content cannot be read'))
   quarantine.watch(({ digest, since }) => log.info({ digest, since: iso(since) }, 'damaged content was healed'))
-  const stopped = new AbortController()
-  const { signal } = stopped
+  const stopping = new AbortController()
+  const { signal } = stopping
   const refetches = createMutex()
-  const told = (event: ScrubEvent) => {
-    tell(event, metrics, log)
+  const report = (event: ScrubEvent) => {
+    logScrubEvent(event, metrics, log)
     if (event.type === 'damaged' && event.action === 'quarantined') {
       void refetches(() => heal(event, refetch, signal, log))
     }
   }
-  const failed = (error: Error) => log.error({ err: error }, 'the check of stored content broke off; it goes on in a while')
-  const rounds = new ScrubCycles({ tree, everyMs: every, busy, report: told, failed })
-  watchScrubbing(metrics, rounds, tree.content)
-  const running = rounds.run(signal)
-  const tending = tend(tree, signal, log)
+  const failed = (error: Error) => log.error({ err: error }, 'the scrub failed; it goes on in a while')
+  const cycles = new ScrubCycles({ tree, everyMs: every, busy, report, failed })
+  watchScrubbing(metrics, cycles, tree.content)
+  const running = cycles.run(signal)
+  const stopUpkeep = startUpkeep(tree, signal, { log, ...(clock ? { clock } : {}) })
   return {
-    status: () => statusOf(rounds, tree.content),
-    report: told,
-    completed: (began, done) => rounds.completed(began, done),
+    status: () => statusOf(cycles, tree.content),
+    report,
+    completed: (began, done) => cycles.completed(began, done),
     stop: async () => {
-      stopped.abort()
-      await Promise.all([running, tending(), refetches(async () => {})])
+      stopping.abort()
+      await Promise.all([running, stopUpkeep(), refetches(async () => {})])
     }
   }
 }
@@ -68,45 +71,40 @@ async function heal(damaged: Damaged, refetch: ScrubberDeps['refetch'], signal: 
   const { digest, names } = damaged
   await refetch(damaged, signal).catch(error => {
     if (!signal.aborted)
-      log.warn({ digest, names, reason: error.message }, 'damaged content could not be fetched anew; the next pull tries again')
+      log.warn({ digest, names, reason: error.message }, 'damaged content could not be fetched again; the next pull retries')
   })
 }
 
-function tell(event: ScrubEvent, metrics: Metrics, log: Logger): void {
+function logScrubEvent(event: ScrubEvent, metrics: Metrics, log: Logger): void {
   const { type, ...rest } = event
-  if (type === 'done') log.info(rest, 'all of a scrub is done')
-  else if (type === 'warning') log.debug(rest, 'something refers to what is not here')
+  if (type === 'done') log.info(rest, 'a scrub is done')
+  else if (type === 'warning') log.debug(rest, 'a reference leads to content that is not here')
   else if (type === 'damaged') {
     const { action } = event
-    if (action === 'removed' || action === 'rebuilt') return void log.warn(rest, 'the tree was mended')
+    if (action === 'removed' || action === 'rebuilt') return void log.warn(rest, 'the stored tree was repaired')
     metrics.damaged.inc()
     log.error(rest, 'stored content is damaged')
   }
 }
 
-// Old bytes go, and so does what nobody refers to any more.
-function tend(tree: Tree, signal: AbortSignal, log: Logger): () => Promise<void> {
+// Removes quarantined bytes after their retention, and forgets known-bad digests that are no longer referenced.
+function startUpkeep(tree: Tree, signal: AbortSignal, { log, clock }: { log: Logger; clock?: Clock }): () => Promise<void> {
   const { content, now } = tree
-  const mutex = createMutex()
-  const timer = setInterval(() => {
-    mutex(async () => {
-      const expired = await content.quarantine.expire(now() - keptFor)
-      if (expired > 0) log.info({ expired }, 'damaged bytes that were kept for examination were removed')
+  const upkeep = async () => {
+    try {
+      const expired = await content.quarantine.expire(now() - retentionMs)
+      if (expired > 0) log.info({ expired }, 'quarantined bytes were removed after their retention')
       await forgetUnneeded(content, signal)
-    }).catch(error => {
-      if (!signal.aborted) log.error({ err: error }, 'what is known to be damaged could not be looked after')
-    })
-  }, tendEvery)
-  timer.unref()
-  return () => {
-    clearInterval(timer)
-    return mutex(async () => {})
+    } catch (error) {
+      if (!signal.aborted) log.error({ err: error }, 'the upkeep of the quarantine failed')
+    }
   }
+  return startInterval(upkeepIntervalMs, upkeep, clock)
 }
 
-/** What `/status` says of it. */
-function statusOf(rounds: ScrubCycles, { quarantine }: Content): object {
-  const { done, round, last } = rounds.status
+/** What `/status` says of the scrub. */
+function statusOf(cycles: ScrubCycles, { quarantine }: Content): object {
+  const { done, round, last } = cycles.status
   const damaged = quarantine.list()
   return {
     done,
@@ -114,14 +112,14 @@ function statusOf(rounds: ScrubCycles, { quarantine }: Content): object {
     ...(last ? { last: { ...last, began: iso(last.began), ended: iso(last.ended) } } : {}),
     damaged: damaged.length,
     quarantinedBytes: quarantine.bytes,
-    ...(damaged.length > 0 ? { damages: damaged.slice(0, mostShown).map(each => ({ ...each, since: iso(each.since) })) } : {})
+    ...(damaged.length > 0 ? { damages: damaged.slice(0, maxDamages).map(each => ({ ...each, since: iso(each.since) })) } : {})
   }
 }
 
-function watchScrubbing(metrics: Metrics, rounds: ScrubCycles, { quarantine }: Content): void {
-  metrics.collect('scrubPosition', gauge => gauge.set(rounds.status.done))
-  metrics.collect('scrubLastComplete', gauge => gauge.set((rounds.status.last?.ended ?? 0) / 1_000))
-  metrics.collect('scrubFindings', gauge => gauge.set(rounds.status.last?.damaged ?? 0))
+function watchScrubbing(metrics: Metrics, cycles: ScrubCycles, { quarantine }: Content): void {
+  metrics.collect('scrubPosition', gauge => gauge.set(cycles.status.done))
+  metrics.collect('scrubLastComplete', gauge => gauge.set((cycles.status.last?.ended ?? 0) / 1_000))
+  metrics.collect('scrubFindings', gauge => gauge.set(cycles.status.last?.damaged ?? 0))
   metrics.collect('damagedBlobs', gauge => gauge.set(quarantine.list().length))
   metrics.collect('quarantineBytes', gauge => gauge.set(quarantine.bytes))
 }

@@ -9,7 +9,7 @@ import { collectGauges, createHealth } from './admin-state.ts'
 import { openBackends } from './backends.ts'
 import { startBackground } from './background.ts'
 import type { AppContext } from './context.ts'
-import type { GcOptions } from './gc-runner.ts'
+import type { GcRequest } from './gc-runner.ts'
 import { createGateway, openAdminPort, openCertificates, openControlSocket, openRegistryPort } from './ports.ts'
 import { createRateLimits } from './rate-limits.ts'
 import { type LastReload, Reload } from './reload.ts'
@@ -24,7 +24,7 @@ export interface Registry {
   /** Reads the configuration and takes its changes, all of them or none. */
   reload(): Promise<LastReload>
   /** Runs a garbage collection and reports what it removes. */
-  collect(options?: GcOptions): AsyncIterable<GcEvent>
+  collect(options?: GcRequest): AsyncIterable<GcEvent>
   /** After `stop`: a call to the disk hangs, and would keep the process from an orderly end. */
   readonly hanging: boolean
   /** Lets running transfers end for at most `server.drain`, then ends; resolves to whether all of them did. */

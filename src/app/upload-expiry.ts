@@ -1,25 +1,25 @@
-import { createMutex } from '../../storage/keyed-mutex.ts'
+import { type Clock, systemClock } from '../../storage/clock.ts'
 import type { Content } from '../content/content.ts'
 import type { Logger } from '../telemetry/log.ts'
+import { startInterval } from './schedule.ts'
 
-const intervals = { least: 250, most: 10 * 60_000 }
+const minIntervalMs = 250
+const maxIntervalMs = 10 * 60_000
 
-/** Removes upload sessions that nobody wrote to for `idle` ms, from time to time; the returned function ends that. */
-export function startUploadExpiry(content: Content, idle: number, log: Logger): () => Promise<void> {
-  const stopped = new AbortController()
-  const mutex = createMutex()
-  const sweep = async () => {
-    const expired = await content.uploads.expire(Date.now() - idle, stopped.signal)
-    if (expired > 0) log.info({ expired, idle }, 'idle upload sessions were removed')
+/** Cancels upload sessions that received nothing for `idleMs`, at intervals; the returned function ends that. */
+export function startUploadExpiry(content: Content, idleMs: number, log: Logger, clock: Clock = systemClock): () => Promise<void> {
+  const stopping = new AbortController()
+  const expire = async () => {
+    try {
+      const expired = await content.uploads.expire(clock.now() - idleMs, stopping.signal)
+      if (expired > 0) log.info({ expired, idle: idleMs }, 'idle upload sessions were removed')
+    } catch (error) {
+      log.error({ err: error }, 'idle upload sessions could not be removed')
+    }
   }
-  const interval = Math.min(intervals.most, Math.max(intervals.least, idle / 4))
-  const timer = setInterval(() => {
-    void mutex(sweep).catch(error => log.error({ err: error }, 'idle upload sessions could not be removed'))
-  }, interval)
-  timer.unref()
-  return async () => {
-    clearInterval(timer)
-    stopped.abort()
-    await mutex(async () => {})
+  const stop = startInterval(Math.min(maxIntervalMs, Math.max(minIntervalMs, idleMs / 4)), expire, clock)
+  return () => {
+    stopping.abort()
+    return stop()
   }
 }

@@ -1,8 +1,8 @@
 import { type Digest, encodedOf } from '../oci/digest.ts'
 
 /**
- * Rows of 32-bit words by the first words of a digest: a hash table with open addressing, outside of the heap. Digests are as good
- * as random, so a part of one is its hash. The first word of a row is 0 where there is none.
+ * Rows of 32-bit words by the first words of a digest: a hash table with open addressing, outside of the heap. Digests
+ * are as good as random, so a part of one is its hash. The first word of a row is 0 where there is none.
  */
 class DigestRows {
   readonly #keyWords: number
@@ -80,8 +80,8 @@ class DigestRows {
 }
 
 /**
- * Digests in 8 bytes each, so that a million of them fit into 32 MiB while the set grows. Two digests that share a prefix of 64 bits
- * count as one: the set may claim more than was added, never less.
+ * Digests in 8 bytes each, so that a million of them fit into 32 MiB while the set grows. Two digests that share a
+ * prefix of 64 bits count as one: the set may claim more than was added, never less.
  */
 export class DigestSet {
   readonly #rows: DigestRows
@@ -105,8 +105,8 @@ export class DigestSet {
 }
 
 /**
- * A number for each of very many digests, counted up from 0 in the order in which they are added. About 40 bytes each instead of the
- * 200 of a map. 128 bits of a digest count: enough that no two of them meet by accident.
+ * A number for each of very many digests, counted up from 0 in the order in which they are added. About 40 bytes each
+ * instead of the 200 of a map. 128 bits of a digest count: enough that no two of them meet by accident.
  */
 export class DigestTable {
   readonly #rows: DigestRows

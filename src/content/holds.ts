@@ -18,8 +18,9 @@ interface Renewal {
 }
 
 /**
- * Claims on digests. A task holds the bytes that it reads, publishes or links. A removal does not begin while its digest is held,
- * and a hold that comes after it has begun waits for its end. There is no lock on the storage: all other digests go on.
+ * Claims on digests. A task holds the bytes that it reads, publishes or links. A removal does not begin while its
+ * digest is held, and a hold that comes after it has begun waits for its end. There is no lock on the storage: all
+ * other digests go on.
  */
 export class Holds {
   readonly #storage: Storage
@@ -38,7 +39,10 @@ export class Holds {
     this.#renewAfterMs = coordination.renewAfterMs(defaultGraceMs)
   }
 
-  /** Keeps the bytes of `digest`, if there are any, until the returned function is called. Check that they exist after this. */
+  /**
+   * Keeps the bytes of `digest`, if there are any, until the returned function is called. Check that they exist after
+   * this.
+   */
   async hold(digest: Digest): Promise<() => void> {
     for (let removing = this.#removing.get(digest); removing; removing = this.#removing.get(digest)) await removing
     this.#held.set(digest, (this.#held.get(digest) ?? 0) + 1)
@@ -78,9 +82,9 @@ export class Holds {
   }
 
   /**
-   * Makes bytes as new as if they had just been pushed, or nearly so in a shared storage: a client was told of them and may be
-   * about to rely on that. `modified` is their time, if it is known. Resolves to whether the storage took the new time; GC in this
-   * process knows it in any case.
+   * Makes bytes as new as if they had just been pushed, or nearly so in a shared storage: a client was told of them and
+   * may be about to rely on that. `modified` is their time, if it is known. Resolves to whether the storage took the
+   * new time; GC in this process knows it in any case.
    */
   renew(digest: Digest, modified = 0): Promise<boolean> {
     return this.during(digest, async () => {
@@ -114,12 +118,18 @@ export class Holds {
     return age < removalMs || age >= this.#renewAfterMs
   }
 
-  /** When a client was last told of `digest`, in ms since the epoch, as far as this process remembers. The stored time may be a minute older. */
+  /**
+   * When a client was last told of `digest`, in ms since the epoch, as far as this process remembers. The stored time
+   * may be a minute older.
+   */
   renewedAt(digest: Digest): number {
     return this.#renewals.peek(digest)?.reportedAt ?? 0
   }
 
-  /** Calls `onHold` for each digest that is held now, and for each hold from now on before it takes effect; the returned function ends that. */
+  /**
+   * Calls `onHold` for each digest that is held now, and for each hold from now on before it takes effect; the returned
+   * function ends that.
+   */
   watch(onHold: (digest: Digest) => void): () => void {
     for (const digest of this.#held.keys()) onHold(digest)
     this.#watchers.add(onHold)
@@ -127,8 +137,8 @@ export class Holds {
   }
 
   /**
-   * Runs `task`, which may remove the bytes of `digest` and resolves to whether it did, while holds wait. False without running it
-   * if they are held or being removed.
+   * Runs `task`, which may remove the bytes of `digest` and resolves to whether it did, while holds wait. False without
+   * running it if they are held or being removed.
    */
   async remove(digest: Digest, task: () => Promise<boolean>): Promise<boolean> {
     if (this.#held.has(digest) || this.#removing.has(digest)) return false

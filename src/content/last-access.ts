@@ -6,10 +6,10 @@ import * as keys from './keys.ts'
 import type { Provenance } from './provenance.ts'
 import type { Coordination } from './shared/coordination.ts'
 
-const hour = 3_600_000
-// A bucket that holds nothing cached has no mark to renew, and each try would cost a copy.
-const lookedAgain = 60_000
-const remembered = 50_000
+const maxRenewalMs = 3_600_000
+// In a bucket that holds nothing cached there is no record to renew, and each attempt would cost a request.
+const scanIntervalMs = 60_000
+const maxEntries = 50_000
 
 interface LastAccessDeps {
   storage: Storage
@@ -19,19 +19,19 @@ interface LastAccessDeps {
 }
 
 /**
- * When what was cached was last asked for: the time of its mark of origin, renewed at most once in `every`, and more exactly from memory. What was pushed has no mark,
- * and nobody asks when it was needed.
+ * The last access of cached content: the time of its provenance record, renewed at most once in `renewalMs`, and more
+ * exact in memory. Pushed content has no record, and its last access is never asked for.
  */
 export class LastAccess {
   readonly #storage: Storage
   readonly #provenance: Pick<Provenance, 'recordsWritten'>
   readonly #coordination: Pick<Coordination, 'touchCostsRequest'>
   readonly #now: () => number
-  readonly #seen = new LRUCache<Key, { at: number; touched: number }>({ max: remembered })
-  /** When somebody looked whether anything is cached, and how many marks this process had set by then. */
-  #looked: { at: number; marks: number; nothing: boolean } | undefined
-  /** ms; shorter where cached content lives for a few hours only. */
-  #every = hour
+  readonly #accesses = new LRUCache<Key, { at: number; touchedAt: number }>({ max: maxEntries })
+  /** The last scan for provenance records, and how many this process had written by then. */
+  #scan: { at: number; recordsWritten: number; empty: boolean } | undefined
+  /** Shorter where cached content lives for a few hours only. */
+  #renewalMs = maxRenewalMs
 
   constructor({ storage, provenance, coordination, now = Date.now }: LastAccessDeps) {
     this.#storage = storage
@@ -40,50 +40,52 @@ export class LastAccess {
     this.#now = now
   }
 
-  /** What was not asked for in `ttl` ms expires: times on disk are kept exact enough for that after a restart. */
-  setTtl(ttl: number): void {
-    this.#every = Math.min(hour, ttl / 4)
+  /**
+   * Sets the TTL after which content expires without an access: stored times are exact enough for it after a restart.
+   */
+  setTtl(ttlMs: number): void {
+    this.#renewalMs = Math.min(maxRenewalMs, ttlMs / 4)
   }
 
-  /** Content of `name` was asked for. Nobody waits for the disk. */
+  /** Records an access. The record is renewed in the background. */
   record(name: Name, digest: Digest): void {
     const key = keys.provenanceRecord(name, digest)
     const at = this.#now()
-    const known = this.#seen.get(key)
+    const known = this.#accesses.get(key)
     if (known) known.at = at
-    if (known && at - known.touched < this.#every) return
-    this.#seen.set(key, { at, touched: at })
-    // A time that is lost makes content look older, and the cache a little worse.
+    if (known && at - known.touchedAt < this.#renewalMs) return
+    this.#accesses.set(key, { at, touchedAt: at })
     if (this.#coordination.touchCostsRequest && this.#nothingCached(at)) return
+    // A time that is lost makes content look older, and the cache a little worse.
     void this.#storage.touch([key]).catch(() => {})
   }
 
-  // As far as is known: another process may have begun to cache within the last minute.
+  // As of the last scan: another process may have begun to cache since.
   #nothingCached(at: number): boolean {
-    const { recordsWritten: marks } = this.#provenance
-    const known = this.#looked
-    if (!known || known.marks !== marks || at - known.at >= lookedAgain) {
-      const looked = { at, marks, nothing: false }
-      this.#looked = looked
-      this.#look().then(
+    const { recordsWritten } = this.#provenance
+    const known = this.#scan
+    if (!known || known.recordsWritten !== recordsWritten || at - known.at >= scanIntervalMs) {
+      const scan = { at, recordsWritten, empty: false }
+      this.#scan = scan
+      this.#hasRecords().then(
         any => {
-          looked.nothing = !any
+          scan.empty = !any
         },
         () => {}
       )
     }
-    return this.#looked?.nothing === true
+    return this.#scan?.empty === true
   }
 
-  async #look(): Promise<boolean> {
+  async #hasRecords(): Promise<boolean> {
     for await (const _ of this.#storage.walk(keys.provenance)) return true
     return false
   }
 
-  /** The last time, in ms since the epoch; undefined if the content has no mark. */
+  /** The last access, in ms since the epoch; undefined if the content has no provenance record. */
   async of(name: Name, digest: Digest): Promise<number | undefined> {
     const key = keys.provenanceRecord(name, digest)
-    const mark = await this.#storage.stat(key)
-    return mark && Math.max(mark.modified, this.#seen.peek(key)?.at ?? 0)
+    const record = await this.#storage.stat(key)
+    return record && Math.max(record.modified, this.#accesses.peek(key)?.at ?? 0)
   }
 }

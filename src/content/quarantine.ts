@@ -7,27 +7,27 @@ import type { Coordination } from './shared/coordination.ts'
 import { LeaseHeldError } from './shared/removal-lease.ts'
 import { listDigests } from './walk.ts'
 
-/** Bytes that are known to be wrong or gone, until they are published anew. */
+/** A known-bad digest. */
 export interface KnownDamage {
   digest: Digest
   reason: string
-  /** When it was found, in ms since the epoch. */
+  /** When the damage was found, in ms since the epoch. */
   since: number
   size: number
-  /** Where the wrong bytes are: set aside, still where they were (the medium let nobody move them), or nowhere. */
+  /** Where the damaged bytes are: in quarantine, still under their key (the storage refused the move), or gone. */
   kept: 'quarantine' | 'in place' | 'nowhere'
 }
 
-/** What an object was when it was looked at. */
+/** The state of an object when it was verified. */
 export interface ObservedObject {
   size: number
   modified: number
 }
 
-// Whoever holds the bytes usually lets go within a moment; a slow client may not.
+// Most holds end within a moment; that of a slow client may not.
 const attempts = 5
 const retryMs = 200
-// Where nobody can say whether there are bytes, they are not called missing.
+// Bytes whose state cannot be read are not missing.
 const unreadable: ObservedObject = { size: -1, modified: -1 }
 
 interface QuarantineDeps {
@@ -38,8 +38,9 @@ interface QuarantineDeps {
 }
 
 /**
- * What is damaged now. Its bytes are set aside for examination and answered as missing, so that the next push or fill heals it; a note beside them outlives them and a
- * restart. `load` it before the first request.
+ * The known-bad digests. Their bytes are moved into quarantine for examination and reported as missing, so that the
+ * next push or fill heals them. A note beside the bytes outlives them and a restart. Call `load` before the first
+ * request.
  */
 export class Quarantine {
   readonly #storage: Storage
@@ -56,7 +57,7 @@ export class Quarantine {
     this.#clock = clock
   }
 
-  /** Reads what a former process found; what was healed since is forgotten. */
+  /** Reads what earlier processes found; digests that were healed since are forgotten. */
   async load(): Promise<void> {
     for await (const digest of listDigests(this.#storage, keys.quarantine)) {
       if (await this.#storage.stat(keys.blob(digest))) await this.#clear(digest)
@@ -71,69 +72,69 @@ export class Quarantine {
     return { digest, ...found, size: bytes?.size ?? note?.size ?? 0, kept: bytes ? 'quarantine' : 'nowhere' }
   }
 
-  /** Whether the bytes of `digest` are known to be wrong or gone: they are not to be given to anybody. */
+  /** Whether `digest` is known-bad: its bytes must not be served. */
   has(digest: Digest): boolean {
-    // Where another process may have healed them, only what could not be moved out of the way is worth knowing.
+    // Another process may have healed it, so only bytes that could not be moved count.
     return this.#coordination.othersWrite ? this.#known.get(digest)?.kept === 'in place' : this.#known.has(digest)
   }
 
-  /** What is known of it. */
+  /** The damage of `digest`, if it is known-bad. */
   find(digest: Digest): KnownDamage | undefined {
     return this.#known.get(digest)
   }
 
-  /** All that is damaged now. */
+  /** All damage that is known. */
   list(): KnownDamage[] {
     return [...this.#known.values()]
   }
 
-  /** Of what was set aside. */
+  /** The bytes in quarantine. */
   get bytes(): number {
     return this.list().reduce((sum, { kept, size }) => sum + (kept === 'quarantine' ? size : 0), 0)
   }
 
-  /** Tells `healed` of everything that is published anew; ends with the function that it gives. */
-  watch(healed: (damage: KnownDamage) => void): () => void {
-    this.#watchers.add(healed)
-    return () => void this.#watchers.delete(healed)
+  /** Calls `onHealed` for each known-bad digest that is published anew; the returned function ends that. */
+  watch(onHealed: (damage: KnownDamage) => void): () => void {
+    this.#watchers.add(onHealed)
+    return () => void this.#watchers.delete(onHealed)
   }
 
-  /** Sets aside bytes that are not those of `digest`, unless they are no longer what was `seen`: then undefined. */
+  /** Quarantines the bytes of `digest`; undefined if the object is no longer what was `seen`. */
   async add(digest: Digest, seen: ObservedObject, reason: string): Promise<KnownDamage | undefined> {
     const release = await this.#coordination.acquireRemovalLease().catch((error: Error) => {
       if (error instanceof LeaseHeldError) return undefined
       throw error
     })
-    // The next round finds it again.
-    if (!release) return this.#condemn(digest, seen, reason, 'leave')
+    // The next scrub cycle finds it again.
+    if (!release) return this.#markBad(digest, seen, reason, 'leave')
     try {
-      return await this.#takeInTurn(digest, seen, reason)
+      return await this.#addUnderLease(digest, seen, reason)
     } finally {
       await release()
     }
   }
 
-  async #takeInTurn(digest: Digest, seen: ObservedObject, reason: string): Promise<KnownDamage | undefined> {
+  async #addUnderLease(digest: Digest, seen: ObservedObject, reason: string): Promise<KnownDamage | undefined> {
     for (let attempt = 0; attempt < attempts; attempt++) {
       let outcome: KnownDamage | 'changed' | undefined
       await this.#holds.remove(digest, async () => {
-        const condemn = () => this.#condemn(digest, seen, reason, 'move')
-        outcome = (await this.#coordination.announce([digest], condemn)) ?? 'changed'
+        const markBad = () => this.#markBad(digest, seen, reason, 'move')
+        outcome = (await this.#coordination.announce([digest], markBad)) ?? 'changed'
         return outcome !== 'changed' && outcome.kept === 'quarantine'
       })
       if (outcome !== undefined) return outcome === 'changed' ? undefined : outcome
       await this.#clock.sleep(retryMs)
     }
-    return this.#condemn(digest, seen, reason, 'leave')
+    return this.#markBad(digest, seen, reason, 'leave')
   }
 
-  /** Notes that `digest` has no bytes where it should have; undefined if it has. */
+  /** Records that `digest` has no bytes where a link leads to it; undefined if it has. */
   addMissing(digest: Digest, reason: string): Promise<KnownDamage | undefined> {
-    return this.#condemn(digest, undefined, reason, 'leave')
+    return this.#markBad(digest, undefined, reason, 'leave')
   }
 
-  // Known before the look: bytes that are published after the look tell us so, those that were published before it are seen by it.
-  async #condemn(
+  // Known before the stat: a publish after it calls `healed`, and one before it shows in it.
+  async #markBad(
     digest: Digest,
     seen: ObservedObject | undefined,
     reason: string,
@@ -154,7 +155,7 @@ export class Quarantine {
       if (this.#known.get(digest) === damage) this.#known.delete(digest)
       return undefined
     }
-    // A medium that takes nothing any more is known in memory at least; the next round finds it again.
+    // Without a note it is known in memory only; the next scrub cycle finds it again.
     await this.#storage.put(keys.quarantineNote(digest), Buffer.from(JSON.stringify(damage))).catch(() => {})
     if (!this.#known.has(digest)) {
       // Healed while the note was written.
@@ -164,28 +165,28 @@ export class Quarantine {
     if (seen) {
       const moved = bytes === 'move' && (await this.#storage.move(keys.blob(digest), keys.quarantined(digest)).catch(() => false))
       damage.kept = moved ? 'quarantine' : 'in place'
-      // The prefix that became empty; nothing is taken that is called otherwise.
+      // Removes the prefix that became empty: there is no object of that key.
       if (moved) await this.#storage.remove([`${keys.blob(digest)}/moved`], keys.blobs).catch(() => {})
     } else if (before?.kept === 'quarantine') damage.kept = 'quarantine'
     return damage
   }
 
-  /** The bytes of `digest` were verified and published: what was wrong with them is over. */
+  /** Call when verified bytes of `digest` were published: it is no longer known-bad. */
   async healed(digest: Digest): Promise<void> {
     const damage = this.#known.get(digest)
     if (!damage) return
     await this.forget(digest)
-    for (const told of this.#watchers) told(damage)
+    for (const onHealed of this.#watchers) onHealed(damage)
   }
 
-  /** Nobody needs `digest` any more. */
+  /** Call when `digest` is no longer referenced. */
   async forget(digest: Digest): Promise<void> {
     this.#known.delete(digest)
-    // What stays is found when the process starts again.
+    // What could not be removed is found by the next `load`.
     await this.#clear(digest).catch(() => {})
   }
 
-  /** Removes the wrong bytes of what was found before `before` (ms since the epoch); the damage stays known. */
+  /** Removes quarantined bytes that were found before `before` (ms since the epoch); the digests stay known-bad. */
   async expire(before: number): Promise<number> {
     const old = this.list().filter(({ kept, since }) => kept === 'quarantine' && since < before)
     for (const damage of old) {

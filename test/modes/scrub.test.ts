@@ -102,7 +102,7 @@ test('Proxy: while the upstream is away damaged content is missing, and heals wi
   flip(registry.root, digest)
   await upstream.stop()
   t.equal((await scrubbed(registry)).length, 2)
-  await until(() => registry.logged('damaged content could not be fetched anew; the next pull tries again').length === 2)
+  await until(() => registry.logged('damaged content could not be fetched again; the next pull retries').length === 2)
   for (const path of [blob.path, manifest]) t.ok((await ask(registry.listen, 'GET', path)).status >= 500)
   await upstream.start()
   t.ok((await ask(registry.listen, 'GET', blob.path)).body.equals(blob.bytes))

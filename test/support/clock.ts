@@ -2,7 +2,10 @@ import type { Clock } from '../../storage/clock.ts'
 
 /** A clock that stands still until a test moves it. */
 export interface TestClock extends Clock {
-  /** Moves the time on, and runs what is due on the way in the order of its times. Resolves when what it woke has had a turn. */
+  /**
+   * Moves the time on, and runs what is due on the way in the order of its times. Resolves when what it woke has had a
+   * turn.
+   */
   advance(ms: number): Promise<void>
   /** When the next sleep or task is due, by `now`. */
   readonly nextDue: number | undefined

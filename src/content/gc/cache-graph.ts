@@ -21,9 +21,9 @@ export interface CachedRepository {
 }
 
 /**
- * Reads the graph of `name`. A manifest is needed when a client requests it, one of its children, or a blob that no other manifest of
- * the repository has: a layer that all images share says nothing about one of them. Undefined if a pushed manifest cannot be
- * read, so that all of the repository has to be kept.
+ * Reads the graph of `name`. A manifest is needed when a client requests it, one of its children, or a blob that no
+ * other manifest of the repository has: a layer that all images share says nothing about one of them. Undefined if a
+ * pushed manifest cannot be read, so that all of the repository has to be kept.
  */
 export async function readCached(content: Content, name: Name, yielder: Yield): Promise<CachedRepository | undefined> {
   const lastAccess = await readLastAccess(content, name, yielder)

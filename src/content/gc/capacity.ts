@@ -16,6 +16,25 @@ export interface FreeSpace {
   readonly marginBytes: number
 }
 
+// Part of the budget that is freed beyond what is missing, so that not every fill has to wait.
+const margin = 0.05
+const maxMarginBytes = 1024 ** 3
+// The bytes that one missing inode counts for.
+const bytesPerInode = 4096
+
+/** How full the storage is, for making capacity. */
+export async function freeSpaceOf(storage: Storage): Promise<FreeSpace> {
+  const { budget, total } = await storage.usage()
+  return {
+    marginBytes: Math.min(maxMarginBytes, (budget ?? total ?? Number.POSITIVE_INFINITY) * margin),
+    missingBytes: async bytes => {
+      const shortage = await storage.shortage(bytes)
+      if (!shortage) return 0
+      return shortage.unit === 'inodes' ? shortage.excess * bytesPerInode : shortage.excess
+    }
+  }
+}
+
 /** What making capacity needs. */
 export interface CapacityDeps {
   storage: Storage
@@ -52,7 +71,8 @@ export class Capacity {
     let missing = await space.missingBytes(bytes)
     if (missing <= 0) return true
     if (this.#clock.now() < this.#retryAt) return false
-    // Evicting content that another repository needs too frees nothing, which shows only afterwards. So the target is tried twice, and then doubled.
+    // Evicting content that another repository needs too frees nothing, which shows only afterwards. So the target is
+    // tried twice, and then doubled.
     for (let attempt = 0; ; attempt++) {
       const factor = 2 ** Math.max(0, attempt - 1)
       const before = await this.#lastAccessFreeing((missing + space.marginBytes) * factor)

@@ -28,9 +28,9 @@ export interface CollectOptions extends GcPolicy {
 }
 
 /**
- * Garbage collection: removes unreferenced content while requests go on. A lock is only ever held for moments, and content that is
- * held from the start of the run on is kept. It can be cancelled at any point and started anew. Rejects on an I/O error, with
- * everything reachable still in place.
+ * Garbage collection: removes unreferenced content while requests go on. A lock is only ever held for moments, and
+ * content that is held from the start of the run on is kept. It can be cancelled at any point and started anew. Rejects
+ * on an I/O error, with everything reachable still in place.
  */
 export async function* collect(
   storage: Storage,

@@ -4,13 +4,17 @@ import * as keys from '../keys.ts'
 import { markManifest } from './mark.ts'
 import { type GcRun, targetOf } from './run.ts'
 
-/** When the run started, by a clock that is never ahead of the storage's, and when it last scanned for concurrent pushes, by its own. In ms. */
+/**
+ * When the run started, by a clock that is never ahead of the storage's, and when it last scanned for concurrent
+ * pushes, by its own. In ms.
+ */
 export interface ConcurrentPushes {
   startedAt: number
   scannedAt: number
 }
 
-// Content that a pushed manifest needs is at most this part of the grace period old, which leaves the rest of it to find the manifest.
+// Content that a pushed manifest needs is at most this part of the grace period old, which leaves the rest of it to
+// find the manifest.
 const partOfGrace = 4
 // Times of objects are in whole seconds, and clocks may drift apart during a run.
 const clockMarginMs = 120_000
@@ -21,8 +25,8 @@ export function trackConcurrentPushes(content: Content, now: () => number): Conc
 }
 
 /**
- * Marks what concurrent pushes need, as if it had been held: the holds of other processes are not known here. Call before each
- * removal; scans a few times per grace period.
+ * Marks what concurrent pushes need, as if it had been held: the holds of other processes are not known here. Call
+ * before each removal; scans a few times per grace period.
  */
 export async function markConcurrentPushes(run: GcRun): Promise<void> {
   const { content, marked, held, yielder, concurrentPushes, grace, now } = run

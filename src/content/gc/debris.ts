@@ -4,14 +4,10 @@ import { leavesBelow } from '../walk.ts'
 import type { GcRun, Removal } from './run.ts'
 
 /**
- * Removes the debris in `name`, and the repository itself if it holds nothing. `hasContent` is whether a manifest or a blob of it is
- * kept.
+ * Removes the debris in `name`, and the repository itself if it holds nothing. `hasContent` is whether a manifest or a
+ * blob of it is kept.
  */
-export async function* removeDebris(
-  { storage, content, mode, yielder }: GcRun,
-  name: Name,
-  hasContent: boolean
-): AsyncGenerator<Removal> {
+export async function* removeDebris({ storage, content, mode, yielder }: GcRun, name: Name, hasContent: boolean): AsyncGenerator<Removal> {
   const { removals } = content
   let used = hasContent
   for await (const { name: tag } of storage.walk(keys.tags(name))) {
@@ -31,6 +27,5 @@ export async function* removeDebris(
     }
   }
   if (used) return
-  if (mode === 'report' || (await removals.removeEmptyRepository(name)))
-    yield { type: 'remove', kind: 'repository', name, reason: 'empty' }
+  if (mode === 'report' || (await removals.removeEmptyRepository(name))) yield { type: 'remove', kind: 'repository', name, reason: 'empty' }
 }

@@ -43,8 +43,8 @@ interface EvictRun extends EvictPolicy {
 const batchSize = 64
 
 /**
- * Eviction and expiry: removes cached content by its last access, manifests with their tags first, then blobs that no other manifest
- * needs. Content without a provenance record was pushed and is not considered. Rejects on an I/O error.
+ * Eviction and expiry: removes cached content by its last access, manifests with their tags first, then blobs that no
+ * other manifest needs. Content without a provenance record was pushed and is not considered. Rejects on an I/O error.
  */
 export async function* evict(
   storage: Storage,

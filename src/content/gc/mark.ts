@@ -16,9 +16,10 @@ export interface Marked {
 }
 
 /**
- * Marks what the manifests and tags of `name` need, except for manifests in `removed`. Content that a manifest needs is linked in its
- * repository. So if a manifest is damaged or of an unknown kind, everything that the repository may read is marked. An I/O error
- * is no such damage and ends the run: content that cannot be read now may be needed all the same.
+ * Marks what the manifests and tags of `name` need, except for manifests in `removed`. Content that a manifest needs is
+ * linked in its repository. So if a manifest is damaged or of an unknown kind, everything that the repository may read
+ * is marked. An I/O error is no such damage and ends the run: content that cannot be read now may be needed all the
+ * same.
  */
 export async function markRepository(run: GcRun, name: Name, removed: ReadonlySet<Digest>): Promise<Marked> {
   const { storage, content, marked } = run

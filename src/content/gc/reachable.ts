@@ -7,8 +7,8 @@ export interface ManifestEdges {
 }
 
 /**
- * Returns a function that adds a manifest of the repository to `reachable`, with all that it leads to: the manifests of an index,
- * and the referrers of a subject.
+ * Returns a function that adds a manifest of the repository to `reachable`, with all that it leads to: the manifests of
+ * an index, and the referrers of a subject.
  */
 export function createReachability(graph: ReadonlyMap<Digest, ManifestEdges>, reachable: Set<Digest>): (root: Digest) => void {
   const referrers = new Map<Digest, Digest[]>()

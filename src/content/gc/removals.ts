@@ -39,8 +39,9 @@ export type RemovalsDeps = Pick<CommitDeps, 'storage' | 'links' | 'manifests' | 
 }
 
 /**
- * The removals of GC and eviction, each only while its digest is not held. Links are removed durably before the bytes that they lead
- * to, so that no link leads to missing bytes. The methods for digests resolve to those that were removed.
+ * The removals of GC and eviction, each only while its digest is not held. Links are removed durably before the bytes
+ * that they lead to, so that no link leads to missing bytes. The methods for digests resolve to those that were
+ * removed.
  */
 export class Removals {
   readonly #storage: Storage

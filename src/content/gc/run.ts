@@ -7,8 +7,9 @@ import type { ConcurrentPushes } from './concurrent-pushes.ts'
 import type { Yield } from './yield.ts'
 
 /**
- * Why something is removed. `unreferenced`: no manifest needs it. `untagged`: no tag leads to it. `expired`: it was not requested for
- * the TTL. `room`: capacity was needed. `broken`: debris of a change that did not end. `empty`: nothing is in it.
+ * Why something is removed. `unreferenced`: no manifest needs it. `untagged`: no tag leads to it. `expired`: it was not
+ * requested for the TTL. `room`: capacity was needed. `broken`: debris of a change that did not end. `empty`: nothing
+ * is in it.
  */
 export type RemovalReason = 'unreferenced' | 'untagged' | 'expired' | 'room' | 'broken' | 'empty'
 
@@ -42,7 +43,10 @@ export interface GcDone {
   ms: number
 }
 
-/** An event of garbage collection. `unclear`: a manifest is damaged or of an unknown kind, so everything that its repository may read is kept. */
+/**
+ * An event of garbage collection. `unclear`: a manifest is damaged or of an unknown kind, so everything that its
+ * repository may read is kept.
+ */
 export type GcEvent = Removal | GcProgress | GcDone | { type: 'unclear'; name: Name; digest: Digest }
 
 /** The state of one garbage collection. */
@@ -65,8 +69,8 @@ export interface GcRun {
 }
 
 /**
- * The digest under which the bytes lie to which the link `key` leads. Distribution stores everything under sha256, whatever it was
- * pushed by.
+ * The digest under which the bytes lie to which the link `key` leads. Distribution stores everything under sha256,
+ * whatever it was pushed by.
  */
 export async function targetOf({ storage }: GcRun, key: Key, digest: Digest): Promise<Digest> {
   if (algorithmOf(digest) === canonical) return digest

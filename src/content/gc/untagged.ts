@@ -11,8 +11,9 @@ import type { GcRun, Removal } from './run.ts'
 const batchSize = 100
 
 /**
- * Removes the pushed manifests of `name` that are older than `run.untagged` and to which nothing leads: no tag, no index that is kept,
- * no subject that is kept. Fills `removed` with the digests that were removed, or in a dry run would be.
+ * Removes the pushed manifests of `name` that are older than `run.untagged` and to which nothing leads: no tag, no
+ * index that is kept, no subject that is kept. Fills `removed` with the digests that were removed, or in a dry run
+ * would be.
  */
 export async function* removeUntagged(run: GcRun, name: Name, removed: Set<Digest>): AsyncGenerator<Removal> {
   const { content, mode, held, yielder } = run
@@ -22,7 +23,8 @@ export async function* removeUntagged(run: GcRun, name: Name, removed: Set<Diges
     const batch = candidates.slice(at, at + batchSize)
     await markConcurrentPushes(run)
     const parents = new Map(batch.map(each => [each.digest, each.parents]))
-    // A tag or an index that has come to need a manifest since the run began has held it. Its descendants come after it.
+    // A tag or an index that has come to need a manifest since the run began has held it. Its descendants come after
+    // it.
     const canRemove = async (digest: Digest) => {
       const needed = held.has(digest) || parents.get(digest)?.some(each => !removable.has(each))
       if (needed || !(await isOld(run, name, digest))) return false

@@ -2,7 +2,8 @@ import { type Clock, systemClock } from '../../../storage/clock.ts'
 
 // Work between two pauses: long enough to be worth a timer, short enough to go unnoticed.
 const workMs = 10
-// While requests run, background work takes a quarter of the time. A step that took longer than `workMs` has waited for them already.
+// While requests run, background work takes a quarter of the time. A step that took longer than `workMs` has waited for
+// them already.
 const pauseMs = 3 * workMs
 
 /** Gives way to requests between two pieces of background work. */

@@ -19,15 +19,15 @@ export type Renew = (digest: Digest, modified: number) => Promise<boolean>
 /** The check, before a client is told that content exists, that no other process is about to remove it. */
 export interface DeletionBarrier {
   /**
-   * Call before reading state that will be reported to a client. Drops cached links if another process has run GC since the last
-   * call, and returns an epoch.
+   * Call before reading state that will be reported to a client. Drops cached links if another process has run GC since
+   * the last call, and returns an epoch.
    */
   readEpoch(): Promise<number>
   /** Whether no other process has removed anything since `epoch`, nor may be doing so now. */
   isUnchanged(epoch: number): Promise<boolean>
   /**
-   * Resolves to the content among `reported` that is gone. The rest is protected from removal by its age, in every process.
-   * Rejects with `ESTALLED` if the storage does not take a new time. Free while no other process removes.
+   * Resolves to the content among `reported` that is gone. The rest is protected from removal by its age, in every
+   * process. Rejects with `ESTALLED` if the storage does not take a new time. Free while no other process removes.
    */
   findRemoved(reported: readonly ReportedContent[], epoch: number): Promise<ReportedContent[]>
 }
@@ -40,8 +40,9 @@ export interface RemovalBatch {
 }
 
 /**
- * What processes that share a storage have to agree on, and how the storage differs where they share one. Its form `alone` costs
- * nothing: this process owns the storage, and its memory and its holds are the truth. In the form `shared` they are not.
+ * What processes that share a storage have to agree on, and how the storage differs where they share one. Its form
+ * `alone` costs nothing: this process owns the storage, and its memory and its holds are the truth. In the form
+ * `shared` they are not.
  */
 export interface Coordination {
   /** Whether other processes write to the storage too: what this process has read or written may have changed since. */
@@ -51,22 +52,28 @@ export interface Coordination {
   /** What another process may have put under `key` since this one read or put it; undefined where none writes. */
   reread(key: Key): Promise<Buffer | undefined>
 
-  /** Acquires the removal lease, or joins the one that this process holds; the returned function releases it. Throws LeaseHeldError. */
+  /**
+   * Acquires the removal lease, or joins the one that this process holds; the returned function releases it. Throws
+   * LeaseHeldError.
+   */
   acquireRemovalLease(): Promise<() => Promise<void>>
   /**
-   * Makes `digests` pending deletions, and runs `task`, which checks their age and removes some, once every other process can see
-   * that. Demands the removal lease.
+   * Makes `digests` pending deletions, and runs `task`, which checks their age and removes some, once every other
+   * process can see that. Demands the removal lease.
    */
   announce<T>(digests: readonly Digest[], task: (assertHeld: AssertHeld) => Promise<T>): Promise<T>
-  /** The time by which ages count while this process holds the removal lease: never ahead of the storage's clock. In ms since the epoch. */
+  /**
+   * The time by which ages count while this process holds the removal lease: never ahead of the storage's clock. In ms
+   * since the epoch.
+   */
   now(): number
   /** The deletion barrier, over the links that this process caches. */
   createBarrier(links: Links, renew: Renew): DeletionBarrier
   /** The age, in ms, from which bytes are given a new time when a client is told of them. */
   renewAfterMs(graceMs: number): number
   /**
-   * Whether another process may have reported or published `digest` since `since` (ms since the epoch): the time of its bytes is all that
-   * is known of that. `found` is their stat, if it is known.
+   * Whether another process may have reported or published `digest` since `since` (ms since the epoch): the time of its
+   * bytes is all that is known of that. `found` is their stat, if it is known.
    */
   wasUsedElsewhere(digest: Digest, since: number, found?: ObjectStat): Promise<boolean>
 

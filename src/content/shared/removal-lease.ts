@@ -9,8 +9,8 @@ export interface RemovalLeaseTimes {
   /** How long an observation of the lease counts. */
   statusTtlMs: number
   /**
-   * From acquiring the lease until every other process has observed it: longer than `statusTtlMs`, by more than a process may
-   * stand still.
+   * From acquiring the lease until every other process has observed it: longer than `statusTtlMs`, by more than a
+   * process may stand still.
    */
   noticeMs: number
   /** Between two observations while a deletion is pending. */
@@ -24,7 +24,10 @@ const abandonedAfterMs = 90_000
 // Of a digest, in announcements. Two digests that share a prefix wait for each other, which is harmless.
 const prefixLength = 16
 
-/** Call just before each removal. Throws unless the lease is held for a while yet; returns a signal that is aborted when it is lost. */
+/**
+ * Call just before each removal. Throws unless the lease is held for a while yet; returns a signal that is aborted when
+ * it is lost.
+ */
 export type AssertHeld = () => AbortSignal | undefined
 
 /** Another process holds the removal lease. */
@@ -37,10 +40,10 @@ export class LeaseHeldError extends Error {
 }
 
 /**
- * The lease under which one of several processes that share a storage removes. Holds are known to one process only. So the holder
- * waits until all others have observed the lease, and announces each deletion before it checks the age of the bytes for the last
- * time. A process that is about to report content renews its time first, waits while its deletion is pending, and then checks that
- * it still exists: from then on its age protects it.
+ * The lease under which one of several processes that share a storage removes. Holds are known to one process only. So
+ * the holder waits until all others have observed the lease, and announces each deletion before it checks the age of
+ * the bytes for the last time. A process that is about to report content renews its time first, waits while its
+ * deletion is pending, and then checks that it still exists: from then on its age protects it.
  */
 export class RemovalLease {
   readonly #objects: ConditionalObjects
@@ -63,7 +66,10 @@ export class RemovalLease {
     this.#clock = clock
   }
 
-  /** Acquires the lease, or joins the one that this process holds; the returned function releases it. Throws LeaseHeldError. */
+  /**
+   * Acquires the lease, or joins the one that this process holds; the returned function releases it. Throws
+   * LeaseHeldError.
+   */
   async acquire(): Promise<() => Promise<void>> {
     this.#users++
     this.#lease ??= this.#begin()
@@ -107,15 +113,18 @@ export class RemovalLease {
     await lease?.release()
   }
 
-  /** The time by the storage's clock, and never ahead of it, while this process holds the lease. In ms since the epoch. */
+  /**
+   * The time by the storage's clock, and never ahead of it, while this process holds the lease. In ms since the epoch.
+   */
   now(): number {
     return this.#clock.now() + Math.min(this.#aheadMs, 0)
   }
 
   /**
-   * Makes `digests` pending deletions and runs `task`, which checks their age and removes some, once every other process can see
-   * that. After a failure the announcement stands until the lease expires, because a removal may still take effect. Where the lease
-   * itself is lost no other process waits any more, so nothing may be removed after that: see AssertHeld.
+   * Makes `digests` pending deletions and runs `task`, which checks their age and removes some, once every other
+   * process can see that. After a failure the announcement stands until the lease expires, because a removal may still
+   * take effect. Where the lease itself is lost no other process waits any more, so nothing may be removed after that:
+   * see AssertHeld.
    */
   async announce<T>(digests: readonly Digest[], task: (assertHeld: AssertHeld) => Promise<T>): Promise<T> {
     const lease = await this.#lease
@@ -136,7 +145,10 @@ export class RemovalLease {
     }
   }
 
-  /** Grows when an observation shows that another process has held the lease since the one before: what it removed may be cached here. */
+  /**
+   * Grows when an observation shows that another process has held the lease since the one before: what it removed may
+   * be cached here.
+   */
   get epoch(): number {
     return this.#epoch
   }

@@ -12,7 +12,10 @@ const partOfGrace = 4
 // Keys that one request removes; announcing them costs another request.
 const batchSize = 500
 
-/** The form of coordination of a process that shares its storage: a removal lease, a deletion barrier, and times instead of holds. */
+/**
+ * The form of coordination of a process that shares its storage: a removal lease, a deletion barrier, and times instead
+ * of holds.
+ */
 export function createShared(
   storage: Storage,
   { metadataTtlMs = defaultMetadataTtlMs, leaseTimes, clock = systemClock }: CoordinationOptions
