@@ -9,8 +9,8 @@ import { copyStorage } from '../operations/operations.ts'
 import { type OpenedStorage, openStorage } from './open-storage.ts'
 
 /**
- * Copies everything from the storage of one configuration to that of another. Both directories are locked, so that no registry
- * may run on them; on a bucket the removal lease is held, so that no other process removes anything meanwhile.
+ * Copies everything from the storage of one configuration to that of another. Both directories are locked, so that no
+ * registry may run on them; on a bucket the removal lease is held, so that no other process removes anything meanwhile.
  */
 export async function* copyBetween(from: Config, to: Config, signal: AbortSignal): AsyncGenerator<StorageCopyEvent, void> {
   const { s3, filesystem } = from.storage

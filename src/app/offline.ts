@@ -17,7 +17,7 @@ export interface Offline {
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** Opens the storage of a configuration, and locks it if it is a directory; an error says what to do. Creates nothing. */
+/** Opens the storage of a configuration, and locks a directory; an error says what to do. Creates nothing. */
 export async function openOffline(config: Config): Promise<Offline> {
   const notRunning = `no registry is running behind ${config.server.control}`
   if (!config.storage.s3) await checkOwner(config.storage.filesystem.root, notRunning)

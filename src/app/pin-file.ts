@@ -7,7 +7,10 @@ import type { Logger } from '../telemetry/log.ts'
 /** Resolves to what is pinned now. */
 export type PinReader = () => Promise<EvictPolicy['pinned']>
 
-/** Reads what is pinned, each time anew. While the file cannot be read its last patterns hold, and if it never could be, everything is pinned. */
+/**
+ * Reads the pin file on each call. While it cannot be read its last patterns hold; until it first could be, all is
+ * pinned.
+ */
 export function createPinReader(settings: () => Config['cache'], log: Logger): PinReader {
   let last: { file: string; patterns: string[] } | undefined
   return async () => {
@@ -16,7 +19,7 @@ export function createPinReader(settings: () => Config['cache'], log: Logger): P
     try {
       last = { file, patterns: parsePins(await readFile(file, 'utf8')) }
     } catch (error) {
-      log.warn({ err: error, file }, 'the pins cannot be read: what they were last stays pinned')
+      log.warn({ err: error, file }, 'the pin file cannot be read: its last patterns stay in force')
       if (last?.file !== file) return () => true
     }
     return createPinnedReferences([...pin, ...last.patterns])

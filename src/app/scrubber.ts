@@ -2,7 +2,7 @@ import type { Clock } from '../../storage/clock.ts'
 import { createMutex } from '../../storage/keyed-mutex.ts'
 import type { Content } from '../content/content.ts'
 import type { Damaged, ScrubDone, ScrubEvent } from '../operations/events.ts'
-import { forgetUnneeded } from '../operations/scrub.ts'
+import { forgetUnlinkedDamage } from '../operations/scrub.ts'
 import { ScrubCycles } from '../operations/scrub-cycles.ts'
 import type { Tree } from '../operations/tree.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -94,7 +94,7 @@ function startUpkeep(tree: Tree, signal: AbortSignal, { log, clock }: { log: Log
     try {
       const expired = await content.quarantine.expire(now() - retentionMs)
       if (expired > 0) log.info({ expired }, 'quarantined bytes were removed after their retention')
-      await forgetUnneeded(content, signal)
+      await forgetUnlinkedDamage(content, signal)
     } catch (error) {
       if (!signal.aborted) log.error({ err: error }, 'the upkeep of the quarantine failed')
     }

@@ -45,23 +45,23 @@ export async function hostDirectories(config: Config, options: HostsOptions): Pr
   return renderHosts(hosts, render)
 }
 
-/** The files one after the other, each below its name. */
+/** The files as one text, each below its name. */
 export function printed(directories: readonly OwnedDirectory[]): string {
   const files = directories.flatMap(({ name, files }) => files.map(file => `# ${name}/${file.name}\n${file.text}`))
   return files.join('\n')
 }
 
-/** Puts the files below containerd's directory; the text says what was, or with `plan` what would be, changed. */
+/** Writes the files below containerd's directory; resolves to the changes as text. With `plan` it only plans them. */
 export async function installHosts(directories: readonly OwnedDirectory[], root: string, only?: 'plan'): Promise<string> {
-  return told(await install(directories, { root, ...(only ? { only } : {}) }))
+  return describe(await install(directories, { root, ...(only ? { only } : {}) }))
 }
 
-/** Brings back what stood there before the first install. */
+/** Restores the files that the first install replaced. */
 export async function restoreHosts(root: string, only?: 'plan'): Promise<string> {
-  return told(await restore({ root, ...(only ? { only } : {}) }))
+  return describe(await restore({ root, ...(only ? { only } : {}) }))
 }
 
-function told(plan: HostsPlan): string {
+function describe(plan: HostsPlan): string {
   return describePlan(plan) || `nothing to change in ${plan.root}\n`
 }
 
@@ -88,7 +88,7 @@ function hostsOf(config: Config, containerd: Flavor, access: Access): RegistryHo
   const registry = registryOf(config, access)
   const behind = upstream ? { upstream: upstreamOf(upstream) } : {}
   const own = names.flatMap(host => hostsOfMode({ mode, containerd, registry, host, path, ...behind }))
-  // containerd names the host in `ns=`, by which this registry knows whose content is meant.
+  // containerd sends the host as `ns=`, by which this registry finds the upstream.
   const further = Object.keys(upstreams).map(host => ({ host, mirrors: [registry] }))
   return [...own, ...further]
 }
@@ -102,7 +102,7 @@ function registryOf({ server }: Config, { host, ...access }: Access): Mirror {
   return { host: reached, scheme: tls ? 'https' : 'http', ...access }
 }
 
-// The endpoint is what is really dialled: for docker.io that is another host.
+// The endpoint is the host that is dialled: for docker.io another one.
 function upstreamOf({ host: named, path, endpoints, credentials, ca }: NonNullable<Config['registry']['upstream']>): MirrorUpstream {
   const host = endpoints[0] === undefined ? named : new URL(endpoints[0]).host
   return {

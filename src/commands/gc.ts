@@ -2,14 +2,14 @@ import { bytesText, plain } from '../why/text.ts'
 import { subjectText } from './output.ts'
 import { type CommandContext, runOperation } from './run-operation.ts'
 
-/** The options of `gc` as the command line gives them. */
-export interface GcOptions {
+/** The flags of `gc` as the command line gives them. */
+export interface GcFlags {
   /** Print what would be removed, and remove nothing. */
   dryRun?: true
 }
 
 /** Removes unreferenced and expired content, and prints what was removed. */
-export async function gc({ dryRun }: GcOptions, context: CommandContext): Promise<void> {
+export async function gc({ dryRun }: GcFlags, context: CommandContext): Promise<void> {
   let [removed, freed] = [0, 0]
   const verb = dryRun ? 'would remove' : 'removed'
   await runOperation(

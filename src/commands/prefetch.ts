@@ -4,7 +4,7 @@ import { bytesText, plain } from '../why/text.ts'
 import { referencesOf } from './references.ts'
 import { type CommandContext, runOperation, WrongUse } from './run-operation.ts'
 
-/** The options of `prefetch` as the command line gives them. */
+/** The flags of `prefetch` as the command line gives them. */
 export interface PrefetchFlags {
   platform?: string[]
   atOnce: string
@@ -13,7 +13,10 @@ export interface PrefetchFlags {
 
 const platformPattern = /^[a-z0-9]+\/[a-z0-9_]+(\/[a-z0-9]+)?$/
 
-/** Has the cache fetch references and prints each result; resolves to whether all are stored. Failures are printed again at the end. */
+/**
+ * Fetches references into the cache and prints each result; failures again at the end. Resolves to whether all are
+ * stored.
+ */
 export async function prefetch(
   words: readonly string[],
   { platform: platforms = [], atOnce: atOnceText, pin }: PrefetchFlags,

@@ -3,14 +3,14 @@ import { MalformedTarget, parseTarget } from '../operations/purge-target.ts'
 import { subjectText } from './output.ts'
 import { type CommandContext, runOperation, WrongUse } from './run-operation.ts'
 
-/** The options of `purge` as the command line gives them. */
-export interface PurgeOptions {
+/** The flags of `purge` as the command line gives them. */
+export interface PurgeFlags {
   /** Remove pushed content too. */
   yes?: true
 }
 
 /** Removes a repository, a tag or a digest, and prints what was removed. */
-export async function purge(target: string, { yes }: PurgeOptions, context: CommandContext): Promise<void> {
+export async function purge(target: string, { yes }: PurgeFlags, context: CommandContext): Promise<void> {
   try {
     parseTarget(target)
   } catch (error) {

@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
 import type { Config } from '../../config/schema.ts'
 import type { StorageCopyEvent } from '../operations/copy-storage.ts'
-import type { GcOptions } from './gc.ts'
+import type { GcFlags } from './gc.ts'
 import type { PrefetchFlags } from './prefetch.ts'
-import type { PurgeOptions } from './purge.ts'
+import type { PurgeFlags } from './purge.ts'
 import type { CommandContext, OpenedOffline } from './run-operation.ts'
-import type { VerifyOptions } from './verify.ts'
-import type { WhyOptions } from './why.ts'
+import type { VerifyFlags } from './verify.ts'
+import type { WhyFlags } from './why.ts'
 
 /** What the composition root gives the commands; each is loaded on its first use. */
 export interface CommandDeps {
@@ -21,7 +21,8 @@ interface CommonOptions {
 }
 
 const failed = 1
-const withConfig = ['--config <file>', 'the configuration; without it the defaults, or the file that REGISTRY_CONFIG names'] as const
+/** The option that every command has. */
+export const withConfig = ['--config <file>', 'the configuration; without it the defaults, or the file that REGISTRY_CONFIG names'] as const
 const withJson = ['--json', 'one JSON object a line, which is also what anything but a terminal gets'] as const
 const referenceList = 'references, or files of them, one a line; - is the standard input'
 
@@ -41,7 +42,7 @@ function addWhy(program: Command, deps: CommandDeps): void {
     .option(...withConfig)
     .option('--json', 'everything that was found, as JSON')
     .option('--quick', 'leave out the digests of stored blobs, which takes reading them')
-    .action(async (reference: string, options: CommonOptions & WhyOptions) => {
+    .action(async (reference: string, options: CommonOptions & WhyFlags) => {
       const { why } = await import('./why.ts')
       if (!(await why(reference, options, await contextOf(options, deps, neverAborted())))) process.exitCode = failed
     })
@@ -52,7 +53,7 @@ function addWhy(program: Command, deps: CommandDeps): void {
     .option(...withConfig)
     .option(...withJson)
     .option('--deep', 'compute the digest of every blob, which takes reading all of them')
-    .action(async (words: string[], options: CommonOptions & VerifyOptions) => {
+    .action(async (words: string[], options: CommonOptions & VerifyFlags) => {
       const { verify } = await import('./verify.ts')
       if (!(await verify(words, options, await contextOf(options, deps, neverAborted())))) process.exitCode = failed
     })
@@ -69,7 +70,7 @@ function addUpkeep(program: Command, deps: CommandDeps): void {
 
   command('gc', 'remove unreferenced and expired content')
     .option('--dry-run', 'print what would be removed, and remove nothing')
-    .action(async (options: CommonOptions & GcOptions) => {
+    .action(async (options: CommonOptions & GcFlags) => {
       const { gc } = await import('./gc.ts')
       await gc(options, await context(options))
     })
@@ -88,7 +89,7 @@ function addUpkeep(program: Command, deps: CommandDeps): void {
   command('purge', 'remove a repository, a tag or a digest, whether it was cached or pushed')
     .argument('<name[:tag|@digest]>', 'written without a host, as in the catalog')
     .option('--yes', 'also what was pushed, which cannot be fetched again')
-    .action(async (target: string, options: CommonOptions & PurgeOptions) => {
+    .action(async (target: string, options: CommonOptions & PurgeFlags) => {
       const { purge } = await import('./purge.ts')
       await purge(target, options, await context(options))
     })

@@ -37,7 +37,10 @@ class RemoteError extends Error {
 // `why` gives up after a minute of requests upstream, and computes digests for a while beside them.
 const documentTimeoutMs = 120_000
 
-/** Has the running registry do an operation, or does it here where none runs. Throws `NotRunning` where only a registry can. */
+/**
+ * Has the running registry do an operation, or does it here where none runs. Throws `NotRunning` where only a registry
+ * can.
+ */
 export async function* eventsOf<Input extends object, Event extends object>(
   operation: Operation<Input, Event>,
   input: Input,

@@ -2,13 +2,13 @@ import { addResult, resultText, totalText, type VerifyTotal } from '../why/verif
 import { referencesOf } from './references.ts'
 import { type CommandContext, eventsOf } from './run-operation.ts'
 
-/** The options of `verify` as the command line gives them. */
-export interface VerifyOptions {
+/** The flags of `verify` as the command line gives them. */
+export interface VerifyFlags {
   deep?: true
 }
 
 /** Prints one result a reference; resolves to whether everything that the references lead to is stored. */
-export async function verify(words: readonly string[], { deep }: VerifyOptions, context: CommandContext): Promise<boolean> {
+export async function verify(words: readonly string[], { deep }: VerifyFlags, context: CommandContext): Promise<boolean> {
   const { form, print } = context.output
   const references = await referencesOf(words)
   let total: VerifyTotal = { references: 0, complete: 0, lacks: 0 }

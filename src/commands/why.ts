@@ -5,14 +5,14 @@ import { reportText } from '../why/screen.ts'
 import { plain } from '../why/text.ts'
 import { type CommandContext, eventsOf } from './run-operation.ts'
 
-/** The options of `why` as the command line gives them. */
-export interface WhyOptions {
+/** The flags of `why` as the command line gives them. */
+export interface WhyFlags {
   json?: true
   quick?: true
 }
 
 /** Prints why a pull of the reference works or does not; resolves to whether it works. */
-export async function why(reference: string, { json, quick }: WhyOptions, context: CommandContext): Promise<boolean> {
+export async function why(reference: string, { json, quick }: WhyFlags, context: CommandContext): Promise<boolean> {
   const report = await reportOf(reference, quick ? 'size' : 'digest', context)
   context.output.print(json ? `${JSON.stringify(report, null, 2)}\n` : reportText(report))
   return report.works

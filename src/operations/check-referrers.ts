@@ -5,7 +5,7 @@ import type { Name } from '../oci/name.ts'
 import type { Damaged } from './events.ts'
 import type { Tree } from './tree.ts'
 
-/** Writes the entry by which `digest` is found as a referrer of `subject`, if it is missing. */
+/** Rebuilds the index entry of `digest` as a referrer of `subject`, if it is missing. */
 export async function* checkIndexed(
   { content, storage }: Pick<Tree, 'content' | 'storage'>,
   name: Name,
@@ -18,12 +18,12 @@ export async function* checkIndexed(
   yield { type: 'damaged', kind: 'referrer', digest, names: [name], reason, action: 'rebuilt' }
 }
 
-/** Removes entries of manifests that are gone, or that have another subject. */
+/** Removes index entries of manifests that are gone, or that have another subject. */
 export async function* checkReferrers({ content, storage }: Tree, name: Name, signal: AbortSignal): AsyncGenerator<Damaged, void> {
   for await (const { subject, digest } of entries(storage, name)) {
     signal.throwIfAborted()
     if ((await content.commit.indexReferrer(name, subject, digest)) !== 'removed') continue
-    const reason = `it was listed among the referrers of ${subject}, but does not refer to it`
+    const reason = `it was listed among the referrers of ${subject}, but does not have it as its subject`
     yield { type: 'damaged', kind: 'referrer', digest, names: [name], reason, action: 'removed' }
   }
 }

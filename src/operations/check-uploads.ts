@@ -5,7 +5,7 @@ import { parseSessionId } from '../oci/sink.ts'
 import type { Damaged, Warned } from './events.ts'
 import type { Tree } from './tree.ts'
 
-/** Removes upload sessions that nobody goes on with: those that were idle for too long, and what is left of those that a crash ended. */
+/** Removes expired upload sessions, and the debris of sessions that a crash ended. */
 export async function* checkUploads(
   { content, storage, uploadIdleMs: uploadIdle, now }: Tree,
   name: Name,
@@ -20,12 +20,11 @@ export async function* checkUploads(
     else if (!id) yield { type: 'warning', ...found, reason: 'it is no upload session of this registry' }
     else {
       const session = await content.uploads.resume(name, id).catch(() => undefined)
-      if (!session) yield { type: 'warning', ...found, reason: 'it is an upload session that nobody can go on with' }
-      else if (await session.expire(now() - uploadIdle))
-        yield { type: 'damaged', ...found, reason: 'nothing was written to it for too long', action: 'removed' }
+      if (!session) yield { type: 'warning', ...found, reason: 'it is an upload session that cannot be resumed' }
+      else if (await session.expire(now() - uploadIdle)) yield { type: 'damaged', ...found, reason: 'it has expired', action: 'removed' }
     }
   }
-  // Looked at twice: a session that is just beginning has an empty prefix for a moment.
+  // Checked again: a session that just begins has an empty prefix for a moment.
   for (const key of empty) {
     if (!(await isEmpty(storage, key))) continue
     await storage.remove([`${key}/data`], keys.uploads(name))

@@ -1,6 +1,6 @@
 import * as keys from '../content/keys.ts'
-import { isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
+import { partsOf } from '../oci/graph.ts'
 import { type ParsedManifest, readManifest } from '../oci/manifest.ts'
 import { isTag, type Name } from '../oci/name.ts'
 import { checkIndexed, checkReferrers } from './check-referrers.ts'
@@ -8,7 +8,10 @@ import { checkUploads } from './check-uploads.ts'
 import type { Damaged, Warned } from './events.ts'
 import { type FoundLink, linksOf, readLink, type Tree } from './tree.ts'
 
-/** Looks at everything that `name` has but the bytes themselves. What can be derived is mended, the rest is told. */
+/**
+ * Checks all content of `name` but the bytes of blobs. Repairs what can be derived from manifests, and reports the
+ * rest.
+ */
 export async function* checkRepository(tree: Tree, name: Name, signal: AbortSignal): AsyncGenerator<Damaged | Warned, void> {
   for await (const link of linksOf(tree.storage, name)) {
     signal.throwIfAborted()
@@ -27,44 +30,37 @@ async function* checkLink(
 ): AsyncGenerator<Damaged | Warned, void> {
   const found = { kind: 'link', digest, names: [name] } as const
   if (!target) yield { type: 'damaged', ...found, reason: 'the link holds no digest, or another one', action: 'reported' }
-  const known = target && content.quarantine.has(target)
-  if (!target || (!known && (await storage.stat(keys.blob(target))))) return
-  const reason = known ? `the bytes of the ${kind} are known to be damaged or gone` : `the ${kind} has no bytes`
-  // What was cached comes back with the next pull.
+  const knownBad = target && content.quarantine.has(target)
+  if (!target || (!knownBad && (await storage.stat(keys.blob(target))))) return
+  const reason = knownBad ? `the bytes of the ${kind} are known to be damaged or missing` : `the ${kind} has no bytes`
+  // The next pull brings cached content back.
   if ((await content.provenance.get(name, digest)) !== undefined)
     yield { type: 'warning', ...found, reason: `${reason}; the next pull fetches them` }
-  else if (known || (await content.quarantine.addMissing(target, reason))) yield { type: 'damaged', ...found, reason, action: 'reported' }
+  else if (knownBad || (await content.quarantine.addMissing(target, reason)))
+    yield { type: 'damaged', ...found, reason, action: 'reported' }
 }
 
-// What was pushed long ago may be larger than what is accepted now; past this it is no manifest.
-const longest = 8 * 1024 * 1024
+// A manifest may have been pushed while a larger one was accepted. Past this it is none.
+const maxManifestBytes = 8 * 1024 * 1024
 
 async function* checkManifest(tree: Tree, name: Name, digest: Digest, target: Digest): AsyncGenerator<Damaged | Warned, void> {
-  // Past the memory of manifests; that the bytes are right is the other half's business.
-  const bytes = await tree.storage.get(keys.blob(target), longest).catch(() => undefined)
+  // Past the manifest cache. The digest of the bytes was verified with all other blobs.
+  const bytes = await tree.storage.get(keys.blob(target), maxManifestBytes).catch(() => undefined)
   const manifest = bytes && readManifest(bytes)
   if (!manifest) return
   yield* checkParts(tree, name, digest, manifest)
   if (manifest.subject) yield* checkIndexed(tree, name, manifest.subject.digest, digest)
 }
 
-// A cache holds the parts that were pulled, and what was pushed may leave out platforms: a missing part is no damage by itself.
-async function* checkParts(
-  { content, storage }: Tree,
-  name: Name,
-  digest: Digest,
-  { manifests, blobs }: ParsedManifest
-): AsyncGenerator<Warned, void> {
+// A cache has the parts that were pulled, and a push may leave out platforms: a missing part alone is no damage.
+async function* checkParts({ content, storage }: Tree, name: Name, digest: Digest, manifest: ParsedManifest): AsyncGenerator<Warned, void> {
   if ((await content.provenance.get(name, digest)) !== undefined) return
-  const parts = [
-    ...manifests.map(each => ({ kind: 'manifest', digest: each.digest, link: keys.revision(name, each.digest) }) as const),
-    ...blobs
-      .filter(each => !isNonDistributable(each.mediaType))
-      .map(each => ({ kind: 'blob', digest: each.digest, link: keys.layer(name, each.digest) }) as const)
-  ]
-  for (const { kind, digest: part, link } of parts) {
+  for (const part of partsOf(manifest)) {
+    if (part.kind === 'blob' ? part.nonDistributable : part.role === 'subject') continue
+    const { kind, descriptor } = part
+    const link = kind === 'blob' ? keys.layer(name, descriptor.digest) : keys.revision(name, descriptor.digest)
     if (await storage.stat(link)) continue
-    yield { type: 'warning', kind, digest: part, names: [name], reason: `${digest} names it, but it is not here` }
+    yield { type: 'warning', kind, digest: descriptor.digest, names: [name], reason: `${digest} refers to it, but it is not stored` }
   }
 }
 
@@ -77,9 +73,9 @@ async function* checkTags({ storage }: Tree, name: Name, signal: AbortSignal): A
     const digest = keys.digestOfPath(...split(text))
     const found = { type: 'damaged', kind: 'tag', names: [name], tag, action: 'reported' } as const
     if (!digest) yield { ...found, reason: 'the tag holds no digest' }
-    // Looked at twice: whoever deletes a manifest takes its tags away first.
+    // Read again, since the deletion of a manifest removes its tags first.
     else if (!(await storage.stat(keys.revision(name, digest))) && (await readLink(storage, keys.tag(name, tag))) === text)
-      yield { ...found, digest, reason: 'the tag names a manifest that is not here' }
+      yield { ...found, digest, reason: 'the tag refers to a manifest that is not stored' }
   }
 }
 

@@ -3,14 +3,14 @@ import * as keys from '../content/keys.ts'
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
 import { atMostEvery, type Progressed } from './events.ts'
 
-/** An object whose bytes are not what they should be; it is not copied. */
+/** A blob whose bytes do not have its digest; it is not copied. */
 export interface DamagedObject {
   type: 'damaged'
   key: Key
   reason: string
 }
 
-/** The end of a copy: how much was copied, and how much was there already. */
+/** The end of a copy: how much was copied, and how much was there before. */
 export interface StorageCopyDone {
   type: 'done'
   copied: number
@@ -19,17 +19,18 @@ export interface StorageCopyDone {
   damaged: number
 }
 
-// Small objects side by side; blobs one after another, since each moves as fast as it goes.
-const atOnce = 16
-const progressInterval = 500
-const piece = 1024 * 1024
-const longestLink = 4 * 1024 * 1024
-/** What a copy tells. */
+// Small objects at once. Blobs are copied one after another, since one alone takes all the bandwidth.
+const batchSize = 16
+const progressIntervalMs = 500
+const bufferBytes = 1024 * 1024
+const maxLinkBytes = 4 * 1024 * 1024
+/** What a copy reports. */
 export type StorageCopyEvent = DamagedObject | Progressed | StorageCopyDone
 
 /**
- * Copies what a registry keeps: blobs first, then links, then tags, then the marks of what was cached. So whatever can be found in the target can be read there, however the copy ends.
- * Blobs are verified by their digest on the way, all else is compared. What is there with the same size is passed over, a link by its bytes.
+ * Copies the content of a registry: blobs first, then links, then tags, then provenance records. So what a link of the
+ * target leads to is there, however the copy ends. Blobs are verified on the way. A blob that is there with the same
+ * size is passed over, another object if its bytes are the same.
  */
 export async function* copyStorage(from: Storage, to: Storage, signal: AbortSignal): AsyncGenerator<StorageCopyEvent, void> {
   const run = new Copy(from, to, signal)
@@ -38,7 +39,8 @@ export async function* copyStorage(from: Storage, to: Storage, signal: AbortSign
   // A tag names a manifest that has to be there before it.
   yield* run.rest(keys.repositories, key => !isTag(key) && !isSession(key))
   yield* run.rest(keys.repositories, isTag)
-  // The rest of what is only ours belongs to one place. Without its mark content counts as pushed, which keeps it.
+  // All else below .registry/ belongs to one storage. Content without its provenance record counts as pushed, which is
+  // never evicted.
   yield* run.rest(keys.provenance, () => true)
   yield { type: 'done', ...run.totals }
 }
@@ -51,8 +53,8 @@ class Copy {
   readonly #from: Storage
   readonly #to: Storage
   readonly #signal: AbortSignal
-  readonly #due = atMostEvery(progressInterval, Date.now)
-  readonly #buffer = Buffer.allocUnsafe(piece)
+  readonly #progressIsDue = atMostEvery(progressIntervalMs, Date.now)
+  readonly #buffer = Buffer.allocUnsafe(bufferBytes)
   #done = 0
   #total = 0
 
@@ -62,7 +64,7 @@ class Copy {
     this.#signal = signal
   }
 
-  /** Removes what an earlier copy that was broken off could not. */
+  /** Removes the temp files of an interrupted copy. */
   async sweep(): Promise<void> {
     const left: Key[] = []
     for await (const { key } of this.#to.list(keys.temporary)) if (key.startsWith(`${keys.temporary}/copy-`)) left.push(key)
@@ -71,19 +73,19 @@ class Copy {
 
   async *blobs(): AsyncGenerator<DamagedObject | Progressed> {
     for await (const { size } of this.#from.list(keys.blobs)) this.#total += size
-    const there = new Ahead(this.#to.list(keys.blobs))
+    const present = new MergeCursor(this.#to.list(keys.blobs))
     for await (const { key, size } of this.#from.list(keys.blobs)) {
       this.#signal.throwIfAborted()
       const digest = keys.digestOfBlob(key)
       if (digest === undefined) continue
-      // Published whole or not at all, and with the digest that it has.
-      if ((await there.find(key))?.size === size) this.totals.present++
+      // A blob is published whole, under its digest, or not at all.
+      if ((await present.find(key))?.size === size) this.totals.present++
       else {
-        const damage = await this.#blob(key, digest)
+        const damage = await this.#copyBlob(key, digest)
         if (damage) yield damage
       }
       this.#done += size
-      if (this.#due()) yield this.#progress()
+      if (this.#progressIsDue()) yield this.#progress()
     }
     yield this.#progress()
   }
@@ -92,19 +94,19 @@ class Copy {
     return { type: 'progress', done: this.#done, total: this.#total, unit: 'bytes' }
   }
 
-  async #blob(key: Key, digest: Digest): Promise<DamagedObject | undefined> {
+  async #copyBlob(key: Key, digest: Digest): Promise<DamagedObject | undefined> {
     const object = await this.#from.open(key)
-    // Removed since it was listed: whatever led to it is gone as well, or is damaged there too.
+    // It was removed after it was listed; so were its links, unless the source is damaged.
     if (!object) return undefined
     try {
-      return await this.#whole(object, key, digest)
+      return await this.#copyVerified(object, key, digest)
     } finally {
       await object.close()
     }
   }
 
-  async #whole(object: OpenObject, key: Key, digest: Digest): Promise<DamagedObject | undefined> {
-    // No two copies write to a storage at once.
+  async #copyVerified(object: OpenObject, key: Key, digest: Digest): Promise<DamagedObject | undefined> {
+    // Only one copy to a storage runs at a time.
     const staged = await this.#to.create(`${keys.temporary}/copy-${digest.replace(':', '-')}`)
     try {
       const digester = createDigester(algorithmOf(digest))
@@ -121,7 +123,7 @@ class Copy {
       if (actual !== digest) {
         await staged.discard()
         this.totals.damaged++
-        return { type: 'damaged', key, reason: `its bytes are those of ${actual}; it is not copied` }
+        return { type: 'damaged', key, reason: `its bytes have the digest ${actual}; it is not copied` }
       }
       const size = staged.offset
       await staged.publish(key)
@@ -135,29 +137,29 @@ class Copy {
   }
 
   async *rest(prefix: Key, wanted: (key: Key) => boolean): AsyncGenerator<Progressed> {
-    const there = new Ahead(this.#to.list(prefix))
-    const batch: [key: Key, there: ObjectStat | undefined][] = []
+    const present = new MergeCursor(this.#to.list(prefix))
+    const batch: [key: Key, present: ObjectStat | undefined][] = []
     for await (const { key } of this.#from.list(prefix)) {
       this.#signal.throwIfAborted()
-      if (!wanted(key) || batch.push([key, await there.find(key)]) < atOnce) continue
-      await this.#all(batch.splice(0))
-      if (this.#due()) yield this.#progress()
+      if (!wanted(key) || batch.push([key, await present.find(key)]) < batchSize) continue
+      await this.#copyBatch(batch.splice(0))
+      if (this.#progressIsDue()) yield this.#progress()
     }
-    await this.#all(batch)
+    await this.#copyBatch(batch)
   }
 
-  // Resolves when nothing of it runs any more.
-  async #all(batch: readonly [Key, ObjectStat | undefined][]): Promise<void> {
-    const results = await Promise.allSettled(batch.map(each => this.#small(...each)))
+  // Settles when no copy of the batch is running.
+  async #copyBatch(batch: readonly [Key, ObjectStat | undefined][]): Promise<void> {
+    const results = await Promise.allSettled(batch.map(each => this.#copySmall(...each)))
     const failed = results.find(each => each.status === 'rejected')
     if (failed) throw failed.reason
   }
 
-  // Links may change while they are copied; what lies there afterwards is what was read.
-  async #small(key: Key, there: ObjectStat | undefined): Promise<void> {
-    const bytes = await this.#from.get(key, longestLink)
+  // A link may change while it is copied; the target then has the value that was read.
+  async #copySmall(key: Key, present: ObjectStat | undefined): Promise<void> {
+    const bytes = await this.#from.get(key, maxLinkBytes)
     if (!bytes) return
-    if (there?.size === bytes.length && (await this.#to.get(key, longestLink))?.equals(bytes)) {
+    if (present?.size === bytes.length && (await this.#to.get(key, maxLinkBytes))?.equals(bytes)) {
       this.totals.present++
       return
     }
@@ -167,8 +169,8 @@ class Copy {
   }
 }
 
-// Goes along a listing beside another one that has the same order.
-class Ahead {
+// Follows a listing beside another one that has the same order.
+class MergeCursor {
   readonly #objects: AsyncIterator<ObjectStat>
   #next: IteratorResult<ObjectStat> | undefined
 
@@ -176,7 +178,7 @@ class Ahead {
     this.#objects = objects[Symbol.asyncIterator]()
   }
 
-  /** The object under `key`, which comes after those that were asked for before. */
+  /** The object under `key`, which comes after the keys of earlier calls. */
   async find(key: Key): Promise<ObjectStat | undefined> {
     this.#next ??= await this.#objects.next()
     while (!this.#next.done && this.#next.value.key < key) this.#next = await this.#objects.next()

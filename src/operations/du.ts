@@ -15,23 +15,23 @@ export interface RepositoryUsage {
   bytes: number
   /** Of what no other repository has a link to: what removing it would free. */
   own: number
-  /** Of what others need as well. */
+  /** Of what other repositories have a link to as well. */
   shared: number
   blobs: number
   manifests: number
   tags: number
 }
 
-/** What all of it takes. */
+/** What all repositories take. */
 export interface UsageDone {
   type: 'done'
   repositories: number
   /** Of everything that any repository has a link to, each digest counted once. */
   bytes: number
   blobs: number
-  /** Of what no repository has a link to: the next collection takes it, unless it is new. */
+  /** Of what no repository has a link to: the next garbage collection removes it after its grace period. */
   unlinked: number
-  /** Of what was set aside as damaged. */
+  /** Of what is in quarantine. */
   quarantined: number
 }
 
@@ -40,79 +40,79 @@ export type DuEvent = RepositoryUsage | Progressed | UsageDone
 
 const progressIntervalMs = 500
 
-/** Adds up what each repository has, in order of their names, and then all of it. */
+/** Yields what each repository takes, in order of their names, and then the usage. */
 export async function* du(
   { content, storage }: { content: Content; storage: Storage },
   signal: AbortSignal,
   now: () => number = Date.now
 ): AsyncGenerator<DuEvent, void> {
-  const due = atMostEvery(progressIntervalMs, now)
-  const sum = new Usage()
-  // Sizes come with the listing; who is pushed meanwhile counts the next time.
+  const progressIsDue = atMostEvery(progressIntervalMs, now)
+  const usage = new UsageCounter()
+  // Sizes come with the listing. What is pushed after it has none.
   for await (const { key, size } of storage.list(keys.blobs)) {
     signal.throwIfAborted()
     const digest = keys.digestOfBlob(key)
-    if (digest) sum.stored(digest, size)
-    if (due()) yield { type: 'progress', done: sum.links, unit: 'items' }
+    if (digest) usage.addBlob(digest, size)
+    if (progressIsDue()) yield { type: 'progress', done: usage.links, unit: 'items' }
   }
   for await (const name of content.names.all()) {
-    sum.begin(name)
+    usage.beginRepository(name)
     for await (const { digest, target, kind } of linksOf(storage, name)) {
       signal.throwIfAborted()
-      sum.count(target ?? digest, kind)
-      if (due()) yield { type: 'progress', done: sum.links, unit: 'items' }
+      usage.countLink(target ?? digest, kind)
+      if (progressIsDue()) yield { type: 'progress', done: usage.links, unit: 'items' }
     }
-    for await (const { kind } of storage.walk(keys.tags(name))) if (kind === 'prefix') sum.countTag()
+    for await (const { kind } of storage.walk(keys.tags(name))) if (kind === 'prefix') usage.countTag()
   }
-  yield* sum.repositories()
-  yield { type: 'done', ...sum.totals, quarantined: content.quarantine.bytes }
+  yield* usage.repositories()
+  yield { type: 'done', ...usage.totals, quarantined: content.quarantine.bytes }
 }
 
-type Counted = Omit<RepositoryUsage, 'type' | 'shared'>
+type RepositoryCount = Omit<RepositoryUsage, 'type' | 'shared'>
 
-// One pass over all links: a digest is its first repository's own until a second one has it.
-class Usage {
+// Counts in one pass over all links: a digest is its first repository's own until a second one has it.
+class UsageCounter {
   readonly #table = new DigestTable()
   readonly #sizes = new Column()
   /** The first repository of a digest, as its number plus 1; 0 once there is a second. */
   readonly #first = new Column()
   /** The last repository that counted a digest, as its number plus 1. */
   readonly #last = new Column()
-  readonly #repositories: Counted[] = []
+  readonly #repositories: RepositoryCount[] = []
   links = 0
   #linked = 0
   #bytes = 0
   #unlinked = 0
 
-  /** Bytes that lie under a digest, before anything is counted. */
-  stored(digest: Digest, size: number): void {
+  /** Adds the size of a digest; called for all of them before the first link. */
+  addBlob(digest: Digest, size: number): void {
     this.#sizes.set(this.#table.add(digest), size)
     this.#unlinked += size
   }
 
-  begin(name: Name): void {
+  beginRepository(name: Name): void {
     this.#repositories.push({ name, bytes: 0, own: 0, blobs: 0, manifests: 0, tags: 0 })
   }
 
-  count(digest: Digest, kind: 'blob' | 'manifest'): void {
+  countLink(digest: Digest, kind: 'blob' | 'manifest'): void {
     this.links++
     const repository = this.#current
     repository[`${kind}s`]++
-    const me = this.#repositories.length
+    const number = this.#repositories.length
     const id = this.#table.add(digest)
     const size = this.#sizes.get(id)
     if (this.#last.get(id) === 0) {
-      this.#first.set(id, me)
+      this.#first.set(id, number)
       this.#linked++
       this.#bytes += size
       this.#unlinked -= size
       repository.own += size
     }
-    if (this.#last.get(id) === me) return
-    this.#last.set(id, me)
+    if (this.#last.get(id) === number) return
+    this.#last.set(id, number)
     repository.bytes += size
     const first = this.#first.get(id)
-    if (first === me || first === 0) return
+    if (first === number || first === 0) return
     const other = this.#repositories[first - 1]
     if (other) other.own -= size
     this.#first.set(id, 0)
@@ -130,7 +130,7 @@ class Usage {
     return { repositories: this.#repositories.length, bytes: this.#bytes, blobs: this.#linked, unlinked: this.#unlinked }
   }
 
-  get #current(): Counted {
+  get #current(): RepositoryCount {
     const current = this.#repositories.at(-1)
     if (!current) throw new Error('no repository was begun')
     return current

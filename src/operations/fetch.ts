@@ -9,7 +9,7 @@ import type { Damaged } from './events.ts'
 
 /** Brings content into the cache, by the same backends and fills that clients use. */
 export interface Fetcher {
-  /** The backend of an upstream's host, or of the registry itself for undefined; undefined for a host that is not served. */
+  /** The backend of a host of `registry.upstreams`, or the registry's own; undefined for a host that is not served. */
   backendFor(host: string | undefined): Backend | undefined
   /** Resolves when the fill of `digest` has ended, at once if there is none. */
   filled(digest: Digest): Promise<unknown>
@@ -19,7 +19,9 @@ export interface Fetcher {
 const maxAttempts = { failed: 3, full: 30 }
 const retryDelayMs = 500
 
-/** Stores a blob by a fill that clients may share; resolves to whether it was stored before. Rejects if it cannot be stored. */
+/**
+ * Stores a blob by a fill that clients may share, and resolves to whether it was stored before. Rejects if it fails.
+ */
 export async function fetchBlob(
   backend: Backend,
   { name, digest }: { name: Name; digest: Digest },
@@ -44,8 +46,8 @@ export async function fetchBlob(
 }
 
 /**
- * Fetches damaged content again, by the cache of each repository that has it until one succeeds. Resolves to whether one did;
- * rejects if all of them failed.
+ * Fetches damaged content again, by the cache of each repository that has it until one succeeds. Resolves to whether
+ * one did; rejects if all of them failed.
  */
 export async function refetch(
   { digest, kind, names }: Pick<Damaged, 'digest' | 'kind' | 'names'>,

@@ -1,4 +1,7 @@
-/** What one member of an operation's input has to be: checked by the control socket, and by the command line where an option is that member. */
+/**
+ * What one member of an operation's input has to be. The control socket checks it, and the command line for its
+ * options.
+ */
 export interface InputMember {
   /** Completes "expected …". */
   expected: string

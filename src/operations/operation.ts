@@ -6,16 +6,19 @@ import type { Fetcher } from './fetch.ts'
 import type { InputMembers } from './input.ts'
 import type { Tree } from './tree.ts'
 
-/** Long work on what is stored. The control socket, the command line and every later face run it by this description alone. */
+/** An operation. The control socket, the command line and every later interface run it by this description alone. */
 interface Description<Input, Event extends object, Context> {
   /** Where the control socket offers it. */
   readonly path: string
-  /** How the control socket answers: one JSON object a line, the last one `failed` after an error; or the first event as the whole body. */
+  /**
+   * The body of the control socket's response: one event a line, and `failed` after an error; or the first event alone.
+   */
   readonly answer: 'events' | 'document'
   readonly input: InputMembers<Input>
   /**
-   * Yields what it does, event by event. It may be interrupted at any time, by the signal or by a consumer that returns, and be run again.
-   * Throws an error whose `name` says its kind; the control socket passes name and message on.
+   * Yields what it does, event by event. It may be interrupted at any time, by the signal or by a consumer that
+   * returns, and be run again. Throws an error whose `name` says its kind; the control socket passes name and message
+   * on.
    */
   run(input: Input, context: Context, signal: AbortSignal): AsyncIterable<Event>
 }

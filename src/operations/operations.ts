@@ -9,7 +9,7 @@ import type { CopyOperation, Operation, RegistryOperation, StorageOperation } fr
 import type { PrefetchEvent } from './prefetch.ts'
 import type { PurgeEvent } from './purge.ts'
 
-// What an operation runs is loaded on its first use: a server that nobody commands does without.
+// An operation loads its code on its first use: a registry without commands does without.
 
 /** How closely stored bytes are looked at: by their size, or by computing their digest. */
 export type VerifyDepth = 'size' | 'digest'

@@ -42,7 +42,10 @@ export interface PrefetchOptions {
   signal: AbortSignal
 }
 
-/** Stores everything that the references lead to, and yields one result each. Stored content is passed over, so an interrupted prefetch can be run again. */
+/**
+ * Stores everything that the references lead to, and yields one result each. Stored content is passed over, so that an
+ * interrupted prefetch can be run again.
+ */
 export async function* prefetch(
   references: readonly string[],
   fetcher: Fetcher,
@@ -136,7 +139,10 @@ function cacheOf(backend: Backend | undefined): Backend {
   )
 }
 
-/** The results of a task for each item, as they come, `limit` tasks at once. After an error, or when the consumer returns, no further task starts. */
+/**
+ * Yields the results of a task for each item as they come, `limit` tasks at once. After an error no further task
+ * starts.
+ */
 async function* inParallel<T, R>(items: Iterable<T>, limit: number, task: (item: T) => Promise<R>): AsyncGenerator<R, void> {
   const running = new Map<number, Promise<{ id: number; result: R }>>()
   const next = async (): Promise<R> => {

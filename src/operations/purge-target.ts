@@ -1,19 +1,19 @@
 import { type Digest, isDigest } from '../oci/digest.ts'
 import { isName, isTag, type Name, type Tag } from '../oci/name.ts'
 
-/** What is to be taken away: a repository, or a tag or a digest of it. */
+/** What a purge removes: a repository, or a tag or a digest of it. */
 export interface PurgeTarget {
   name: Name
   tag?: Tag
   digest?: Digest
 }
 
-/** The text names nothing; the message says what is wrong with it. */
+/** The text is no target; the message says why. */
 export class MalformedTarget extends Error {
   override readonly name = 'MalformedTarget'
 }
 
-/** Reads `<name>`, `<name>:<tag>` or `<name>@<digest>`; nothing is guessed, since what it names is removed. */
+/** Parses `<name>`, `<name>:<tag>` or `<name>@<digest>`. Guesses nothing, since the target is removed. */
 export function parseTarget(text: string): PurgeTarget {
   const at = text.indexOf('@')
   const colon = text.lastIndexOf(':')

@@ -7,7 +7,7 @@ import { isTag, type Name, type Tag } from '../oci/name.ts'
 import type { PurgeTarget } from './purge-target.ts'
 import { linksBelow } from './tree.ts'
 
-/** Something that was taken from a repository. */
+/** What was removed from a repository. */
 export interface Purged {
   type: 'removed'
   kind: 'tag' | 'manifest' | 'blob'
@@ -16,7 +16,7 @@ export interface Purged {
   digest?: Digest
 }
 
-/** The end of a purge; the bytes themselves go with the next collection, unless others need them. */
+/** The end of a purge; garbage collection removes the bytes, unless other repositories have them. */
 export interface PurgeDone {
   type: 'done'
   tags: number
@@ -27,12 +27,12 @@ export interface PurgeDone {
 /** What a purge reports. */
 export type PurgeEvent = Purged | PurgeDone
 
-/** What was named is not there. */
+/** The target does not exist. */
 export class NothingToPurge extends Error {
   override readonly name = 'NothingToPurge'
 }
 
-/** Part of it was pushed: it is the only copy, and removing it was not confirmed. */
+/** Part of the target was pushed, which makes it the only copy, and its removal was not confirmed. */
 export class PushedContent extends Error {
   override readonly name = 'PushedContent'
 
@@ -43,31 +43,34 @@ export class PushedContent extends Error {
   }
 }
 
-interface Parts {
+interface PurgeDeps {
   content: Content
   storage: Storage
 }
 
 type Part = Omit<Purged, 'type'>
 
-/** Removes what the target names, whether it was cached or pushed; what was pushed only if `pushed` says so, and nothing at all if it does not. */
+/**
+ * Removes the target, whether it was cached or pushed. Throws `PushedContent`, with nothing removed, if part of it was
+ * pushed and `pushed` is `refused`.
+ */
 export async function* purge(
   target: PurgeTarget,
-  { content, storage }: Parts,
+  deps: PurgeDeps,
   { pushed, signal }: { pushed: 'refused' | 'included'; signal: AbortSignal }
 ): AsyncGenerator<PurgeEvent, void> {
-  const parts = { content, storage }
-  let [found, precious] = [0, 0]
-  for await (const part of partsOf(target, parts)) {
+  const { content } = deps
+  let [found, pushedCount] = [0, 0]
+  for await (const part of partsOf(target, deps)) {
     signal.throwIfAborted()
     found++
-    if (pushed === 'refused' && (await isPushed(content, part))) precious++
+    if (pushed === 'refused' && (await isPushed(content, part))) pushedCount++
   }
-  if (precious > 0) throw new PushedContent(precious)
+  if (pushedCount > 0) throw new PushedContent(pushedCount)
   if (found === 0 && !(isWhole(target) && (await content.names.has(target.name)))) throw new NothingToPurge(`there is no ${textOf(target)}`)
   const done: PurgeDone = { type: 'done', tags: 0, manifests: 0, blobs: 0 }
-  // Removed in the order in which they are found: tags, then manifests, then blobs, so that nothing leads nowhere if it is broken off.
-  for await (const part of partsOf(target, parts)) {
+  // In this order: tags, manifests, blobs. So no link dangles if the purge is interrupted.
+  for await (const part of partsOf(target, deps)) {
     signal.throwIfAborted()
     for (const each of await remove(content, part)) {
       done[`${each.kind}s`]++
@@ -83,7 +86,7 @@ const isWhole = ({ tag, digest }: PurgeTarget): boolean => tag === undefined && 
 const textOf = ({ name, tag, digest }: PurgeTarget): string =>
   tag !== undefined ? `tag ${tag} in ${name}` : digest !== undefined ? `${digest} in ${name}` : `repository ${name}`
 
-async function* partsOf({ name, tag, digest }: PurgeTarget, { content, storage }: Parts): AsyncGenerator<Part, void> {
+async function* partsOf({ name, tag, digest }: PurgeTarget, { content, storage }: PurgeDeps): AsyncGenerator<Part, void> {
   if (tag !== undefined) {
     if (await content.tags.resolve(name, tag)) yield { kind: 'tag', name, tag }
   } else if (digest !== undefined) {
@@ -96,9 +99,9 @@ async function* partsOf({ name, tag, digest }: PurgeTarget, { content, storage }
   }
 }
 
-async function isPushed({ provenance: origins }: Content, { name, tag, digest }: Part): Promise<boolean> {
-  if (tag !== undefined) return (await origins.getTag(name, tag)) === undefined
-  return digest !== undefined && (await origins.get(name, digest)) === undefined
+async function isPushed({ provenance }: Content, { name, tag, digest }: Part): Promise<boolean> {
+  if (tag !== undefined) return (await provenance.getTag(name, tag)) === undefined
+  return digest !== undefined && (await provenance.get(name, digest)) === undefined
 }
 
 async function remove({ commit, manifests }: Content, { kind, name, tag, digest }: Part): Promise<Part[]> {

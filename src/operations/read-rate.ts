@@ -32,8 +32,8 @@ const minRate = MIB
 const maxRate = 64 * MIB
 
 /**
- * Bytes a second that read `total` bytes within `everyMs`: never so slow that a small storage takes a month, never so fast that
- * pulls notice.
+ * Bytes a second that read `total` bytes within `everyMs`: never so slow that a small storage takes a month, never so
+ * fast that pulls notice.
  */
 export function rateFor(total: number, everyMs: number): number {
   return Math.min(maxRate, Math.max(minRate, (total / everyMs) * 1_000))

@@ -1,27 +1,31 @@
 import type { Storage } from '../../storage/storage.ts'
 import { scrubPosition } from '../content/keys.ts'
 
-/** How far the current round has come. */
+/** The progress of the current scrub cycle. */
 export interface CycleProgress {
   /** In ms since the epoch. */
   began: number
-  /** The last digest that is done. */
+  /** The last digest that was verified. */
   digest: string
-  /** Bytes that were read, of `total`. */
+  /** Bytes read, of `total`. */
   bytes: number
   total: number
-  /** What was found and is left for people to mend. */
+  /** Damaged objects that the scrub did not repair. */
   damaged: number
 }
 
-/** Where the scrubbing stands; it survives a restart. */
+/** How far the scrub is. Stored as this JSON, so that a restart resumes it. */
 export interface ScrubPosition {
+  /** The current cycle. */
   round?: CycleProgress
-  /** The last complete round: when it began and ended, in ms since the epoch, and what it left for people to mend. */
+  /**
+   * The last complete cycle: when it began and ended, in ms since the epoch, and how many damaged objects were not
+   * repaired.
+   */
   last?: { began: number; ended: number; damaged: number }
 }
 
-/** What a former process noted; nothing if it cannot be read. */
+/** Reads the position that a former process saved; empty if it cannot be read. */
 export async function loadScrubPosition(storage: Storage): Promise<ScrubPosition> {
   try {
     const value: unknown = JSON.parse((await storage.get(scrubPosition))?.toString() ?? '{}')
@@ -35,7 +39,7 @@ export async function loadScrubPosition(storage: Storage): Promise<ScrubPosition
   }
 }
 
-/** Notes where the scrubbing stands. A medium that takes nothing costs a restart its place, and no more. */
+/** Saves the position. After an I/O error, a restart resumes from an older position. */
 export async function saveScrubPosition(storage: Storage, position: ScrubPosition): Promise<void> {
   await storage.put(scrubPosition, Buffer.from(JSON.stringify(position))).catch(() => {})
 }

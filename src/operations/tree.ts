@@ -20,12 +20,12 @@ export interface FoundLink {
   target?: Digest
 }
 
-// A link within one algorithm has to hold its own digest; Distribution stores what was pushed by sha512 under the sha256 of it.
+// Within one algorithm a link holds its own digest. Distribution stores what was pushed by sha512 under its sha256.
 function isTarget(digest: Digest, text: string): text is Digest {
   return isDigest(text) && (text === digest || algorithmOf(text) !== algorithmOf(digest))
 }
 
-/** Reads the digest in a link from the storage, past the link cache, which a walk over all links would fill with cold entries. */
+/** Reads the digest in a link past the link cache, which a walk over all links would fill with cold entries. */
 export async function readLink(storage: Storage, key: Key): Promise<string | undefined> {
   const bytes = await storage.get(key).catch((error: NodeJS.ErrnoException) => {
     if (error.code === 'EFBIG') return Buffer.alloc(0)

@@ -4,82 +4,83 @@ import type { KnownDamage, ObservedObject, Quarantine } from '../content/quarant
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
 import { type ReadRate, unlimited } from './read-rate.ts'
 
-/** What an examination needs. */
+/** What verifying blobs needs. */
 export interface VerifyDeps {
   storage: Storage
   quarantine: Quarantine
-  pace: ReadRate
+  readRate: ReadRate
   signal: AbortSignal
-  /** Used by one examination at a time. */
+  /** Used by one call at a time. */
   buffer: Buffer
-  /** Told of bytes as they are read. */
-  read(bytes: number): void
+  /** Called with each number of bytes that was read. */
+  onRead(bytes: number): void
 }
 
-/** How the bytes of a digest are. */
+/** The state of the bytes of a digest. */
 export type ScrubFinding =
-  | { state: 'sound' | 'absent' }
+  | { state: 'healthy' | 'absent' }
   | { state: 'damaged'; damage: KnownDamage }
-  /** Nobody can tell: what the medium says is no damage of this one blob. */
+  /** The error may be one of the storage and not of this blob. */
   | { state: 'unknown'; reason: string }
 
-/** A buffer for examinations: small, since its digest is computed in one go while all else waits. */
+/** A buffer for `VerifyDeps`: small, since the digest of its content is computed in one go while all else waits. */
 export const createReadBuffer = (): Buffer => Buffer.allocUnsafe(256 * 1024)
 
-// Read errors of a medium that is worn out. Others, such as missing rights or too many open files, say nothing of the bytes.
-const wornOut = new Set(['EIO', 'EUCLEAN', 'EBADMSG', 'EREMOTEIO', 'ENODATA'])
-// A read of a small file is as much work for a disk as this many bytes.
-const leastCost = 16 * 1024
-// A copy that is replaced or renewed while it is examined is examined again, but not for ever.
-const looks = 3
+// Errors of worn-out disks. Others, such as missing rights or too many open files, say nothing about the bytes.
+const mediumErrors = new Set(['EIO', 'EUCLEAN', 'EBADMSG', 'EREMOTEIO', 'ENODATA'])
+// Reading a small file is as much work for a disk as reading this many bytes.
+const minCostBytes = 16 * 1024
+// A blob that is replaced or renewed while it is read is read again, this often at most.
+const maxConfirmations = 3
 
 /**
- * Reads the bytes of `digest` and sets them aside if they are not what it says. Nothing is condemned after one look: a second one, at full speed, has to find the same.
+ * Verifies the bytes of `digest`, and quarantines them if they are damaged. Damage found once is confirmed by a second
+ * read, at full speed, and only the bytes that were read are quarantined.
  */
-export async function verifyBlob(digest: Digest, lab: VerifyDeps): Promise<ScrubFinding> {
-  let look = await lookAt(digest, lab)
-  for (let again = 0; look.state === 'wrong' && again < looks; again++) {
-    look = await lookAt(digest, { ...lab, pace: unlimited, read: () => {} })
-    if (look.state !== 'wrong') break
-    const damage = await lab.quarantine.add(digest, look.seen, look.reason)
+export async function verifyBlob(digest: Digest, deps: VerifyDeps): Promise<ScrubFinding> {
+  let read = await readBlob(digest, deps)
+  for (let confirmations = 0; read.state === 'wrong' && confirmations < maxConfirmations; confirmations++) {
+    read = await readBlob(digest, { ...deps, readRate: unlimited, onRead: () => {} })
+    if (read.state !== 'wrong') break
+    const damage = await deps.quarantine.add(digest, read.observed, read.reason)
     if (damage) return { state: 'damaged', damage }
   }
-  // Whatever was once said of it.
-  if (look.state === 'sound' && lab.quarantine.has(digest)) await lab.quarantine.healed(digest)
-  return look.state === 'wrong' ? { state: 'unknown', reason: 'it changed whenever it was looked at' } : look
+  // An earlier finding is outdated.
+  if (read.state === 'healthy' && deps.quarantine.has(digest)) await deps.quarantine.healed(digest)
+  return read.state === 'wrong' ? { state: 'unknown', reason: 'it changed during each read' } : read
 }
 
-type LookedAt = Exclude<ScrubFinding, { state: 'damaged' }> | { state: 'wrong'; seen: ObservedObject; reason: string }
+type BlobRead = Exclude<ScrubFinding, { state: 'damaged' }> | { state: 'wrong'; observed: ObservedObject; reason: string }
 
-async function lookAt(digest: Digest, lab: VerifyDeps): Promise<LookedAt> {
-  let seen: ObservedObject | undefined
+async function readBlob(digest: Digest, deps: VerifyDeps): Promise<BlobRead> {
+  let observed: ObservedObject | undefined
   let object: OpenObject | undefined
   try {
-    object = await lab.storage.open(blobKey(digest))
+    object = await deps.storage.open(blobKey(digest))
     if (!object) return { state: 'absent' }
-    seen = { size: object.size, modified: object.modified }
-    const actual = await digestOf(object, digest, lab)
-    return actual === digest ? { state: 'sound' } : { state: 'wrong', seen, reason: `${seen.size} bytes of ${actual}` }
+    observed = { size: object.size, modified: object.modified }
+    const actual = await computeDigest(object, digest, deps)
+    return actual === digest ? { state: 'healthy' } : { state: 'wrong', observed, reason: `${observed.size} bytes of ${actual}` }
   } catch (error) {
-    lab.signal.throwIfAborted()
+    deps.signal.throwIfAborted()
     const { code, message } = error as NodeJS.ErrnoException
     if (code === undefined) throw error
     const reason = `cannot be read: ${message}`
-    return seen && wornOut.has(code) ? { state: 'wrong', seen, reason } : { state: 'unknown', reason }
+    return observed && mediumErrors.has(code) ? { state: 'wrong', observed, reason } : { state: 'unknown', reason }
   } finally {
     await object?.close()
   }
 }
 
-async function digestOf(object: OpenObject, digest: Digest, { buffer, pace, signal, read }: VerifyDeps): Promise<Digest> {
+async function computeDigest(object: OpenObject, digest: Digest, { buffer, readRate, signal, onRead }: VerifyDeps): Promise<Digest> {
   const digester = createDigester(algorithmOf(digest))
   for (let position = 0; ; ) {
     signal.throwIfAborted()
     const length = await object.readInto(buffer, position)
     if (length === 0) return digester.digest()
-    await pace(Math.max(length, leastCost), signal)
+    await readRate(Math.max(length, minCostBytes), signal)
     digester.update(buffer.subarray(0, length))
     position += length
-    read(length)
+    onRead(length)
   }
 }

@@ -18,7 +18,10 @@ export class NotRunning extends Error {
 
 const defaultIdleTimeoutMs = 10_000
 
-/** Sends a request to the process behind the socket; resolves to the JSON of the response. Rejects with the message of a refusal, or with `NotRunning`. */
+/**
+ * Sends a request to the process behind the socket, and resolves to the JSON of the response. Rejects with the error in
+ * it.
+ */
 export async function callControl(
   socketPath: string,
   method: ControlRequest['method'],

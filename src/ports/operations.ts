@@ -7,7 +7,7 @@ import { requireBody } from './body.ts'
 // A platform has some thousand images; a reference has at most some hundred characters.
 const maxBodyBytes = 16 * 1024 * 1024
 
-/** Offers operations on the control socket. The request's body is the input; an operation is interrupted when its client leaves. */
+/** Offers operations on the control socket. The request's body is the input; a client that leaves interrupts it. */
 export function registerOperations(app: FastifyInstance, operations: readonly Operation[], context: RegistryContext): void {
   for (const operation of operations) {
     const { path, answer, input } = operation

@@ -8,8 +8,8 @@ import type { DiskReport } from './report.ts'
 import type { WhyContext } from './resolve.ts'
 
 /**
- * The state of a stored object. `noticed` damage is known to the registry, which does not serve the object; `unnoticed` damage has
- * the right size and the wrong bytes: it is served, and clients refuse it.
+ * The state of a stored object. `noticed` damage is known to the registry, which does not serve it; `unnoticed` damage
+ * has the right size and the wrong bytes: it is served, and clients refuse it.
  */
 export type Inspection =
   | { state: 'here'; checked: 'digest' | 'size' }
@@ -51,7 +51,7 @@ export async function inspectManifest(
   return { inspection: healthy ? { state: 'here', checked: 'digest' } : { state: 'damaged', damage: 'noticed' }, manifest }
 }
 
-/** Space and writability of the storage. A block is written to a temp file and removed, since nothing else tells whether bytes are accepted. */
+/** Finds the free space of the storage, and whether it accepts bytes, which only writing and removing some can tell. */
 export async function inspectDisk({ config, storage, writable }: Pick<WhyContext, 'config' | 'storage' | 'writable'>): Promise<DiskReport> {
   const root = storageLocation(config)
   const { free, total } = (await storage.usage().catch(() => undefined)) ?? {}

@@ -20,7 +20,7 @@ export interface UpstreamProbe {
 // Enough to find a misspelling; registries have some ten thousand tags.
 const maxTags = 1_000
 
-/** Requests the manifest from the upstream, by the client that pulls use: the tokens and limits that it knows count here as well. */
+/** Requests the manifest from the upstream by the client that pulls use, so that its tokens and rate limits count. */
 export async function probeUpstream(
   resolved: ResolvedUpstream,
   upstreamName: string,

@@ -29,7 +29,7 @@ export interface VerifyResult {
   fault?: string
 }
 
-/** Looks for each reference in the storage, indexes with all their children, and yields one result each. Sends no request upstream. */
+/** Looks for all that each reference leads to in the storage, and yields one result each. Sends no request upstream. */
 export async function* verify(
   references: readonly string[],
   context: WhyContext,

@@ -196,7 +196,7 @@ test('Proxy: while the file of pins is gone, what it named is kept, and a warnin
   t.equal(await removals(served), 0)
   await rm(pins)
   t.equal(await removals(served), 0)
-  t.equal(served.logged('the pins cannot be read: what they were last stays pinned').length, 1)
+  t.equal(served.logged('the pin file cannot be read: its last patterns stay in force').length, 1)
   await writeFile(pins, '')
   t.ok((await removals(served)) > 0, 'what is no longer named goes')
 })

@@ -39,7 +39,7 @@ test('pins: while the file is gone or cannot be read, what it named last stays p
     const pinned = await read()
     t.strictSame([pinned(app, v1), pinned(app, v2)], [true, false])
   }
-  t.match(lines, [{ level: 40, file, msg: /the pins cannot be read/ }, { level: 40 }])
+  t.match(lines, [{ level: 40, file, msg: /the pin file cannot be read/ }, { level: 40 }])
   await writeFile(file, '')
   t.equal((await read())(app, v1), false, 'an empty file pins nothing')
 })
