@@ -4,21 +4,24 @@ import type { Bucket } from './bucket.ts'
 import { describeError } from './error.ts'
 import { type DirectBody, isDirectBody } from './request-handler.ts'
 
-/** The bodies of one object that are on their way. Whoever reads on where one of them stands takes it, whoever asked for it: those who keep together need one for all. */
+/**
+ * The open response bodies of one object, shared by its readers: a reader takes any idle body that is at its position,
+ * whichever reader it was requested for. Readers that advance together need one body for all.
+ */
 export class ObjectBodies {
   readonly key: Key
   readonly size: number
   readonly modified: number
-  /** Those who read the object; the last one to leave ends what is left. */
+  /** Number of readers; the last one destroys this. */
   readers = 0
   readonly #bucket: Bucket
-  readonly #open = new Set<ObjectBody>()
+  readonly #bodies = new Set<ObjectBody>()
   #etag: string | undefined
-  readonly #first: string
+  readonly #version: string
 
-  /** Whoever has the same one has the same bytes. */
+  /** Objects with the same identity have the same bytes. */
   get identity(): string {
-    return `${this.key} ${this.#first}`
+    return `${this.key} ${this.#version}`
   }
 
   private constructor(bucket: Bucket, key: Key, found: { size: number; modified: number; etag: string | undefined }) {
@@ -27,77 +30,81 @@ export class ObjectBodies {
     this.size = found.size
     this.modified = found.modified
     this.#etag = found.etag
-    this.#first = `${found.etag} ${found.size}`
+    this.#version = `${found.etag} ${found.size}`
   }
 
-  /** One request; undefined if there is no such object. */
+  /** Makes one request; undefined if there is no such object. */
   static async open(bucket: Bucket, key: Key, range?: ByteRange): Promise<ObjectBodies | undefined> {
     const Range = range && rangeOf(range)
     const input = { Bucket: bucket.name, Key: bucket.key(key), ...(Range === undefined ? {} : { Range }) }
     try {
       const found = await bucket.find('GetObject', key, 'body', client => client.send(new GetObjectCommand(input)))
       if (!found) return undefined
-      const { first, size } = placeOf(found)
+      const { first, size } = contentRangeOf(found)
       const bodies = new ObjectBodies(bucket, key, { size, modified: modifiedMs(found.LastModified), etag: found.ETag })
-      bodies.#open.add(new ObjectBody(found, first))
+      bodies.#bodies.add(new ObjectBody(found, first))
       return bodies
     } catch (error) {
-      if (describeError((error as Error).cause).status === 416) return ObjectBodies.#unread(bucket, key)
+      if (describeError((error as Error).cause).status === 416) return ObjectBodies.#head(bucket, key)
       throw error
     }
   }
 
-  // Nothing lies in the range; only the size is of interest.
-  static async #unread(bucket: Bucket, key: Key): Promise<ObjectBodies | undefined> {
+  // For size, time and ETag alone, e.g. where no byte lies in the range.
+  static async #head(bucket: Bucket, key: Key): Promise<ObjectBodies | undefined> {
     const input = { Bucket: bucket.name, Key: bucket.key(key) }
-    const found = await bucket.find('HeadObject', key, 'question', client => client.send(new HeadObjectCommand(input)))
+    const found = await bucket.find('HeadObject', key, 'small', client => client.send(new HeadObjectCommand(input)))
     return (
       found && new ObjectBodies(bucket, key, { size: found.ContentLength ?? 0, modified: modifiedMs(found.LastModified), etag: found.ETag })
     )
   }
 
-  /** One that stands at `position` and is read by nobody at the moment, else a new one; whoever asks reads it, and lets go of it at some time. */
+  /** An idle body at `position`, else a new one. The caller reads it and releases it. */
   async bodyAt(position: number): Promise<ObjectBody> {
-    for (const body of this.#open) if (body.position === position && !body.busy && !body.ended) return body.acquire()
+    for (const body of this.#bodies) if (body.position === position && !body.busy && !body.ended) return body.acquire()
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(this.key), Range: `bytes=${position}-`, IfMatch: this.#etag }
     const found = await this.#bucket.request('GetObject', this.key, 'body', client => client.send(new GetObjectCommand(input)))
     const body = new ObjectBody(found, position)
-    this.#open.add(body)
+    this.#bodies.add(body)
     return body.acquire()
   }
 
-  /** It is not read on by whoever held it; when nobody holds it any more it ends. */
+  /** Gives a body back; it is destroyed when no reader has it any more. */
   release(body: ObjectBody): void {
     if (body.release() === 0) this.drop(body)
   }
 
-  /** It broke, or nobody wants it. */
+  /** Destroys a body that broke or has no reader. */
   drop(body: ObjectBody): void {
-    this.#open.delete(body)
+    this.#bodies.delete(body)
     body.destroy()
   }
 
-  /** The object was renewed by somebody, or put anew: under a digest the same bytes. Rejects if it cannot be the same. */
+  /**
+   * Call after 412: the object was touched or put again, under a digest with the same bytes. Takes the new ETag; rejects
+   * with `EIO` if the size differs.
+   */
   async revalidate(cause: unknown): Promise<void> {
-    const now = await ObjectBodies.#unread(this.#bucket, this.key)
-    if (now?.size !== this.size) throw Object.assign(new Error(`${this.key} was replaced while it was read`, { cause }), { code: 'EIO' })
-    this.#etag = now.#etag
+    const current = await ObjectBodies.#head(this.#bucket, this.key)
+    if (current?.size !== this.size)
+      throw Object.assign(new Error(`${this.key} was replaced while it was read`, { cause }), { code: 'EIO' })
+    this.#etag = current.#etag
   }
 
-  /** Ends all of them. */
+  /** Destroys all bodies. */
   destroy(): void {
-    for (const body of this.#open) this.drop(body)
+    for (const body of this.#bodies) this.drop(body)
   }
 }
 
-/** A response from `position` on. */
+/** A response body; `position` is that of its next byte in the object. */
 export class ObjectBody {
   position: number
-  /** Somebody reads it at the moment. */
+  /** Whether a read is pending or about to start. */
   busy = false
   readonly #end: number
   readonly #body: DirectBody | undefined
-  #holders = 0
+  #readers = 0
   #broken = false
 
   constructor({ Body: body, ContentLength = 0 }: GetObjectCommandOutput, position: number) {
@@ -111,18 +118,19 @@ export class ObjectBody {
     return this.#broken || this.position >= this.#end
   }
 
-  /** It is going to be read. */
+  /** Adds a reader, which is about to read. */
   acquire(): this {
-    this.#holders++
+    this.#readers++
     this.busy = true
     return this
   }
 
+  /** Removes a reader; returns how many are left. */
   release(): number {
-    return --this.#holders
+    return --this.#readers
   }
 
-  /** Takes what is there, at least a byte; 0 if the body has ended. */
+  /** Reads at least a byte; 0 if the body has ended. */
   async readInto(into: Buffer): Promise<number> {
     this.busy = true
     try {
@@ -145,12 +153,12 @@ function rangeOf(range: ByteRange): string {
   return `bytes=${range.first}-${range.last ?? ''}`
 }
 
-function placeOf({ ContentRange, ContentLength = 0 }: GetObjectCommandOutput): { first: number; size: number } {
+function contentRangeOf({ ContentRange, ContentLength = 0 }: GetObjectCommandOutput): { first: number; size: number } {
   const [, first, size] = /^bytes ([0-9]+)-[0-9]+\/([0-9]+)$/.exec(ContentRange ?? '') ?? []
   return first === undefined ? { first: 0, size: ContentLength } : { first: Number(first), size: Number(size) }
 }
 
-/** In ms since the epoch, and whole seconds: heads tell no more, and a listing must not tell another time. */
+/** Ms since the epoch in whole seconds: `Last-Modified` has no more, and listings must not differ from it. */
 export function modifiedMs(date: Date | undefined): number {
   return Math.floor((date?.getTime() ?? 0) / 1000) * 1000
 }

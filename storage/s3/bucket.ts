@@ -9,18 +9,21 @@ import { credentialsFromFile } from './credentials.ts'
 import { clearFalseClockSkew, isAbsence, isTransient, S3Error } from './error.ts'
 import { BodyRequestHandler, type CreateBodyClient } from './request-handler.ts'
 
-/** How long is waited for what, in ms. */
+/** Timeouts of requests to a bucket. */
 export interface BucketTimeouts {
   connectMs: number
-  /** For an answer. */
+  /** For the head of a response. */
   responseMs: number
-  /** For the next byte of a body that somebody wants. */
+  /** For the next byte of a body, while a read is pending. */
   bodyIdleMs: number
-  /** For what moves bytes inside of the service. */
+  /** For requests that copy bytes within the service. */
   copyMs: number
-  /** No try begins later than that after the first one: a service that takes what it is asked and never answers must not hold whoever waits for several times as long. */
+  /**
+   * No retry starts later than this after the first attempt: a service that accepts requests and never responds must not
+   * keep a client waiting for several times `responseMs`.
+   */
   retryWindowMs: number
-  /** The same for what is sent. */
+  /** The same for requests with a body from the spool. */
   uploadRetryWindowMs: number
 }
 
@@ -32,23 +35,23 @@ const defaultTimeouts: BucketTimeouts = {
   retryWindowMs: 15_000,
   uploadRetryWindowMs: 45_000
 }
-// Services close what is idle after some 20 s.
+// Services close idle connections after some 20 s.
 const keepAliveMs = 15_000
 
-/** Where a bucket is, and who asks. */
+/** Where a bucket is, and the credentials for it. */
 export interface BucketOptions {
   timeouts?: BucketTimeouts | undefined
   bucket: string
   region: string
-  /** A URL; absent: AWS's own. */
+  /** A URL; absent: AWS's. */
   endpoint?: string | undefined
-  /** The bucket in the path of URLs, and not in the name of the host. */
+  /** Whether URLs have the bucket in their path instead of the host name. */
   forcePathStyle?: boolean | undefined
-  /** Before every key, without a slash at its end. */
+  /** Precedes every key; without a slash at its end. */
   prefix?: string | undefined
-  /** Absent: the chain of the SDK (environment, files, instance). */
+  /** Absent: the SDK's provider chain (environment, files, instance). */
   credentials?: { accessKeyId: string; secretAccessKey: string } | { file: string } | undefined
-  /** Authorities in PEM, beside those that Node knows. */
+  /** Certificate authorities in PEM, in addition to Node's. */
   ca?: string | undefined
   /** Makes the HTTP client that objects are read with. */
   createBodyClient: CreateBodyClient
@@ -56,21 +59,22 @@ export interface BucketOptions {
   onRequest?: ((operation: string) => void) | undefined
 }
 
-// Small questions queue behind each other and never behind bodies, of which each open one has a connection, however slowly it is read.
-const questions = 64
-// The first try and its repetitions, with pauses that grow and are random: 429, SlowDown, 5xx, and connections that break.
-const tries = 4
-const pause = 200
-const longestPause = 5_000
-/** How long a request may take, and by whose connections it goes. */
-export type RequestClass = 'question' | 'body' | 'copy'
+// Small requests queue behind each other and never behind bodies: each open body has a connection, however slowly it is read.
+const maxSockets = 64
+// The first attempt included. Retried are 429, SlowDown, 5xx and broken connections, with exponential backoff and jitter.
+const maxAttempts = 4
+const minBackoffMs = 200
+const maxBackoffMs = 5_000
+
+/** Decides about the timeouts of a request and the connections that it uses. */
+export type RequestClass = 'small' | 'body' | 'copy'
 
 /** A bucket and the connections to it. */
 export class Bucket {
   readonly name: string
   readonly prefix: string
   readonly timeouts: BucketTimeouts
-  readonly #question: S3Client
+  readonly #small: S3Client
   readonly #body: S3Client
   readonly #copy: S3Client
 
@@ -79,12 +83,12 @@ export class Bucket {
     this.prefix = options.prefix ? `${options.prefix}/` : ''
     this.timeouts = options.timeouts ?? defaultTimeouts
     const { connectMs, responseMs, bodyIdleMs, copyMs } = this.timeouts
-    // One for all, so that none of them goes on with keys that another one has replaced.
+    // Shared, so that all clients take renewed credentials at the same time.
     const common = clientConfig(options)
-    // Of all connections: each one for itself would read all the certificates.
+    // Shared: each connection would parse all certificates again.
     const secureContext = createSecureContext(options.ca ? { ca: [...rootCertificates, options.ca] } : {})
     const config = (requestTimeout: number, socketTimeout: number): S3ClientConfig => {
-      const agent = { keepAlive: true, maxSockets: questions, maxFreeSockets: 32, secureContext }
+      const agent = { keepAlive: true, maxSockets, maxFreeSockets: 32, secureContext }
       return {
         ...common,
         requestHandler: new NodeHttpHandler({
@@ -97,101 +101,111 @@ export class Bucket {
         })
       }
     }
-    this.#question = new S3Client(config(responseMs, responseMs))
+    this.#small = new S3Client(config(responseMs, responseMs))
     this.#body = new S3Client({
       ...common,
       requestHandler: new BodyRequestHandler(options.createBodyClient({ connectMs, responseMs, bodyIdleMs, keepAliveMs }), secureContext)
     })
     this.#copy = new S3Client(config(copyMs, 0))
-    for (const client of [this.#question, this.#body, this.#copy]) addMiddleware(client, options.onRequest)
+    for (const client of [this.#small, this.#body, this.#copy]) addMiddleware(client, options.onRequest)
   }
 
-  /** The key of an object in the bucket. Keys are built from parsed names only; one that leads elsewhere is a fault of ours, and stops here. */
+  /** The object's key in the bucket. Keys are made of parsed names only: `..` and the like are a bug, and refused here. */
   key(key: Key): string {
     if (key.includes('\0') || key.split('/').some(part => part === '' || part === '.' || part === '..'))
       throw new Error(`not a key: ${JSON.stringify(key)}`)
     return this.prefix + key
   }
 
-  /** What names an object as the source of a copy. */
+  /** `CopySource` of an object. */
   copySource(key: Key): string {
     return `${this.name}/${this.key(key)}`.split('/').map(encodeURIComponent).join('/')
   }
 
-  /** The time by the clock of the service, as far as its last answer told, in ms since the epoch. */
+  /** The service's time by its last response, in ms since the epoch. */
   now(): number {
-    return Date.now() + this.#question.config.systemClockOffset
+    return Date.now() + this.#small.config.systemClockOffset
   }
 
-  /** The client of a lane, for what is not a request. */
-  client(lane: RequestClass): S3Client {
-    return { question: this.#question, body: this.#body, copy: this.#copy }[lane]
+  /** The SDK's client of a class. */
+  client(requestClass: RequestClass): S3Client {
+    return { small: this.#small, body: this.#body, copy: this.#copy }[requestClass]
   }
 
-  /** Makes a request; what goes wrong becomes an S3Error. */
-  async request<T>(operation: string, key: Key | undefined, lane: RequestClass, request: (client: S3Client) => Promise<T>): Promise<T> {
+  /** Makes a request; rejects with an S3Error. */
+  async request<T>(
+    operation: string,
+    key: Key | undefined,
+    requestClass: RequestClass,
+    request: (client: S3Client) => Promise<T>
+  ): Promise<T> {
     try {
-      return await this.#request(lane, request)
+      return await this.#retrying(requestClass, request)
     } catch (wrapError) {
       throw this.error(operation, key, wrapError)
     }
   }
 
-  #request<T>(lane: RequestClass, request: (client: S3Client) => Promise<T>): Promise<T> {
-    return tried(() => request(this.client(lane)), this.timeouts.retryWindowMs)
+  #retrying<T>(requestClass: RequestClass, request: (client: S3Client) => Promise<T>): Promise<T> {
+    return retry(() => request(this.client(requestClass)), this.timeouts.retryWindowMs)
   }
 
-  /** `ask` for what may not be there: then undefined. */
-  async find<T>(operation: string, key: Key, lane: RequestClass, request: (client: S3Client) => Promise<T>): Promise<T | undefined> {
+  /** `request`, but undefined where there is no such object. */
+  async find<T>(
+    operation: string,
+    key: Key,
+    requestClass: RequestClass,
+    request: (client: S3Client) => Promise<T>
+  ): Promise<T | undefined> {
     try {
-      return await this.#request(lane, request)
+      return await this.#retrying(requestClass, request)
     } catch (error) {
       if (isAbsence(error)) return undefined
       throw this.error(operation, key, error)
     }
   }
 
-  /** `ask` for a request with a body that is made anew for each try, which the client could not send again. */
+  /** `request` with a body that each attempt opens again: the SDK cannot resend a stream. */
   async upload<T>(operation: string, key: Key, signal: AbortSignal | undefined, request: (client: S3Client) => Promise<T>): Promise<T> {
     try {
-      return await tried(() => request(this.#copy), this.timeouts.uploadRetryWindowMs, signal)
+      return await retry(() => request(this.#copy), this.timeouts.uploadRetryWindowMs, signal)
     } catch (error) {
       throw this.error(operation, key, error)
     }
   }
 
-  /** An error of the client as those who ask see it. */
+  /** The S3Error for an error of the SDK. */
   error(operation: string, key: Key | undefined, error: unknown): unknown {
-    // A fault of ours is none of the service's.
+    // A bug is not the service's error.
     if (error instanceof S3Error || error instanceof TypeError) return error
     return new S3Error({ bucket: this.name, operation, key }, error)
   }
 
   close(): void {
-    for (const client of [this.#question, this.#body, this.#copy]) client.destroy()
+    for (const client of [this.#small, this.#body, this.#copy]) client.destroy()
   }
 }
 
-// The client of the SDK would go on for as long as it takes.
-async function tried<T>(request: () => Promise<T>, last: number, signal?: AbortSignal): Promise<T> {
-  const began = performance.now()
+// The SDK's own retries have no time limit.
+async function retry<T>(request: () => Promise<T>, windowMs: number, signal?: AbortSignal): Promise<T> {
+  const startedAt = performance.now()
   for (let attempt = 1; ; attempt++) {
     try {
       return await request()
     } catch (error) {
-      if (attempt === tries || signal?.aborted || performance.now() - began > last || !isTransient(error)) throw error
+      if (attempt === maxAttempts || signal?.aborted || performance.now() - startedAt > windowMs || !isTransient(error)) throw error
       await backoff(attempt)
     }
   }
 }
 
-/** Resolves when the try after the `attempt`th may begin. */
+/** Resolves when the attempt after `attempt`, counted from 1, may start. */
 export function backoff(attempt: number): Promise<void> {
-  const most = Math.min(longestPause, pause * 2 ** (attempt - 1))
-  return new Promise(resolve => setTimeout(resolve, most * (0.5 + Math.random() / 2)))
+  const delayMs = Math.min(maxBackoffMs, minBackoffMs * 2 ** (attempt - 1))
+  return new Promise(resolve => setTimeout(resolve, delayMs * (0.5 + Math.random() / 2)))
 }
 
-// Without one the client writes to the console that it does not try again, which we do.
+// The SDK's default logger writes to the console.
 const silent = { trace() {}, debug() {}, info() {}, warn() {}, error() {} }
 
 function clientConfig({ region, endpoint, forcePathStyle, credentials }: BucketOptions): S3ClientConfig {
@@ -200,7 +214,7 @@ function clientConfig({ region, endpoint, forcePathStyle, credentials }: BucketO
     ...(endpoint === undefined ? {} : { endpoint }),
     forcePathStyle: forcePathStyle ?? false,
     maxAttempts: 1,
-    // The newer defaults are unknown to some services. The digest of everything is checked anyhow.
+    // Some services do not know the newer default checksums. Digests are verified anyhow.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
     logger: silent,
@@ -215,7 +229,7 @@ function addMiddleware(client: S3Client, onRequest: BucketOptions['onRequest']):
     (next, { commandName }) =>
       args => {
         const request = args.request as { headers: Record<string, string>; body?: unknown }
-        // Services that are older than the newer checksums demand this one here.
+        // Required by services that do not know the newer checksums.
         if (commandName === 'DeleteObjectsCommand' && (typeof request.body === 'string' || request.body instanceof Uint8Array))
           request.headers['content-md5'] = createHash('md5').update(request.body).digest('base64')
         return next(args)

@@ -5,12 +5,12 @@ import { modifiedMs } from './bodies.ts'
 import type { Bucket } from './bucket.ts'
 import { S3Error } from './error.ts'
 
-/** What is put to see whether anything can be. */
+/** The object that probes put. */
 export const probeKey = `${ownPrefix}/${ownNames.trial}`
 
 type Condition = { IfNoneMatch: '*' } | { IfMatch: string }
 
-/** Agreement by conditional puts, or by looking before each put where the service knows none. */
+/** Conditional puts; where the service ignores conditions, a get before each put. */
 export class S3ConditionalObjects implements ConditionalObjects {
   readonly #bucket: Bucket
   #conditional: Promise<boolean> | undefined
@@ -20,15 +20,15 @@ export class S3ConditionalObjects implements ConditionalObjects {
   }
 
   isReplaceAtomic(): Promise<boolean> {
-    this.#conditional ??= this.#tried().catch(error => {
+    this.#conditional ??= this.#probe().catch(error => {
       this.#conditional = undefined
       throw error
     })
     return this.#conditional
   }
 
-  // A service that does not know a condition passes over it, so that one has to be seen to refuse.
-  async #tried(): Promise<boolean> {
+  // A service that does not know a condition ignores it: each has to be seen to be refused.
+  async #probe(): Promise<boolean> {
     await this.#put(probeKey, Buffer.alloc(1))
     for (const condition of [{ IfNoneMatch: '*' } as const, { IfMatch: '"00000000000000000000000000000000"' }])
       if ((await this.#putIf(probeKey, Buffer.alloc(1), condition)) !== 'refused') return false
@@ -38,13 +38,13 @@ export class S3ConditionalObjects implements ConditionalObjects {
   async now(): Promise<number> {
     await this.#put(probeKey, Buffer.alloc(1))
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(probeKey) }
-    const found = await this.#bucket.request('HeadObject', probeKey, 'question', client => client.send(new HeadObjectCommand(input)))
+    const found = await this.#bucket.request('HeadObject', probeKey, 'small', client => client.send(new HeadObjectCommand(input)))
     return modifiedMs(found.LastModified)
   }
 
   async get(key: Key): Promise<VersionedObject | undefined> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key) }
-    const found = await this.#bucket.find('GetObject', key, 'question', client => client.send(new GetObjectCommand(input)))
+    const found = await this.#bucket.find('GetObject', key, 'small', client => client.send(new GetObjectCommand(input)))
     if (!found?.Body) return undefined
     const bytes = Buffer.from(await found.Body.transformToByteArray())
     return { bytes, version: found.ETag ?? '', modified: modifiedMs(found.LastModified) }
@@ -61,7 +61,7 @@ export class S3ConditionalObjects implements ConditionalObjects {
 
   async #put(key: Key, bytes: Uint8Array, condition?: Condition): Promise<string> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes, ...condition }
-    const { ETag = '' } = await this.#bucket.request('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
+    const { ETag = '' } = await this.#bucket.request('PutObject', key, 'small', client => client.send(new PutObjectCommand(input)))
     return ETag
   }
 

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 
-/** As the client wants them. */
+/** Credentials as the SDK takes them. */
 export interface S3Credentials {
   accessKeyId: string
   secretAccessKey: string
@@ -8,25 +8,25 @@ export interface S3Credentials {
   expiration?: Date
 }
 
-// The client renews credentials that would expire within five minutes; so it reads the file again this often, in ms.
-const renewedBefore = 300_000
-const often = 10_000
+// The SDK renews credentials that expire within five minutes. So with this expiry it asks again after `rereadMs`.
+const sdkRenewalMs = 300_000
+const rereadMs = 10_000
 
 /**
- * Credentials in a file of the form that AWS's tools share, read again all the time: whoever replaces the file need not restart anything. All who have the function take new
- * ones at the same moment.
+ * A provider of the credentials in a file of AWS's shared format. The file is read again at intervals, so that replacing
+ * it needs no restart. All clients that share the provider get new credentials at the same time.
  */
 export function credentialsFromFile(file: string): () => Promise<S3Credentials> {
   let current: (S3Credentials & { expiration: Date }) | undefined
   return async () => {
-    if (current && current.expiration.getTime() - renewedBefore > Date.now()) return current
+    if (current && current.expiration.getTime() - sdkRenewalMs > Date.now()) return current
     const read = parseCredentials(await readFile(file, 'utf8'), file)
-    current = { ...read, expiration: new Date(Date.now() + renewedBefore + often) }
+    current = { ...read, expiration: new Date(Date.now() + sdkRenewalMs + rereadMs) }
     return current
   }
 }
 
-/** The first profile of such a file. */
+/** The first profile in a file of AWS's shared format. */
 export function parseCredentials(text: string, file: string): S3Credentials {
   const found = new Map<string, string>()
   for (const line of text.split('\n')) {

@@ -1,4 +1,4 @@
-// What the operator does about what the service says. These last until somebody does something: a start ends with them.
+// What the operator does about an error code. These errors are permanent: the process does not start with them.
 const remedies: Readonly<Record<string, string>> = {
   NoSuchBucket: 'there is no such bucket: create it, or correct storage.s3.bucket',
   InvalidBucketName: 'correct storage.s3.bucket',
@@ -21,14 +21,15 @@ const remedies: Readonly<Record<string, string>> = {
   ERR_TLS_CERT_ALTNAME_INVALID: "the service's certificate is for another name than that of storage.s3.endpoint",
   CERT_HAS_EXPIRED: "the service's certificate has expired"
 }
-// These pass, by themselves or by somebody who renews the credentials.
-const passing: Readonly<Record<string, string>> = {
+// Errors that end by themselves or when the credentials are renewed.
+const temporary: Readonly<Record<string, string>> = {
   ExpiredToken: 'the credentials have expired: new ones are taken as soon as they are there',
   ExpiredTokenException: 'the credentials have expired: new ones are taken as soon as they are there',
   TokenRefreshRequired: 'the credentials have expired: new ones are taken as soon as they are there',
   SlowDown: 'the service asks for fewer requests'
 }
-const full: Readonly<Record<string, string>> = {
+// Error codes of quotas and full disks.
+const capacityCodes: Readonly<Record<string, string>> = {
   QuotaExceeded: 'EDQUOT',
   QuotaExceededException: 'EDQUOT',
   XMinioStorageFull: 'ENOSPC',
@@ -36,31 +37,34 @@ const full: Readonly<Record<string, string>> = {
   EntityTooLarge: 'EFBIG'
 }
 
-/** Which bucket was asked for what. */
+/** An operation on a bucket or an object in it. */
 export interface S3Operation {
   bucket: string
   operation: string
   key?: string | undefined
 }
 
-/** The service did not do what it was asked for. `code` is that of a system call that fails like this: to those who ask, the medium does not answer. */
+/**
+ * An operation that the service refused or did not complete. `code` is that of a system call: `EDQUOT`, `ENOSPC` or `EFBIG`
+ * for a limit, else `ESTALLED`, since to callers the storage does not respond.
+ */
 export class S3Error extends Error {
   readonly code: string
-  /** What the service called it, or the connection. */
+  /** The service's error code, or that of the connection. */
   readonly s3Code: string
   readonly status: number | undefined
-  /** Whether it stays like this until somebody does something. */
+  /** Whether an operator has to correct something. */
   readonly permanent: boolean
 
   constructor({ bucket, operation, key }: S3Operation, cause: unknown) {
     const { s3Code, status, message } = describeError(cause)
-    const remedy = remedies[s3Code] ?? passing[s3Code]
-    const place = key === undefined ? `bucket ${bucket}` : `bucket ${bucket}, ${key}`
-    const answer = `${s3Code}${status === undefined ? '' : ` (${status})`}`
-    super(`storage.s3: ${operation} failed in ${place}: ${answer}: ${remedy ?? message}`, { cause })
+    const remedy = remedies[s3Code] ?? temporary[s3Code]
+    const location = key === undefined ? `bucket ${bucket}` : `bucket ${bucket}, ${key}`
+    const reason = `${s3Code}${status === undefined ? '' : ` (${status})`}`
+    super(`storage.s3: ${operation} failed in ${location}: ${reason}: ${remedy ?? message}`, { cause })
     this.s3Code = s3Code
     this.status = status
-    this.code = full[s3Code] ?? 'ESTALLED'
+    this.code = capacityCodes[s3Code] ?? 'ESTALLED'
     this.permanent = Object.hasOwn(remedies, s3Code)
   }
 }
@@ -71,10 +75,10 @@ interface ErrorDescription {
   message: string
 }
 
-// A head has no body that would tell the code.
+// Responses to HEAD have no body with the code.
 const byStatus: Readonly<Record<number, string>> = { 301: 'PermanentRedirect', 403: 'Forbidden', 404: 'NotFound', 503: 'SlowDown' }
 
-/** What an error of the SDK says. */
+/** Code, status and message of an error of the SDK. */
 export function describeError(error: unknown): ErrorDescription {
   const { name, code, Code, message, $metadata, cause } = error as {
     name?: string
@@ -86,36 +90,39 @@ export function describeError(error: unknown): ErrorDescription {
   }
   const status = $metadata?.httpStatusCode
   const named = Code ?? code ?? (name === 'Error' || name === undefined ? undefined : name)
-  const vague = named === undefined || named === 'Unknown' || named === 'UnknownError' || /^[0-9]+$/.test(named)
-  if (vague && cause !== undefined && status === undefined) return describeError(cause)
-  return { s3Code: vague ? (byStatus[status ?? 0] ?? named ?? 'Error') : named, status, message: message ?? String(error) }
+  const unnamed = named === undefined || named === 'Unknown' || named === 'UnknownError' || /^[0-9]+$/.test(named)
+  if (unnamed && cause !== undefined && status === undefined) return describeError(cause)
+  return { s3Code: unnamed ? (byStatus[status ?? 0] ?? named ?? 'Error') : named, status, message: message ?? String(error) }
 }
 
 const absences = new Set(['NoSuchKey', 'NotFound', 'KeyTooLongError', 'KeyTooLong', 'NoSuchVersion'])
 
-/** Whether it says that there is no such object, and not that there is no bucket. */
+/** Whether there is no such object; a missing bucket is another error. */
 export function isAbsence(error: unknown): boolean {
   return absences.has(describeError(error).s3Code)
 }
 
-interface Answered {
+interface SdkError {
   $metadata?: { clockSkewCorrected?: boolean }
 }
 
-// The client goes by the clock of the service from now on.
-const isCorrected = (error: unknown): boolean => (error as Answered).$metadata?.clockSkewCorrected === true
+// From now on the SDK uses the service's clock.
+const isCorrected = (error: unknown): boolean => (error as SdkError).$metadata?.clockSkewCorrected === true
 
-/** Where clocks differ the client takes every refusal for one that this may have caused, and tries again; an error keeps its mark only if it was. */
+/**
+ * While clocks differ, the SDK marks every refusal as caused by that and retries it. Removes the mark from errors that
+ * were not.
+ */
 export function clearFalseClockSkew(error: unknown): void {
-  if (isCorrected(error) && describeError(error).s3Code !== 'RequestTimeTooSkewed') delete (error as Answered).$metadata?.clockSkewCorrected
+  if (isCorrected(error) && describeError(error).s3Code !== 'RequestTimeTooSkewed') delete (error as SdkError).$metadata?.clockSkewCorrected
 }
 
-/** Whether trying again may help: the connection, the time, or a service that is busy. */
+/** Whether a retry may help: a broken connection, a timeout, a corrected clock or a busy service. */
 export function isTransient(error: unknown): boolean {
   const { s3Code, status } = describeError(error)
-  // A fault of ours stays one, and what was given up is.
+  // A bug, and a request that was aborted.
   if (error instanceof TypeError || s3Code === 'AbortError') return false
   if (isCorrected(error)) return true
-  if (Object.hasOwn(remedies, s3Code) || Object.hasOwn(full, s3Code)) return false
+  if (Object.hasOwn(remedies, s3Code) || Object.hasOwn(capacityCodes, s3Code)) return false
   return status === undefined || status === 408 || status === 409 || status === 429 || status >= 500
 }

@@ -50,7 +50,7 @@ async function* pages(
   let token: string | undefined
   do {
     const input = { Bucket: bucket.name, ...from, ...(token === undefined ? {} : { ContinuationToken: token }) }
-    const page = await bucket.request('ListObjectsV2', from.Prefix, 'question', client => client.send(new ListObjectsV2Command(input)))
+    const page = await bucket.request('ListObjectsV2', from.Prefix, 'small', client => client.send(new ListObjectsV2Command(input)))
     yield page
     token = page.IsTruncated ? page.NextContinuationToken : undefined
   } while (token !== undefined)
@@ -59,9 +59,7 @@ async function* pages(
 /** Whether there is an object below `prefix`. */
 export async function hasObjects(bucket: Bucket, prefix: Key): Promise<boolean> {
   const input = { Bucket: bucket.name, Prefix: `${bucket.key(prefix)}/`, MaxKeys: 1 }
-  const { Contents = [] } = await bucket.request('ListObjectsV2', prefix, 'question', client =>
-    client.send(new ListObjectsV2Command(input))
-  )
+  const { Contents = [] } = await bucket.request('ListObjectsV2', prefix, 'small', client => client.send(new ListObjectsV2Command(input)))
   return Contents.length > 0
 }
 

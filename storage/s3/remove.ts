@@ -17,12 +17,12 @@ export async function removeObjects(bucket: Bucket, keys: readonly Key[], signal
 
 async function removeOne(bucket: Bucket, Key: string, signal: AbortSignal | undefined): Promise<void> {
   const input = { Bucket: bucket.name, Key }
-  await bucket.find('DeleteObject', Key, 'question', client => client.send(new DeleteObjectCommand(input), until(signal)))
+  await bucket.find('DeleteObject', Key, 'small', client => client.send(new DeleteObjectCommand(input), until(signal)))
 }
 
 async function removeSome(bucket: Bucket, keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
   const input = { Bucket: bucket.name, Delete: { Quiet: true, Objects: keys.map(Key => ({ Key })) } }
-  const { Errors = [] } = await bucket.request('DeleteObjects', undefined, 'question', client =>
+  const { Errors = [] } = await bucket.request('DeleteObjects', undefined, 'small', client =>
     client.send(new DeleteObjectsCommand(input), until(signal))
   )
   const failed = Errors.find(({ Code }) => !isAbsence({ Code }))
@@ -34,12 +34,12 @@ const until = (signal: AbortSignal | undefined) => (signal ? { abortSignal: sign
 /** Aborts multipart uploads of processes that died, of keys that begin with `prefix`. A lifecycle rule of the bucket does the same. */
 export async function abortOrphans(bucket: Bucket, prefix: string): Promise<void> {
   const input = { Bucket: bucket.name, Prefix: bucket.prefix + prefix }
-  const found = await bucket.request('ListMultipartUploads', undefined, 'question', client =>
+  const found = await bucket.request('ListMultipartUploads', undefined, 'small', client =>
     client.send(new ListMultipartUploadsCommand(input))
   )
   for (const { Key, UploadId, Initiated } of found.Uploads ?? []) {
     if (bucket.now() - modifiedMs(Initiated) < orphanAgeMs) continue
     const orphan = { Bucket: bucket.name, Key, UploadId }
-    await bucket.find('AbortMultipartUpload', Key ?? '', 'question', client => client.send(new AbortMultipartUploadCommand(orphan)))
+    await bucket.find('AbortMultipartUpload', Key ?? '', 'small', client => client.send(new AbortMultipartUploadCommand(orphan)))
   }
 }

@@ -156,7 +156,7 @@ export class S3Storage implements Storage {
   async get(key: Key, limit = 65_536): Promise<Buffer | undefined> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key) }
     for (let attempt = 1; ; attempt++) {
-      const found = await this.#bucket.find('GetObject', key, 'question', client => client.send(new GetObjectCommand(input)))
+      const found = await this.#bucket.find('GetObject', key, 'small', client => client.send(new GetObjectCommand(input)))
       if (!found?.Body) return undefined
       const { ContentLength = 0 } = found
       if (ContentLength > limit) {
@@ -180,7 +180,7 @@ export class S3Storage implements Storage {
     // As for what is sent from the spool.
     const ContentMD5 = createHash('md5').update(bytes).digest('base64')
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes, ContentMD5 }
-    await this.#bucket.request('PutObject', key, 'question', client => client.send(new PutObjectCommand(input)))
+    await this.#bucket.request('PutObject', key, 'small', client => client.send(new PutObjectCommand(input)))
     this.#published(key, bytes.length)
   }
 
@@ -294,13 +294,13 @@ export class S3Storage implements Storage {
   // Always the same object, so that nothing is left behind.
   async checkWritable(): Promise<void> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(probeKey), Body: Buffer.alloc(1) }
-    await this.#bucket.request('PutObject', probeKey, 'question', client => client.send(new PutObjectCommand(input)))
+    await this.#bucket.request('PutObject', probeKey, 'small', client => client.send(new PutObjectCommand(input)))
   }
 
   async locate(key: Key, seconds: number): Promise<string> {
     const command = new GetObjectCommand({ Bucket: this.#bucket.name, Key: this.#bucket.key(key) })
     const options = { expiresIn: seconds, signingDate: new Date(this.#bucket.now()) }
-    return this.#bucket.request('presign', key, 'question', client => getSignedUrl(client, command, options))
+    return this.#bucket.request('presign', key, 'small', client => getSignedUrl(client, command, options))
   }
 
   async usage(): Promise<Usage> {

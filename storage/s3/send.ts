@@ -95,7 +95,7 @@ export class MultipartUpload {
   /** Of an object that is going to lie under `key`. */
   static async create(bucket: Bucket, key: Key): Promise<MultipartUpload> {
     const input = { Bucket: bucket.name, Key: bucket.key(key) }
-    const { UploadId = '' } = await bucket.request('CreateMultipartUpload', key, 'question', client =>
+    const { UploadId = '' } = await bucket.request('CreateMultipartUpload', key, 'small', client =>
       client.send(new CreateMultipartUploadCommand(input))
     )
     return new MultipartUpload(bucket, key, UploadId)
@@ -141,7 +141,7 @@ export class MultipartUpload {
   async abort(): Promise<void> {
     const input = this.#input
     await this.#bucket
-      .find('AbortMultipartUpload', this.#key, 'question', client => client.send(new AbortMultipartUploadCommand(input)))
+      .find('AbortMultipartUpload', this.#key, 'small', client => client.send(new AbortMultipartUploadCommand(input)))
       .catch(() => {})
   }
 }
