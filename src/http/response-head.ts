@@ -54,7 +54,9 @@ function framingOf(status: number, fields: Record<string, string>): Framing {
   return Number(length)
 }
 
-/** Decodes the chunked body (RFC 9112 §7.1) at the start of `bytes`; undefined if incomplete. `rest` bytes follow it. */
+/**
+ * Decodes the chunked body (RFC 9112 §7.1) at the start of `bytes`; undefined if incomplete. `rest` bytes follow it.
+ */
 export function decodeChunks(bytes: Buffer): { body: Buffer; rest: number } | undefined {
   const pieces: Buffer[] = []
   for (let at = 0; ; ) {

@@ -81,8 +81,8 @@ export class ObjectBodies {
   }
 
   /**
-   * Call after 412: the object was touched or put again, under a digest with the same bytes. Takes the new ETag; rejects
-   * with `EIO` if the size differs.
+   * Call after 412: the object was touched or put again, under a digest with the same bytes. Takes the new ETag;
+   * rejects with `EIO` if the size differs.
    */
   async revalidate(cause: unknown): Promise<void> {
     const current = await ObjectBodies.#head(this.#bucket, this.key)

@@ -19,8 +19,8 @@ export interface BucketTimeouts {
   /** For requests that copy bytes within the service. */
   copyMs: number
   /**
-   * No retry starts later than this after the first attempt: a service that accepts requests and never responds must not
-   * keep a client waiting for several times `responseMs`.
+   * No retry starts later than this after the first attempt: a service that accepts requests and never responds must
+   * not keep a client waiting for several times `responseMs`.
    */
   retryWindowMs: number
   /** The same for requests with a body from the spool. */
@@ -59,9 +59,11 @@ export interface BucketOptions {
   onRequest?: ((operation: string) => void) | undefined
 }
 
-// Small requests queue behind each other and never behind bodies: each open body has a connection, however slowly it is read.
+// Small requests queue behind each other and never behind bodies: each open body has a connection, however slowly it is
+// read.
 const maxSockets = 64
-// The first attempt included. Retried are 429, SlowDown, 5xx and broken connections, with exponential backoff and jitter.
+// The first attempt included. Retried are 429, SlowDown, 5xx and broken connections, with exponential backoff and
+// jitter.
 const maxAttempts = 4
 const minBackoffMs = 200
 const maxBackoffMs = 5_000
@@ -110,7 +112,9 @@ export class Bucket {
     for (const client of [this.#small, this.#body, this.#copy]) addMiddleware(client, options.onRequest)
   }
 
-  /** The object's key in the bucket. Keys are made of parsed names only: `..` and the like are a bug, and refused here. */
+  /**
+   * The object's key in the bucket. Keys are made of parsed names only: `..` and the like are a bug, and refused here.
+   */
   key(key: Key): string {
     if (key.includes('\0') || key.split('/').some(part => part === '' || part === '.' || part === '..'))
       throw new Error(`not a key: ${JSON.stringify(key)}`)

@@ -13,8 +13,8 @@ const sdkRenewalMs = 300_000
 const rereadMs = 10_000
 
 /**
- * A provider of the credentials in a file of AWS's shared format. The file is read again at intervals, so that replacing
- * it needs no restart. All clients that share the provider get new credentials at the same time.
+ * A provider of the credentials in a file of AWS's shared format. The file is read again at intervals, so that
+ * replacing it needs no restart. All clients that share the provider get new credentials at the same time.
  */
 export function credentialsFromFile(file: string): () => Promise<S3Credentials> {
   let current: (S3Credentials & { expiration: Date }) | undefined

@@ -45,8 +45,8 @@ export interface S3Operation {
 }
 
 /**
- * An operation that the service refused or did not complete. `code` is that of a system call: `EDQUOT`, `ENOSPC` or `EFBIG`
- * for a limit, else `ESTALLED`, since to callers the storage does not respond.
+ * An operation that the service refused or did not complete. `code` is that of a system call: `EDQUOT`, `ENOSPC` or
+ * `EFBIG` for a limit, else `ESTALLED`, since to callers the storage does not respond.
  */
 export class S3Error extends Error {
   readonly code: string

@@ -3,10 +3,10 @@ import type { Key, ObjectStat, WalkEntry } from '../storage.ts'
 import { modifiedMs } from './bodies.ts'
 import type { Bucket } from './bucket.ts'
 
-// As many names are kept back at most before the service is asked what they wait for.
-const keptBack = 10_000
+// Names that wait for a prefix, before the service is asked whether the prefix exists.
+const maxWaiting = 10_000
 
-/** All objects below `prefix`, at any depth, in the order of their whole keys, those after `after` only; without a prefix all that there are. */
+/** Objects below `prefix` at any depth, in the order of their keys, after `after`; without a prefix all objects. */
 export async function* listBelow(bucket: Bucket, prefix?: Key, after = ''): AsyncGenerator<ObjectStat> {
   const Prefix = prefix === undefined ? bucket.prefix : `${bucket.key(prefix)}/`
   const from = { Prefix, ...(after === '' ? {} : { StartAfter: bucket.prefix + after }) }
@@ -15,18 +15,21 @@ export async function* listBelow(bucket: Bucket, prefix?: Key, after = ''): Asyn
       yield { key: Key.slice(bucket.prefix.length), size: Size, modified: modifiedMs(LastModified) }
 }
 
-/** Names directly below `prefix`, ordered by the bare name: the service puts `v1-a` before `v1/`, since it orders whole keys. */
+/**
+ * Names directly below `prefix` in byte order. The service orders whole keys, so that there `v1-a` comes before the
+ * prefix `v1/`, whose name is `v1`.
+ */
 export async function* walkBelow(bucket: Bucket, prefix: Key, after: string): AsyncGenerator<WalkEntry> {
-  const order = new Order(name => hasObjects(bucket, `${prefix}/${name}`))
+  const order = new NameOrder(name => hasObjects(bucket, `${prefix}/${name}`))
   for await (const { at, entry } of listed(bucket, prefix, after)) {
     if (entry.name > after) order.add(entry)
-    yield* order.until(at)
-    if (order.size > keptBack) yield* order.relieve()
+    yield* order.takeReady(at)
+    if (order.size > maxWaiting) yield* order.takeByLookup()
   }
-  yield* order.rest()
+  yield* order.takeAll()
 }
 
-// In the order of the service; `at` is where it stands, and a prefix has its slash there.
+// In the order of the service; `at` is the key below `prefix`, with the slash of a prefix.
 async function* listed(bucket: Bucket, prefix: Key, after: string): AsyncGenerator<{ at: string; entry: WalkEntry }> {
   const Prefix = `${bucket.key(prefix)}/`
   const from = { Prefix, Delimiter: '/', ...(after === '' ? {} : { StartAfter: Prefix + after }) }
@@ -37,7 +40,7 @@ async function* listed(bucket: Bucket, prefix: Key, after: string): AsyncGenerat
     found.sort((a, b) => (a.at < b.at ? -1 : 1))
     for (const { at, kind } of found) {
       const name = kind === 'prefix' ? at.slice(0, -1) : at
-      // Other programs may put keys there that are none of ours.
+      // Other programs may put keys that the registry never uses.
       if (name !== '' && name !== '.' && name !== '..' && !name.includes('/')) yield { at, entry: { key: `${prefix}/${name}`, name, kind } }
     }
   }
@@ -64,16 +67,16 @@ export async function hasObjects(bucket: Bucket, prefix: Key): Promise<boolean> 
 }
 
 /**
- * Entries that come in the order of the service and leave in that of their names. `v1.0-x` has to wait for `v1/` and `v1.0/`, since `.` and `-` come before the slash:
- * an entry leaves when no prefix can come any more that is a beginning of its name.
+ * Sorts entries from the order of keys into that of names. `v1.0-x` has to wait for `v1/` and `v1.0/`, since `.` and
+ * `-` come before the slash: an entry is ready when no prefix can follow whose name its own name starts with.
  */
-class Order {
+class NameOrder {
   readonly #exists: (name: string) => Promise<boolean>
-  /** Sorted by name; what is before `#first` has left. */
+  /** Sorted by name; entries before `#first` were taken. */
   #waiting: WalkEntry[] = []
   #first = 0
-  /** Prefixes that were found by asking: they come once more. */
-  readonly #given = new Set<string>()
+  /** Prefixes that `takeByLookup` found and took: the listing gives them once more. */
+  readonly #lookedUp = new Set<string>()
 
   constructor(exists: (name: string) => Promise<boolean>) {
     this.#exists = exists
@@ -84,45 +87,45 @@ class Order {
   }
 
   add(entry: WalkEntry): void {
-    if (entry.kind === 'prefix' && this.#given.delete(entry.name)) return
+    if (entry.kind === 'prefix' && this.#lookedUp.delete(entry.name)) return
     let at = this.#waiting.length
     while (at > this.#first && compare(this.#waiting[at - 1], entry) > 0) at--
     this.#waiting.splice(at, 0, entry)
   }
 
-  /** Those that need not wait, when the service stands at `at`. */
-  *until(at: string): Generator<WalkEntry> {
+  /** Takes the entries that are ready when the listing has reached `position`. */
+  *takeReady(position: string): Generator<WalkEntry> {
     for (let next = this.#waiting[this.#first]; next; next = this.#waiting[this.#first]) {
-      const awaited = beginnings(next.name)[0]
-      if (awaited !== undefined && `${awaited}/` > at) return
-      yield this.#leave(next)
+      const awaited = prefixesBefore(next.name)[0]
+      if (awaited !== undefined && `${awaited}/` > position) return
+      yield this.#take(next)
     }
   }
 
-  /** Too many wait: asks for what the first half waits for. */
-  async *relieve(): AsyncGenerator<WalkEntry> {
-    const asked = new Set<string>()
-    for (const entry of this.#waiting.slice(this.#first, this.#first + keptBack / 2)) {
-      for (const name of beginnings(entry.name)) {
-        if (asked.has(name) || this.#given.has(name)) continue
-        asked.add(name)
+  /** Takes the first half: asks the service whether the prefixes exist that it waits for. */
+  async *takeByLookup(): AsyncGenerator<WalkEntry> {
+    const checked = new Set<string>()
+    for (const entry of this.#waiting.slice(this.#first, this.#first + maxWaiting / 2)) {
+      for (const name of prefixesBefore(entry.name)) {
+        if (checked.has(name) || this.#lookedUp.has(name)) continue
+        checked.add(name)
         if (this.#waiting.some(each => each.kind === 'prefix' && each.name === name) || !(await this.#exists(name))) continue
         this.add({ key: entry.key.slice(0, entry.key.length - entry.name.length) + name, name, kind: 'prefix' })
-        this.#given.add(name)
+        this.#lookedUp.add(name)
       }
       for (let next = this.#waiting[this.#first]; next && compare(next, entry) <= 0; next = this.#waiting[this.#first])
-        yield this.#leave(next)
+        yield this.#take(next)
     }
   }
 
-  *rest(): Generator<WalkEntry> {
+  *takeAll(): Generator<WalkEntry> {
     while (this.size > 0) {
       const next = this.#waiting[this.#first]
-      if (next) yield this.#leave(next)
+      if (next) yield this.#take(next)
     }
   }
 
-  #leave(entry: WalkEntry): WalkEntry {
+  #take(entry: WalkEntry): WalkEntry {
     this.#first++
     if (this.#first > 1_000 && this.#first * 2 > this.#waiting.length) {
       this.#waiting = this.#waiting.slice(this.#first)
@@ -132,8 +135,8 @@ class Order {
   }
 }
 
-// The beginnings of a name after which something comes that is before a slash, the shortest first, which as a prefix comes last.
-function beginnings(name: string): string[] {
+// Names of the prefixes that sort before `name` but are listed after it, the one that is listed last first.
+function prefixesBefore(name: string): string[] {
   const found: string[] = []
   for (let at = 1; at < name.length; at++) if (name.charCodeAt(at) < 0x2f) found.push(name.slice(0, at))
   return found

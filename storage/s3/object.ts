@@ -3,10 +3,10 @@ import { ObjectBodies, type ObjectBody } from './bodies.ts'
 import { type Bucket, backoff } from './bucket.ts'
 import { describeError, isTransient } from './error.ts'
 
-// A body that breaks is asked for again this many times before a byte comes.
+// Attempts to read one piece, each with another body after the first broke.
 const maxAttempts = 5
 
-/** An object that is read forward; a read elsewhere asks for another body, and one that breaks is gone on with. */
+/** An object that is read forward. A read elsewhere requests another body, and so does one whose body breaks. */
 export class S3Object implements OpenObject {
   readonly identity: string
   readonly #bucket: Bucket
@@ -15,7 +15,7 @@ export class S3Object implements OpenObject {
   #body: ObjectBody | undefined
   #closed = false
 
-  /** One more reader of an object; `onEnd` is called when the last one has gone. */
+  /** A reader of `bodies`; `onEnd` is called when the last reader is closed. */
   constructor(bucket: Bucket, bodies: ObjectBodies, onEnd: () => void = () => {}) {
     this.#bucket = bucket
     this.#bodies = bodies
@@ -24,7 +24,7 @@ export class S3Object implements OpenObject {
     bodies.readers++
   }
 
-  /** One request; undefined if there is no such object. */
+  /** Makes one request; undefined if there is no such object. */
   static async open(bucket: Bucket, key: Key, range?: ByteRange): Promise<S3Object | undefined> {
     const bodies = await ObjectBodies.open(bucket, key, range)
     return bodies && new S3Object(bucket, bodies)
@@ -40,7 +40,7 @@ export class S3Object implements OpenObject {
 
   async readInto(into: Buffer, position: number): Promise<number> {
     if (position >= this.size || into.length === 0) return 0
-    const began = performance.now()
+    const startedAt = performance.now()
     for (let attempt = 1; ; attempt++) {
       try {
         const read = await (await this.#bodyAt(position)).readInto(into)
@@ -51,17 +51,17 @@ export class S3Object implements OpenObject {
         this.#body = undefined
         const { status } = describeError((error as Error).cause ?? error)
         if (status === 412 && attempt === 1) await this.#bodies.revalidate(error)
-        else if (this.#closed || attempt === maxAttempts || this.#timedOut(began) || !isTransient((error as Error).cause ?? error))
+        else if (this.#closed || attempt === maxAttempts || this.#timedOut(startedAt) || !isTransient((error as Error).cause ?? error))
           throw this.#bucket.error('GetObject', this.#bodies.key, error)
         await backoff(attempt)
       }
     }
   }
 
-  // A connection that hangs may be one that nobody has any more; the next one may not hang as well.
-  #timedOut(began: number): boolean {
+  // A connection that was lost without notice costs `bodyIdleMs`: after it there is time for one other attempt.
+  #timedOut(startedAt: number): boolean {
     const { bodyIdleMs: resting, retryWindowMs: lastTry } = this.#bucket.timeouts
-    return performance.now() - began > Math.max(resting * 1.25, lastTry)
+    return performance.now() - startedAt > Math.max(resting * 1.25, lastTry)
   }
 
   async #bodyAt(position: number): Promise<ObjectBody> {
@@ -70,7 +70,7 @@ export class S3Object implements OpenObject {
     this.#releaseBody()
     const body = await this.#bodies.bodyAt(position)
     this.#body = body
-    // Closed meanwhile: nobody would end it.
+    // Closed meanwhile: no later call would release it.
     if (this.#closed) this.#releaseBody()
     return body
   }

@@ -5,64 +5,67 @@ import { S3Object } from './object.ts'
 
 interface SharedBodies {
   bodies: ObjectBodies
-  /** When the service was asked for it. */
-  since: number
+  /** When it was requested. */
+  requestedAt: number
 }
 
-/** The objects that are being read. Whoever opens one at about the same time as another asks for nothing, and reads the same bodies: a whole cluster pulls an image at once. */
+/**
+ * The objects that are being read. One that is opened again within the TTL costs no request and shares its bodies: when
+ * a cluster pulls an image, all nodes read the same objects at about the same time.
+ */
 export class OpenObjects {
   readonly #bucket: Bucket
   readonly #ttlMs: number
   readonly #entries = new Map<Key, SharedBodies>()
   readonly #opening = new Map<Key, Promise<S3Object | undefined>>()
 
-  /** What the service said so many ms ago is as good as asking it. */
+  /** `ttlMs`: how long a response counts for others that open the object; 0 turns sharing off. */
   constructor(bucket: Bucket, ttlMs: number) {
     this.#bucket = bucket
     this.#ttlMs = ttlMs
   }
 
-  /** At most one request; undefined if there is no such object. */
+  /** Makes at most one request; undefined if there is no such object. */
   async open(key: Key, range?: ByteRange): Promise<S3Object | undefined> {
     if (this.#ttlMs <= 0) return S3Object.open(this.#bucket, key, range)
-    const asking = this.#freshEntry(key) ? undefined : this.#opening.get(key)
-    if (asking) await asking.catch(() => {})
-    // What another one found absent may have been put since it was asked for.
-    return this.#reader(this.#freshEntry(key)) ?? this.#ask(key, range)
+    const pending = this.#freshEntry(key) ? undefined : this.#opening.get(key)
+    if (pending) await pending.catch(() => {})
+    // Not the other's result: an object that was absent may have been put since that request.
+    return this.#reader(this.#freshEntry(key)) ?? this.#request(key, range)
   }
 
   #freshEntry(key: Key): SharedBodies | undefined {
-    const known = this.#entries.get(key)
-    return known && performance.now() - known.since < this.#ttlMs ? known : undefined
+    const entry = this.#entries.get(key)
+    return entry && performance.now() - entry.requestedAt < this.#ttlMs ? entry : undefined
   }
 
-  async #ask(key: Key, range: ByteRange | undefined): Promise<S3Object | undefined> {
-    const since = performance.now()
-    const asking = ObjectBodies.open(this.#bucket, key, range).then(bodies => {
+  async #request(key: Key, range: ByteRange | undefined): Promise<S3Object | undefined> {
+    const requestedAt = performance.now()
+    const opening = ObjectBodies.open(this.#bucket, key, range).then(bodies => {
       if (!bodies) return undefined
-      const known = { bodies, since }
-      // Forgotten meanwhile: it may be another one already.
-      if (this.#opening.get(key) === asking) this.#entries.set(key, known)
-      return this.#reader(known)
+      const entry = { bodies, requestedAt }
+      // Not if it was forgotten meanwhile: the key may have another object by now.
+      if (this.#opening.get(key) === opening) this.#entries.set(key, entry)
+      return this.#reader(entry)
     })
-    this.#opening.set(key, asking)
+    this.#opening.set(key, opening)
     try {
-      return await asking
+      return await opening
     } finally {
-      if (this.#opening.get(key) === asking) this.#opening.delete(key)
+      if (this.#opening.get(key) === opening) this.#opening.delete(key)
     }
   }
 
-  #reader(known: SharedBodies | undefined): S3Object | undefined {
+  #reader(entry: SharedBodies | undefined): S3Object | undefined {
     return (
-      known &&
-      new S3Object(this.#bucket, known.bodies, () => {
-        if (this.#entries.get(known.bodies.key) === known) this.#entries.delete(known.bodies.key)
+      entry &&
+      new S3Object(this.#bucket, entry.bodies, () => {
+        if (this.#entries.get(entry.bodies.key) === entry) this.#entries.delete(entry.bodies.key)
       })
     )
   }
 
-  /** Objects were put or removed: whoever comes now asks for them. */
+  /** Call when objects were put or removed: the next `open` requests them. */
   forget(keys: readonly Key[]): void {
     for (const key of keys) {
       this.#entries.delete(key)

@@ -4,8 +4,9 @@ import type { Bucket } from './bucket.ts'
 import { listBelow } from './list.ts'
 
 /**
- * An unfinished object is a set of objects below `<key>/parts/`, each named by its offset and a random id and never overwritten: any process can go on where the last one
- * stopped, and who knows the names knows the bytes, whatever others do at the same time.
+ * A part of an unfinished object: an object below `<key>/parts/`, named by its offset and a random id and never
+ * overwritten. So any process can resume, and the same names mean the same bytes, whatever other processes do at the
+ * same time.
  */
 export interface StoredPart {
   key: Key
@@ -13,24 +14,24 @@ export interface StoredPart {
   size: number
 }
 
-/** What there is of an unfinished object. */
+/** The parts of an unfinished object that are stored. */
 export interface StoredParts {
-  /** Without a gap, from the first byte on. */
+  /** Contiguous, from the first byte on. */
   parts: StoredPart[]
-  /** What cannot belong to it: the losers where two processes wrote at once, and what lies behind a gap. */
+  /** Parts that do not belong to it: of two that overlap the shorter one, and those behind a gap. */
   stale: Key[]
-  /** When the last of them was written, in ms since the epoch. */
+  /** When the newest part was written, in ms since the epoch. */
   modified: number
 }
 
-const width = 16
+const offsetDigits = 16
 
 /** The key of a new part. */
 export function newPartKey(key: Key, offset: number): Key {
-  return `${key}/parts/${String(offset).padStart(width, '0')}-${randomUUID()}`
+  return `${key}/parts/${String(offset).padStart(offsetDigits, '0')}-${randomUUID()}`
 }
 
-/** What is stored of an unfinished object. */
+/** Lists the parts of an unfinished object. */
 export async function findParts(bucket: Bucket, key: Key): Promise<StoredParts> {
   const found: StoredPart[] = []
   let modified = 0
@@ -40,11 +41,12 @@ export async function findParts(bucket: Bucket, key: Key): Promise<StoredParts> 
     found.push({ key: each.key, offset: Number(offset), size: each.size })
     modified = Math.max(modified, each.modified)
   }
-  return { ...inOrder(found), modified }
+  return { ...contiguous(found), modified }
 }
 
-// Of two parts at the same place the longer one: the other is its beginning, from before more came, or of somebody who lost.
-function inOrder(found: readonly StoredPart[]): Pick<StoredParts, 'parts' | 'stale'> {
+// Of two parts at one offset the longer one: the other is an earlier state of it, or of a process that wrote
+// concurrently.
+function contiguous(found: readonly StoredPart[]): Pick<StoredParts, 'parts' | 'stale'> {
   const longest = new Map<number, StoredPart>()
   for (const part of found) if (part.size > (longest.get(part.offset)?.size ?? 0)) longest.set(part.offset, part)
   const parts: StoredPart[] = []

@@ -2,7 +2,10 @@ import { Readable } from 'node:stream'
 import type { SecureContext } from 'node:tls'
 import type { NodeHttpHandler } from '@smithy/node-http-handler'
 
-/** A body that is read straight into the reader's buffer: at least a byte per call, 0 at the end, by one reader at a time. */
+/**
+ * A body that is read straight into the reader's buffer: at least a byte per call, 0 at the end, by one reader at a
+ * time.
+ */
 export interface DirectBody extends Readable {
   readInto(into: Buffer): Promise<number>
 }
@@ -31,7 +34,10 @@ export interface BodyClient {
   destroy(): void
 }
 
-/** Timeouts of a `BodyClient` in ms: for a connection, for the head of a response, for the next byte while one is awaited, and for an idle connection. */
+/**
+ * Timeouts of a `BodyClient` in ms: for a connection, for the head of a response, for the next byte while one is
+ * awaited, and for an idle connection.
+ */
 export interface BodyClientTimeouts {
   connectMs: number
   responseMs: number

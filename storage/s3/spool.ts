@@ -3,19 +3,21 @@ import { type FileHandle, mkdir, open, readdir, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 
-// Read at once for a request.
-const piece = 256 * 1024
+// Bytes of one read.
+const readBytes = 256 * 1024
 
-/** The spool has no room for a file that is kept to its end; `code` is that of a quota, which it is. */
+/** The spool cannot reserve the bytes of a file that stays to its end. `EDQUOT`, since its limit is a quota. */
 export class SpoolFullError extends Error {
   readonly code = 'EDQUOT'
 
   constructor(bytes: number, limit: number) {
-    super(`storage.s3.spoolBytes allows ${limit} bytes, and ${bytes} more are too many at the moment`)
+    super(`storage.s3.spoolBytes allows ${limit} bytes, and ${bytes} more are too many at present`)
   }
 }
 
-/** Local files in which bytes wait for the bucket. They have no names, so that nothing is left of a process that dies. */
+/**
+ * Local files whose bytes wait for the bucket. They are unlinked at once, so that a process that dies leaves nothing.
+ */
 export class Spool {
   readonly #directory: string
   readonly #limit: number
@@ -26,16 +28,16 @@ export class Spool {
     this.#limit = limit
   }
 
-  /** In `directory`, which is made if need be; of at most `limit` bytes. */
+  /** Opens a spool of at most `limit` bytes in `directory`, which is created. */
   static async open(directory: string, limit: number): Promise<Spool> {
     await mkdir(directory, { recursive: true, mode: 0o700 })
-    // A process may have died just between making a file and taking its name away. Another one's file has lost its name long since.
+    // Left by a process that died between creating and unlinking; a living one has unlinked its files.
     for (const name of await readdir(directory))
       if (/^[0-9a-f-]{36}\.spool$/.test(name)) await unlink(join(directory, name)).catch(() => {})
     return new Spool(directory, limit)
   }
 
-  /** Bytes that wait, or are promised. */
+  /** Bytes that are reserved. */
   get used(): number {
     return this.#used
   }
@@ -47,29 +49,29 @@ export class Spool {
     return new SpoolFile(handle)
   }
 
-  /** Takes room for so many bytes, or throws. */
+  /** Reserves so many bytes; throws a SpoolFullError. */
   reserve(bytes: number): void {
     if (!this.fits(bytes)) throw new SpoolFullError(bytes, this.#limit)
     this.#used += bytes
   }
 
-  /** Whether there is room for so many bytes. */
+  /** Whether so many bytes can be reserved. */
   fits(bytes: number): boolean {
     return this.#used + bytes <= this.#limit
   }
 
-  /** Takes room, whether or not there is any. */
+  /** Reserves so many bytes even beyond the limit. */
   reserveOverLimit(bytes: number): void {
     this.#used += bytes
   }
 
-  /** Gives room back. */
+  /** Gives back reserved bytes. */
   release(bytes: number): void {
     this.#used -= bytes
   }
 }
 
-/** A file without a name. */
+/** An unlinked file. */
 export class SpoolFile {
   readonly #handle: FileHandle
   #size = 0
@@ -102,20 +104,20 @@ export class SpoolFile {
     return (await this.#handle.read(into, 0, Math.min(into.length, this.#size - position), position)).bytesRead
   }
 
-  /** The bytes from `start` up to `end`, which is not among them. */
+  /** The bytes from `start` up to, not including, `end`. */
   stream(start: number, end: number): Readable {
     let position = start
     const handle = this.#handle
-    // A stream of the handle's own would close it when it is destroyed.
+    // A stream of the handle would close the handle when it is destroyed.
     return new Readable({
-      highWaterMark: piece,
+      highWaterMark: readBytes,
       read() {
-        const length = Math.min(piece, end - position)
+        const length = Math.min(readBytes, end - position)
         if (length === 0) return void this.push(null)
         handle.read(Buffer.allocUnsafe(length), 0, length, position).then(
           ({ bytesRead, buffer }) => {
             position += bytesRead
-            if (bytesRead === 0) this.destroy(new Error('a file of the spool is shorter than it was'))
+            if (bytesRead === 0) this.destroy(new Error('a spool file was truncated'))
             else this.push(buffer.subarray(0, bytesRead))
           },
           error => this.destroy(error)
@@ -124,7 +126,7 @@ export class SpoolFile {
     })
   }
 
-  /** The bytes go with it. */
+  /** Closes the file, which frees its bytes. */
   async close(): Promise<void> {
     await this.#handle.close()
   }

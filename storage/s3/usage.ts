@@ -1,14 +1,17 @@
 import type { Shortage, Usage } from '../storage.ts'
 
-// The links and marks that come with an object.
+// Estimated size of the links and the provenance record that accompany an object.
 const linkBytes = 4096
 
-/** What a bucket holds. There are other writers and no counter that all could keep, so this is the last count, and what was published here since. */
+/**
+ * The space that a bucket takes: the last count, plus what this process has published since. Other processes write too,
+ * and there is no counter that all of them could keep.
+ */
 export class S3Usage {
   /** Bytes; absent: no limit. */
   #budget: number | undefined
   #counted: { bytes: number; objects: number } | undefined
-  #since = { bytes: 0, objects: 0 }
+  #sinceCount = { bytes: 0, objects: 0 }
 
   constructor(budget: number | undefined) {
     this.#budget = budget
@@ -22,22 +25,24 @@ export class S3Usage {
     return this.#budget
   }
 
-  /** So many bytes were published here. */
+  /** Adds an object of so many bytes that this process published. */
   recordPublished(bytes: number): void {
-    this.#since.bytes += bytes
-    this.#since.objects++
+    this.#sinceCount.bytes += bytes
+    this.#sinceCount.objects++
   }
 
-  /** `count` looks at everything that is there. */
+  /** Replaces the count by that of `count`, which lists the whole bucket. */
   async recount(count: () => Promise<{ bytes: number; objects: number }>): Promise<void> {
-    // What is published while it runs may be counted twice, which the next count puts right.
-    this.#since = { bytes: 0, objects: 0 }
+    // An object that is published meanwhile may be counted twice; the next count corrects that.
+    this.#sinceCount = { bytes: 0, objects: 0 }
     this.#counted = await count()
   }
 
   usage(): Usage {
     return {
-      ...(this.#counted ? { used: this.#counted.bytes + this.#since.bytes, usedInodes: this.#counted.objects + this.#since.objects } : {}),
+      ...(this.#counted
+        ? { used: this.#counted.bytes + this.#sinceCount.bytes, usedInodes: this.#counted.objects + this.#sinceCount.objects }
+        : {}),
       exact: false,
       ...(this.#budget === undefined ? {} : { budget: this.#budget }),
       reserve: 0,
@@ -46,7 +51,7 @@ export class S3Usage {
     }
   }
 
-  /** Before the first count nothing is known, and nothing refused. */
+  /** Undefined if so many bytes fit, and before the first count. */
   shortage(bytes: number): Shortage | undefined {
     const { used, budget } = this.usage()
     const needed = bytes + linkBytes
