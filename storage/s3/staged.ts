@@ -1,5 +1,6 @@
 import type { Key, StagedWriter } from '../storage.ts'
-import { DirectUpload, settleAll, settleOrAbort } from './send.ts'
+import { DirectUpload } from './multipart.ts'
+import { settleAll, settleOrAbort } from './send.ts'
 import type { SpoolFile } from './spool.ts'
 import type { WriterContext } from './writer.ts'
 

@@ -2,9 +2,11 @@ import type { RateShare } from '../rate-limiter.ts'
 import type { createSemaphore } from '../semaphore.ts'
 import type { Key, Writer } from '../storage.ts'
 import type { Bucket } from './bucket.ts'
+import { copyObject } from './copy.ts'
+import { copyParts, type DirectUpload, minPartBytes, withMultipartUpload } from './multipart.ts'
 import { S3Object } from './object.ts'
 import { newPartKey, type StoredPart } from './parts.ts'
-import { copyObject, copyParts, type DirectUpload, minPartBytes, putObject, settleAll, settleOrAbort, withMultipartUpload } from './send.ts'
+import { putObject, settleAll, settleOrAbort } from './send.ts'
 import type { Spool, SpoolFile } from './spool.ts'
 
 /** What the writers of one storage share. */
