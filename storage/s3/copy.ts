@@ -7,7 +7,7 @@ import { copyRanges } from './multipart.ts'
 // Largest object that one request copies.
 const maxCopyBytes = 5 * 1024 ** 3
 
-/** Copies an object of `size` bytes within the bucket; false if there is none. */
+/** Copies an object of `size` bytes within the bucket; false if there is no such object. */
 export async function copyObject(bucket: Bucket, from: Key, to: Key, size: number): Promise<boolean> {
   if (size > maxCopyBytes) {
     await copyRanges(bucket, from, to, size)
@@ -17,19 +17,19 @@ export async function copyObject(bucket: Bucket, from: Key, to: Key, size: numbe
   return (await bucket.find('CopyObject', to, 'copy', client => client.send(new CopyObjectCommand(input)))) !== undefined
 }
 
-/** Gives an object a new time; one that is not there is passed over. */
+/** Renews the time of an object by copying it onto itself; an absent object is ignored. */
 export async function touchObject(bucket: Bucket, key: Key, sizeOf: () => Promise<number | undefined>): Promise<void> {
-  // The later one: what is taken for old is copied once more, and that is all.
-  const began = Math.max(Date.now(), bucket.now())
-  // A copy onto itself has to change something.
-  const change = { MetadataDirective: 'REPLACE' as const, Metadata: { renewed: String(began) } }
+  // The later of both clocks: if a renewed object is taken for old, it is only copied once more.
+  const startedAt = Math.max(Date.now(), bucket.now())
+  // S3 refuses a copy onto itself that changes nothing.
+  const change = { MetadataDirective: 'REPLACE' as const, Metadata: { renewed: String(startedAt) } }
   const input = { Bucket: bucket.name, Key: bucket.key(key), CopySource: bucket.copySource(key), ...change }
   try {
     const copied = await bucket.find('CopyObject', key, 'copy', client => client.send(new CopyObjectCommand(input)))
-    // Some services change the metadata alone.
-    if (!copied || (copied.CopyObjectResult?.LastModified?.getTime() ?? 0) >= began - 1_000) return
+    // Some services then change only the metadata and keep the time.
+    if (!copied || (copied.CopyObjectResult?.LastModified?.getTime() ?? 0) >= startedAt - 1_000) return
   } catch (error) {
-    // Too large for one request.
+    // 400: too large for one request.
     if (describeError((error as Error).cause).status !== 400) throw error
   }
   const size = await sizeOf()

@@ -15,7 +15,7 @@ export const minPartBytes = 5 * 1024 * 1024
 const maxConcurrentCopies = 8
 const copyRangeBytes = 1024 ** 3
 
-/** A multipart upload: nothing of it is visible before it is completed. */
+/** A multipart upload. Nothing of it is visible before it is completed. */
 export class MultipartUpload {
   readonly #bucket: Bucket
   readonly #key: Key
@@ -28,7 +28,7 @@ export class MultipartUpload {
     this.#id = id
   }
 
-  /** Of an object that is going to lie under `key`. */
+  /** Starts an upload of the object `key`. */
   static async create(bucket: Bucket, key: Key): Promise<MultipartUpload> {
     const input = { Bucket: bucket.name, Key: bucket.key(key) }
     const { UploadId = '' } = await bucket.request('CreateMultipartUpload', key, 'small', client =>
@@ -41,7 +41,7 @@ export class MultipartUpload {
     return { Bucket: this.#bucket.name, Key: this.#bucket.key(this.#key), UploadId: this.#id }
   }
 
-  /** Part `number`, counted from 1. */
+  /** Sends part `number`, counted from 1. */
   async put(number: number, span: Span, signal?: AbortSignal): Promise<void> {
     const input = { ...this.#input, PartNumber: number, ContentLength: span.end - span.start }
     const { ETag } = await this.#bucket.upload('UploadPart', this.#key, signal, client =>
@@ -50,7 +50,7 @@ export class MultipartUpload {
     this.#parts.set(number, ETag)
   }
 
-  /** Part `number` from an object, or from bytes of it. */
+  /** Copies part `number` from an object or a range of it. */
   async copy(number: number, from: Key, range?: { first: number; last: number }): Promise<void> {
     const input = {
       ...this.#input,
@@ -64,7 +64,7 @@ export class MultipartUpload {
     this.#parts.set(number, CopyPartResult?.ETag)
   }
 
-  /** The object is there when it resolves. */
+  /** The object is stored when it resolves. */
   async complete(): Promise<void> {
     const Parts = [...this.#parts].sort(([a], [b]) => a - b).map(([PartNumber, ETag]) => ({ PartNumber, ETag }))
     const input = { ...this.#input, MultipartUpload: { Parts } }
@@ -73,7 +73,7 @@ export class MultipartUpload {
     )
   }
 
-  /** Nothing is left of it; what the service does not hear of is aborted by the next sweep. */
+  /** Removes the upload with its parts. If the request fails, the sweep for orphans does it later. */
   async abort(): Promise<void> {
     const input = this.#input
     await this.#bucket
@@ -82,7 +82,7 @@ export class MultipartUpload {
   }
 }
 
-/** An object that is sent in parts as they come, to where it is going to lie; in one request if there is only one part. */
+/** Sends an object straight to its final key: in parts as they arrive, or in one request if there is only one part. */
 export class DirectUpload {
   readonly to: Key
   readonly #bucket: Bucket
@@ -94,16 +94,16 @@ export class DirectUpload {
     this.to = to
   }
 
-  /** Part `number`, counted from 1, of which others follow. */
+  /** Sends part `number`, counted from 1; others follow. */
   async put(number: number, span: Span, signal: AbortSignal): Promise<void> {
     this.#multipart ??= MultipartUpload.create(this.#bucket, this.to)
     await (await this.#multipart).put(number, span, signal)
   }
 
-  /** The last part, if there is one. The object is there when it resolves. */
+  /** Sends the last part, if there is one. The object is stored when it resolves. */
   async complete(number: number, last: Span | undefined, signal: AbortSignal): Promise<void> {
     if (!this.#multipart) {
-      if (!last) throw new Error(`nothing was sent for ${this.to}`)
+      if (!last) throw new Error(`no bytes were given for ${this.to}`)
       return putObject(this.#bucket, this.to, last, signal)
     }
     const multipart = await this.#multipart
@@ -112,7 +112,7 @@ export class DirectUpload {
     this.#multipart = undefined
   }
 
-  /** Nothing is left of it, and it can begin anew. When nothing is being sent any more. */
+  /** Removes what was sent; then it can start anew. Call when no part is being sent. */
   async abort(): Promise<void> {
     const multipart = this.#multipart
     this.#multipart = undefined
@@ -120,7 +120,7 @@ export class DirectUpload {
   }
 }
 
-/** Runs `task` with a multipart upload to `key`, and completes it, or leaves nothing. */
+/** Runs `task` with a multipart upload to `key` and completes it; aborts it if either fails. */
 export async function withMultipartUpload(bucket: Bucket, key: Key, task: (multipart: MultipartUpload) => Promise<void>): Promise<void> {
   const multipart = await MultipartUpload.create(bucket, key)
   try {
@@ -132,7 +132,7 @@ export async function withMultipartUpload(bucket: Bucket, key: Key, task: (multi
   }
 }
 
-/** Parts that are copied side by side, in order of their numbers. */
+/** Copies objects concurrently as the parts of an upload, in this order. */
 export async function copyParts(multipart: MultipartUpload, from: readonly Key[]): Promise<void> {
   const limit = createSemaphore(maxConcurrentCopies)
   await settleAll(from.map((key, index) => limit(() => multipart.copy(index + 1, key))))

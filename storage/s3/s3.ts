@@ -30,43 +30,44 @@ import { abortOrphans, removeObjects } from './remove.ts'
 import { Spool } from './spool.ts'
 import { S3Staged } from './staged.ts'
 import { S3Usage } from './usage.ts'
-import { S3Writer, type WriterContext } from './writer.ts'
+import { S3Writer, type S3WriterContext } from './writer.ts'
 
-/** What a bucket may be asked to do. */
+/** Options of the storage in a bucket. */
 export interface S3Options extends BucketOptions {
-  /** A local directory in which bytes wait for the bucket, and how many of them. */
+  /** A local directory in which bytes wait for the bucket. */
   spool: string
+  /** Bytes that may wait there. */
   spoolBytes: number
-  /** Bytes that go in one request, at least 5 MiB. */
+  /** Size of the parts in which objects are sent, at least 5 MiB. */
   partBytes: number
-  /** Bytes that the store may take; absent: no limit. */
+  /** Bytes that the objects may take; absent: no limit. */
   budget?: number | undefined
-  /** So many ms after the service was asked for an object, others who open it while it is read need not ask. */
+  /** For how long an object that is being read can be opened again without a request. */
   openTtlMs: number
-  /** For the bytes of objects that are created; what is `put` is exempt. */
+  /** Limits the bytes of objects that are created; `put` is exempt. */
   writeRate?: RateLimiter | undefined
-  /** What does not answer any more, or nothing when all is well again. */
+  /** Called with what does not respond, and with nothing when all responds again. */
   onStallChange?: ((stalled: Usage['stalled']) => void) | undefined
 }
 
-// Parts that are sent side by side, of all writers.
-const sentAtOnce = 16
-// Asked by probes, which give up after 10 s.
-const longestCheck = 8_000
-const sweepEvery = 6 * 3_600_000
-const recountEvery = 3_600_000
+// Of all writers.
+const maxConcurrentParts = 16
+// Probes of Kubernetes give up after 10 s.
+const checkTimeoutMs = 8_000
+const sweepIntervalMs = 6 * 3_600_000
+const recountIntervalMs = 3_600_000
 
-// Removed at the start, to see whether anything can be: the trial itself others may be looking at.
-const neverThere = `${ownPrefix}/${ownNames.trialRemoval}`
+// Removed at the start to check the permission. Not the probe object: another process may be using that.
+const absentKey = `${ownPrefix}/${ownNames.trialRemoval}`
 
-/** Objects in a bucket, which other processes may use at the same time. */
+/** Storage in a bucket, which other processes may use at the same time. */
 export class S3Storage implements Storage {
   readonly sharing = 'shared'
   readonly conditionalObjects: S3ConditionalObjects
   readonly #bucket: Bucket
   readonly #usage: S3Usage
   readonly #open: OpenObjects
-  readonly #context: WriterContext
+  readonly #context: S3WriterContext
   readonly #writeRate: RateLimiter | undefined
   readonly #onStallChange: (stalled: Usage['stalled']) => void
   readonly #stopped = new AbortController()
@@ -84,15 +85,15 @@ export class S3Storage implements Storage {
       bucket,
       spool,
       partBytes,
-      sendLimit: createSemaphore(sentAtOnce),
+      sendLimit: createSemaphore(maxConcurrentParts),
       remove: keys => this.remove(keys),
       onPublished: (key, bytes) => this.#published(key, bytes)
     }
   }
 
   /**
-   * Rejects with an S3Error whose `permanent` is true if somebody has to do something before the bucket can be used. One that does not answer at the moment is opened
-   * all the same: `check` tells when it does.
+   * Rejects with an S3Error whose `permanent` is true if an operator has to correct something before the bucket can be
+   * used. If the service does not respond, the storage is opened all the same, and `check` rejects until it does.
    */
   static async open(options: S3Options): Promise<S3Storage> {
     const spool = await Spool.open(options.spool, options.spoolBytes)
@@ -100,24 +101,24 @@ export class S3Storage implements Storage {
     try {
       await storage.#probe()
       await storage.checkWritable()
-      await Promise.all([storage.get(probeKey), storage.remove([neverThere])])
+      await Promise.all([storage.get(probeKey), storage.remove([absentKey])])
     } catch (error) {
       if ((error as { permanent?: boolean }).permanent !== false) {
         await storage.close()
         throw error
       }
-      storage.#tell(true)
+      storage.#setStalled(true)
     }
-    storage.#again(sweepEvery, () => abortOrphans(storage.#bucket, 'docker/'))
-    if (options.budget !== undefined) storage.#again(recountEvery, () => storage.recount(storage.#stopped.signal))
+    storage.#schedule(sweepIntervalMs, () => abortOrphans(storage.#bucket, 'docker/'))
+    if (options.budget !== undefined) storage.#schedule(recountIntervalMs, () => storage.recount(storage.#stopped.signal))
     return storage
   }
 
-  #again(every: number, task: () => Promise<void>): void {
-    // It is looked after by the next one.
+  #schedule(intervalMs: number, task: () => Promise<void>): void {
+    // A failure is left to the next run.
     const run = () => void task().catch(() => {})
     run()
-    this.#timers.push(setInterval(run, every).unref())
+    this.#timers.push(setInterval(run, intervalMs).unref())
   }
 
   async close(): Promise<void> {
@@ -126,7 +127,7 @@ export class S3Storage implements Storage {
     this.#bucket.close()
   }
 
-  /** What the service does not answer. */
+  /** Kinds of requests that the service does not respond to. */
   get stalled(): Usage['stalled'] {
     return this.#stalled ? ['reads', 'writes'] : []
   }
@@ -135,9 +136,10 @@ export class S3Storage implements Storage {
     return this.#bucket.now()
   }
 
-  /** What the store may take from now on, in bytes. */
+  /** Bytes that the objects may take from now on; undefined: no limit. */
   set budget(budget: number | undefined) {
-    if (this.#usage.budget === undefined && budget !== undefined) this.#again(recountEvery, () => this.recount(this.#stopped.signal))
+    if (this.#usage.budget === undefined && budget !== undefined)
+      this.#schedule(recountIntervalMs, () => this.recount(this.#stopped.signal))
     this.#usage.budget = budget
   }
 
@@ -145,7 +147,7 @@ export class S3Storage implements Storage {
     return this.#open.open(key, range)
   }
 
-  // One byte of it: the answer to a head would not tell an object that is absent from a bucket that is.
+  // Gets a byte instead of HEAD, whose 404 does not say whether the object or the bucket is absent.
   async stat(key: Key): Promise<ObjectStat | undefined> {
     const object = await S3Object.open(this.#bucket, key, { first: 0, last: 0 })
     if (!object) return undefined
@@ -176,9 +178,9 @@ export class S3Storage implements Storage {
     }
   }
 
-  // There is no cheaper way to do it soon.
+  // `soon` is no cheaper than `durable`.
   async put(key: Key, bytes: Uint8Array): Promise<void> {
-    // As for what is sent from the spool.
+    // As for bytes from the spool: see send.ts.
     const ContentMD5 = createHash('md5').update(bytes).digest('base64')
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key), Body: bytes, ContentMD5 }
     await this.#bucket.request('PutObject', key, 'small', client => client.send(new PutObjectCommand(input)))
@@ -190,7 +192,7 @@ export class S3Storage implements Storage {
     this.#usage.recordPublished(bytes)
   }
 
-  // A prefix is what has objects below it.
+  // Prefixes exist only as parts of keys.
   async ensurePrefix(prefix: Key): Promise<void> {
     this.#bucket.key(prefix)
   }
@@ -206,7 +208,7 @@ export class S3Storage implements Storage {
 
   async resume(key: Key): Promise<Writer | undefined> {
     const { parts, stale: others } = await findParts(this.#bucket, key)
-    // What lies behind a gap would belong to it again when the gap is filled.
+    // Parts behind a gap would belong to the object again once the gap is filled.
     await this.remove(others)
     return parts.length === 0 ? undefined : this.#writer(key, parts)
   }
@@ -256,7 +258,7 @@ export class S3Storage implements Storage {
 
   async remove(keys: readonly Key[], under?: Key, signal?: AbortSignal): Promise<void> {
     if (under !== undefined) this.#bucket.key(under)
-    // Before and after it: what is asked for meanwhile may still be found.
+    // Before and after: a request made meanwhile may still find the object.
     this.#open.forget(keys)
     try {
       await removeObjects(this.#bucket, keys, signal)
@@ -268,17 +270,17 @@ export class S3Storage implements Storage {
   async check(): Promise<void> {
     try {
       await this.#probe()
-      this.#tell(false)
+      this.#setStalled(false)
     } catch (error) {
-      this.#tell(true)
+      this.#setStalled(true)
       throw error
     }
   }
 
   async #probe(): Promise<void> {
     const timeout = Promise.withResolvers<never>()
-    const late = Object.assign(new Error('no answer in time'), { code: 'ETIMEDOUT' })
-    const timer = setTimeout(() => timeout.reject(this.#bucket.error('ListObjectsV2', undefined, late)), longestCheck)
+    const error = Object.assign(new Error('the response timed out'), { code: 'ETIMEDOUT' })
+    const timer = setTimeout(() => timeout.reject(this.#bucket.error('ListObjectsV2', undefined, error)), checkTimeoutMs)
     try {
       await Promise.race([hasObjects(this.#bucket, ownPrefix), timeout.promise])
     } finally {
@@ -286,13 +288,13 @@ export class S3Storage implements Storage {
     }
   }
 
-  #tell(stalled: boolean): void {
+  #setStalled(stalled: boolean): void {
     if (this.#stalled === stalled) return
     this.#stalled = stalled
     this.#onStallChange(this.stalled)
   }
 
-  // Always the same object, so that nothing is left behind.
+  // Always the same object, so that probes leave one object at most.
   async checkWritable(): Promise<void> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(probeKey), Body: Buffer.alloc(1) }
     await this.#bucket.request('PutObject', probeKey, 'small', client => client.send(new PutObjectCommand(input)))

@@ -2,38 +2,38 @@ import type { Key, StagedWriter } from '../storage.ts'
 import { DirectUpload } from './multipart.ts'
 import { settleAll, settleOrAbort } from './send.ts'
 import type { SpoolFile } from './spool.ts'
-import type { WriterContext } from './writer.ts'
+import type { S3WriterContext } from './writer.ts'
 
-// Sent side by side for one object; more would only wait for the same connection.
+// More would not be faster over the same network.
 const maxConcurrentParts = 3
 
 /**
- * An object whose key is known beforehand. All of it stays in the spool for those who read along, while its parts go straight to a multipart upload, of which nothing is
- * visible before the end.
+ * An object whose key is known beforehand. All of it stays in the spool for readers that follow it, while its parts go
+ * straight to a multipart upload, of which nothing is visible before it is published.
  */
 export class S3Staged implements StagedWriter {
   readonly key: Key
   readonly reader: StagedWriter['reader']
-  readonly #context: WriterContext
+  readonly #context: S3WriterContext
   readonly #file: SpoolFile
   readonly #stop = new AbortController()
-  /** Room in the spool: what was said to come, or as much as came. */
+  /** Bytes reserved in the spool: the expected size, or the size so far if that is more. */
   #reservedBytes: number
   readonly #upload: DirectUpload
   readonly #sending = new Set<Promise<void>>()
-  #sent = 0
+  #sentBytes = 0
   #parts = 0
   #failure: unknown
   #state: 'open' | 'published' | 'discarded' = 'open'
   #readable = true
 
-  /** `room` bytes of the spool were taken for it. */
-  constructor(place: WriterContext, to: Key, file: SpoolFile, room: number) {
-    this.#context = place
+  /** `reservedBytes` of the spool were reserved for it. */
+  constructor(context: S3WriterContext, to: Key, file: SpoolFile, reservedBytes: number) {
+    this.#context = context
     this.key = to
     this.#file = file
-    this.#reservedBytes = room
-    this.#upload = new DirectUpload(place.bucket, to)
+    this.#reservedBytes = reservedBytes
+    this.#upload = new DirectUpload(context.bucket, to)
     this.reader = { readInto: (into, position) => file.read(into, position), close: () => this.#closeReading() }
   }
 
@@ -42,7 +42,7 @@ export class S3Staged implements StagedWriter {
   }
 
   get #partBytes(): number {
-    return Math.max(this.#context.partBytes, Math.ceil(this.#sent / 1_000))
+    return Math.max(this.#context.partBytes, Math.ceil(this.#sentBytes / 1_000))
   }
 
   async write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
@@ -62,13 +62,13 @@ export class S3Staged implements StagedWriter {
       this.#failure = error
       throw error
     }
-    // The last part may be short, so what is at hand now stays until more has come.
-    while (this.#file.size - this.#sent > this.#partBytes) await this.#send(this.#sent + this.#partBytes)
+    // The last part may be short and is sent by `publish`, so bytes stay until more have arrived.
+    while (this.#file.size - this.#sentBytes > this.#partBytes) await this.#send(this.#sentBytes + this.#partBytes)
   }
 
   async #send(end: number): Promise<void> {
-    const start = this.#sent
-    this.#sent = end
+    const start = this.#sentBytes
+    this.#sentBytes = end
     const number = ++this.#parts
     const put = async () => {
       try {
@@ -84,12 +84,12 @@ export class S3Staged implements StagedWriter {
     const done: Promise<void> = Promise.resolve().then(() => this.#context.sendLimit(put))
     done.catch(() => {})
     this.#sending.add(done)
-    // The source goes on at its own pace: what the service has not taken yet is in the spool.
+    // A fill does not wait for the bucket: bytes that the service has not received are in the spool.
     if (this.#sending.size > maxConcurrentParts * 4) await Promise.race(this.#sending)
   }
 
   async truncate(offset: number): Promise<void> {
-    if (offset < this.#sent) throw new Error('what was sent cannot be cut back')
+    if (offset < this.#sentBytes) throw new Error('bytes that were sent cannot be truncated')
     await this.#file.truncate(offset)
   }
 
@@ -97,17 +97,17 @@ export class S3Staged implements StagedWriter {
     return this.#file.read(into, position)
   }
 
-  // It is never gone on with.
+  // A staged object is never resumed.
   fingerprint(): undefined {
     return undefined
   }
 
   async publish(to: Key): Promise<void> {
-    if (to !== this.key) throw new Error(`staged for ${this.key}, and not for ${to}`)
+    if (to !== this.key) throw new Error(`staged for ${this.key}, not for ${to}`)
     const { size } = this.#file
     await settleAll([...this.#sending])
     if (this.#failure !== undefined) throw this.#failure
-    const last = size > this.#sent || this.#parts === 0 ? { file: this.#file, start: this.#sent, end: size } : undefined
+    const last = size > this.#sentBytes || this.#parts === 0 ? { file: this.#file, start: this.#sentBytes, end: size } : undefined
     await this.#upload.complete(this.#parts + 1, last, this.#stop.signal)
     this.#state = 'published'
     this.#context.onPublished(to, size)
@@ -132,7 +132,7 @@ export class S3Staged implements StagedWriter {
     await this.#releaseSpool()
   }
 
-  // The room is taken until writer and readers have ended.
+  // The bytes stay reserved until both the writer and the reader have ended.
   async #releaseSpool(): Promise<void> {
     if (this.#state === 'open' || this.#readable || this.#reservedBytes < 0) return
     this.#context.spool.release(this.#reservedBytes)

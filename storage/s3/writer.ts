@@ -1,5 +1,5 @@
 import type { RateShare } from '../rate-limiter.ts'
-import type { createSemaphore } from '../semaphore.ts'
+import type { Semaphore } from '../semaphore.ts'
 import type { Key, Writer } from '../storage.ts'
 import type { Bucket } from './bucket.ts'
 import { copyObject } from './copy.ts'
@@ -9,22 +9,22 @@ import { newPartKey, type StoredPart } from './parts.ts'
 import { putObject, settleAll, settleOrAbort } from './send.ts'
 import type { Spool, SpoolFile } from './spool.ts'
 
-/** What the writers of one storage share. */
-export interface WriterContext {
+/** What the writers of one storage share, but for `share`. */
+export interface S3WriterContext {
   bucket: Bucket
   spool: Spool
-  /** Bytes that go in one request; larger where the object is so large that there would be too many. */
+  /** Size of a part; larger for objects that would have too many parts. */
   partBytes: number
-  /** Where what is sent by all of them waits for its turn. */
-  sendLimit: ReturnType<typeof createSemaphore>
+  /** Limits the parts that all writers send at the same time. */
+  sendLimit: Semaphore
   share?: RateShare | undefined
-  /** Removes objects. */
+  /** Removes objects, ignoring absent ones. */
   remove(keys: readonly Key[]): Promise<void>
-  /** So many bytes were published there. */
+  /** Called when an object of so many bytes was published. */
   onPublished(key: Key, bytes: number): void
 }
 
-// Sent side by side for one writer; the next one waits, so that a slow service holds the client back and does not fill the spool.
+// Of one writer. Then it waits, so that a slow service slows the client down instead of filling the spool.
 const maxConcurrentParts = 3
 
 interface Sending {
@@ -33,39 +33,43 @@ interface Sending {
   done: Promise<void>
 }
 
-/** An object that grows part by part; what does not fill one waits in the spool. */
+/** An object that is sent part by part; bytes that do not fill a part wait in the spool. */
 export class S3Writer implements Writer {
   readonly key: Key
-  readonly #context: WriterContext
+  readonly #context: S3WriterContext
   readonly #parts: StoredPart[]
   readonly #direct: DirectUpload | undefined
   readonly #sending = new Set<Sending>()
   readonly #stop = new AbortController()
+  /** The bytes after the last part. */
   #buffered: { offset: number; file: SpoolFile } | undefined
   #reading: { part: StoredPart; object: S3Object } | undefined
   #failure: unknown
   #discarded = false
 
-  /** Goes on after `parts`, which have no gap; or with `direct` begins anew, and sends straight to where the object is going to lie. */
-  constructor(place: WriterContext, key: Key, parts: readonly StoredPart[], direct?: DirectUpload) {
-    this.#context = place
+  /**
+   * Continues after `parts`, which are contiguous. With `direct` there are none, and parts are sent straight to the
+   * final key.
+   */
+  constructor(context: S3WriterContext, key: Key, parts: readonly StoredPart[], direct?: DirectUpload) {
+    this.#context = context
     this.key = key
     this.#parts = [...parts]
     this.#direct = direct
   }
 
   get offset(): number {
-    return this.#buffered ? this.#buffered.offset + this.#buffered.file.size : this.#stored
+    return this.#buffered ? this.#buffered.offset + this.#buffered.file.size : this.#partsEnd
   }
 
-  // Where the parts end, those that are on their way included.
-  get #stored(): number {
+  // Where the parts end, including those that are being sent.
+  get #partsEnd(): number {
     const last = this.#parts.at(-1)
     return last ? last.offset + last.size : 0
   }
 
   get #partBytes(): number {
-    return Math.max(this.#context.partBytes, Math.ceil(this.#stored / 1_000))
+    return Math.max(this.#context.partBytes, Math.ceil(this.#partsEnd / 1_000))
   }
 
   async write(chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<void> {
@@ -75,9 +79,9 @@ export class S3Writer implements Writer {
       const { file } = await this.#openBuffer()
       const [some, others] = split(rest, this.#partBytes - file.size)
       const bytes = lengthOf(some)
-      // So much each writer may have at any time: were it to wait for the others, nobody might get on.
-      const little = file.size + bytes <= minPartBytes
-      if (bytes === 0 || (!little && !this.#context.spool.fits(bytes) && file.size >= minPartBytes)) {
+      // A least part each writer may always have in the spool: if writers waited for each other, none might proceed.
+      const guaranteed = file.size + bytes <= minPartBytes
+      if (bytes === 0 || (!guaranteed && !this.#context.spool.fits(bytes) && file.size >= minPartBytes)) {
         await this.#send()
         continue
       }
@@ -87,7 +91,7 @@ export class S3Writer implements Writer {
     }
   }
 
-  // Whoever leaves keeps nobody waiting, and what he sent is kept.
+  // When the client leaves there is no wait, and its bytes are kept.
   async #throttle(bytes: number, signal: AbortSignal | undefined): Promise<void> {
     const { share } = this.#context
     await share?.take(bytes, signal).catch(() => share.spend(bytes))
@@ -105,12 +109,12 @@ export class S3Writer implements Writer {
     }
   }
 
-  // What is too short to stay a part of its own is fetched back and gone on with.
+  // A last part that is too short for S3 is fetched back and continued.
   async #openBuffer(): Promise<{ offset: number; file: SpoolFile }> {
     if (this.#buffered) return this.#buffered
     const last = this.#parts.at(-1)
     if (last && last.size < minPartBytes && !this.#direct) return this.#fetchBack(last, last.size)
-    this.#buffered = { offset: this.#stored, file: await this.#context.spool.create() }
+    this.#buffered = { offset: this.#partsEnd, file: await this.#context.spool.create() }
     return this.#buffered
   }
 
@@ -121,7 +125,7 @@ export class S3Writer implements Writer {
     const buffer = Buffer.allocUnsafe(256 * 1024)
     while (file.size < size) {
       const read = await this.#readPart(part, buffer.subarray(0, size - file.size), file.size)
-      if (read === 0) throw new Error(`${part.key} is shorter than it was`)
+      if (read === 0) throw new Error(`${part.key} was truncated`)
       await file.write([buffer.subarray(0, read)])
     }
     spool.reserveOverLimit(size)
@@ -131,22 +135,22 @@ export class S3Writer implements Writer {
     return this.#buffered
   }
 
-  // Parts whose bytes are in the tail, and which stay until those are stored.
+  // Stored parts whose bytes are in the buffer; removed when those are stored.
   readonly #replaced: Key[] = []
 
-  // Sends the tail while the next one fills.
+  // Sends the buffer while the next one fills.
   async #send(): Promise<void> {
-    const tail = this.#buffered
-    if (!tail) return
+    const buffered = this.#buffered
+    if (!buffered) return
     this.#buffered = undefined
-    const { bucket, spool, sendLimit: sending } = this.#context
-    const part: StoredPart = { key: newPartKey(this.key, tail.offset), offset: tail.offset, size: tail.file.size }
+    const { bucket, spool, sendLimit } = this.#context
+    const part: StoredPart = { key: newPartKey(this.key, buffered.offset), offset: buffered.offset, size: buffered.file.size }
     const replaced = this.#replaced.splice(0)
     const number = this.#parts.push(part)
     const put = async () => {
       try {
         if (this.#failure !== undefined) throw this.#failure
-        const span = { file: tail.file, start: 0, end: part.size }
+        const span = { file: buffered.file, start: 0, end: part.size }
         await (this.#direct ? this.#direct.put(number, span, this.#stop.signal) : putObject(bucket, part.key, span, this.#stop.signal))
         await this.#context.remove(replaced)
       } catch (error) {
@@ -155,12 +159,12 @@ export class S3Writer implements Writer {
       } finally {
         this.#sending.delete(entry)
         spool.release(part.size)
-        await tail.file.close()
+        await buffered.file.close()
       }
     }
-    const done = Promise.resolve().then(() => sending(put))
-    const entry: Sending = { part, file: tail.file, done }
-    // Whoever waits for it sees the failure.
+    const done = Promise.resolve().then(() => sendLimit(put))
+    const entry: Sending = { part, file: buffered.file, done }
+    // `settleSending` reports the failure.
     done.catch(() => {})
     this.#sending.add(entry)
     if (this.#sending.size >= (spool.fits(part.size) ? maxConcurrentParts : 1))
@@ -177,18 +181,18 @@ export class S3Writer implements Writer {
     if (this.#buffered && offset >= this.#buffered.offset)
       return this.#truncateBuffered(this.#buffered.file, offset - this.#buffered.offset)
     await this.#dropBuffered()
-    if (this.#direct) return this.#dropSent(offset)
+    if (this.#direct) return this.#restart(offset)
     const gone = this.#parts.filter(part => part.offset >= offset).map(part => part.key)
     this.#parts.splice(this.#parts.length - gone.length)
     const last = this.#parts.at(-1)
     if (last && last.offset + last.size > offset) await this.#fetchBack(last, offset - last.offset)
-    // The longer one would win; until the shorter one is stored the object ends before it.
+    // The longer part would be chosen, so it goes first: until the shorter one is stored the object ends before it.
     await this.#context.remove([...gone, ...this.#replaced.splice(0)])
   }
 
-  // What was sent straight to its place is there as a whole or not at all.
-  async #dropSent(offset: number): Promise<void> {
-    if (offset > 0) throw new Error('what was sent cannot be cut back')
+  // Parts that were sent to the final key cannot be shortened.
+  async #restart(offset: number): Promise<void> {
+    if (offset > 0) throw new Error('bytes that were sent cannot be truncated')
     this.#parts.length = 0
     await this.#direct?.abort()
   }
@@ -200,18 +204,18 @@ export class S3Writer implements Writer {
   }
 
   async #dropBuffered(): Promise<void> {
-    const tail = this.#buffered
+    const buffered = this.#buffered
     this.#buffered = undefined
-    if (!tail) return
-    this.#context.spool.release(tail.file.size)
-    await tail.file.close()
+    if (!buffered) return
+    this.#context.spool.release(buffered.file.size)
+    await buffered.file.close()
   }
 
   async read(into: Buffer, position: number): Promise<number> {
     if (this.#buffered && position >= this.#buffered.offset) return this.#buffered.file.read(into, position - this.#buffered.offset)
     const part = this.#parts.find(each => position >= each.offset && position < each.offset + each.size)
     if (!part) return 0
-    if (this.#direct) throw new Error('what was sent cannot be read')
+    if (this.#direct) throw new Error('bytes that were sent cannot be read')
     for (const each of this.#sending) if (each.part === part) return each.file.read(into, position - part.offset)
     return this.#readPart(part, into, position - part.offset)
   }
@@ -220,7 +224,7 @@ export class S3Writer implements Writer {
     if (this.#reading?.part !== part) {
       await this.#endReading()
       const object = await S3Object.open(this.#context.bucket, part.key)
-      if (!object) throw Object.assign(new Error(`${part.key} was removed by somebody else`), { code: 'EIO' })
+      if (!object) throw Object.assign(new Error(`${part.key} was removed by another process`), { code: 'EIO' })
       this.#reading = { part, object }
     }
     return this.#reading.object.readInto(into, position)
@@ -242,37 +246,38 @@ export class S3Writer implements Writer {
   async publish(to: Key): Promise<void> {
     const { bucket, partBytes } = this.#context
     bucket.key(to)
-    const tail = this.#buffered
+    const buffered = this.#buffered
     const size = this.offset
     await this.#settleSending()
     if (this.#direct) await this.#publishDirect(this.#direct, to)
     else if (this.#parts.length === 0 && size <= partBytes) {
-      const file = tail?.file ?? (await this.#openBuffer()).file
+      const file = buffered?.file ?? (await this.#openBuffer()).file
       await putObject(bucket, to, { file, start: 0, end: size }, this.#stop.signal)
-    } else if (this.#parts.length === 1 && this.#parts[0] && !tail) await this.#copyWhole(this.#parts[0], to)
+    } else if (this.#parts.length === 1 && this.#parts[0] && !buffered) await this.#copyWhole(this.#parts[0], to)
     else {
       await withMultipartUpload(bucket, to, async multipart => {
         await copyParts(
           multipart,
           this.#parts.map(part => part.key)
         )
-        if (tail) await multipart.put(this.#parts.length + 1, { file: tail.file, start: 0, end: tail.file.size }, this.#stop.signal)
+        if (buffered)
+          await multipart.put(this.#parts.length + 1, { file: buffered.file, start: 0, end: buffered.file.size }, this.#stop.signal)
       })
     }
     this.#context.onPublished(to, size)
     await this.#dropBuffered()
     await this.#endReading()
-    // The object is there; what stays of this is found when the session is removed.
+    // The object is stored. Parts that stay are removed with the session.
     await this.#context.remove(this.#takeKeys()).catch(() => {})
   }
 
   async #publishDirect(direct: DirectUpload, to: Key): Promise<void> {
-    if (to !== direct.to) throw new Error(`written for ${direct.to}, and not for ${to}`)
+    if (to !== direct.to) throw new Error(`written for ${direct.to}, not for ${to}`)
     const file = this.#buffered?.file ?? (this.#parts.length === 0 ? (await this.#openBuffer()).file : undefined)
     await direct.complete(this.#parts.length + 1, file && { file, start: 0, end: file.size }, this.#stop.signal)
   }
 
-  // The objects that there are of it, of which it knows nothing afterwards.
+  // Keys of all stored parts; the writer forgets them.
   #takeKeys(): Key[] {
     const parts = this.#parts.splice(0)
     return [...(this.#direct ? [] : parts.map(part => part.key)), ...this.#replaced.splice(0)]
@@ -280,7 +285,7 @@ export class S3Writer implements Writer {
 
   async #copyWhole(part: StoredPart, to: Key): Promise<void> {
     if (await copyObject(this.#context.bucket, part.key, to, part.size)) return
-    throw Object.assign(new Error(`${part.key} was removed by somebody else`), { code: 'EIO' })
+    throw Object.assign(new Error(`${part.key} was removed by another process`), { code: 'EIO' })
   }
 
   async discard(): Promise<void> {
@@ -315,14 +320,14 @@ function lengthOf(chunks: readonly Uint8Array[]): number {
   return bytes
 }
 
-// The first bytes of the chunks, at most `most` of them, and the others.
-function split(chunks: readonly Uint8Array[], most: number): [Uint8Array[], Uint8Array[]] {
-  let room = Math.max(0, most)
+// Splits chunks after `bytes` bytes.
+function split(chunks: readonly Uint8Array[], bytes: number): [Uint8Array[], Uint8Array[]] {
+  let left = Math.max(0, bytes)
   const [some, others]: [Uint8Array[], Uint8Array[]] = [[], []]
   for (const chunk of chunks) {
-    if (room > 0) some.push(chunk.subarray(0, room))
-    if (chunk.length > room) others.push(chunk.subarray(room))
-    room = Math.max(0, room - chunk.length)
+    if (left > 0) some.push(chunk.subarray(0, left))
+    if (chunk.length > left) others.push(chunk.subarray(left))
+    left = Math.max(0, left - chunk.length)
   }
   return [some, others]
 }
