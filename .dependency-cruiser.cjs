@@ -30,6 +30,7 @@ module.exports = {
     ...rule('s3', '^storage/s3/', ['^storage/'], ['@aws-sdk', '@smithy']),
     ...rule('http', '^src/http/', ['^src/http/'], []),
     ...rule('oci', '^src/oci/', ['^src/oci/'], []),
+    ...rule('copy', '^src/copy/', ['^src/(copy|oci)/'], []),
     ...rule('telemetry', '^src/telemetry/', ['^src/telemetry/'], ['pino', 'prom-client']),
     ...rule('content', '^src/content/', ['^src/(content|oci|telemetry)/', '^storage/'], ['lru-cache']),
     ...rule('backend', '^src/backend/', ['^src/(backend|oci|content|upstream|telemetry)/'], ['lru-cache']),

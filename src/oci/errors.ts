@@ -53,3 +53,19 @@ export class OciError extends Error {
     return { errors: [{ code: this.code, message: this.message, ...detail }] }
   }
 }
+
+const unknownCodes: readonly ErrorCode[] = ['BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'NAME_UNKNOWN']
+
+/** Whether a source says that it has no such content, as an OciError or as another registry's answer (an error of the kind `not-found`). */
+export function isNotFound(error: unknown): boolean {
+  if (error instanceof OciError) return unknownCodes.includes(error.code)
+  return error instanceof Error && 'kind' in error && error.kind === 'not-found'
+}
+
+/** Why something failed, in one line: the message with the particulars of an OciError, or with its cause. */
+export function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  const detail = error instanceof OciError ? (error.detail as { reason?: unknown } | undefined) : undefined
+  const why = typeof detail?.reason === 'string' ? detail.reason : error.cause instanceof Error ? error.cause.message : undefined
+  return why === undefined ? error.message : `${error.message}: ${why}`
+}
