@@ -43,14 +43,14 @@ module.exports = {
     ...rule(
       'access',
       '^src/access/',
-      ['^src/(access|oci|telemetry)/', '^storage/(semaphore|keyed-mutex).ts$'],
+      ['^src/(access|oci|telemetry)/', '^storage/(semaphore|keyed-mutex)\\.ts$'],
       ['@node-rs/bcrypt', 'lru-cache']
     ),
     ...rule('api', '^src/api/', ['^src/(api|oci|telemetry)/', '^src/backend/backend\\.ts$'], ['fastify']),
     ...rule(
       'ports',
       '^src/ports/',
-      ['^src/(ports|oci|telemetry)/', '^storage/(semaphore|keyed-mutex).ts$'],
+      ['^src/(ports|oci|telemetry)/', '^storage/(semaphore|keyed-mutex)\\.ts$'],
       ['fastify', 'prom-client', 'pino']
     )
   ],

@@ -1,7 +1,10 @@
-/** Prefix of what is only ours, beside the tree that other registries know. */
+/** Prefix of the storage's own files, beside the tree that other registries know. */
 export const ownPrefix = '.registry'
 
-/** Names below that prefix that belong to the drivers; those of `src/content/keys.ts` are beside them. They are part of the format on disk. */
+/**
+ * Names below that prefix that belong to the drivers; those of `src/content/keys.ts` are beside them. They are part of
+ * the format on disk.
+ */
 export const ownNames = {
   /** The lock of the owning process. */
   lock: 'lock',
