@@ -44,7 +44,7 @@ export async function openOffline(config: Config): Promise<Offline> {
     reportScrub: () => {},
     recordScrub: async (began, { damaged, mended }) => {
       const { round } = await loadScrubPosition(storage)
-      await saveScrubPosition(storage, { ...(round && { round }), last: { began, ended: Date.now(), damaged: damaged - mended } })
+      await saveScrubPosition(storage, { ...(round && { round }), last: { began, ended: tree.now(), damaged: damaged - mended } })
     }
   }
   return {

@@ -95,7 +95,7 @@ export async function printEvents<Event extends { type: string }>(
       last = event
     }
   } catch (error) {
-    throw signal.aborted ? new Error('it was broken off; run it again to go on', { cause: error }) : error
+    throw signal.aborted ? new Error('interrupted: run it again to resume', { cause: error }) : error
   } finally {
     output.progress?.(undefined)
   }

@@ -11,7 +11,7 @@ import type { PurgeEvent } from './purge.ts'
 
 // An operation loads its code on its first use: a registry without commands does without.
 
-/** How closely stored bytes are looked at: by their size, or by computing their digest. */
+/** How stored blobs are verified: by their size, or by their digest. */
 export type VerifyDepth = 'size' | 'digest'
 const depth = oneOf(['size', 'digest'] satisfies VerifyDepth[])
 

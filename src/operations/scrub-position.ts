@@ -16,7 +16,7 @@ export interface CycleProgress {
 
 /** How far the scrub is. Stored as this JSON, so that a restart resumes it. */
 export interface ScrubPosition {
-  /** The current cycle. */
+  /** The current scrub cycle; `round` is its stored name. */
   round?: CycleProgress
   /**
    * The last complete cycle: when it began and ended, in ms since the epoch, and how many damaged objects were not

@@ -70,7 +70,7 @@ test(`Local: fifty clients pull and five push without a pause while ${scale.litt
   const { signal } = ended
   const busy = headTimes(client, 'app', head, signal)
   const control = join(server.root, '.registry/control.sock')
-  const call = (path: string, body: object) => ({ method: 'POST', path, body, patience: 0, signal }) as const
+  const call = (path: string, body: object) => ({ method: 'POST', path, body, idleTimeoutMs: 0, signal }) as const
   const told: unknown[] = []
   const scrubbing = (async () => {
     // It gives way to clients that never rest, and is broken off with them.

@@ -15,7 +15,7 @@ function flip(root: string, digest: string): void {
 const cut = (root: string, digest: string) => truncateSync(dataPath(root, digest), readFileSync(dataPath(root, digest)).length - 1)
 
 async function scrubbed({ config }: Served): Promise<Record<string, unknown>[]> {
-  const call = { method: 'POST', path: '/upkeep/scrub', body: {}, patience: 0 } as const
+  const call = { method: 'POST', path: '/upkeep/scrub', body: {}, idleTimeoutMs: 0 } as const
   const events = (await Array.fromAsync(streamControl(config.server.control, call))) as Record<string, unknown>[]
   return events.filter(each => each['type'] === 'damaged' || each['type'] === 'failed')
 }

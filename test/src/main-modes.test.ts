@@ -38,7 +38,7 @@ function written(t: Test, settings: Record<string, unknown>): string {
 /** A file by which commands find a registry of this process. */
 const fileOf = (t: Test, { config }: Served): string => written(t, { server: { control: config.server.control } })
 
-test('why: exit code 0 and a screen that ends with a sentence, for what can be pulled', async t => {
+test('why: exit code 0 and a report that ends with the advice, for a pull that works', async t => {
   const { registry, upstream } = await inFront(t)
   upstream.addImage(path, 'v1')
   const { code, out, err } = await run(t, 'why', `${own}:v1`, '--config', fileOf(t, registry))
@@ -47,7 +47,7 @@ test('why: exit code 0 and a screen that ends with a sentence, for what can be p
   t.match(out, /\n\nA pull works.*\.\n$/)
 })
 
-test('why: exit code 1 and the cause, for what cannot', async t => {
+test('why: exit code 1 and the cause, for a pull that does not', async t => {
   const { registry, upstream } = await inFront(t)
   await upstream.stop()
   const { code, out } = await run(t, 'why', `${own}:v1`, '--config', fileOf(t, registry))
@@ -84,7 +84,7 @@ test('verify: references of a file, exit code 0 and a line of JSON each when the
   t.match(lines, [{ complete: true, digest }, { complete: true, digest }, { total: { references: 2, complete: 2 } }])
 })
 
-test('verify: exit code 1 when something is missing, with what it is', async t => {
+test('verify: exit code 1 and the missing part, when one is missing', async t => {
   const registry = await serveWith(t, {})
   await pushImage(registry, own, 'v1')
   const { code, out } = await run(t, 'verify', `${own}:v1`, `${own}:v2`, '--config', fileOf(t, registry))
@@ -148,7 +148,7 @@ test('containerd hosts --from: the old mirror comes first', async t => {
   t.ok(old > 0 && next > old)
 })
 
-test('containerd install and restore: the files are written, and what stood there comes back', async t => {
+test('containerd install and restore: the files are written, and those before them come back', async t => {
   const root = join(folder(t), 'registry.d')
   const file = join(root, 'quay.io/hosts.toml')
   mkdirSync(join(root, 'quay.io'), { recursive: true })

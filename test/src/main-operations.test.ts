@@ -91,7 +91,7 @@ for (const how of ['online', 'offline'] as const) {
 
   test(`scrub, ${how}: a repository that is not there is exit code 1`, async t => {
     const { file } = await scene(t, how)
-    t.match(await run(t, 'scrub', 'nobody', '--config', file), { code: 1, out: '', err: 'there is no repository nobody\n' })
+    t.match(await run(t, 'scrub', 'absent', '--config', file), { code: 1, out: '', err: 'there is no repository absent\n' })
   })
 
   test(`du, ${how}: a line for each repository, and the sum`, async t => {
@@ -105,11 +105,11 @@ for (const how of ['online', 'offline'] as const) {
     ])
   })
 
-  test(`purge, ${how}: what was pushed goes with --yes only, and the second time there is nothing`, async t => {
+  test(`purge, ${how}: pushed content is removed with --yes only, and a second time there is none`, async t => {
     const { file, digest, layer, root } = await scene(t, how)
     const before = await filesBelow(join(root, 'docker'))
     t.match(await run(t, 'purge', 'app', '--config', file), { code: 2, out: '', err: /4 objects were pushed.*--yes/ })
-    t.strictSame(await filesBelow(join(root, 'docker')), before, 'nothing went')
+    t.strictSame(await filesBelow(join(root, 'docker')), before, 'nothing was removed')
     t.match(await run(t, 'purge', 'app:v1', '--yes', '--config', file), {
       code: 0,
       events: [{ kind: 'tag', tag: 'v1', digest }, { tags: 1 }]
@@ -122,7 +122,7 @@ for (const how of ['online', 'offline'] as const) {
     t.match(await run(t, 'purge', 'app', '--yes', '--config', file), { code: 1, out: '', err: 'there is no repository app\n' })
   })
 
-  test(`status, ${how}: what the check found`, async t => {
+  test(`status, ${how}: what the scrub found`, async t => {
     const { file, root, layer } = await scene(t, how)
     flip(root, layer)
     await run(t, 'scrub', '--config', file)
@@ -141,12 +141,12 @@ for (const how of ['online', 'offline'] as const) {
     child.kill('SIGINT')
     const { code, err, events } = await ended
     if (events.at(-1)?.['type'] === 'done') t.comment('it was done before')
-    else t.match({ code, err }, { code: 1, err: 'it was broken off; run it again to go on\n' })
+    else t.match({ code, err }, { code: 1, err: 'interrupted: run it again to resume\n' })
     t.match(await run(t, 'scrub', '--config', file), { code: 0, events: [{ type: 'done', blobs: 15 }] })
   })
 }
 
-test('offline: what was set aside without a server is healed by a push to it', async t => {
+test('offline: content quarantined without a registry is healed by a push to it', async t => {
   const { file, root, layer } = await scene(t, 'offline')
   const bytes = readFileSync(dataPath(root, layer))
   flip(root, layer)
@@ -196,7 +196,7 @@ test('prefetch: a file of references, a line for each, exit code 1 if one failed
   t.match(await piped.ended, { code: 1, events: [{}, {}, { references: 2, failed: 1 }] })
 })
 
-test('prefetch: --pin adds what is fetched to the file of pins, and is wrong use where there is none', async t => {
+test('prefetch: --pin adds the references to the pin file, and is wrong use where there is none', async t => {
   const { registry, upstream } = await inFront(t)
   upstream.addImage(path, 'v1')
   const pins = join(folder(t), 'pins')
@@ -208,7 +208,7 @@ test('prefetch: --pin adds what is fetched to the file of pins, and is wrong use
   t.match(without, { code: 2, out: '', err: /cache\.pinFile/ })
 })
 
-test('purge: in Proxy what was cached goes unasked, and is fetched anew by the next pull', async t => {
+test('purge: in Proxy cached content is removed unconfirmed, and fetched again by the next pull', async t => {
   const { registry, upstream } = await inFront(t, { more: { cache: { tagTTL: '1h' } } })
   const { digest } = upstream.addImage(path, 'v1')
   const get = () => ask(registry.listen, 'GET', `/v2/${own}/manifests/v1`)
@@ -242,7 +242,7 @@ test('a list of no references is wrong use', async t => {
   t.match(await run(t, 'prefetch', set), { code: 2, err: /nothing to fetch/ })
 })
 
-test('a server that ends in the middle is exit code 1 and a line that says what to do', async t => {
+test('a registry that ends during an operation is exit code 1 and a line with the advice', async t => {
   const { file, registry } = await scene(t, 'online')
   for (let at = 0; at < 12; at++) await pushBlob(registry, 'app', bytesOf(8 * 1024 * 1024))
   const { child, ended } = begin(t, ['scrub', '--config', file])

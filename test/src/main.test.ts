@@ -85,7 +85,7 @@ async function serve(t: Test, more: Parameters<typeof configFile>[1] = {}) {
   return { running, file, root, listen: String(listen), admin: String(admin) }
 }
 
-test('--help: what there is, with examples, and exit code 0', async t => {
+test('--help: the commands, with examples, and exit code 0', async t => {
   const { code, out } = await run(t, '--help')
   t.equal(code, 0)
   for (const each of ['serve', 'config', 'status', 'log-level', 'Examples:']) t.match(out, each)
@@ -130,7 +130,7 @@ test('serve: a wrong setting ends with exit code 2 before anything starts', asyn
   t.match(await run(t, 'serve', '--config', file), { code: 2, out: '', err: /server\.listen.*auth/ })
 })
 
-test('config effective: what it prints is a valid configuration', async t => {
+test('config effective: it prints a valid configuration', async t => {
   const { file, root } = configFile(t)
   const { code, out } = await run(t, 'config', 'effective', file)
   t.equal(code, 0)

@@ -50,7 +50,7 @@ function ageUploads(root: string): void {
 }
 
 async function collect({ config }: Served): Promise<{ type: string }[]> {
-  const call = { method: 'POST', path: '/upkeep/gc', body: { dryRun: false }, patience: 0 } as const
+  const call = { method: 'POST', path: '/upkeep/gc', body: { dryRun: false }, idleTimeoutMs: 0 } as const
   return (await Array.fromAsync(streamControl(config.server.control, call))) as { type: string }[]
 }
 

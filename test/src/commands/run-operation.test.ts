@@ -40,7 +40,7 @@ const removals = [
   { type: 'done', removed: 2 }
 ]
 
-test('gc: what goes and why, and the sum', async t => {
+test('gc: removed objects with their reasons, and the sum', async t => {
   const { context, text, lines, closed } = scene(t, { gc: yielding(...removals) })
   await gc({}, context)
   t.equal(
@@ -55,7 +55,7 @@ removed 2 objects, 2.0 KiB.
   t.equal(closed(), 1)
 })
 
-test('gc --dry-run: the task is told, and the words say so', async t => {
+test('gc --dry-run: the operation gets the flag, and the text says so', async t => {
   const asked: unknown[] = []
   const { context, text } = scene(t, {
     gc: async function* ({ dryRun }) {
@@ -87,13 +87,13 @@ test('json: every event is a line, progress included', async t => {
   t.strictSame(lines.filter(Boolean), [])
 })
 
-test('a task that ends without its last event has failed', async t => {
+test('an operation that ends without its last event has failed', async t => {
   const { context, closed } = scene(t, { gc: yielding(...removals.slice(0, 2)) })
   await t.rejects(gc({}, context), { message: /run it again/ })
   t.equal(closed(), 1)
 })
 
-test('a task that fails is closed, and its error passed on', async t => {
+test('an operation that fails is closed, and its error passed on', async t => {
   const { context, closed } = scene(t, {
     du: async function* () {
       yield { type: 'progress', done: 1, unit: 'items' }
@@ -137,7 +137,7 @@ test('du: a table', async t => {
   t.match(text(), /512 B are in quarantine/)
 })
 
-test('purge: what went, and that the bytes go later', async t => {
+test('purge: removed objects, and that the bytes are removed later', async t => {
   const { context, text } = scene(t, {
     purge: yielding(
       { type: 'removed', kind: 'tag', name: 'a', tag: 'v1', digest: 'sha256:abc' },
@@ -151,7 +151,7 @@ test('purge: what went, and that the bytes go later', async t => {
   )
 })
 
-test('prefetch: those that failed are said again at the end', async t => {
+test('prefetch: failures are printed again at the end', async t => {
   const { context, text } = scene(t, {
     prefetch: yielding(
       { type: 'reference', reference: 'a:v1', result: 'failed', reason: 'no' },
@@ -195,7 +195,7 @@ const wrong: Record<string, (context: CommandContext) => Promise<unknown>> = {
   'prefetch of nothing': context => prefetch([], { atOnce: '4' }, context)
 }
 for (const [title, call] of Object.entries(wrong)) {
-  test(`wrong use, before anybody is asked: ${JSON.stringify(title)}`, async t => {
+  test(`wrong use, before anything runs: ${JSON.stringify(title)}`, async t => {
     const { context, text, closed } = scene(t, {})
     await t.rejects(call(context), { name: 'WrongUse', message: /\S/ })
     t.equal(text(), '')
@@ -203,7 +203,7 @@ for (const [title, call] of Object.entries(wrong)) {
   })
 }
 
-test('purge: what was pushed and not confirmed is wrong use too', async t => {
+test('purge: of pushed content without --yes is wrong use too', async t => {
   const refused = Object.assign(new Error('4 objects were pushed; --yes removes them'), { name: 'PushedContent' })
   const { context } = scene(t, {
     purge: async function* () {

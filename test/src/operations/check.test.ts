@@ -7,7 +7,7 @@ import { found, name, pushImage, treeFor } from './scene.ts'
 
 const referrerOf = (subject: { digest: string; size: number }) => ({ subject: { mediaType: 'application/json', ...subject } })
 
-test('check: bytes that are gone are told, and counted as damaged until they are pushed again', async t => {
+test('check: missing bytes are reported, and known-bad until they are pushed again', async t => {
   const tree = await treeFor(t)
   const { layer } = await pushImage(tree.content)
   await tree.storage.remove([keys.blob(layer)])
@@ -30,7 +30,7 @@ test('check: bytes of cached content that are gone are no damage: the next pull 
 })
 
 for (const text of ['', 'sha256:short', digestOf(Buffer.from('another'))]) {
-  test(`check: a link that holds ${JSON.stringify(text.slice(0, 20))} is told`, async t => {
+  test(`check: a link that holds ${JSON.stringify(text.slice(0, 20))} is reported`, async t => {
     const tree = await treeFor(t)
     const digest = await pushBlob(tree.content, name, 'blob')
     await tree.storage.put(keys.layer(name, digest), Buffer.from(text))
@@ -38,7 +38,7 @@ for (const text of ['', 'sha256:short', digestOf(Buffer.from('another'))]) {
   })
 }
 
-test('check: a tag whose manifest is gone is told, and so is one that holds no digest', async t => {
+test('check: a tag whose manifest is gone is reported, and so is one that holds no digest', async t => {
   const tree = await treeFor(t)
   const { manifest } = await pushImage(tree.content)
   await tree.storage.remove([keys.revision(name, manifest)])
@@ -88,7 +88,7 @@ test('check: of a referrer whose bytes are damaged nothing is taken out', async 
   t.ok(await tree.storage.stat(keys.referrer(name, subject.manifest, digest)))
 })
 
-test('check: parts of a pushed index that are not here are a warning, those of a cached one are not', async t => {
+test('check: missing parts of a pushed index are a warning, those of a cached one are not', async t => {
   const tree = await treeFor(t)
   const image = imageOf('never pushed', [])
   const index = await storeManifest(tree.content, name, indexOf([image]))
@@ -104,7 +104,7 @@ test('check: a blob that a manifest names and its repository has no link to is a
   t.match((await found(tree)).warnings, [{ kind: 'blob', digest: layer }])
 })
 
-test('check: upload sessions that nobody goes on with are removed, others stay', async t => {
+test('check: expired upload sessions are removed, others stay', async t => {
   const tree = await treeFor(t)
   const [old, young] = [await tree.content.uploads.start(name), await tree.content.uploads.start(named('young'))]
   await old.append(chunkOf(bodyOf('bytes')))
@@ -117,7 +117,7 @@ test('check: upload sessions that nobody goes on with are removed, others stay',
   t.strictSame(await keysBelow(tree.storage, keys.uploads(name)), [])
 })
 
-test('check: an empty session that a crash left is removed, and what is no session is left alone', async t => {
+test('check: the empty session of a crash is removed, and what is no session is left alone', async t => {
   const tree = await treeFor(t)
   await pushBlob(tree.content, name, 'blob')
   const empty = `${keys.uploads(name)}/0c3e6f57-8b0c-4dfd-9b4a-0d8a3a2f4c11`

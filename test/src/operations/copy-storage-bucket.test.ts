@@ -92,8 +92,8 @@ interface Scene {
   whole: [key: string, size: number][]
 }
 
-/** A copy was broken off: nothing wrong can be found, and the next one brings what is missing and nothing else. */
-async function goesOn(
+/** After an interrupted copy the target has no dangling link, and the next run copies what is missing and nothing else. */
+async function expectResumed(
   t: Test,
   { server, owner, whole }: Scene,
   from: Storage,
@@ -127,7 +127,7 @@ async function fromDisk(t: Test, server: S3Server): Promise<Scene & { from: Stor
   return { server, owner: ownerOf(t, server), whole: kept(root), from }
 }
 
-test('copy-storage, to a bucket: wherever a call fails, all that can be found is complete, and the next run goes on', async t => {
+test('copy-storage, to a bucket: whichever call fails, the target has no dangling link, and the next run resumes', async t => {
   const server = await startS3(t)
   if (!server) return
   const { from, ...scene } = await fromDisk(t, server)
@@ -140,10 +140,10 @@ test('copy-storage, to a bucket: wherever a call fails, all that can be found is
     const to = await place(t, server)
     let left = at
     const target = watchStorage(to.storage, () => {
-      if (left-- === 0) throw new Error('broken off')
+      if (left-- === 0) throw new Error('interrupted')
     })
     t.ok(await fails(copy(from, target)))
-    await goesOn(t, scene, from, to, `broken off at call ${at}: ${calls[at]}`)
+    await expectResumed(t, scene, from, to, `interrupted at call ${at}: ${calls[at]}`)
   }
   // Of the writes of one object the first and the last stand for all.
   const isMiddle = (at: number) => [at - 1, at + 1].every(each => calls[each] === calls[at])
@@ -154,7 +154,7 @@ for (const [what, fate] of [
   ['refuses', { status: 500, code: 'InternalError' }],
   ['does, and does not answer,', 'lost']
 ] as [string, Fate][])
-  test(`copy-storage, to a bucket: whichever request the service ${what} all that can be found is complete, and the next run goes on`, async t => {
+  test(`copy-storage, to a bucket: whichever request the service ${what} the target has no dangling link, and the next run resumes`, async t => {
     const server = await startS3(t)
     if (!server) return
     const { from, ...scene } = await fromDisk(t, server)
@@ -163,7 +163,7 @@ for (const [what, fate] of [
       to.proxy.fate = (method, path) => (kindOf(method, path) === kind ? fate : 'pass')
       // What is left of the parts is found the next time.
       t.equal(await fails(copy(from, to.storage)), !/^DELETE/.test(kind), kind)
-      await goesOn(t, scene, from, to, kind)
+      await expectResumed(t, scene, from, to, kind)
     }
     const kinds = await kindsOf(await place(t, server), target => copy(from, target))
     // A multipart upload whose id was never heard is left to the sweep, and to the rule of the bucket.
@@ -171,7 +171,7 @@ for (const [what, fate] of [
     await Promise.all(tried.map(kind => atOnce(() => without(kind))))
   })
 
-test('copy-storage, from a bucket: whichever request the service does not answer, all that can be found is complete, and the next run goes on', async t => {
+test('copy-storage, from a bucket: whichever request the service does not answer, the target has no dangling link, and the next run resumes', async t => {
   const server = await startS3(t)
   if (!server) return
   const origin = makeBucket(server)
@@ -182,7 +182,7 @@ test('copy-storage, from a bucket: whichever request the service does not answer
     from.proxy.fate = (method, path) => (kindOf(method, path) === kind ? 'lost' : 'pass')
     t.ok(await fails(copy(from.storage, to.storage)), kind)
     from.proxy.fate = () => 'pass'
-    await goesOn(t, scene, from.storage, to, kind)
+    await expectResumed(t, scene, from.storage, to, kind)
   }
   const to = (await place(t, server)).storage
   const kinds = await kindsOf(await place(t, server, origin), from => copy(from, to))

@@ -30,7 +30,7 @@ async function kept(storage: Storage): Promise<string[]> {
   return all.filter(each => !each.key.includes('/_uploads/')).map(({ key, size }) => `${key} ${size}`)
 }
 
-test('copy-storage: everything goes from a directory to a bucket and back, and a second time nothing does', async t => {
+test('copy-storage: everything is copied from a directory to a bucket and back, and a second run copies nothing', async t => {
   const server = await startS3(t)
   if (!server) return
   const [disk, bucket, back] = [await openStorage(t), await openS3(t, server), await openStorage(t)]
@@ -52,7 +52,7 @@ test('copy-storage: everything goes from a directory to a bucket and back, and a
   t.match((await copy(disk, bucket)).at(-1), { copied: 0, bytes: 0 })
 })
 
-test('copy-storage: wherever it is broken off, all that can be found is complete, and the next run goes on', async t => {
+test('copy-storage: interrupted at any call, the target has no dangling link, and the next run resumes', async t => {
   const disk = await openStorage(t)
   await fill(disk)
   for (let calls = 1, done = false; !done; calls++) {
@@ -60,7 +60,7 @@ test('copy-storage: wherever it is broken off, all that can be found is complete
     const stop = new AbortController()
     let left = calls
     const target = watchStorage(below, call => {
-      if (['create', 'publish', 'put'].includes(call) && left-- === 0) throw new Error('broken off')
+      if (['create', 'publish', 'put'].includes(call) && left-- === 0) throw new Error('interrupted')
     })
     done = await copy(disk, target, stop.signal).then(
       () => true,
@@ -78,7 +78,7 @@ test('copy-storage: wherever it is broken off, all that can be found is complete
   }
 })
 
-test('copy-storage: what is damaged is told and left out, and all else is copied', async t => {
+test('copy-storage: a damaged blob is reported and left out, and all else is copied', async t => {
   const [{ content, storage }, target] = [await openFor(t), await openStorage(t)]
   await fill(storage)
   const digest = await pushBlob(content, name, 'damaged')
@@ -100,7 +100,7 @@ test('copy-storage: what is damaged is told and left out, and all else is copied
   )
 })
 
-test('copy-storage: whoever ends it leaves nothing of the blob that was on its way', async t => {
+test('copy-storage: a consumer that returns early leaves nothing of the blob under way', async t => {
   const [disk, target] = [await openStorage(t), await openStorage(t)]
   await fill(disk)
   const stop = new AbortController()
@@ -123,7 +123,7 @@ test('copy-storage: where the target takes nothing no file of the source stays o
   t.strictSame(await openFiles(root), [])
 })
 
-test('copy-storage: what a copy that was broken off left behind goes with the next one', async t => {
+test('copy-storage: temp files of an interrupted copy are removed by the next one', async t => {
   const [disk, target] = [await openStorage(t), await openStorage(t)]
   await fill(disk)
   await copy(disk, target)

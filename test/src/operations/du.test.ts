@@ -9,7 +9,7 @@ import { flip, treeFor } from './scene.ts'
 const told = async (tree: Tree) => (await Array.fromAsync(du(tree, neverAborted))).filter(each => each.type !== 'progress')
 const [one, two, three] = [named('one'), named('two'), named('two/three')]
 
-test('du: what a repository has alone is its own, what others have as well is shared, and the sum counts each once', async t => {
+test('du: what one repository has is its own, what several have is shared, and the sum counts each once', async t => {
   const tree = await treeFor(t)
   const { content } = tree
   await pushBlob(content, one, 'x'.repeat(100))
@@ -58,7 +58,7 @@ test('du: a digest that is both a blob and a manifest of a repository is counted
   ])
 })
 
-test('du: what is set aside as damaged is told, and is nobody’s', async t => {
+test('du: quarantined bytes are reported, and are in no repository', async t => {
   const tree = await treeFor(t)
   const digest = await pushBlob(tree.content, one, 'blob')
   await flip(tree.storage, digest)
@@ -73,7 +73,7 @@ test('du: an empty store is an answer', async t => {
   t.match(await told(await treeFor(t)), [{ type: 'done', repositories: 0, bytes: 0, unlinked: 0 }])
 })
 
-test('du: it ends when nobody waits for it', async t => {
+test('du: it ends with its signal', async t => {
   const tree = await treeFor(t)
   await pushBlob(tree.content, one, 'blob')
   await t.rejects(Array.fromAsync(du(tree, AbortSignal.abort())), { name: 'AbortError' })
@@ -89,7 +89,7 @@ test('digest table: each digest has its number, however many there are', t => {
   t.end()
 })
 
-test('column: what was never set is 0, however far', t => {
+test('column: a value that was never set is 0, at any index', t => {
   const column = new Column()
   column.set(5, 1.5)
   column.set(100_000, 2 ** 50)

@@ -10,7 +10,7 @@ import { folder } from '../support.ts'
 const config = { registry: { upstreams: { 'Quay.io': {} } } } as unknown as Config
 const digest = `sha256:${'a'.repeat(64)}`
 
-test('pins of references: without the host, except for that of a further upstream; what is malformed has none', async t => {
+test('pins of references: without the host, except for that of a further upstream; a malformed one has none', async t => {
   const references = [
     'registry.test:5001/system/app:v1',
     'system/app',
@@ -27,7 +27,7 @@ test('pins of references: without the host, except for that of a further upstrea
   t.notOk(pinned(named('system/app'), { tag: tagged('v2') }))
 })
 
-test('a file of pins: what is new is appended once, and what was there stays as it is', async t => {
+test('pin file: new patterns are appended once, and all lines stay as they are', async t => {
   const file = join(folder(t), 'pins')
   writeFileSync(file, '# the platform\na:v1 # kept\nb:*')
   chmodSync(file, 0o640)
@@ -38,7 +38,7 @@ test('a file of pins: what is new is appended once, and what was there stays as 
   t.strictSame(readdirSync(join(file, '..')), ['pins'], 'nothing beside it')
 })
 
-test('a file of pins: one that is not there is made, and behind a link the file is what is replaced', async t => {
+test('pin file: it is created, and behind a symbolic link its target is replaced', async t => {
   const place = folder(t)
   const [file, link] = [join(place, 'pins'), join(place, 'link')]
   t.equal(await appendPins(file, ['a:v1']), 1)

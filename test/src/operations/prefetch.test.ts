@@ -9,12 +9,12 @@ type Event = Record<string, unknown> & { type: string }
 
 /** What the command would show, without progress. */
 async function prefetched({ config }: Served, references: string[], { platforms = [] as string[], atOnce = 4 } = {}): Promise<Event[]> {
-  const call = { method: 'POST', path: '/upkeep/prefetch', body: { references, platforms, atOnce }, patience: 0 } as const
+  const call = { method: 'POST', path: '/upkeep/prefetch', body: { references, platforms, atOnce }, idleTimeoutMs: 0 } as const
   const events = (await Array.fromAsync(streamControl(config.server.control, call))) as Event[]
   return events.filter(each => each.type !== 'progress')
 }
 
-test('prefetch: what was fetched is served while the upstream is away, and the second time nothing is downloaded', async t => {
+test('prefetch: fetched content is served while the upstream is away, and a second run downloads nothing', async t => {
   const { registry, upstream } = await inFront(t, { more: { cache: { tagTTL: '1h' } } })
   const { digest, config, layer } = upstream.addImage(path, 'v1', { layer: bytesOf(300_000) })
   const reference = `${host}/${own}:v1`
@@ -29,7 +29,7 @@ test('prefetch: what was fetched is served while the upstream is away, and the s
     t.equal((await ask(registry.listen, 'GET', `/v2/${own}/${each}`)).status, 200)
 })
 
-test('prefetch: of an index all platforms, or those that are named', async t => {
+test('prefetch: of an index all platforms, or the named ones', async t => {
   const { registry, upstream } = await inFront(t)
   const images = ['amd64', 'arm64', 's390x'].map(architecture => ({ architecture, ...upstream.addImage(path, architecture) }))
   const manifests = images.map(({ digest, size, architecture }) => ({
@@ -46,7 +46,7 @@ test('prefetch: of an index all platforms, or those that are named', async t => 
   t.match(await prefetched(registry, [`${own}:v1`]), [{ result: 'fetched', manifests: 4, blobs: 6, fetched: 4 }, {}])
 })
 
-test('prefetch: those that fail have a reason each, and the others are fetched', async t => {
+test('prefetch: each failed reference has its reason, and the others are fetched', async t => {
   const { registry, upstream } = await inFront(t)
   upstream.addImage(path, 'v1')
   const events = await prefetched(registry, [`${own}:none`, 'Not A Reference', 'elsewhere.test/a:v1', `${own}:v1`, 'outside/of/path:v1'])
@@ -72,13 +72,13 @@ test('prefetch: wrong bytes from the upstream are a failure, and nothing of them
   t.match(await prefetched(registry, [`${own}:v1`]), [{ result: 'fetched' }, { failed: 0 }])
 })
 
-test('prefetch: broken off, its downloads end by themselves, and another one fetches the rest', async t => {
+test('prefetch: interrupted, its downloads end by themselves, and another one fetches the rest', async t => {
   const { registry, upstream } = await inFront(t)
   const images = Array.from({ length: 6 }, (_, at) => upstream.addImage(path, `v${at}`, { layer: bytesOf(100_000) }))
   const references = images.map((_, at) => `${own}:v${at}`)
   const left = new AbortController()
   const body = { references, platforms: [], atOnce: 1 }
-  const call = { method: 'POST', path: '/upkeep/prefetch', body, patience: 0, signal: left.signal } as const
+  const call = { method: 'POST', path: '/upkeep/prefetch', body, idleTimeoutMs: 0, signal: left.signal } as const
   await t.rejects(async () => {
     for await (const event of streamControl(registry.config.server.control, call)) if ((event as Event).type === 'reference') left.abort()
   })
@@ -87,7 +87,7 @@ test('prefetch: broken off, its downloads end by themselves, and another one fet
   for (const { layer } of images) t.equal(upstream.count(`GET /v2/${path}/blobs/${layer}`), 1, 'each was downloaded once')
 })
 
-test('prefetch: in Local and in Direct it says that nothing is fetched', async t => {
+test('prefetch: in Local and in Direct it reports that nothing can be fetched', async t => {
   const local = await serveWith(t, {})
   await pushImage(local, own, 'v1')
   t.match(await prefetched(local, [`${own}:v1`]), [{ result: 'failed', reason: /mode is Local/ }, { failed: 1 }])

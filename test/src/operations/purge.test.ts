@@ -13,7 +13,7 @@ const purged = (tree: Tree, target: string, pushed: 'refused' | 'included' = 'in
 
 const origin = { upstream: 'upstream.test', checked: 1 }
 
-test('purge: a tag goes, what it named and the other tags stay', async t => {
+test('purge: of a tag removes it, and keeps its manifest and the other tags', async t => {
   const tree = await treeFor(t)
   const { manifest, bytes } = await pushImage(tree.content)
   await storeManifest(tree.content, name, bytes, { tags: [tagged('latest')] })
@@ -25,7 +25,7 @@ test('purge: a tag goes, what it named and the other tags stay', async t => {
   t.ok(await tree.content.manifests.get(name, manifest))
 })
 
-test('purge: a manifest goes with the tags that name it and its entry among the referrers', async t => {
+test('purge: of a manifest removes its tags and its entry among the referrers too', async t => {
   const tree = await treeFor(t)
   const { manifest, bytes } = await pushImage(tree.content)
   const more = { subject: { mediaType: 'application/json', digest: manifest, size: bytes.length } }
@@ -44,7 +44,7 @@ test('purge: a manifest goes with the tags that name it and its entry among the 
   )
 })
 
-test('purge: a blob goes from the named repository alone', async t => {
+test('purge: of a blob removes it from the named repository alone', async t => {
   const tree = await treeFor(t)
   const digest = await pushBlob(tree.content, name, 'shared')
   await pushBlob(tree.content, named('other'), 'shared')
@@ -53,7 +53,7 @@ test('purge: a blob goes from the named repository alone', async t => {
   t.ok(await tree.content.blobs.linked(named('other'), digest))
 })
 
-test('purge: a repository goes whole, and is in no catalog; one below it stays', async t => {
+test('purge: of a repository removes it whole and from the catalog; one below it stays', async t => {
   const tree = await treeFor(t)
   const below = named(`${name}/below`)
   await pushImage(tree.content)
@@ -69,7 +69,7 @@ test('purge: a repository goes whole, and is in no catalog; one below it stays',
   t.strictSame((await tree.content.names.list({})).items, [name, below], 'and can be pushed again')
 })
 
-test('purge: what is left of a repository after a former one was broken off goes as well', async t => {
+test('purge: the rest of a repository is removed after an interrupted purge', async t => {
   const tree = await treeFor(t)
   await pushImage(tree.content)
   const left = new AbortController()
@@ -87,7 +87,7 @@ test('purge: what is left of a repository after a former one was broken off goes
   await t.rejects(purged(tree, name), { name: 'NothingToPurge' })
 })
 
-test('purge: what was cached goes unasked, with its marks; what was pushed does not, and then nothing goes', async t => {
+test('purge: cached content is removed unconfirmed, with its provenance records; pushed content is not, and then nothing is', async t => {
   const tree = await treeFor(t)
   const { content } = tree
   const cached = imageOf('cached', [])
@@ -101,7 +101,7 @@ test('purge: what was cached goes unasked, with its marks; what was pushed does 
   t.strictSame(await keysBelow(tree.storage, keys.provenance), [])
 })
 
-for (const target of ['nobody', 'nobody:v1', `${name}:v9`, `${name}@${digestOf(Buffer.from('absent'))}`]) {
+for (const target of ['absent', 'absent:v1', `${name}:v9`, `${name}@${digestOf(Buffer.from('absent'))}`]) {
   test(`purge: ${target.slice(0, 30)} is not there`, async t => {
     const tree = await treeFor(t)
     await pushImage(tree.content)
@@ -142,7 +142,7 @@ for (const text of [
   })
 }
 
-test('purge: a name, a tag and a digest are told apart', t => {
+test('purge: a target is a name, a tag or a digest', t => {
   const digest = digestOf(Buffer.from('x'))
   t.strictSame(parseTarget('a/b'), { name: 'a/b' })
   t.strictSame(parseTarget('a/b:v1.0_x-Y'), { name: 'a/b', tag: 'v1.0_x-Y' })

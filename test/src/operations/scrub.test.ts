@@ -4,7 +4,7 @@ import { blobText, named, pushBlob } from '../../support/content.ts'
 import { openStorage } from '../../support/storage.ts'
 import { cut, eventsOf, flip, found, name, pushImage, readingStorage, treeFor } from './scene.ts'
 
-test('scrub: where nothing is damaged, all is read and nothing is told', async t => {
+test('scrub: where nothing is damaged, all is read and nothing is reported', async t => {
   const tree = await treeFor(t)
   const { bytes } = await pushImage(tree.content)
   const { damaged, warnings, done } = await found(tree)
@@ -12,7 +12,7 @@ test('scrub: where nothing is damaged, all is read and nothing is told', async t
   t.match(done, { blobs: 3, bytes: 12 + 11_000 + bytes.length, repositories: 1, damaged: 0, mended: 0 })
 })
 
-test('scrub: a flipped byte and a lost end are found, set aside, and answered as missing until they are pushed again', async t => {
+test('scrub: a flipped byte and a truncated blob are quarantined, and missing until they are pushed again', async t => {
   const tree = await treeFor(t)
   const [one, two] = [await pushImage(tree.content, 'v1'), await pushImage(tree.content, 'v2')]
   await flip(tree.storage, one.layer)
@@ -34,7 +34,7 @@ test('scrub: a flipped byte and a lost end are found, set aside, and answered as
   t.match(await found(tree), { damaged: [], done: { damaged: 0 } })
 })
 
-test('scrub: what is known to be damaged is told again by the next one, once', async t => {
+test('scrub: known-bad content is reported again by the next one, once', async t => {
   const tree = await treeFor(t)
   const { layer } = await pushImage(tree.content)
   await flip(tree.storage, layer)
@@ -57,7 +57,7 @@ test('scrub: a damaged manifest is called one, with all repositories that have i
   t.equal(await tree.content.manifests.get(name, manifest), undefined)
 })
 
-test('scrub: what nobody has a link to is set aside and forgotten', async t => {
+test('scrub: a damaged blob without a link is quarantined and forgotten', async t => {
   const tree = await treeFor(t)
   const digest = await pushBlob(tree.content, name, 'abandoned')
   await tree.content.commit.unlinkBlob(name, digest)
@@ -99,7 +99,7 @@ test('scrub: a blob whose time is renewed while it is read is found all the same
   t.match((await found(tree)).damaged, [{ digest: layer, action: 'quarantined' }])
 })
 
-test('scrub: a sector that cannot be read is damage, is set aside, and the rest is read', async t => {
+test('scrub: a blob with an unreadable sector is quarantined, and the rest is read', async t => {
   const below = await openStorage(t)
   let broken = ''
   let asked = 0
@@ -134,7 +134,7 @@ test('scrub: a fault that says nothing of the bytes condemns nothing', async t =
   t.strictSame(tree.content.quarantine.list(), [])
 })
 
-test('scrub: of one repository, only what it has is read', async t => {
+test('scrub: of one repository reads only its blobs', async t => {
   const tree = await treeFor(t)
   const other = named('other')
   const [mine, theirs] = [await pushImage(tree.content), await pushBlob(tree.content, other, 'theirs')]
@@ -147,10 +147,10 @@ test('scrub: of one repository, only what it has is read', async t => {
 })
 
 test('scrub: a repository that is not there is an error', async t => {
-  await t.rejects(found(await treeFor(t), { name: named('nobody') }), { name: 'UnknownRepository', message: /nobody/ })
+  await t.rejects(found(await treeFor(t), { name: named('absent') }), { name: 'UnknownRepository', message: /absent/ })
 })
 
-test('scrub: broken off, it has told nothing wrong, and another one finds everything', async t => {
+test('scrub: interrupted, it has reported nothing wrong, and another one finds everything', async t => {
   const tree = await treeFor(t)
   const digests = await Promise.all(Array.from({ length: 20 }, (_, at) => pushBlob(tree.content, name, `blob ${at}`)))
   for (const each of digests) await flip(tree.storage, each)
@@ -160,11 +160,11 @@ test('scrub: broken off, it has told nothing wrong, and another one finds everyt
   await t.rejects(work, { name: 'AbortError' })
   t.equal(seen, 7)
   const again = await found(tree)
-  t.equal(again.done.blobs, 13, 'what was set aside is not read again')
+  t.equal(again.done.blobs, 13, 'quarantined bytes are not read again')
   t.equal(again.damaged.length, 20)
 })
 
-test('scrub: it goes on after the digest where another one stopped', async t => {
+test('scrub: it resumes after the digest where another one stopped', async t => {
   const tree = await treeFor(t)
   const digests = (await Promise.all(Array.from({ length: 30 }, (_, at) => pushBlob(tree.content, name, `blob ${at}`)))).sort()
   for (const stop of [0, 11, 29]) {

@@ -7,7 +7,7 @@ import { host, inFront, own, path, serveWith, whyOf } from './scene.ts'
 const reference = `${host}/${own}:v1`
 
 for (const mode of ['Direct', 'Proxy'] as const) {
-  test(`${mode}: an image that is upstream can be pulled, and every part of the way is told`, async t => {
+  test(`${mode}: an image that is upstream can be pulled, and every step is reported`, async t => {
     const { registry, upstream } = await inFront(t, { mode })
     const { digest, config, layer } = upstream.addImage(path, 'v1')
     const report = await whyOf(registry, reference)
@@ -51,10 +51,10 @@ test('Local: an image that was pushed can be pulled', async t => {
     stored: { digest, origin: 'pushed' },
     manifest: { digest, from: 'store' }
   })
-  t.notOk(report.upstream, 'nobody is asked')
+  t.notOk(report.upstream, 'no request is sent')
 })
 
-test('Local: a missing tag is named with those that look like it', async t => {
+test('Local: a missing tag is reported with similar ones', async t => {
   const registry = await serveWith(t, {})
   await pushImage(registry, own, 'v1.70.1')
   t.match(await whyOf(registry, `${host}/${own}:v1.70.0`), {
@@ -91,13 +91,13 @@ for (const [text, advice] of [
   [`${host}/a@sha256:12`, /not a digest/],
   [`${host}/`, /names no repository/]
 ] as const) {
-  test(`a malformed reference is told what is wrong with it: ${text}`, async t => {
+  test(`a malformed reference is reported with its fault: ${text}`, async t => {
     const registry = await serveWith(t, {})
     t.match(await whyOf(registry, text), { works: false, cause: 'malformed-reference', advice })
   })
 }
 
-test('an unknown host is named with the hosts there are, and nobody is asked', async t => {
+test('an unknown host is reported with the known ones, and no request is sent', async t => {
   const { registry, upstream } = await inFront(t)
   const report = await whyOf(registry, 'elsewhere.test/a:v1')
   t.match(report, {
@@ -118,7 +118,7 @@ test('a name outside of server.path is named', async t => {
   t.equal(upstream.requests.length, 0)
 })
 
-test('a host of registry.upstreams is asked for the same name, and stored under its own', async t => {
+test('a host of registry.upstreams has the same name upstream, and another one in the storage', async t => {
   const { registry, upstream } = await inFront(t)
   const further = await serveWith(t, {
     registry: { upstreams: { 'hub.test': { scheme: 'HTTP', endpoints: [new URL(upstream.url).host] } } }
@@ -181,7 +181,7 @@ test('an index: each platform has its manifest, and one that other nodes need do
   })
 })
 
-test('a blob that several manifests share is looked for once', async t => {
+test('a blob that several manifests share is inspected once', async t => {
   const { registry, upstream } = await inFront(t, { mode: 'Direct' })
   const blob = { mediaType: 'application/octet-stream', digest: upstream.addBlob(path, bytesOf(10)), size: 10 }
   const image = { schemaVersion: 2, mediaType: 'application/vnd.oci.image.manifest.v1+json', config: blob, layers: [blob, blob] }

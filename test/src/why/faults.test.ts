@@ -153,13 +153,13 @@ fault('a page instead of a manifest', 'not-a-registry', {
   advice: /not as a registry does.*check the host, the port and the scheme/
 })
 
-test('429: while upstream wants to be left alone it is not asked', async t => {
+test('429: while the upstream limits requests none is sent', async t => {
   const { registry, upstream } = await inFront(t)
   upstream.faults.statuses.push({ status: 429, headers: { 'retry-after': '60' } })
   await whyOf(registry, reference)
-  const asked = upstream.requests.length
+  const before = upstream.requests.length
   t.match(await whyOf(registry, reference), { cause: 'rate-limited', upstream: { connection: 'unknown' } })
-  t.equal(upstream.requests.length, asked)
+  t.equal(upstream.requests.length, before)
 })
 
 test('a wrong path: a repository below a right one is said to be unknown, and not the path', async t => {
@@ -204,7 +204,7 @@ function fillUp(directory: string): void {
   }
 }
 
-test('a damaged blob in Local: one that lost its end is named, and pushing again is what to do', async t => {
+test('a damaged blob in Local: a truncated one is named, and the advice is to push again', async t => {
   const registry = await serveWith(t, {})
   const { config } = await pushImage(registry, own, 'v1')
   truncateSync(dataPath(registry.root, config), 5)
@@ -234,7 +234,7 @@ test('a damaged blob in Proxy: a copy that the registry itself passes over does 
   t.equal((await ask(scene.registry.listen, 'GET', `/v2/${own}/blobs/${layer}`)).status, 200, 'and that is true')
 })
 
-test('a damaged blob in Proxy: what clients would get is named, and after doing as the sentence says the pull works', async t => {
+test('a damaged blob in Proxy: wrong bytes are named, and after following the advice the pull works', async t => {
   const scene = await inFront(t)
   const { layer } = await pull(scene)
   const file = dataPath(scene.registry.root, layer)

@@ -16,7 +16,7 @@ test('the screen fits on one: names of rows are aligned, and the sentence is las
   for (const line of lines.slice(0, -3)) t.match(line, /^(.{10}) {2}\S/)
 })
 
-test('the screen of an image of 200 blobs sums up what is well and lists what is not', async t => {
+test('the report of an image of 200 blobs sums up stored ones and lists missing ones', async t => {
   const blobs = Array.from({ length: 200 }, (_, at) => ({
     digest: `sha256:${at}`,
     size: 1024,
@@ -30,7 +30,7 @@ test('the screen of an image of 200 blobs sums up what is well and lists what is
   t.ok(screen.split('\n').length < 12)
 })
 
-test('what an upstream said cannot move the cursor of the terminal', async t => {
+test('the message of an upstream cannot move the cursor of the terminal', async t => {
   t.equal(plain('a\u001b[2Jb\nc'), 'a [2Jb c')
 })
 
@@ -38,7 +38,7 @@ test('a set: one reference a line, without comments and blank lines', async t =>
   t.strictSame(parseReferenceList('# all\n\n a:1 \nb:2 # the second\r\nc@sha256:1\n'), ['a:1', 'b:2', 'c@sha256:1'])
 })
 
-test('a result names what is missing, and the total what to do', async t => {
+test('a result names missing parts, and the total ends with the advice', async t => {
   const lacks = [{ kind: 'blob', digest: 'sha256:1', size: 2048, state: 'missing' }] as const
   const text = resultText({ reference: 'a:1', complete: false, manifests: 1, blobs: 0, bytes: 9, lacks: [...lacks] })
   t.match(text, /^INCOMPLETE {2}a:1\n.*missing: blob sha256:1 \(2\.0 KiB\)\n$/)

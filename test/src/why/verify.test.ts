@@ -72,7 +72,7 @@ test('a blob of the right size and wrong bytes is found by computing digests, an
   ])
 })
 
-test('what cannot be looked for does not keep the rest from being looked for', async t => {
+test('a reference that cannot be verified does not keep the others from it', async t => {
   const registry = await serveWith(t, {})
   await pushImage(registry, own, 'v1')
   t.match(await verifiedOf(registry, [`${own}:gone`, 'a b', 'elsewhere.test/a:v1', `${own}:v1`]), [
@@ -83,7 +83,7 @@ test('what cannot be looked for does not keep the rest from being looked for', a
   ])
 })
 
-test('Proxy: what is upstream only is not here, and nobody is asked for it', async t => {
+test('Proxy: content that is only upstream is missing, and no request is sent', async t => {
   const { registry, upstream } = await inFront(t)
   const { layer, digest } = upstream.addImage(path, 'v1')
   await ask(registry.listen, 'GET', `/v2/${own}/manifests/v1`)
