@@ -38,7 +38,7 @@ export class ObjectBodies {
     const Range = range && rangeOf(range)
     const input = { Bucket: bucket.name, Key: bucket.key(key), ...(Range === undefined ? {} : { Range }) }
     try {
-      const found = await bucket.find('GetObject', key, 'body', client => client.send(new GetObjectCommand(input)))
+      const found = await bucket.findObject('GetObject', key, 'body', client => client.send(new GetObjectCommand(input)))
       if (!found) return undefined
       const { first, size } = contentRangeOf(found)
       const bodies = new ObjectBodies(bucket, key, { size, modified: modifiedMs(found.LastModified), etag: found.ETag })
@@ -53,7 +53,7 @@ export class ObjectBodies {
   // For size, time and ETag alone, e.g. where no byte lies in the range.
   static async #head(bucket: Bucket, key: Key): Promise<ObjectBodies | undefined> {
     const input = { Bucket: bucket.name, Key: bucket.key(key) }
-    const found = await bucket.find('HeadObject', key, 'small', client => client.send(new HeadObjectCommand(input)))
+    const found = await bucket.findObject('HeadObject', key, 'small', client => client.send(new HeadObjectCommand(input)))
     return (
       found && new ObjectBodies(bucket, key, { size: found.ContentLength ?? 0, modified: modifiedMs(found.LastModified), etag: found.ETag })
     )

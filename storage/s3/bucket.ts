@@ -145,8 +145,8 @@ export class Bucket {
   ): Promise<T> {
     try {
       return await this.#retrying(requestClass, request)
-    } catch (wrapError) {
-      throw this.error(operation, key, wrapError)
+    } catch (error) {
+      throw this.wrapError(operation, key, error)
     }
   }
 
@@ -155,7 +155,7 @@ export class Bucket {
   }
 
   /** `request`, but undefined where there is no such object. */
-  async find<T>(
+  async findObject<T>(
     operation: string,
     key: Key,
     requestClass: RequestClass,
@@ -165,7 +165,7 @@ export class Bucket {
       return await this.#retrying(requestClass, request)
     } catch (error) {
       if (isAbsence(error)) return undefined
-      throw this.error(operation, key, error)
+      throw this.wrapError(operation, key, error)
     }
   }
 
@@ -174,12 +174,12 @@ export class Bucket {
     try {
       return await retry(() => request(this.#copy), this.timeouts.uploadRetryWindowMs, signal)
     } catch (error) {
-      throw this.error(operation, key, error)
+      throw this.wrapError(operation, key, error)
     }
   }
 
   /** The S3Error for an error of the SDK. */
-  error(operation: string, key: Key | undefined, error: unknown): unknown {
+  wrapError(operation: string, key: Key | undefined, error: unknown): unknown {
     // A bug is not the service's error.
     if (error instanceof S3Error || error instanceof TypeError) return error
     return new S3Error({ bucket: this.name, operation, key }, error)

@@ -44,7 +44,7 @@ export class S3ConditionalObjects implements ConditionalObjects {
 
   async get(key: Key): Promise<VersionedObject | undefined> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key) }
-    const found = await this.#bucket.find('GetObject', key, 'small', client => client.send(new GetObjectCommand(input)))
+    const found = await this.#bucket.findObject('GetObject', key, 'small', client => client.send(new GetObjectCommand(input)))
     if (!found?.Body) return undefined
     const bytes = Buffer.from(await found.Body.transformToByteArray())
     return { bytes, version: found.ETag ?? '', modified: modifiedMs(found.LastModified) }

@@ -14,7 +14,7 @@ export async function copyObject(bucket: Bucket, from: Key, to: Key, size: numbe
     return true
   }
   const input = { Bucket: bucket.name, Key: bucket.key(to), CopySource: bucket.copySource(from) }
-  return (await bucket.find('CopyObject', to, 'copy', client => client.send(new CopyObjectCommand(input)))) !== undefined
+  return (await bucket.findObject('CopyObject', to, 'copy', client => client.send(new CopyObjectCommand(input)))) !== undefined
 }
 
 /** Renews the time of an object by copying it onto itself; an absent object is ignored. */
@@ -25,7 +25,7 @@ export async function touchObject(bucket: Bucket, key: Key, sizeOf: () => Promis
   const change = { MetadataDirective: 'REPLACE' as const, Metadata: { renewed: String(startedAt) } }
   const input = { Bucket: bucket.name, Key: bucket.key(key), CopySource: bucket.copySource(key), ...change }
   try {
-    const copied = await bucket.find('CopyObject', key, 'copy', client => client.send(new CopyObjectCommand(input)))
+    const copied = await bucket.findObject('CopyObject', key, 'copy', client => client.send(new CopyObjectCommand(input)))
     // Some services then change only the metadata and keep the time.
     if (!copied || (copied.CopyObjectResult?.LastModified?.getTime() ?? 0) >= startedAt - 1_000) return
   } catch (error) {

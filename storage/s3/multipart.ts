@@ -77,7 +77,7 @@ export class MultipartUpload {
   async abort(): Promise<void> {
     const input = this.#input
     await this.#bucket
-      .find('AbortMultipartUpload', this.#key, 'small', client => client.send(new AbortMultipartUploadCommand(input)))
+      .findObject('AbortMultipartUpload', this.#key, 'small', client => client.send(new AbortMultipartUploadCommand(input)))
       .catch(() => {})
   }
 }

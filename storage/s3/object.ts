@@ -52,7 +52,7 @@ export class S3Object implements OpenObject {
         const { status } = describeError((error as Error).cause ?? error)
         if (status === 412 && attempt === 1) await this.#bodies.revalidate(error)
         else if (this.#closed || attempt === maxAttempts || this.#timedOut(startedAt) || !isTransient((error as Error).cause ?? error))
-          throw this.#bucket.error('GetObject', this.#bodies.key, error)
+          throw this.#bucket.wrapError('GetObject', this.#bodies.key, error)
         await backoff(attempt)
       }
     }

@@ -17,7 +17,7 @@ export async function removeObjects(bucket: Bucket, keys: readonly Key[], signal
 
 async function removeOne(bucket: Bucket, Key: string, signal: AbortSignal | undefined): Promise<void> {
   const input = { Bucket: bucket.name, Key }
-  await bucket.find('DeleteObject', Key, 'small', client => client.send(new DeleteObjectCommand(input), abortBy(signal)))
+  await bucket.findObject('DeleteObject', Key, 'small', client => client.send(new DeleteObjectCommand(input), abortBy(signal)))
 }
 
 async function removeBatch(bucket: Bucket, keys: readonly string[], signal: AbortSignal | undefined): Promise<void> {
@@ -26,7 +26,7 @@ async function removeBatch(bucket: Bucket, keys: readonly string[], signal: Abor
     client.send(new DeleteObjectsCommand(input), abortBy(signal))
   )
   const failed = Errors.find(({ Code }) => !isAbsence({ Code }))
-  if (failed) throw bucket.error('DeleteObjects', failed.Key, failed)
+  if (failed) throw bucket.wrapError('DeleteObjects', failed.Key, failed)
 }
 
 const abortBy = (signal: AbortSignal | undefined) => (signal ? { abortSignal: signal } : {})
@@ -42,6 +42,6 @@ export async function abortOrphans(bucket: Bucket, prefix: string): Promise<void
   for (const { Key, UploadId, Initiated } of found.Uploads ?? []) {
     if (bucket.now() - modifiedMs(Initiated) < orphanAgeMs) continue
     const orphan = { Bucket: bucket.name, Key, UploadId }
-    await bucket.find('AbortMultipartUpload', Key ?? '', 'small', client => client.send(new AbortMultipartUploadCommand(orphan)))
+    await bucket.findObject('AbortMultipartUpload', Key ?? '', 'small', client => client.send(new AbortMultipartUploadCommand(orphan)))
   }
 }

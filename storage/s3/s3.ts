@@ -159,7 +159,7 @@ export class S3Storage implements Storage {
   async get(key: Key, limit = 65_536): Promise<Buffer | undefined> {
     const input = { Bucket: this.#bucket.name, Key: this.#bucket.key(key) }
     for (let attempt = 1; ; attempt++) {
-      const found = await this.#bucket.find('GetObject', key, 'small', client => client.send(new GetObjectCommand(input)))
+      const found = await this.#bucket.findObject('GetObject', key, 'small', client => client.send(new GetObjectCommand(input)))
       if (!found?.Body) return undefined
       const { ContentLength = 0 } = found
       if (ContentLength > limit) {
@@ -172,7 +172,7 @@ export class S3Storage implements Storage {
         if (bytes.length === ContentLength) return bytes
         throw Object.assign(new Error('the body ended early'), { code: 'ECONNRESET' })
       } catch (error) {
-        if (attempt === 3 || !isTransient(error)) throw this.#bucket.error('GetObject', key, error)
+        if (attempt === 3 || !isTransient(error)) throw this.#bucket.wrapError('GetObject', key, error)
         await backoff(attempt)
       }
     }
@@ -280,7 +280,7 @@ export class S3Storage implements Storage {
   async #probe(): Promise<void> {
     const timeout = Promise.withResolvers<never>()
     const error = Object.assign(new Error('the response timed out'), { code: 'ETIMEDOUT' })
-    const timer = setTimeout(() => timeout.reject(this.#bucket.error('ListObjectsV2', undefined, error)), checkTimeoutMs)
+    const timer = setTimeout(() => timeout.reject(this.#bucket.wrapError('ListObjectsV2', undefined, error)), checkTimeoutMs)
     try {
       await Promise.race([hasObjects(this.#bucket, ownPrefix), timeout.promise])
     } finally {

@@ -79,7 +79,7 @@ export class S3Writer implements Writer {
       const { file } = await this.#openBuffer()
       const [some, others] = split(rest, this.#partBytes - file.size)
       const bytes = lengthOf(some)
-      // A least part each writer may always have in the spool: if writers waited for each other, none might proceed.
+      // Each writer may always buffer a minimal part: if writers waited for each other, none might proceed.
       const guaranteed = file.size + bytes <= minPartBytes
       if (bytes === 0 || (!guaranteed && !this.#context.spool.fits(bytes) && file.size >= minPartBytes)) {
         await this.#send()
