@@ -19,7 +19,7 @@ import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 
-/** What the fake refuses, as S3 calls it. */
+/** A refusal with S3's status and error code. */
 export class Refusal extends Error {
   readonly status: number
   readonly code: string
@@ -31,7 +31,7 @@ export class Refusal extends Error {
   }
 }
 
-/** Bytes that were received and are not an object yet. */
+/** Bytes that were received and are not an object yet, in a file. */
 export interface Received {
   path: string
   size: number
@@ -53,7 +53,7 @@ export interface FakeObject {
   etag: string
 }
 
-/** An object or, with a delimiter, a prefix that a listing gives. */
+/** An entry of a listing: an object or, with a delimiter, a common prefix. */
 export type Listed = { key: string; size: number; modified: Date; etag: string } | { prefix: string }
 
 /** A multipart upload under way. */
@@ -64,7 +64,7 @@ export interface FakeUpload {
   parts: Map<number, Received>
 }
 
-/** What a listing is asked for. Keys come after `after`; a key or a prefix that begins with `skip` does not come. */
+/** Options of a listing: keys after `after`, without those that begin with `skip`. */
 export interface ListOptions {
   prefix: string
   delimiter: boolean
@@ -73,17 +73,17 @@ export interface ListOptions {
 }
 
 /**
- * Buckets as directories, objects as files: tests look at them, change their times and remove them. Changes are synchronous, so
- * that a condition and the change that depends on it are one step.
+ * Buckets as directories and objects as files, which tests read, age and remove. Changes are synchronous, so that
+ * checking a condition and the change are one step.
  */
 export class FakeStore {
   readonly #root: string
   readonly #incoming: string
-  /** By path, while the file is the one that was put. */
+  /** By path; valid while inode and size are the same. */
   readonly #etags = new Map<string, { ino: number; size: number; etag: string }>()
   readonly uploads = new Map<string, FakeUpload>()
 
-  /** Files that are being received rest in `incoming`, on the same filesystem. */
+  /** `incoming` is for files that are being received, on the same filesystem. */
   constructor(root: string, incoming: string) {
     this.#root = root
     this.#incoming = incoming
@@ -104,7 +104,7 @@ export class FakeStore {
     return join(this.#root, bucket, key)
   }
 
-  /** Receives a body; where it breaks off nothing is left. */
+  /** Receives a body; a truncated one leaves nothing. */
   async receive(body: Readable): Promise<Received> {
     const path = join(this.#incoming, randomUUID())
     const [md5, sha256] = [createHash('md5'), createHash('sha256')]
@@ -131,7 +131,7 @@ export class FakeStore {
     rmSync(path, { force: true })
   }
 
-  /** The object is there when it returns, with this ETag; throws where the condition does not hold. */
+  /** Stores an object and returns its ETag; throws where the condition does not hold. */
   publish(bucket: string, key: string, received: Received, { ifMatch, ifNoneMatch }: PutCondition = {}): string {
     const path = this.#pathOf(bucket, key)
     try {
@@ -176,13 +176,13 @@ export class FakeStore {
     return { fd, size: stats.size, modified: stats.mtime, etag: this.#etagOf(path, stats) }
   }
 
-  /** The bytes of an object as a body was received, from `first` to `last`. */
+  /** Copies an object, or its bytes from `first` to `last`, as if they had been received. */
   async copy(bucket: string, key: string, range?: { first: number; last: number }): Promise<Received> {
     const { fd } = this.open(bucket, key)
     return this.receive(createReadStream('', { fd, ...(range ? { start: range.first, end: range.last } : {}) }))
   }
 
-  /** Removes an object and the directories that become empty. */
+  /** Removes an object and directories that become empty; an absent object is ignored. */
   remove(bucket: string, key: string): void {
     const path = this.#pathOf(bucket, key)
     if (!statAt(path)) return
@@ -192,7 +192,7 @@ export class FakeStore {
     try {
       for (let folder = dirname(path); folder !== top; folder = dirname(folder)) rmdirSync(folder)
     } catch {
-      // It is not empty.
+      // Not empty.
     }
   }
 

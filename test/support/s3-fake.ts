@@ -11,7 +11,7 @@ import { FakeStore, type FakeUpload, type Listed, type PutCondition, type Receiv
 import type { S3Server } from './s3-server.ts'
 import { parseAuthorization, signatureOf } from './s3-sign.ts'
 
-/** Keys of the only user, who may do everything. */
+/** Keys of the owner, who may do everything. */
 type Credentials = S3Server['credentials']
 
 /** The region that a fake is in. */
@@ -30,8 +30,8 @@ interface Call {
 }
 
 /**
- * A small S3 service of ours with everything in `folder`, for tests where no real one can be had: objects, conditions, listings,
- * copies, multipart uploads and signatures. It has no users beside its owner, and so no permissions.
+ * A small S3 service of ours with everything in `folder`, for tests where no real one can be had: objects, conditions,
+ * listings, copies, multipart uploads and signatures. It has no users beside its owner, and so no permissions.
  */
 export async function startFake(
   folder: string,
@@ -43,7 +43,7 @@ export async function startFake(
   let [listener, port]: [Server | undefined, number] = [undefined, 0]
   const start = async () => {
     const known = server.credentials
-    const serve = (incoming: IncomingMessage, response: ServerResponse) => void answer(store, known, incoming, response)
+    const serve = (incoming: IncomingMessage, response: ServerResponse) => void respond(store, known, incoming, response)
     listener = tls ? createTlsServer(tls, serve) : createServer(serve)
     listener.keepAliveTimeout = 60_000
     listener.listen(port, '127.0.0.1')
@@ -63,7 +63,7 @@ export async function startFake(
   return server
 }
 
-async function answer(store: FakeStore, credentials: Credentials, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
+async function respond(store: FakeStore, credentials: Credentials, incoming: IncomingMessage, response: ServerResponse): Promise<void> {
   try {
     const [path = '', search = ''] = (incoming.url ?? '').split('?', 2)
     const query = new URLSearchParams(search.replaceAll('+', '%2B'))
@@ -74,7 +74,7 @@ async function answer(store: FakeStore, credentials: Credentials, incoming: Inco
     if (response.headersSent || (incoming.destroyed && !incoming.complete)) return void response.destroy()
     const { status, code } = error instanceof Refusal ? error : { status: 500, code: 'InternalError' }
     if (!(error instanceof Refusal)) process.stderr.write(`s3-fake: ${incoming.method} ${incoming.url}: ${error}\n`)
-    // A client may not read before it has sent everything.
+    // Clients may read the response only after they have sent the body.
     if (!incoming.readableEnded) await once(incoming.resume(), 'end').catch(() => {})
     const message = error instanceof Error ? error.message : code
     sendXml(response, `<Error><Code>${code}</Code><Message>${escaped(message)}</Message></Error>`, status)
@@ -131,7 +131,7 @@ async function operate(call: Call): Promise<void> {
   throw new Refusal(501, 'NotImplemented')
 }
 
-// Receives the body and checks it by what the client says of it.
+// Receives the body and verifies the checksums in the request.
 async function receive({ store, incoming }: Call): Promise<Received> {
   const { 'content-md5': md5, 'x-amz-content-sha256': sha256 } = incoming.headers
   if (String(sha256).startsWith('STREAMING-')) throw new Refusal(501, 'NotImplemented')
@@ -148,7 +148,7 @@ function conditionOf({ incoming }: Call): PutCondition {
   return { ifMatch: incoming.headers['if-match'], ifNoneMatch: incoming.headers['if-none-match'] }
 }
 
-// The bytes of an object within the store, or undefined where the request brings its own.
+// The source of a copy; undefined where the request has a body of its own.
 async function copied({ store, incoming, bucket, key }: Call): Promise<Received | undefined> {
   const source = incoming.headers['x-amz-copy-source']
   if (source === undefined) return undefined
@@ -184,7 +184,7 @@ async function putPart(call: Call): Promise<void> {
   const part = copy ?? (await receive(call))
   const before = parts.get(number)
   if (before) store.drop(before)
-  // It was aborted meanwhile.
+  // The upload was aborted meanwhile.
   if (!store.uploads.has(id)) store.drop(part)
   uploadOf(call).parts.set(number, part)
   const etag = `"${part.md5.toString('hex')}"`
@@ -248,7 +248,7 @@ async function send({ store, incoming, response, bucket, key }: Call): Promise<v
   else response.end()
 }
 
-// Both ends are among the bytes; nothing lies in the range if it begins behind its end.
+// Both ends inclusive; `start` beyond `end` is an unsatisfiable range.
 function rangeOf(header: string | undefined, size: number): { start: number; end: number } | undefined {
   const [, first = '', last = ''] = /^bytes=([0-9]*)-([0-9]*)$/.exec(header ?? '') ?? []
   if (first === '' && last === '') return undefined

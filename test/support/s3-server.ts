@@ -18,21 +18,21 @@ import { startFake } from './s3-fake.ts'
 /** A running S3 service with nothing in it. */
 export interface S3Server {
   endpoint: string
-  /** In which each bucket is a directory. */
+  /** A directory in which each bucket is a directory. */
   root: string
-  /** Those that it knows from its next start on. */
+  /** The owner's; changes apply from the next start on. */
   credentials: { accessKeyId: string; secretAccessKey: string }
-  /** The authority of its certificate, where it has one. */
+  /** The authority of its certificate, if it has one. */
   ca?: string | undefined
   /** Whether it has users with permissions of their own; the fake has its owner only. */
   hasUsers: boolean
-  /** Ends it, as if it had crashed. */
+  /** Ends it as if it had crashed. */
   kill(): Promise<void>
-  /** Starts it again at the same address with what it had. */
+  /** Starts it again at the same address with its content. */
   start(): Promise<void>
 }
 
-// As `test/tools/build versitygw` makes it.
+// As in test/tools/build.
 const version = 'v1.8.0'
 const credentials = { accessKeyId: 'registry', secretAccessKey: 'registry-secret' }
 
@@ -87,9 +87,9 @@ async function launchGateway(program: string, folder: string, pair: ServiceOptio
       }
     )
     const ended = once(child, 'close')
-    const said: string[] = []
-    for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => void said.push(line))
-    // A test file that is aborted must not leave it behind.
+    const output: string[] = []
+    for (const stream of [child.stdout, child.stderr]) createInterface(stream).on('line', line => void output.push(line))
+    // Also when the test file is aborted.
     const reap = () => child.kill('SIGKILL')
     process.once('exit', reap)
     stop = async () => {
@@ -98,7 +98,7 @@ async function launchGateway(program: string, folder: string, pair: ServiceOptio
       await ended
     }
     while (!(await listens(port))) {
-      if (child.exitCode !== null) throw new Error(`versitygw ended with ${child.exitCode}: ${said.join('\n')}`)
+      if (child.exitCode !== null) throw new Error(`versitygw ended with ${child.exitCode}: ${output.join('\n')}`)
       await delay(20)
     }
   }
@@ -136,7 +136,7 @@ async function freePort(): Promise<number> {
   return address.port
 }
 
-/** How a bucket of the server stands in a configuration file; what waits for it rests in a folder. */
+/** The section `storage.s3` of a configuration for a bucket of the server, with its spool in a folder. */
 export function s3Settings({ endpoint, credentials, ca }: S3Server, bucket: string, spool: string): Record<string, unknown> {
   return {
     bucket,
@@ -150,7 +150,7 @@ export function s3Settings({ endpoint, credentials, ca }: S3Server, bucket: stri
   }
 }
 
-/** What AWS's tools keep in a file of credentials. */
+/** A file of credentials in AWS's shared format. */
 export function credentialsFile({ accessKeyId, secretAccessKey }: S3Server['credentials'], token?: string): string {
   const lines = [`aws_access_key_id = ${accessKeyId}`, `aws_secret_access_key = ${secretAccessKey}`]
   return ['[default]', ...lines, ...(token === undefined ? [] : [`aws_session_token = ${token}`]), ''].join('\n')
@@ -167,14 +167,14 @@ export function makeBucket({ root }: S3Server): string {
   return name
 }
 
-/** A client of the server's owner, for what the registry does not do itself; closed when the test ends. */
+/** An S3 client with the owner's credentials, closed when the test ends. */
 export function ownerOf(t: Ending, { endpoint, credentials }: S3Server): S3Client {
   const client = new S3Client({ endpoint, credentials: { ...credentials }, region: 'us-east-1', forcePathStyle: true })
   t.teardown(() => client.destroy())
   return client
 }
 
-/** The same service for a user who may do nothing yet, or for its owner where it has no users. */
+/** The server with a new user's credentials, who has no permission yet; with its owner's where it has no users. */
 export async function asUser(server: S3Server): Promise<S3Server> {
   if (!server.hasUsers) return server
   const program = (await find()) ?? ''
@@ -186,17 +186,17 @@ export async function asUser(server: S3Server): Promise<S3Server> {
   return { ...server, credentials }
 }
 
-/** The name of a new bucket in which a user may do what docs/s3.md says that a registry has to be allowed, but for one action. */
+/** The name of a new bucket in which a user has the permissions of docs/s3.md, but for one action. */
 export async function bucketFor(owner: S3Client, user: S3Server, without?: string): Promise<string> {
   if (!user.hasUsers) return makeBucket(user)
   const bucket = newName()
-  // One that was made as a directory has no owner, and nothing is copied where nobody is.
+  // A bucket that was made as a directory has no owner, and versitygw refuses copies in it.
   await owner.send(new CreateBucketCommand({ Bucket: bucket }))
   await allow(owner, user, bucket, without)
   return bucket
 }
 
-/** From now on the user may do that in a bucket. */
+/** Gives a user the permissions of docs/s3.md in a bucket, but for one action, from now on. */
 export async function allow(owner: S3Client, { credentials }: S3Server, Bucket: string, without?: string): Promise<void> {
   const page = await readFile(join(import.meta.dirname, '../../docs/s3.md'), 'utf8')
   const [, json = ''] = /```json\n(.*?)```/s.exec(page) ?? []
@@ -211,7 +211,7 @@ export async function allow(owner: S3Client, { credentials }: S3Server, Bucket: 
 
 let users = 0
 
-/** The keys of multipart uploads that were begun in a bucket, and neither completed nor aborted. */
+/** The keys of multipart uploads in a bucket that were neither completed nor aborted. */
 export async function multipartUploads(owner: S3Client, bucket: string): Promise<(string | undefined)[]> {
   const { Uploads = [] } = await owner.send(new ListMultipartUploadsCommand({ Bucket: bucket }))
   return Uploads.map(each => each.Key)
@@ -220,7 +220,7 @@ export async function multipartUploads(owner: S3Client, bucket: string): Promise
 /** The HTTP client that the registry gives to the storage of a bucket. */
 export const createBodyClient: S3Options['createBodyClient'] = timeouts => new HttpClient(timeouts)
 
-/** Settings with which a storage finds a bucket of the server. */
+/** Options of a storage in a bucket of the server. */
 export async function s3Options(t: Test, server: S3Server, more: Partial<S3Options> = {}): Promise<S3Options> {
   return {
     bucket: more.bucket ?? makeBucket(server),
@@ -238,7 +238,7 @@ export async function s3Options(t: Test, server: S3Server, more: Partial<S3Optio
   }
 }
 
-/** Storage in a bucket of the server, closed when the test ends; without `bucket` in a new one. */
+/** Opens the storage of a bucket, without `bucket` of a new one; closed when the test ends. */
 export async function openS3(t: Test, server: S3Server, more: Partial<S3Options> = {}): Promise<S3Storage> {
   const storage = await S3Storage.open(await s3Options(t, server, more))
   t.teardown(() => storage.close())

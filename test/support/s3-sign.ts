@@ -42,8 +42,8 @@ export function parseAuthorization(header = ''): { accessKeyId: string; scope: s
 }
 
 /**
- * The headers of a request without its session token, signed anew with the sender's secret key. A service that knows no tokens
- * refuses requests that have one.
+ * The headers of a request without its session token, signed anew with the sender's secret key. A service that knows no
+ * tokens refuses requests that have one.
  */
 export function withoutToken(
   method: string,

@@ -12,15 +12,15 @@ import { ask, bytesOf, dataPath, digestOf, folder } from '../support.ts'
 const main = join(import.meta.dirname, '../../../src/main.ts')
 const clock = join(import.meta.dirname, '../../support/clock-ahead.ts')
 const mebibyte = 1024 * 1024
-// gc.grace as it is by itself, in s.
-const grace = 3_600
+// The default of gc.grace.
+const graceSeconds = 3_600
 
-/** A registry in a process whose clock is ahead by so many ms; its address. */
-async function serveAhead(t: Test, ahead: number, s3: Record<string, unknown>): Promise<string> {
+/** Starts a registry in a process whose clock is ahead by so many ms; resolves to its address. */
+async function serveAhead(t: Test, aheadMs: number, s3: Record<string, unknown>): Promise<string> {
   const file = join(folder(t), 'registry.yaml')
   writeFileSync(file, stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { s3 } }))
   const child = spawn(process.execPath, ['--import', clock, main, 'serve', '--config', file], {
-    env: { CLOCK_AHEAD: String(ahead) },
+    env: { CLOCK_AHEAD: String(aheadMs) },
     stdio: ['ignore', 'pipe', 'inherit']
   })
   t.teardown(async () => {
@@ -30,10 +30,10 @@ async function serveAhead(t: Test, ahead: number, s3: Record<string, unknown>): 
   for await (const line of createInterface(child.stdout)) {
     const { msg, listen, time } = JSON.parse(line)
     if (msg !== 'the registry is ready') continue
-    t.ok(Math.abs(Number(new Date(time)) - Date.now() - ahead) < 600_000, 'its clock differs')
+    t.ok(Math.abs(Number(new Date(time)) - Date.now() - aheadMs) < 600_000, 'its clock differs')
     return listen
   }
-  throw new Error('it ended')
+  throw new Error('the registry ended')
 }
 
 test('a registry whose clock is off by an hour', async t => {
@@ -48,8 +48,8 @@ test('a registry whose clock is off by an hour', async t => {
         const digest = digestOf(bytes)
         t.equal((await ask(listen, 'POST', `/v2/a/blobs/uploads/?digest=${digest}`, { body: bytes })).status, 201)
         const data = dataPath(join(server.root, bucket), digest)
-        // By our clock a quarter of the grace has passed, and by that of the registry it may not have.
-        const old = Date.now() / 1000 - grace / 4 - 1_800
+        // A quarter of the grace period has passed by the service's clock, and perhaps not by that of the registry.
+        const old = Date.now() / 1000 - graceSeconds / 4 - 1_800
         utimesSync(data, old, old)
         t.equal((await ask(listen, 'HEAD', `/v2/a/blobs/${digest}`)).status, 200)
         t.ok(Date.now() - statSync(data).mtimeMs < 600_000, 'its time was renewed')
@@ -61,6 +61,6 @@ test('a registry whose clock is off by an hour', async t => {
       }
       const seen = proxy.requests.length
       t.equal((await ask(listen, 'GET', `/v2/a/manifests/v1`)).status, 404)
-      t.equal(new Set(proxy.requests.slice(seen)).size, proxy.requests.length - seen, 'what is not there is asked for once')
+      t.equal(new Set(proxy.requests.slice(seen)).size, proxy.requests.length - seen, 'an absent object is requested once')
     })
 })

@@ -24,7 +24,7 @@ import {
 } from '../support.ts'
 
 const mebibyte = 1024 * 1024
-const mostTold = { status: 503, reason: "the registry's storage does not answer" }
+const unavailable = { status: 503, reason: "the registry's storage does not answer" }
 
 /** A registry over a bucket of `server`. */
 async function serveS3(t: Test, server: S3Server, bucket: string, more: Record<string, unknown> = {}): Promise<Served> {
@@ -35,9 +35,9 @@ async function serveS3(t: Test, server: S3Server, bucket: string, more: Record<s
 const pull = ({ listen }: Served, digest: string) => ask(listen, 'GET', `/v2/a/blobs/${digest}`)
 const ready = async ({ admin }: Served) => (await ask(admin, 'GET', '/readyz')).status
 
-function refusedForAWhile(t: Test, answer: Answer, what: string): void {
-  t.match({ status: answer.status, reason: reasonOf(answer) }, mostTold, what)
-  t.ok(Number(answer.headers['retry-after']) > 0, `${what}: when to come again`)
+function isUnavailable(t: Test, answer: Answer, what: string): void {
+  t.match({ status: answer.status, reason: reasonOf(answer) }, unavailable, what)
+  t.ok(Number(answer.headers['retry-after']) > 0, `${what}: Retry-After`)
 }
 
 /** Pushes a blob through a session, by a request with its digest or by one before that. */
@@ -63,7 +63,7 @@ test('a bucket whose service fails', async t => {
   const server = await startS3(t)
   if (!server) return
 
-  await t.test('S3: SlowDown without end is refused with 503 and when to come again, for pulls, pushes and lists alike', async t => {
+  await t.test('S3: lasting SlowDown becomes 503 with Retry-After for pulls, pushes and lists alike', async t => {
     const proxy = await proxyS3(t, server)
     const served = await serveS3(t, proxy, makeBucket(server))
     const blob = await pushBlob(served, 'a', bytesOf(100))
@@ -86,11 +86,7 @@ test('a bucket whose service fails', async t => {
     await Promise.all(
       requests.map(async ([method, path, body]) => {
         const headers = method === 'PUT' ? { 'content-type': imageType } : {}
-        refusedForAWhile(
-          t,
-          await ask(served.listen, method, path, { headers, ...(body === undefined ? {} : { body }) }),
-          `${method} ${path}`
-        )
+        isUnavailable(t, await ask(served.listen, method, path, { headers, ...(body === undefined ? {} : { body }) }), `${method} ${path}`)
       })
     )
     t.equal(await probe, 503)
@@ -101,13 +97,13 @@ test('a bucket whose service fails', async t => {
     t.equal((await pushInSession(served, bytesOf(100), 'one')).status, 201)
   })
 
-  await t.test('S3: bodies that are cut, of blobs, links and lists, do not show', async t => {
+  await t.test('S3: clients do not notice truncated bodies of blobs, links and lists', async t => {
     const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
     const pusher = await serveS3(t, server, bucket)
     const bytes = bytesOf(3 * mebibyte)
     const blob = await pushBlob(pusher, 'a', bytes)
     const { manifest } = await pushImage(pusher, 'a', 'v1')
-    // It has nothing in memory, so it reads everything.
+    // Its caches are empty, so that it reads everything.
     const served = await serveS3(t, proxy, bucket)
     const seen = new Map<string, number>()
     proxy.fate = (method, path): Fate => {
@@ -121,7 +117,7 @@ test('a bucket whose service fails', async t => {
     t.strictSame(JSON.parse((await ask(served.listen, 'GET', '/v2/_catalog')).body.toString()).repositories, ['a'])
   })
 
-  await t.test('S3: with 10 s for each answer /readyz is false, pulls are slow and whole, and all is well again by itself', async t => {
+  await t.test('S3: with 10 s for each response /readyz is 503 and pulls are slow and whole, and it recovers by itself', async t => {
     const proxy = await proxyS3(t, server)
     const served = await serveS3(t, proxy, makeBucket(server))
     const bytes = bytesOf(1000)
@@ -148,7 +144,7 @@ test('a bucket whose service fails', async t => {
     ['the end of a multipart upload', 'two', end]
   ] as const) {
     await t.test(
-      `S3: while ${what} fails without end a push by ${by} is refused, nothing of it is visible, and the same push succeeds later`,
+      `S3: while ${what} keeps failing a push by ${by} is refused, nothing of it is visible, and the same push succeeds later`,
       async t => {
         const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
         const served = await serveS3(t, proxy, bucket)
@@ -159,8 +155,8 @@ test('a bucket whose service fails', async t => {
           failed++
           return { status: 500, code: 'InternalError' }
         }
-        refusedForAWhile(t, await pushInSession(served, bytes, by), what)
-        t.ok(failed >= 4, 'it was tried again')
+        isUnavailable(t, await pushInSession(served, bytes, by), what)
+        t.ok(failed >= 4, 'it was retried')
         for (const method of ['GET', 'HEAD']) t.equal((await ask(served.listen, method, `/v2/a/blobs/${digestOf(bytes)}`)).status, 404)
         t.strictSame(blobsIn(server, bucket), [])
         proxy.fate = () => 'pass'
@@ -171,7 +167,7 @@ test('a bucket whose service fails', async t => {
   }
 
   await t.test(
-    'S3: a bucket that is deleted while it is served is none where things are missing, and one that is made again is used',
+    'S3: a bucket that is deleted while it is served is an error, not missing content, and is used again once it is created',
     async t => {
       const bucket = makeBucket(server)
       const served = await serveS3(t, server, bucket)
@@ -184,7 +180,7 @@ test('a bucket whose service fails', async t => {
         ['GET', '/v2/a/tags/list'],
         ['POST', '/v2/a/blobs/uploads/']
       ] as const)
-        refusedForAWhile(t, await ask(served.listen, method, path), `${method} ${path}`)
+        isUnavailable(t, await ask(served.listen, method, path), `${method} ${path}`)
       const { status, body } = await ask(served.admin, 'GET', '/readyz')
       t.equal(status, 503)
       t.match(body.toString(), /NoSuchBucket/)
@@ -197,59 +193,59 @@ test('a bucket whose service fails', async t => {
   )
 })
 
-// Each waits until the file is read again.
+// Both wait until the file is read again.
 test('credentials that are replaced in their file', { jobs: 2 }, async t => {
+  t.test('S3: after keys were revoked the registry continues with those that replace them in the file', { buffered: true }, async t => {
+    const server = await startS3(t)
+    if (!server) return
+    const file = join(await temporaryDirectory(t), 'credentials')
+    await writeFile(file, credentialsFile(server.credentials))
+    const served = await serveS3(t, server, makeBucket(server), { credentials: { file } })
+    const blob = await pushBlob(served, 'a', bytesOf(100))
+    await server.kill()
+    server.credentials = { accessKeyId: 'renewed', secretAccessKey: 'renewed-secret' }
+    await server.start()
+    isUnavailable(t, await pull(served, blob), 'with the old keys')
+    t.equal(await ready(served), 503)
+    await writeFile(file, credentialsFile(server.credentials))
+    await until(async () => (await ready(served)) === 200)
+    t.equal((await pull(served, blob)).status, 200)
+    t.equal((await pushInSession(served, bytesOf(100), 'one')).status, 201)
+  })
+
   t.test(
-    'S3: keys that the service does not know any more are replaced, and the registry goes on with the new ones',
+    'S3: after a session token has expired the registry continues with the one that replaces it in the file',
     { buffered: true },
     async t => {
       const server = await startS3(t)
       if (!server) return
       const file = join(await temporaryDirectory(t), 'credentials')
-      await writeFile(file, credentialsFile(server.credentials))
-      const served = await serveS3(t, server, makeBucket(server), { credentials: { file } })
+      await writeFile(file, credentialsFile(server.credentials, 'first'))
+      const proxy = await proxyS3(t, server)
+      const [valid, seen] = [new Set(['first']), new Set<string>()]
+      // As AWS answers.
+      proxy.fate = (_method, _path, headers) => {
+        const token = String(headers['x-amz-security-token'])
+        seen.add(token)
+        return valid.has(token) ? 'pass' : { status: 400, code: 'ExpiredToken' }
+      }
+      proxy.forwarded = (method, path, headers) => withoutToken(method, path, headers, server.credentials)
+      const served = await serveS3(t, proxy, makeBucket(server), { credentials: { file } })
       const blob = await pushBlob(served, 'a', bytesOf(100))
-      await server.kill()
-      server.credentials = { accessKeyId: 'renewed', secretAccessKey: 'renewed-secret' }
-      await server.start()
-      refusedForAWhile(t, await pull(served, blob), 'with the old keys')
-      t.equal(await ready(served), 503)
-      await writeFile(file, credentialsFile(server.credentials))
+      valid.delete('first')
+      isUnavailable(t, await pull(served, blob), 'a pull with the old token')
+      isUnavailable(t, await ask(served.listen, 'POST', '/v2/a/blobs/uploads/'), 'a push with the old token')
+      const { status, body } = await ask(served.admin, 'GET', '/readyz')
+      t.equal(status, 503)
+      t.match(body.toString(), /ExpiredToken \(400\): the credentials have expired: new ones are taken as soon as they are there/)
+      t.strictSame([...seen], ['first'])
+      valid.add('second')
+      await writeFile(file, credentialsFile(server.credentials, 'second'))
       await until(async () => (await ready(served)) === 200)
+      seen.clear()
       t.equal((await pull(served, blob)).status, 200)
-      t.equal((await pushInSession(served, bytesOf(100), 'one')).status, 201)
+      t.equal((await pushInSession(served, bytesOf(6 * mebibyte), 'one')).status, 201)
+      t.strictSame([...seen], ['second'])
     }
   )
-
-  t.test('S3: a session token that has expired is replaced, and the registry goes on with the new one', { buffered: true }, async t => {
-    const server = await startS3(t)
-    if (!server) return
-    const file = join(await temporaryDirectory(t), 'credentials')
-    await writeFile(file, credentialsFile(server.credentials, 'first'))
-    const proxy = await proxyS3(t, server)
-    const [valid, seen] = [new Set(['first']), new Set<string>()]
-    // As AWS answers.
-    proxy.fate = (_method, _path, headers) => {
-      const token = String(headers['x-amz-security-token'])
-      seen.add(token)
-      return valid.has(token) ? 'pass' : { status: 400, code: 'ExpiredToken' }
-    }
-    proxy.forwarded = (method, path, headers) => withoutToken(method, path, headers, server.credentials)
-    const served = await serveS3(t, proxy, makeBucket(server), { credentials: { file } })
-    const blob = await pushBlob(served, 'a', bytesOf(100))
-    valid.delete('first')
-    refusedForAWhile(t, await pull(served, blob), 'a pull with the old token')
-    refusedForAWhile(t, await ask(served.listen, 'POST', '/v2/a/blobs/uploads/'), 'a push with the old token')
-    const { status, body } = await ask(served.admin, 'GET', '/readyz')
-    t.equal(status, 503)
-    t.match(body.toString(), /ExpiredToken \(400\): the credentials have expired: new ones are taken as soon as they are there/)
-    t.strictSame([...seen], ['first'])
-    valid.add('second')
-    await writeFile(file, credentialsFile(server.credentials, 'second'))
-    await until(async () => (await ready(served)) === 200)
-    seen.clear()
-    t.equal((await pull(served, blob)).status, 200)
-    t.equal((await pushInSession(served, bytesOf(6 * mebibyte), 'one')).status, 201)
-    t.strictSame([...seen], ['second'])
-  })
 })

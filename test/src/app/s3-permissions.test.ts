@@ -22,7 +22,7 @@ import {
 
 const mebibyte = 1024 * 1024
 
-/** What the requests of a registry that lacks a permission are answered, and what is still there. */
+/** A registry whose user lacks a permission. */
 async function scene(t: Test, without?: string) {
   const server = await startS3(t, { real: 'permissions of users' })
   if (!server) return undefined
@@ -43,10 +43,10 @@ async function scene(t: Test, without?: string) {
   }
 }
 
-/** As if they had been begun long ago. */
+/** Makes uploads old enough to be aborted. */
 function ageUploads(root: string): void {
-  const place = join(root, '.sgwtmp/multipart')
-  for (const each of readdirSync(place)) for (const upload of readdirSync(join(place, each))) utimesSync(join(place, each, upload), 1, 1)
+  const folder = join(root, '.sgwtmp/multipart')
+  for (const each of readdirSync(folder)) for (const upload of readdirSync(join(folder, each))) utimesSync(join(folder, each, upload), 1, 1)
 }
 
 async function collect({ config }: Served): Promise<{ type: string }[]> {
@@ -54,7 +54,7 @@ async function collect({ config }: Served): Promise<{ type: string }[]> {
   return (await Array.fromAsync(streamControl(config.server.control, call))) as { type: string }[]
 }
 
-/** Pushes what needs every kind of upload, and something that nothing needs. */
+/** Pushes by every kind of upload, and an unreferenced blob. */
 async function fill(served: Served, root: string) {
   const image = await pushImage(served, 'a', 'v1')
   const large = bytesOf(11 * mebibyte)
@@ -62,9 +62,9 @@ async function fill(served: Served, root: string) {
   const { headers, status } = await ask(served.listen, 'PATCH', session, { body: large.subarray(0, 6 * mebibyte) })
   const put = `${headers.location}?digest=${digestOf(large)}`
   const done = await ask(served.listen, 'PUT', put, { body: large.subarray(6 * mebibyte) })
-  const loose = await pushBlob(served, 'a', bytesOf(100))
-  for (const path of [dataPath(root, loose), layerPath(root, 'a', loose)]) utimesSync(path, 1, 1)
-  return { image, large, loose, statuses: [status, done.status] }
+  const unreferenced = await pushBlob(served, 'a', bytesOf(100))
+  for (const path of [dataPath(root, unreferenced), layerPath(root, 'a', unreferenced)]) utimesSync(path, 1, 1)
+  return { image, large, unreferenced, statuses: [status, done.status] }
 }
 
 test('what a registry may do in its bucket', { jobs: 3 }, async t => {
@@ -72,7 +72,7 @@ test('what a registry may do in its bucket', { jobs: 3 }, async t => {
     const made = await scene(t)
     if (!made) return
     const { served, root, request, left } = made
-    const { image, large, loose, statuses } = await fill(served, root)
+    const { image, large, unreferenced, statuses } = await fill(served, root)
     t.strictSame(statuses, [202, 201])
     await until(async () => (await left()).length === 0)
     const blob = `a/blobs/${digestOf(large)}`
@@ -84,8 +84,8 @@ test('what a registry may do in its bucket', { jobs: 3 }, async t => {
     t.match(
       events.filter(each => each.type === 'remove'),
       [
-        { kind: 'link', digest: loose },
-        { kind: 'blob', digest: loose }
+        { kind: 'link', digest: unreferenced },
+        { kind: 'blob', digest: unreferenced }
       ]
     )
     t.match(events.at(-1), { type: 'done' })
@@ -95,31 +95,35 @@ test('what a registry may do in its bucket', { jobs: 3 }, async t => {
     t.equal(await request('GET', 'a/manifests/v1'), 404)
   })
 
-  t.test('S3: once it may not remove any more pulls go on, and what cannot be removed is said and stays', { buffered: true }, async t => {
-    const made = await scene(t)
-    if (!made) return
-    const { served, root, request, lose } = made
-    const { image, large, loose } = await fill(served, root)
-    await lose('DeleteObject')
-    t.equal(await request('DELETE', `a/manifests/${image.digest}`), 503)
-    t.equal(await request('DELETE', 'a/manifests/v1'), 503)
-    t.equal(await request('DELETE', `a/blobs/${loose}`), 503)
-    const last = (await collect(served)).at(-1)
-    t.match(last, { type: 'failed', message: /AccessDenied.*compare them with docs\/s3\.md/ })
-    for (const digest of [digestOf(large), loose, image.config]) t.equal(await request('GET', `a/blobs/${digest}`), 200)
-    for (const reference of ['v1', image.digest]) t.equal(await request('GET', `a/manifests/${reference}`), 200)
-  })
+  t.test(
+    'S3: once it may no longer remove, pulls go on, and a failed removal is reported and removes nothing',
+    { buffered: true },
+    async t => {
+      const made = await scene(t)
+      if (!made) return
+      const { served, root, request, lose } = made
+      const { image, large, unreferenced } = await fill(served, root)
+      await lose('DeleteObject')
+      t.equal(await request('DELETE', `a/manifests/${image.digest}`), 503)
+      t.equal(await request('DELETE', 'a/manifests/v1'), 503)
+      t.equal(await request('DELETE', `a/blobs/${unreferenced}`), 503)
+      const last = (await collect(served)).at(-1)
+      t.match(last, { type: 'failed', message: /AccessDenied.*compare them with docs\/s3\.md/ })
+      for (const digest of [digestOf(large), unreferenced, image.config]) t.equal(await request('GET', `a/blobs/${digest}`), 200)
+      for (const reference of ['v1', image.digest]) t.equal(await request('GET', `a/manifests/${reference}`), 200)
+    }
+  )
 
   for (const action of ['AbortMultipartUpload', 'ListBucketMultipartUploads'])
-    t.test(`S3: without ${action} all goes on, but what a process that died left behind stays`, { buffered: true }, async t => {
+    t.test(`S3: without ${action} everything works, but multipart uploads of processes that died stay`, { buffered: true }, async t => {
       const made = await scene(t, action)
       if (!made) return
       const { served, root, request, left } = made
-      const { image, large, loose, statuses } = await fill(served, root)
+      const { image, large, unreferenced, statuses } = await fill(served, root)
       t.strictSame(statuses, [202, 201])
       t.ok((await ask(served.listen, 'GET', `/v2/a/blobs/${digestOf(large)}`)).body.equals(large))
       t.equal(await request('DELETE', `a/manifests/${image.digest}`), 202)
-      t.equal(await request('DELETE', `a/blobs/${loose}`), 202)
+      t.equal(await request('DELETE', `a/blobs/${unreferenced}`), 202)
       t.strictSame(await left(), ['docker/left'])
     })
 })

@@ -34,7 +34,7 @@ async function tokenFile(t: Test, { credentials }: S3Server): Promise<string> {
   return file
 }
 
-test('S3: what somebody has to correct ends the start with exit code 2 and one line that says what', async t => {
+test('S3: a start that needs a correction ends with exit code 2 and one line that says which', async t => {
   const server = await startS3(t)
   if (!server) return
   const settings = s3Settings(server, makeBucket(server), '')

@@ -11,8 +11,8 @@ test('a bucket over TLS', async t => {
   const server = await startS3(t, { tls: certificate(t) })
   if (!server) return
 
-  for (const [title, promised] of Object.entries(reading))
-    await t.test(`S3 over TLS: ${title}`, async t => promised(t, await openS3(t, server), { timeStepMs: 1_100 }))
+  for (const [title, clause] of Object.entries(reading))
+    await t.test(`S3 over TLS: ${title}`, async t => clause(t, await openS3(t, server), { timeStepMs: 1_100 }))
 
   await t.test('S3 over TLS: a large blob is pushed, and pulled whole, by ranges, and by several at once', async t => {
     const s3 = s3Settings(server, makeBucket(server), await temporaryDirectory(t))

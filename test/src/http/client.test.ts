@@ -9,57 +9,57 @@ import type { HttpClientResponse, HttpOrigin, HttpTimeouts } from '../../../src/
 import { SocketBody } from '../../../src/http/socket-body.ts'
 import { certificate } from '../../support/certificate.ts'
 
-const times: HttpTimeouts = { connectMs: 5_000, responseMs: 5_000, bodyIdleMs: 5_000, keepAliveMs: 5_000 }
+const timeouts: HttpTimeouts = { connectMs: 5_000, responseMs: 5_000, bodyIdleMs: 5_000, keepAliveMs: 5_000 }
 
 interface Peer {
   target: HttpOrigin
-  /** Requests, by connection. */
-  asked: string[][]
-  wire: HttpClient
+  /** Requests by connection. */
+  requests: string[][]
+  client: HttpClient
   get(path?: string): Promise<HttpClientResponse>
 }
 
-/** A server that gives each request to `answer` as it came, with the number of the connection and of the request on it. */
+/** A server that calls `respond` for each request, with the number of the connection and of the request on it. */
 async function peer(
   t: Test,
-  answer: (socket: Socket, at: { connection: number; request: number }) => unknown,
+  respond: (socket: Socket, at: { connection: number; request: number }) => unknown,
   { encrypted = false, ...more }: Partial<HttpTimeouts> & { encrypted?: boolean } = {}
 ): Promise<Peer> {
-  const asked: string[][] = []
+  const requests: string[][] = []
   const sockets = new Set<Socket>()
   const serve = (socket: Socket) => {
-    const connection = asked.push([]) - 1
+    const connection = requests.push([]) - 1
     sockets.add(socket)
     socket.on('error', () => {})
     let text = ''
     socket.on('data', chunk => {
       text += chunk
       if (!text.endsWith('\r\n\r\n')) return
-      const request = (asked[connection]?.push(text) ?? 0) - 1
+      const request = (requests[connection]?.push(text) ?? 0) - 1
       text = ''
-      void answer(socket, { connection, request })
+      void respond(socket, { connection, request })
     })
   }
   const pair = encrypted ? certificate(t) : undefined
   const server = pair ? createTlsServer(pair, serve) : createServer(serve)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const wire = new HttpClient({ ...times, ...more })
+  const client = new HttpClient({ ...timeouts, ...more })
   t.teardown(() => {
-    wire.destroy()
+    client.destroy()
     for (const socket of sockets) socket.destroy()
     server.close()
   })
   const { port } = server.address() as AddressInfo
   const target = { host: '127.0.0.1', port, ...(pair ? { secureContext: createSecureContext({ ca: pair.cert }) } : {}) }
-  return { target, asked, wire, get: (path = '/') => wire.request({ ...target, method: 'GET', path, fields: { host: 'peer' } }) }
+  return { target, requests, client, get: (path = '/') => client.request({ ...target, method: 'GET', path, fields: { host: 'peer' } }) }
 }
 
 const headOf = (length: number, more = '') => `HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n${more}\r\n`
 
 function bodyOf({ body }: HttpClientResponse): SocketBody {
   if (body instanceof SocketBody) return body
-  throw new Error('the body is not on the wire')
+  throw new Error('the body is not on a connection')
 }
 
 /** Reads to the end into buffers of the sizes that `next` gives; what was given must not change afterwards. */
@@ -86,12 +86,12 @@ async function readAll(t: Test, body: SocketBody, next: () => number): Promise<B
 for (const encrypted of [false, true]) {
   const how = encrypted ? 'TLS' : 'plain'
 
-  test(`wire, ${how}: bodies of any size arrive whole in buffers of any size, however they are sent, over one connection`, async t => {
+  test(`http, ${how}: bodies of any size arrive whole in buffers of any size, however they are sent, over one connection`, async t => {
     const sizes = [1, 2, 16_383, 16_384, 16_385, 65_536, 100_000, 1_000_003, 9_000_001]
     const bodies = sizes.map(size => randomBytes(size))
     const pieces = [() => 1e9, () => 1 + Math.floor(Math.random() * 3_000), () => 16_384, () => 1 + Math.floor(Math.random() * 200_000)]
     let send = pieces[0] ?? (() => 1)
-    const { get, asked } = await peer(
+    const { get, requests } = await peer(
       t,
       async (socket, { request }) => {
         const body = bodies[request % bodies.length] ?? Buffer.alloc(0)
@@ -112,16 +112,16 @@ for (const encrypted of [false, true]) {
         t.ok(read.equals(body), `${body.length} bytes`)
       }
     }
-    t.equal(asked.length, 1, 'connections')
+    t.equal(requests.length, 1, 'connections')
   })
 
-  test(`wire, ${how}: a body is a stream for whoever knows no better`, async t => {
+  test(`http, ${how}: a body can be read as a stream`, async t => {
     const body = randomBytes(300_000)
     const { get } = await peer(t, socket => socket.write(Buffer.concat([Buffer.from(headOf(body.length)), body])), { encrypted })
     t.ok(Buffer.concat(await bodyOf(await get()).toArray()).equals(body))
   })
 
-  test(`wire, ${how}: who does not read keeps the other side waiting, and not the bytes`, async t => {
+  test(`http, ${how}: a reader that pauses holds back the sender instead of buffering`, async t => {
     const size = 64 * 1024 * 1024
     let sent = 0
     const { get } = await peer(
@@ -140,7 +140,7 @@ for (const encrypted of [false, true]) {
     body.destroy()
   })
 
-  test(`wire, ${how}: a body that breaks gives what came, and an error after that`, async t => {
+  test(`http, ${how}: a truncated body gives the bytes that arrived, then an error`, async t => {
     const { get } = await peer(t, socket => socket.write(`${headOf(10)}abc`, () => socket.destroy()), { encrypted })
     const body = bodyOf(await get())
     const into = Buffer.alloc(10)
@@ -151,8 +151,8 @@ for (const encrypted of [false, true]) {
   })
 }
 
-test('wire: a connection that was closed while it rested costs nobody an error', async t => {
-  const { get, asked } = await peer(t, (socket, { connection }) => {
+test('http: a connection that was closed while idle causes no error', async t => {
+  const { get, requests } = await peer(t, (socket, { connection }) => {
     socket.write(`${headOf(2)}ok`)
     if (connection < 2) setTimeout(() => socket.destroy(), 5)
   })
@@ -160,32 +160,32 @@ test('wire: a connection that was closed while it rested costs nobody an error',
     t.equal(await bodyOf(await get()).readInto(Buffer.alloc(2)), 2)
     await delay(50)
   }
-  t.ok(asked.length >= 3)
+  t.ok(requests.length >= 3)
 })
 
-test('wire: a request on a connection that is closed at that moment goes over another one', async t => {
-  const { get, asked } = await peer(t, (socket, { connection, request }) => {
+test('http: a request on a connection that is being closed is sent on another one', async t => {
+  const { get, requests } = await peer(t, (socket, { connection, request }) => {
     if (connection === 0 && request === 1) socket.destroy()
     else socket.write(`${headOf(2)}ok`)
   })
   for (let at = 0; at < 2; at++) t.equal(await bodyOf(await get()).readInto(Buffer.alloc(2)), 2)
   t.same(
-    asked.map(each => each.length),
+    requests.map(each => each.length),
     [2, 1]
   )
 })
 
-test('wire: an answer that breaks after its first byte is an error, and not asked for again', async t => {
-  const { get, asked } = await peer(t, (socket, { request }) => {
+test('http: a response that breaks after its first byte is an error, and not requested again', async t => {
+  const { get, requests } = await peer(t, (socket, { request }) => {
     if (request === 0) socket.write(`${headOf(2)}ok`)
     else socket.write('HTTP/1.1 2', () => socket.destroy())
   })
   await bodyOf(await get()).readInto(Buffer.alloc(2))
   await t.rejects(get(), { code: 'ECONNRESET' })
-  t.equal(asked.flat().length, 2)
+  t.equal(requests.flat().length, 2)
 })
 
-test('wire: what is no answer is an error that says so', async t => {
+test('http: an invalid response is an error that says so', async t => {
   for (const text of [
     'SSH-2.0-OpenSSH\r\n\r\n',
     'HTTP/2 200\r\n\r\n',
@@ -206,7 +206,7 @@ test('wire: what is no answer is an error that says so', async t => {
   }
 })
 
-test('wire: more bytes than the answer has are an error of the body', async t => {
+test('http: more bytes than the response has are an error of the body', async t => {
   const { get } = await peer(t, socket => socket.write(`${headOf(2)}oh no`))
   await t.rejects(bodyOf(await get()).readInto(Buffer.alloc(2)), { cause: { code: 'EPROTO' } }, 'at once')
   const later = await peer(t, socket => {
@@ -218,8 +218,8 @@ test('wire: more bytes than the answer has are an error of the body', async t =>
   await t.rejects(body.readInto(Buffer.alloc(2)), { cause: { code: 'EPROTO' } })
 })
 
-test('wire: bytes that nobody asked for end the connection', async t => {
-  const { get, asked } = await peer(t, (socket, { connection }) => {
+test('http: bytes without a request end the connection', async t => {
+  const { get, requests } = await peer(t, (socket, { connection }) => {
     socket.write(`${headOf(2)}ok`)
     if (connection === 0) setTimeout(() => socket.write(`${headOf(4)}evil`), 10)
   })
@@ -228,10 +228,10 @@ test('wire: bytes that nobody asked for end the connection', async t => {
     t.equal(into.toString('latin1', 0, await bodyOf(await get()).readInto(into)), 'ok')
     await delay(50)
   }
-  t.equal(asked.length, 2)
+  t.equal(requests.length, 2)
 })
 
-test('wire: answers about errors are whole, by length, in chunks, or up to the end of the connection', async t => {
+test('http: error responses are received whole, by length, in chunks, or up to the end of the connection', async t => {
   const texts = [
     'HTTP/1.1 404 Not Found\r\nContent-Length: 5\r\n\r\nhello',
     'HTTP/1.1 503 Slow\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nhe\r\n3\r\nllo\r\n0\r\nTrailer: x\r\n\r\n',
@@ -240,7 +240,7 @@ test('wire: answers about errors are whole, by length, in chunks, or up to the e
     'HTTP/1.1 400 Bad\r\nConnection: close\r\n\r\nhello'
   ]
   for (const how of ['whole', 'byte by byte']) {
-    const { get, asked } = await peer(t, async (socket, { request }) => {
+    const { get, requests } = await peer(t, async (socket, { request }) => {
       const text = texts[request] ?? ''
       for (let at = 0; at < text.length; at += how === 'whole' ? text.length : 1) {
         socket.write(how === 'whole' ? text : (text[at] ?? ''))
@@ -252,23 +252,23 @@ test('wire: answers about errors are whole, by length, in chunks, or up to the e
       const { head, body } = await get()
       t.same([head.status, String(body)], [Number(/ ([2-5][0-9]{2}) /.exec(text)?.[1]), at === 3 ? '' : 'hello'], how)
     }
-    t.equal(asked.length, 1, 'one connection for all of them')
+    t.equal(requests.length, 1, 'one connection for all of them')
   }
 })
 
-test('wire: a connection is not used again after an answer that is closed, or has two lengths', async t => {
+test('http: a connection is not reused after `Connection: close` or a response with two lengths', async t => {
   for (const field of ['Connection: close\r\n', 'Transfer-Encoding: chunked\r\n']) {
     const chunked = field.startsWith('T')
-    const { get, asked } = await peer(t, socket => socket.write(`${headOf(2, field)}${chunked ? '2\r\nok\r\n0\r\n\r\n' : 'ok'}`))
+    const { get, requests } = await peer(t, socket => socket.write(`${headOf(2, field)}${chunked ? '2\r\nok\r\n0\r\n\r\n' : 'ok'}`))
     for (let at = 0; at < 2; at++) {
       const { body } = await get()
       t.equal(String(body instanceof SocketBody ? await readAll(t, body, () => 9) : body), 'ok')
     }
-    t.equal(asked.length, 2)
+    t.equal(requests.length, 2)
   }
 })
 
-test('wire: a body without an end is refused', async t => {
+test('http: a body without an end is refused', async t => {
   const { get } = await peer(t, socket => {
     socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
     const piece = `10000\r\n${'x'.repeat(65_536)}\r\n`
@@ -278,7 +278,7 @@ test('wire: a body without an end is refused', async t => {
   await t.rejects(get(), { code: 'EPROTO' })
 })
 
-test('wire: a head, and a byte that somebody waits for, come in time or not at all', async t => {
+test('http: the head, and each byte that a read waits for, arrive within their timeouts', async t => {
   const head = await peer(t, () => {}, { responseMs: 50 })
   await t.rejects(head.get(), { code: 'ETIMEDOUT' })
   const byte = await peer(t, socket => socket.write(`${headOf(9)}ab`), { bodyIdleMs: 50 })
@@ -286,11 +286,11 @@ test('wire: a head, and a byte that somebody waits for, come in time or not at a
   const into = Buffer.alloc(9)
   t.equal(await body.readInto(into), 2)
   await delay(100)
-  t.pass('nobody waits')
+  t.pass('no read is pending')
   await t.rejects(body.readInto(into), { code: 'ETIMEDOUT' })
 })
 
-test('wire: a body that is given up ends its connection, and whoever waits for it', async t => {
+test('http: destroying a body closes its connection and rejects the pending read', async t => {
   let closed = 0
   const { get } = await peer(t, socket => {
     socket.write(`${headOf(1_000_000)}ab`)
@@ -305,40 +305,40 @@ test('wire: a body that is given up ends its connection, and whoever waits for i
   t.equal(closed, 1)
 })
 
-test('wire: nobody behind the port, and a certificate of somebody else, are errors at once', async t => {
+test('http: a closed port and an untrusted certificate are errors at once', async t => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   server.close()
   await once(server, 'close')
-  const wire = new HttpClient(times)
+  const client = new HttpClient(timeouts)
   const request = { host: '127.0.0.1', port, method: 'GET', path: '/', fields: {} }
-  await t.rejects(wire.request(request), { code: 'ECONNREFUSED' })
+  await t.rejects(client.request(request), { code: 'ECONNREFUSED' })
   const { target } = await peer(t, socket => socket.end(), { encrypted: true })
-  await t.rejects(wire.request({ ...request, ...target, secureContext: createSecureContext() }), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
+  await t.rejects(client.request({ ...request, ...target, secureContext: createSecureContext() }), { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })
 })
 
-test('wire: a request that would become two is not sent', async t => {
-  const { wire, target, asked } = await peer(t, socket => socket.write(headOf(0)))
+test('http: a request that would become two is not sent', async t => {
+  const { client, target, requests } = await peer(t, socket => socket.write(headOf(0)))
   const request = { ...target, method: 'GET', path: '/', fields: { host: 'peer' } }
-  await t.rejects(wire.request({ ...request, path: '/ HTTP/1.1\r\nHost: x\r\n\r\nGET /' }), /not a line/)
-  await t.rejects(wire.request({ ...request, fields: { 'x-a': 'b\r\nx-c: d' } }), /not a line/)
-  t.equal(asked.flat().length, 0)
+  await t.rejects(client.request({ ...request, path: '/ HTTP/1.1\r\nHost: x\r\n\r\nGET /' }), /not a line/)
+  await t.rejects(client.request({ ...request, fields: { 'x-a': 'b\r\nx-c: d' } }), /not a line/)
+  t.equal(requests.flat().length, 0)
 })
 
-test('wire: what is cut at the end ends for whoever waits', async t => {
-  const { wire, get } = await peer(t, socket => socket.write(`${headOf(9)}ab`))
+test('http: destroying the client rejects the pending read', async t => {
+  const { client, get } = await peer(t, socket => socket.write(`${headOf(9)}ab`))
   const body = bodyOf(await get())
   await body.readInto(Buffer.alloc(2))
   const waiting = t.rejects(body.readInto(Buffer.alloc(2)), { code: 'ECONNRESET' })
-  wire.destroy()
+  client.destroy()
   await waiting
 })
 
-test('wire: what is asked as everything is cut, or after that, ends as well', async t => {
-  const { wire, get } = await peer(t, () => {})
+test('http: requests during and after the destruction of the client reject', async t => {
+  const { client, get } = await peer(t, () => {})
   const early = t.rejects(get(), { code: 'ECONNRESET' })
-  wire.destroy()
+  client.destroy()
   await early
   await t.rejects(get(), { code: 'ECONNRESET' })
 })

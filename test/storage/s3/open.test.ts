@@ -12,8 +12,8 @@ const key = 'blobs/a'
 interface Scene {
   storage: S3Storage
   proxy: S3Proxy
-  /** How often an object was asked for since the last time. */
-  asked(): number
+  /** GETs of objects since the last call. */
+  gets(): number
 }
 
 async function scene(t: Test, server: S3Server, fresh = 60_000): Promise<Scene> {
@@ -21,21 +21,21 @@ async function scene(t: Test, server: S3Server, fresh = 60_000): Promise<Scene> 
   const storage = await openS3(t, proxy, { bucket: makeBucket(server), openTtlMs: fresh })
   await storage.put(key, bytes)
   let before = proxy.requests.length
-  const asked = () => {
+  const gets = () => {
     const since = proxy.requests.slice(before).filter(each => each.startsWith('GET'))
     before = proxy.requests.length
     return since.length
   }
-  return { storage, proxy, asked }
+  return { storage, proxy, gets }
 }
 
 async function opened({ storage }: Scene): Promise<OpenObject> {
   const object = await storage.open(key)
-  if (!object) throw new Error('it is not there')
+  if (!object) throw new Error('there is no such object')
   return object
 }
 
-/** Reads so many bytes, or less at the end; whether they are those of the object. */
+/** Reads so many bytes, or fewer at the end; whether they are those of the object. */
 async function right(object: OpenObject, position: number, length: number): Promise<boolean> {
   const into = Buffer.alloc(Math.min(length, bytes.length - position))
   for (let at = 0; at < into.length; ) {
@@ -46,39 +46,39 @@ async function right(object: OpenObject, position: number, length: number): Prom
   return into.equals(bytes.subarray(position, position + into.length))
 }
 
-test('objects of a bucket that several read at once', async t => {
+test('objects of a bucket with several readers', async t => {
   const server = await startS3(t)
   if (!server) return
 
-  await t.test('s3: who opens an object while another one reads it asks for nothing, and reads on where that one stands', async t => {
+  await t.test('s3: opening an object that another reader has open costs no request, and its body is continued', async t => {
     const all = await scene(t, server)
     const readers = await Promise.all(Array.from({ length: 10 }, () => opened(all)))
     t.equal(new Set(readers.map(each => each.identity)).size, 1, 'they have the same bytes')
-    // Each reads what comes next, as those do who share what was read.
+    // Each reads the next piece, as readers of shared chunks do.
     for (let at = 0, turn = 0; at < bytes.length; at += 100_000, turn++) {
       const reader = readers[turn % readers.length]
       if (reader) t.ok(await right(reader, at, 100_000))
     }
-    t.equal(all.asked(), 1)
+    t.equal(all.gets(), 1)
     for (const reader of readers) await reader.close()
     await (await opened(all)).close()
-    t.equal(all.asked(), 1, 'nobody reads it any more, so it is asked for')
+    t.equal(all.gets(), 1, 'it has no reader any more, so it is requested')
   })
 
-  await t.test('s3: who is left behind, or goes back, asks for a body of its own', async t => {
+  await t.test('s3: a reader that falls behind, or seeks back, requests a body of its own', async t => {
     const all = await scene(t, server)
     const [one, other] = [await opened(all), await opened(all)]
     t.ok(await right(one, 0, 1_000_000))
     t.ok(await right(other, 0, 10))
     t.ok(await right(one, 1_000_000, 10))
     t.ok(await right(other, 10, 1_000_000))
-    t.equal(all.asked(), 2)
+    t.equal(all.gets(), 2)
     t.ok(await right(one, 5, 5))
-    t.equal(all.asked(), 1)
+    t.equal(all.gets(), 1)
     await Promise.all([one.close(), other.close()])
   })
 
-  await t.test('s3: reads at one place at the same time are right for each', async t => {
+  await t.test('s3: concurrent reads at one position are right for each reader', async t => {
     const all = await scene(t, server)
     const readers = await Promise.all(Array.from({ length: 5 }, () => opened(all)))
     const found = await Promise.all(readers.map(each => right(each, 0, bytes.length)))
@@ -86,7 +86,7 @@ test('objects of a bucket that several read at once', async t => {
     await Promise.all(readers.map(each => each.close()))
   })
 
-  await t.test('s3: whoever leaves takes nothing from the others, also in the middle of a read', async t => {
+  await t.test('s3: a reader that closes, even during a read, does not disturb the others', async t => {
     const all = await scene(t, server)
     const [one, other] = [await opened(all), await opened(all)]
     t.ok(await right(one, 0, 1_000))
@@ -98,7 +98,7 @@ test('objects of a bucket that several read at once', async t => {
     await other.close()
   })
 
-  await t.test('s3: a body that breaks is gone on with by all who read it', async t => {
+  await t.test('s3: all readers of a body that breaks continue', async t => {
     const all = await scene(t, server)
     all.proxy.fate = () => ({ cutAfter: 400_000 })
     const [one, other] = [await opened(all), await opened(all)]
@@ -106,7 +106,7 @@ test('objects of a bucket that several read at once', async t => {
     await Promise.all([one.close(), other.close()])
   })
 
-  await t.test('s3: what this process put or removed is seen at once, also while the old one is read', async t => {
+  await t.test('s3: a put or a removal by this process is seen at once, also while the old object is read', async t => {
     const all = await scene(t, server)
     const old = await opened(all)
     await all.storage.put(key, Buffer.from('new'))
@@ -123,7 +123,7 @@ test('objects of a bucket that several read at once', async t => {
     t.equal((await opened(all)).size, 5)
   })
 
-  await t.test('s3: what is removed while it is asked for is not given to those who ask after that', async t => {
+  await t.test('s3: an object that is removed while it is requested is not given to later readers', async t => {
     const all = await scene(t, server)
     const [come, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
     all.proxy.fate = method => {
@@ -140,7 +140,7 @@ test('objects of a bucket that several read at once', async t => {
     await (await first)?.close()
   })
 
-  await t.test('s3: what is absent is asked for by each, since it may have come', async t => {
+  await t.test('s3: an absent object is requested by each reader, since it may have been put', async t => {
     const all = await scene(t, server)
     await all.storage.remove([key])
     const first = all.storage.open(key)
@@ -149,10 +149,10 @@ test('objects of a bucket that several read at once', async t => {
     await first
   })
 
-  await t.test('s3: where nothing may be remembered everybody asks', async t => {
+  await t.test('s3: without a TTL each open is a request', async t => {
     const all = await scene(t, server, 0)
     const readers = await Promise.all([1, 2, 3].map(() => opened(all)))
-    t.equal(all.asked(), 3)
+    t.equal(all.gets(), 3)
     for (const reader of readers) t.ok(await right(reader, 0, bytes.length))
     await Promise.all(readers.map(each => each.close()))
   })

@@ -57,7 +57,7 @@ test('s3', async t => {
   const server = await startS3(t)
   if (!server) return
 
-  await t.test('s3: a large object is written in parts, and nothing is left of them', async t => {
+  await t.test('s3: a large object is written in parts, which are removed afterwards', async t => {
     const { one, left } = await two(t, server)
     const writer = await one.create('up/data')
     await writeAll(writer, large)
@@ -66,7 +66,7 @@ test('s3', async t => {
     t.strictSame(await left(), ['a'])
   })
 
-  await t.test('s3: a large object that is staged is in the bucket only when it is published', async t => {
+  await t.test('s3: a large staged object is visible only when it is published', async t => {
     const { one, other, left } = await two(t, server)
     const staged = await one.stage('blobs/a', large.length)
     await writeAll(staged, large)
@@ -77,7 +77,7 @@ test('s3', async t => {
     t.strictSame(await left(), ['a'])
   })
 
-  await t.test('s3: of what is staged and discarded nothing is left', async t => {
+  await t.test('s3: a staged object that is discarded leaves nothing', async t => {
     const { one, left } = await two(t, server)
     const staged = await one.stage('blobs/a')
     await writeAll(staged, large)
@@ -86,7 +86,7 @@ test('s3', async t => {
     t.strictSame(await left(), [])
   })
 
-  await t.test('s3: an object whose place is known goes straight there, and is there only when it is published', async t => {
+  await t.test('s3: an object whose key is known is sent straight to it, and is visible only when it is published', async t => {
     const proxy = await proxyS3(t, server)
     const { bucket, other, left } = await two(t, server)
     const one = await openS3(t, proxy, { bucket })
@@ -113,7 +113,7 @@ test('s3', async t => {
     }
   })
 
-  await t.test('s3: what is discarded is removed when the parts of it that were on their way have come', async t => {
+  await t.test('s3: discarding waits for the parts that are being sent, then removes everything', async t => {
     const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
     const storage = await openS3(t, proxy, { bucket })
     for (const make of [() => storage.stage('blobs/a'), () => storage.create('up/data')] as (() => Promise<Writer | StagedWriter>)[]) {
@@ -138,7 +138,7 @@ test('s3', async t => {
     t.strictSame(await multipartUploads(ownerOf(t, server), bucket), [])
   })
 
-  await t.test('s3: an object is written by two processes in turn, in chunks of any size', async t => {
+  await t.test('s3: two processes write an object in turn, in chunks of any size', async t => {
     const { one, other, left } = await two(t, server)
     let at = 0
     for (const [turn, size] of [1, 70_000, 3 * mebibyte, 6 * mebibyte, 10, 400_000, large.length].entries()) {
@@ -157,7 +157,7 @@ test('s3', async t => {
     t.strictSame(await left(), ['a'])
   })
 
-  await t.test('s3: who has read the parts publishes what was read, whatever another process does to them', async t => {
+  await t.test('s3: a writer publishes the parts that it has listed, whatever another process does to them', async t => {
     const { one, other } = await two(t, server)
     const writer = await one.create('up/data')
     await writer.write([Buffer.from('the bytes')])
@@ -172,7 +172,7 @@ test('s3', async t => {
     t.equal(await one.stat('blobs/a'), undefined)
   })
 
-  await t.test('s3: a service that takes a question and does not answer is asked once, one that breaks several times', async t => {
+  await t.test('s3: a request that gets no response is made once, one that fails several times', async t => {
     const proxy = await proxyS3(t, server)
     const timeouts = { connectMs: 5_000, responseMs: 300, bodyIdleMs: 300, copyMs: 5_000, retryWindowMs: 200, uploadRetryWindowMs: 5_000 }
     const storage = await openS3(t, proxy, { timeouts })
@@ -182,25 +182,25 @@ test('s3', async t => {
       [{ status: 500, code: 'InternalError' }, 2]
     ] as const) {
       proxy.fate = () => fate
-      for (const ask of [
+      for (const request of [
         () => storage.open('a'),
         () => storage.get('a'),
         () => storage.put('b', Buffer.from('b'))
       ] as (() => Promise<unknown>)[]) {
         const before = proxy.requests.length
         await t.rejects(
-          ask().then(() => {}),
+          request().then(() => {}),
           { code: 'ESTALLED', permanent: false }
         )
-        const asked = proxy.requests.length - before
-        t.ok(tries === 1 ? asked === 1 : asked >= tries, `${asked} requests`)
+        const made = proxy.requests.length - before
+        t.ok(tries === 1 ? made === 1 : made >= tries, `${made} requests`)
       }
     }
     proxy.fate = () => 'pass'
     t.equal((await storage.get('a'))?.toString(), 'the bytes')
   })
 
-  await t.test('s3: a body that rests is asked for once more, and then given up', async t => {
+  await t.test('s3: a body that stalls is requested once more, then the read fails', async t => {
     const proxy = await proxyS3(t, server)
     const timeouts = { connectMs: 5_000, responseMs: 300, bodyIdleMs: 300, copyMs: 5_000, retryWindowMs: 200, uploadRetryWindowMs: 5_000 }
     const bucket = makeBucket(server)
@@ -220,7 +220,7 @@ test('s3', async t => {
     await object?.close()
   })
 
-  await t.test('s3: a body that is cut is gone on with where it broke', async t => {
+  await t.test('s3: a truncated body is continued where it broke', async t => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy)
     const writer = await storage.create('up/data')
@@ -232,7 +232,7 @@ test('s3', async t => {
     t.equal(cuts, 4)
   })
 
-  await t.test('s3: an object that is renewed while it is read goes on, one that is replaced by another does not', async t => {
+  await t.test('s3: reading continues when the object is touched, and fails when it is replaced', async t => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy)
     for (const replaced of [false, true]) {
@@ -251,7 +251,7 @@ test('s3', async t => {
     }
   })
 
-  await t.test('s3: a service that is busy is asked again', async t => {
+  await t.test('s3: a request to a busy service is retried', async t => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy)
     let refused = 0
@@ -264,7 +264,7 @@ test('s3', async t => {
     t.ok((await bytesAt(storage, 'b'))?.equals(large))
   })
 
-  await t.test('s3: what the service refuses for good is an error of the medium that says what to do', async t => {
+  await t.test('s3: a permanent refusal is an I/O error that says what to do', async t => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy)
     for (const [code, status, says] of [
@@ -306,7 +306,7 @@ test('s3', async t => {
     }
   })
 
-  await t.test('s3: at the start a mistake is told in one line, and a service that is away is waited for', async t => {
+  await t.test('s3: a wrong setting fails the start with one line, a service that does not respond does not', async t => {
     await t.rejects(openS3(t, server, { bucket: 'no-such-bucket' }), {
       permanent: true,
       message: /no-such-bucket.* NoSuchBucket .*create it, or correct/
@@ -317,7 +317,7 @@ test('s3', async t => {
     await t.rejects(away.check(), { code: 'ESTALLED', permanent: false })
   })
 
-  await t.test('s3: a fill that has no room in the spool is refused like one over a quota, and gives it back', async t => {
+  await t.test('s3: a fill that does not fit into the spool is refused with EDQUOT, and gives back what it reserved', async t => {
     const storage = await openS3(t, server, { spoolBytes: 6 * mebibyte })
     const first = await storage.stage('a', 5 * mebibyte)
     await t.rejects(storage.stage('b', 2 * mebibyte), { code: 'EDQUOT' })
@@ -328,7 +328,7 @@ test('s3', async t => {
     await second.reader.close()
   })
 
-  await t.test('s3: uploads go on where the spool is smaller than what they send together', async t => {
+  await t.test('s3: uploads proceed where the spool is smaller than all of them together', async t => {
     const storage = await openS3(t, server, { spoolBytes: 6 * mebibyte })
     const writers = await Promise.all([1, 2, 3, 4].map(each => storage.create(`up/${each}/data`)))
     await Promise.all(writers.map(writer => writeAll(writer, large)))
@@ -336,7 +336,7 @@ test('s3', async t => {
     for (const at of writers.keys()) t.ok((await bytesAt(storage, `blobs/${at}`))?.equals(large))
   })
 
-  await t.test('s3: a prefix keeps to itself', async t => {
+  await t.test('s3: a prefix precedes all keys', async t => {
     const bucket = makeBucket(server)
     const [inside, outside] = [await openS3(t, server, { bucket, prefix: 'some/prefix' }), await openS3(t, server, { bucket })]
     await inside.put('a/b', Buffer.from('x'))
@@ -344,15 +344,15 @@ test('s3', async t => {
     t.strictSame(await keysBelow(outside, 'some'), ['some/prefix/.registry/trial', 'some/prefix/a/b'])
   })
 
-  await t.test('s3: a place can be read by whoever has it, and only that', async t => {
+  await t.test('s3: a presigned URL gives its object and no other', async t => {
     const storage = await openS3(t, server)
     await storage.put('a/b', Buffer.from('the bytes'))
-    const place = await storage.locate('a/b', 60)
-    t.equal(await (await fetch(place)).text(), 'the bytes')
-    t.equal((await fetch(place.replace('/b?', '/c?'))).status, 403)
+    const url = await storage.locate('a/b', 60)
+    t.equal(await (await fetch(url)).text(), 'the bytes')
+    t.equal((await fetch(url.replace('/b?', '/c?'))).status, 403)
   })
 
-  await t.test('s3: credentials are read from a file, anew when it has changed', async t => {
+  await t.test('s3: credentials are read from a file', async t => {
     const file = join(await temporaryDirectory(t), 'credentials')
     const { accessKeyId, secretAccessKey } = server.credentials
     await writeFile(file, `[default]\naws_access_key_id = ${accessKeyId}\naws_secret_access_key=${secretAccessKey}\n`)
@@ -367,7 +367,7 @@ test('s3', async t => {
     t.throws(() => parseCredentials('aws_access_key_id=a\n', file), /has no aws_access_key_id and aws_secret_access_key/)
   })
 
-  await t.test('s3: a budget counts what is there', async t => {
+  await t.test('s3: a budget is compared with the last count', async t => {
     const storage = await openS3(t, server, { budget: 10_000 })
     await storage.put('a', Buffer.alloc(6_000))
     await storage.recount(new AbortController().signal)
