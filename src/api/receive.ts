@@ -5,7 +5,7 @@ import type { StallDetector } from './stall-detector.ts'
 /** Requests whose client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1). */
 export const awaitingContinue = new WeakSet<IncomingMessage>()
 
-/** The client sent less than `limits.minimumRate` wants; its connection is closed. */
+/** The client sent less than `limits.minimumRate`; its connection is closed. */
 export class SlowClientError extends Error {
   constructor() {
     super('the client sends too slowly')
@@ -14,8 +14,8 @@ export class SlowClientError extends Error {
 }
 
 /**
- * The body of a request while it arrives; `onChunk` gets the length of each chunk. A client that is too slow is disconnected. An iterator by hand: Node's own
- * below it is then the only generator that each chunk passes.
+ * The body of a request while it arrives; `onChunk` gets the length of each chunk. A client that is too slow is
+ * disconnected. An iterator by hand: Node's own below it is then the only generator that each chunk passes.
  */
 export function receiveBody(
   request: IncomingMessage,

@@ -7,7 +7,7 @@ import { type Exchange, requireCapacity, respondEmpty, sinkOf } from './exchange
 import { contentRangeOfUpload } from './headers.ts'
 import { hasBody, receiveBody } from './receive.ts'
 
-/** end-4a, end-4b, end-4c and end-11: starts a session, takes a whole blob at once, or mounts one. */
+/** end-4a, end-4b, end-4c and end-11: starts a session, receives a whole blob, or mounts one. */
 export async function startUpload(exchange: Exchange, name: Name): Promise<void> {
   const { query } = exchange
   const mount = query.get('mount')
@@ -17,18 +17,18 @@ export async function startUpload(exchange: Exchange, name: Name): Promise<void>
   }
   const digest = mount === null ? optional(query.get('digest'), parseDigest) : undefined
   const sink = sinkOf(exchange)
-  // Whoever begins without a body sends one next.
+  // A body follows in the next request.
   if (digest === undefined) await requireCapacity(exchange)
   const session = await sink.startUpload(name, algorithm(exchange, digest))
   exchange.record.session = session.id
   if (digest === undefined) return uploadAccepted(exchange, name, session)
-  // Nobody was told where this session is, so that nobody could resume it.
+  // The client does not know the location of this session, so it could not resume it.
   const last = await nextChunk(exchange, session)
   await finish(exchange, name, session, digest, last).catch(error => cancelAfter(session, error))
 }
 
 async function cancelAfter(session: UploadSession, error: unknown): Promise<never> {
-  // It may be over already; what the client has to know is the first error.
+  // It may have ended already; the client needs the first error.
   await session.cancel().catch(() => {})
   throw error
 }
@@ -40,14 +40,14 @@ async function mounted(exchange: Exchange, name: Name, digest: Digest): Promise<
 }
 
 function algorithm({ query }: Exchange, digest: Digest | undefined): Algorithm {
-  const asked = query.get('digest-algorithm') ?? digest?.split(':', 1)[0] ?? canonical
-  if (isAlgorithm(asked)) return asked
+  const text = query.get('digest-algorithm') ?? digest?.split(':', 1)[0] ?? canonical
+  if (isAlgorithm(text)) return text
   throw new OciError('DIGEST_INVALID', {
-    detail: { reason: 'digest-algorithm is neither sha256 nor sha512', algorithm: asked.slice(0, 160) }
+    detail: { reason: 'digest-algorithm is neither sha256 nor sha512', algorithm: text.slice(0, 160) }
   })
 }
 
-/** end-13: where a session stands. */
+/** end-13: the offset of a session. */
 export async function getUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
   const session = await sessionOf(exchange, name, id)
   await session.refresh()
@@ -64,9 +64,9 @@ export async function patchUpload(exchange: Exchange, name: Name, id: SessionId)
 
 /** end-6: the last chunk, if any, and the digest of the whole. */
 export async function putUpload(exchange: Exchange, name: Name, id: SessionId): Promise<void> {
-  const given = exchange.query.get('digest')
-  if (given === null) throw new OciError('DIGEST_INVALID', { detail: { reason: 'the query has no digest' } })
-  const digest = parseDigest(given)
+  const text = exchange.query.get('digest')
+  if (text === null) throw new OciError('DIGEST_INVALID', { detail: { reason: 'the query has no digest' } })
+  const digest = parseDigest(text)
   const session = await sessionOf(exchange, name, id)
   await finish(exchange, name, session, digest, await nextChunk(exchange, session))
 }
@@ -77,7 +77,7 @@ export async function deleteUpload(exchange: Exchange, name: Name, id: SessionId
   respondEmpty(exchange, 204)
 }
 
-// A push that began before a switch of modes finds its session, whatever the mode is now.
+// A push that was started before a switch of modes goes on with its session in any mode.
 async function sessionOf(exchange: Exchange, name: Name, id: SessionId): Promise<UploadSession> {
   const { backend, sessions } = exchange
   if (backend.sink) return backend.sink.resumeUpload(name, id)
@@ -86,17 +86,17 @@ async function sessionOf(exchange: Exchange, name: Name, id: SessionId): Promise
 }
 
 async function nextChunk(exchange: Exchange, session: UploadSession): Promise<Chunk | undefined> {
-  const { request, response, record, transfers: place, signal } = exchange
-  const expect = expectation(request.headers)
-  if (!hasBody(request) && expect.offset === undefined) return undefined
+  const { request, response, record, transfers, signal } = exchange
+  const expected = expectedRange(request.headers)
+  if (!hasBody(request) && expected.offset === undefined) return undefined
   await requireCapacity(exchange).catch(error => cancelAfter(session, error))
-  const body = receiveBody(request, response, place.stalls, bytes => {
+  const body = receiveBody(request, response, transfers.stalls, bytes => {
     record.received += bytes
   })
-  return { body, ...expect, signal }
+  return { body, ...expected, signal }
 }
 
-function expectation(headers: Exchange['request']['headers']): { offset?: number; length?: number } {
+function expectedRange(headers: Exchange['request']['headers']): { offset?: number; length?: number } {
   const field = headers['content-range']
   if (field === undefined) return {}
   const range = parseChunkRange(field)

@@ -47,7 +47,7 @@ export async function buildBackends(config: Config, parts: BackendDeps): Promise
     return made
   }
   const { redirect: wanted } = config.storage.s3 ?? {}
-  const redirect = wanted && { ...wanted, seconds: validFor }
+  const redirect = wanted && { overBytes: wanted.over, validSeconds: validFor }
   const cached = (route: UpstreamRoute) =>
     new ProxyBackend(parts.content, parts.fills, route, { cache: config.cache, maxFills: config.upstream.fills, redirect })
 

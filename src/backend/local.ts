@@ -1,4 +1,4 @@
-import type { Redirect } from '../content/blobs.ts'
+import type { RedirectPolicy } from '../content/blobs.ts'
 import type { Content } from '../content/content.ts'
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
@@ -13,9 +13,9 @@ export class LocalBackend implements Backend {
   readonly mode = 'Local'
   readonly sink: Sink
   readonly #content: Content
-  readonly #redirect: Redirect | undefined
+  readonly #redirect: RedirectPolicy | undefined
 
-  constructor(content: Content, sink: Sink, redirect?: Redirect) {
+  constructor(content: Content, sink: Sink, redirect?: RedirectPolicy) {
     this.#content = content
     this.#redirect = redirect
     this.sink = sink

@@ -1,4 +1,4 @@
-import type { Redirect } from '../content/blobs.ts'
+import type { RedirectPolicy } from '../content/blobs.ts'
 import type { Content } from '../content/content.ts'
 import type { Fill } from '../content/fill/fill.ts'
 import type { Fills } from '../content/fill/fills.ts'
@@ -34,14 +34,14 @@ export class ProxyBlobs {
   readonly #fills: Fills
   readonly #route: UpstreamRoute
   readonly #maxFills: number
-  readonly #redirect: Redirect | undefined
+  readonly #redirect: RedirectPolicy | undefined
   readonly #times: ProxyTimes
 
   constructor(
     content: Content,
     fills: Fills,
     route: UpstreamRoute,
-    { maxFills, redirect }: { maxFills: number; redirect?: Redirect | undefined },
+    { maxFills, redirect }: { maxFills: number; redirect?: RedirectPolicy | undefined },
     times: ProxyTimes = defaultTimes
   ) {
     this.#content = content
@@ -136,7 +136,7 @@ export class ProxyBlobs {
 
   #start(own: Name, there: string, digest: Digest): Fill | undefined {
     const { upstream, origin } = this.#route
-    return this.#fills.start({ digest, name: own, upstream: origin, most: this.#maxFills }, signal =>
+    return this.#fills.start({ digest, name: own, upstream: origin, maxFills: this.#maxFills }, signal =>
       upstream.streamBlob(there, digest, { signal })
     )
   }
@@ -168,7 +168,7 @@ export class ProxyBlobs {
   }
 
   #tooFar(fill: Fill, offset: number): boolean {
-    const elapsed = this.#times.now() - fill.began
+    const elapsed = this.#times.now() - fill.startedAt
     if (elapsed < measuredAfter || offset <= fill.offset) return false
     return (offset - fill.offset) / (fill.offset / elapsed) > longestWait
   }

@@ -1,4 +1,4 @@
-import type { Redirect } from '../content/blobs.ts'
+import type { RedirectPolicy } from '../content/blobs.ts'
 import type { Content } from '../content/content.ts'
 import type { Fills } from '../content/fill/fills.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
@@ -25,7 +25,7 @@ export class ProxyBackend implements Backend {
     content: Content,
     fills: Fills,
     route: UpstreamRoute,
-    { cache, maxFills, redirect }: { cache: CachePolicy; maxFills: number; redirect?: Redirect | undefined }
+    { cache, maxFills, redirect }: { cache: CachePolicy; maxFills: number; redirect?: RedirectPolicy | undefined }
   ) {
     this.#content = content
     this.#route = route

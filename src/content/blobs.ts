@@ -10,7 +10,7 @@ import type { Quarantine } from './quarantine.ts'
 import type { Coordination, DeletionBarrier } from './shared/coordination.ts'
 import type { Sizes } from './sizes.ts'
 
-/** What blobs are read through; damaged ones are reported to `damaged`. */
+/** What blobs are read through. */
 export interface BlobsDeps {
   storage: Storage
   links: Links
@@ -22,13 +22,13 @@ export interface BlobsDeps {
   reportDamage: ReportDamage
 }
 
-/** Which blobs clients fetch elsewhere, and for how long a place is valid. */
-export interface Redirect {
-  over: number
-  seconds: number
+/** Which blobs clients fetch from the storage itself, and how long such a location is valid. */
+export interface RedirectPolicy {
+  overBytes: number
+  validSeconds: number
 }
 
-/** Blobs that a repository may read: link, then one open. */
+/** Blobs that a repository may read: one lookup of the link, one open. */
 export class Blobs {
   readonly #storage: Storage
   readonly #links: Links
@@ -39,22 +39,25 @@ export class Blobs {
   readonly #quarantine: Quarantine
   readonly #reportDamage: ReportDamage
 
-  constructor(parts: BlobsDeps) {
-    this.#storage = parts.storage
-    this.#links = parts.links
-    this.#sizes = parts.sizes
-    this.#holds = parts.holds
-    this.#coordination = parts.coordination
-    this.#barrier = parts.barrier
-    this.#quarantine = parts.quarantine
-    this.#reportDamage = parts.reportDamage
+  constructor(deps: BlobsDeps) {
+    this.#storage = deps.storage
+    this.#links = deps.links
+    this.#sizes = deps.sizes
+    this.#holds = deps.holds
+    this.#coordination = deps.coordination
+    this.#barrier = deps.barrier
+    this.#quarantine = deps.quarantine
+    this.#reportDamage = deps.reportDamage
   }
 
-  /** Open for reading, and held until whoever asks closes `body`. Undefined if `name` has no such blob, or if what is stored cannot be it. */
+  /**
+   * Opens a blob and holds it until `body` is closed. Undefined if `name` has no such blob, or if the stored bytes are
+   * known-bad or of a wrong size.
+   */
   async open(name: Name, digest: Digest, range?: RangeRequest): Promise<OpenBlob | undefined> {
     const release = await this.#holds.hold(digest)
     try {
-      const object = await this.#object(name, digest, range)
+      const object = await this.#openObject(name, digest, range)
       if (object) {
         const part = range ? resolveRange(range, object.size) : { offset: 0, length: object.size }
         return { size: object.size, part, body: new HeldBody(object, release) }
@@ -67,32 +70,35 @@ export class Blobs {
     return undefined
   }
 
-  /** Its size in bytes. What is answered here can be opened as well. */
+  /** The size in bytes. A blob with a size can be opened as well. */
   stat(name: Name, digest: Digest): Promise<number | undefined> {
-    return this.#holds.during(digest, async () => (await this.#look(name, digest))?.size)
+    return this.#holds.during(digest, async () => (await this.#stat(name, digest))?.size)
   }
 
   /**
-   * `open`, or where the storage can name a place and the blob is larger than `over` bytes, that place, valid for `seconds`. A blob of known
-   * size is not opened to name its place.
+   * Opens a blob, or gives its location if the storage can name one and the blob has more than `overBytes`. The
+   * location is valid for `validSeconds`. A blob of known size is not opened for that.
    */
   async openOrLocate(
     name: Name,
     digest: Digest,
-    { over, seconds, range }: Redirect & { range?: RangeRequest | undefined }
+    { overBytes, validSeconds, range }: RedirectPolicy & { range?: RangeRequest | undefined }
   ): Promise<OpenBlob | BlobLocation | undefined> {
     const target = await this.linked(name, digest)
     if (!this.#storage.locate || !target || this.#quarantine.has(target)) return this.open(name, digest, range)
-    const size = over === 0 ? Number.POSITIVE_INFINITY : this.#sizes.get(target)
-    if (size === undefined || size <= over) {
+    const size = overBytes === 0 ? Number.POSITIVE_INFINITY : this.#sizes.get(target)
+    if (size === undefined || size <= overBytes) {
       const opened = await this.open(name, digest, range)
-      if (size !== undefined || !opened || (opened.size ?? 0) <= over) return opened
+      if (size !== undefined || !opened || (opened.size ?? 0) <= overBytes) return opened
       await opened.body.close()
     }
-    return { location: await this.#storage.locate(keys.blob(target), seconds) }
+    return { location: await this.#storage.locate(keys.blob(target), validSeconds) }
   }
 
-  /** `stat` for somebody who may rely on the answer: the bytes are as new as if they had just been pushed. */
+  /**
+   * Like `stat`, for a client that may rely on the result: renews the time of the bytes as if they had just been
+   * pushed.
+   */
   statRenewed(name: Name, digest: Digest): Promise<number | undefined> {
     return this.#holds.during(digest, async () => {
       const epoch = await this.#barrier.readEpoch()
@@ -101,9 +107,9 @@ export class Blobs {
     })
   }
 
-  // The time comes with the size, and is rarely so old that it has to be renewed.
+  // The time comes with the size, and rarely is old enough to be renewed.
   async #statTarget(name: Name, digest: Digest, target: Digest, epoch: number): Promise<number | undefined> {
-    const found = await this.#look(name, digest)
+    const found = await this.#stat(name, digest)
     if (!found) return undefined
     await this.#holds.renew(target, found.modified)
     if (target !== digest) await this.#holds.renew(digest, found.modified)
@@ -111,35 +117,35 @@ export class Blobs {
     return (await this.#barrier.findRemoved(pending, epoch)).length > 0 ? undefined : found.size
   }
 
-  /** The digest under which a blob of `name` lies, whether or not its bytes are sound. */
+  /** The digest that the bytes of a blob of `name` are stored under, whether or not they are sound. */
   linked(name: Name, digest: Digest): Promise<Digest | undefined> {
     return this.#links.read(keys.layer(name, digest), digest)
   }
 
-  /** Whether the bytes are stored, for whatever repository. */
+  /** Whether the bytes are stored, for any repository. */
   async stored(digest: Digest): Promise<boolean> {
     return (await this.#storage.stat(keys.blob(digest))) !== undefined
   }
 
-  async #look(name: Name, digest: Digest): Promise<{ size: number; modified: number } | undefined> {
+  async #stat(name: Name, digest: Digest): Promise<{ size: number; modified: number } | undefined> {
     const target = this.#coordination.objectsAreWhole ? await this.linked(name, digest) : undefined
     if (target && !this.#quarantine.has(target)) {
       const found = await this.#storage.stat(keys.blob(target))
-      if (!found) return this.#absent(name, digest, target)
+      if (!found) return this.#reportMissing(name, digest, target)
       if (this.#sizes.agrees(target, found.size)) return found
     }
-    const object = await this.#object(name, digest)
+    const object = await this.#openObject(name, digest)
     await object?.close()
     return object
   }
 
-  async #object(name: Name, digest: Digest, range?: RangeRequest): Promise<OpenObject | undefined> {
+  async #openObject(name: Name, digest: Digest, range?: RangeRequest): Promise<OpenObject | undefined> {
     const target = await this.linked(name, digest)
     if (!target) return undefined
     const key = keys.blob(target)
-    if (this.#quarantine.has(target)) return this.#missing(key, 'its bytes are known to be damaged or gone')
+    if (this.#quarantine.has(target)) return this.#report(key, 'its bytes are known to be damaged or missing')
     const object = await this.#storage.open(key, range)
-    if (!object) return this.#absent(name, digest, target)
+    if (!object) return this.#reportMissing(name, digest, target)
     try {
       if (await this.#sizes.plausible(name, target, object)) return object
     } catch (error) {
@@ -147,16 +153,16 @@ export class Blobs {
       throw error
     }
     await object.close()
-    return this.#missing(key, `${object.size} bytes that are not those of the digest`)
+    return this.#report(key, `${object.size} bytes that are not those of the digest`)
   }
 
-  // Another process may have removed both, and only the link is remembered here.
-  async #absent(name: Name, digest: Digest, target: Digest): Promise<undefined> {
+  // Another process may have removed both, while the link is still cached here.
+  async #reportMissing(name: Name, digest: Digest, target: Digest): Promise<undefined> {
     if ((await this.#links.readCurrent(keys.layer(name, digest), digest)) !== undefined)
-      this.#missing(keys.blob(target), 'a link leads to it, but there are no bytes')
+      this.#report(keys.blob(target), 'a link leads to it, but there are no bytes')
   }
 
-  #missing(key: Key, reason: string): undefined {
+  #report(key: Key, reason: string): undefined {
     this.#reportDamage(key, reason)
     return undefined
   }

@@ -23,9 +23,10 @@ interface TagChange extends ContentChange {
 }
 
 /**
- * One change of meaning. That content which had been cached is pushed is one too: `blob-linked`, `manifest-linked` or `tag-set` without `upstream`, then with the
- * digest that was there before. No change: a push of what is there already, a cached tag that upstream confirms, bytes that heal, repaired indexes of referrers,
- * and what garbage collection removes.
+ * One change of meaning. A push of content that had been cached is one too, although the digest stays the same:
+ * `blob-linked`, `manifest-linked` or `tag-set` without `upstream`. These are no changes: a push of content that is
+ * there already, a cached tag that upstream confirms, damaged bytes that heal, a repaired index of referrers, and
+ * whatever garbage collection removes.
  */
 export type Change = LinkChange | TagChange
 
@@ -33,22 +34,26 @@ export type Change = LinkChange | TagChange
 export type ChangeBody = Omit<LinkChange, 'at' | 'name'> | Omit<TagChange, 'at' | 'name'>
 
 /**
- * Gets each change when it has taken effect and is durable, before the request that made it is answered, and is awaited. It is called inside the mutex of what
- * changed (the repository, for manifests and tags; the link, for blobs), so that it must not change the same repository itself and should be quick. Order: changes
- * of one repository's manifests and tags come in the order in which they took effect, as do those of one blob's link. A manifest comes after its blobs, and a tag
- * after its manifest, since a client pushes them in this order. Changes of different repositories, and of different blobs, come side by side.
+ * Gets each change once it has taken effect and is durable, and is awaited before the client gets a response. It runs
+ * inside the mutex of the repository (manifests, tags) or of the link (blobs): it must not change that repository, and
+ * should be quick.
  *
- * If it rejects, the change stays in effect and the request fails with the error, at this point: what follows in the same request (tags after their manifest) is
- * not done. The change is delivered again before the next one of the same repository or link, which the client's retry is enough for: at least once, in order.
- * After a crash between the effect and the delivery nothing is delivered again: a listener with a journal of its own compares it with the content at the start.
- * Processes that share a storage each deliver what they changed themselves, without an order between them.
+ * Order: the manifests and tags of one repository, and the link of one blob, each in the order in which they took
+ * effect. A manifest comes after its blobs and a tag after its manifest, because a client pushes them in that order.
+ * Changes of different repositories and of different blobs are delivered side by side.
+ *
+ * Failure: if it rejects, the change stays in effect, the request fails with the error, and the rest of the request
+ * (the tags of a manifest) is not done. The change is delivered again before the next one of the same repository or
+ * link; a client's retry of the request is enough for that. So delivery is at least once and in order, but not across a
+ * crash: a listener that keeps a journal compares it with the content when it starts. Processes that share a storage
+ * deliver their own changes each, without an order between them.
  */
 export type ChangeListener = (change: Change) => Promise<void> | void
 
-/** Delivers a change, after those with the same key that `listener` rejected before. Called inside the mutex of that key. */
+/** Delivers a change after those of the same key that were rejected. Call inside the mutex of the key. */
 export type DeliverChange = (key: string, change?: Change) => Promise<void>
 
-/** Delivers to `listener`, at least once and in the order of the calls for a key. */
+/** Delivers to `listener` at least once, and in the order of the calls for a key. */
 export function createDelivery(listener: ChangeListener): DeliverChange {
   const undelivered = new Map<string, Change[]>()
   return async (key, change) => {

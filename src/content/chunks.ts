@@ -1,6 +1,7 @@
 /**
- * Calls `task` with each chunk of `body`, in order. Like `for await`, but an error of the body is told apart from one of `task`:
- * it is thrown as `wrap` makes it. `body` is closed if `task` throws. One generator less around each chunk than a wrapper of `body`.
+ * Calls `task` with each chunk of `body`, in order. Like `for await`, but an error of the body is told apart from one
+ * of `task`: it is thrown as `wrap` makes it. `body` is closed if `task` throws. One generator less around each chunk
+ * than a wrapper of `body`.
  */
 export async function forEachChunk(
   body: AsyncIterable<Uint8Array>,

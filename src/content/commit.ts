@@ -54,13 +54,12 @@ export interface CommitDeps {
 }
 
 /**
- * The only public writer of content. Each method's change is durable when it resolves, and was delivered to `onChange` (see `ChangeListener`).
+ * The only public writer of content. When a method resolves, its change is durable and was delivered to `onChange`.
  *
- * Manifests and tags of a repository change inside its mutex. A blob link changes inside a mutex of its own: changes of different blobs commute, and a client pushes
- * many to one repository at once, whose syncs would otherwise wait for each other. Without a mutex a blob that is pushed while it is cached could end as a cached
- * one, which may be evicted.
- *
- * Digests are held first and a mutex is taken after that: garbage collection does not wait for holds inside a mutex.
+ * Manifests and tags of a repository change inside its mutex. The link of a blob changes inside a mutex of its own:
+ * links of different blobs are independent, and a client pushes many to one repository at once, whose syncs would wait
+ * for each other. Without any mutex a blob that is pushed while it is cached could end as a cached one, and be evicted.
+ * A digest is held before a mutex is taken: garbage collection, which takes a mutex first, does not wait for holds.
  */
 export class Commit {
   readonly holds: Holds
@@ -92,8 +91,8 @@ export class Commit {
   }
 
   /**
-   * Publishes verified bytes and lets `name` read them. Bytes that are stored already are replaced, which heals a damaged blob. `upstream` is where they were
-   * cached from; without it they were pushed.
+   * Publishes verified bytes and lets `name` read them. Bytes that are stored already are replaced, which heals a
+   * damaged blob. `upstream` is where they were cached from; without it they were pushed.
    */
   publishBlob(name: Name, digest: Digest, writer: Writer, upstream?: string): Promise<void> {
     return this.holds.during(digest, async () => {
@@ -114,7 +113,8 @@ export class Commit {
   }
 
   /**
-   * Lets `name` read a blob whose bytes are stored under `target`: another digest only in what Distribution wrote. `upstream` as for `publishBlob`.
+   * Lets `name` read a blob whose bytes are stored under `target`: another digest only in what Distribution wrote.
+   * `upstream` as for `publishBlob`.
    */
   async linkBlob(name: Name, digest: Digest, { target = digest, upstream }: { target?: Digest; upstream?: string } = {}): Promise<void> {
     const release = await this.holds.holdAll([digest, target])
@@ -138,7 +138,8 @@ export class Commit {
     return upstream === undefined ? undefined : this.#links.read(link)
   }
 
-  // Content that was pushed stays pushed, even if a cache fetches it again. Resolves to whether cached content became pushed.
+  // Content that was pushed stays pushed, even if a cache fetches it again. Resolves to whether cached content became
+  // pushed.
   async #setProvenance(name: Name, digest: Digest, upstream: string | undefined, old: Digest | undefined): Promise<boolean> {
     if (upstream === undefined) return this.#provenance.remove(name, digest)
     if (old === undefined) await this.#provenance.set(name, digest, upstream)
@@ -161,10 +162,8 @@ export class Commit {
     return { kind, digest, ...from(await this.#provenance.get(name, digest)) }
   }
 
-  /**
-   * Waits for a write or a removal and delivers the change that it made, and those that the listener rejected before. A write that failed may have taken effect
-   * all the same, which `isDone` tells: then the change is delivered too, since the client's retry makes none.
-   */
+  // Waits for a write or a removal, and delivers the change that it made. If it failed, it may have taken effect
+  // nevertheless, which `isDone` tells: then the change is delivered too, because a retry makes none.
   async #effect(
     key: string,
     name: Name,
@@ -186,8 +185,8 @@ export class Commit {
   }
 
   /**
-   * Stores a verified manifest under `digest` and lets `tags` name it. Resolves to what each tag named before. With `provenance` it was cached, and a tag that is
-   * not as `expected` stays as it is.
+   * Stores a verified manifest under `digest` and lets `tags` name it. Resolves to what each tag named before. With
+   * `provenance` it was cached, and a tag that is not as `expected` stays as it is.
    */
   putManifest(name: Name, digest: Digest, bytes: Uint8Array, options: ManifestOptions): Promise<SetTag[]> {
     return this.holds.during(digest, async () => {
@@ -200,8 +199,7 @@ export class Commit {
     })
   }
 
-  // In this order: the bytes, the index of referrers (a manifest must not be there without being listed), the manifest's link, tags. Only what has no order among
-  // itself is written side by side.
+  // The order: bytes, index of referrers (a manifest must not be there unlisted), link of the manifest, links of tags.
   async #linkManifest(
     name: Name,
     digest: Digest,
@@ -211,12 +209,12 @@ export class Commit {
     const link = keys.revision(name, digest)
     const upstream = provenance?.upstream
     const old = await this.#linkBefore(link, upstream)
-    const [madePushed] = await allSettled([
-      this.#setProvenance(name, digest, upstream, old),
+    await allSettled([
       // Distribution knows a repository by this prefix, and would sweep the blobs of one that has none.
       this.#storage.ensurePrefix(keys.layers(name)),
-      subject ? this.#links.write(keys.referrer(name, subject, digest), digest) : undefined
+      subject && this.#links.write(keys.referrer(name, subject, digest), digest)
     ])
+    const madePushed = await this.#setProvenance(name, digest, upstream, old)
     const change = old !== digest || madePushed ? ({ kind: 'manifest-linked', digest, ...from(upstream) } as const) : undefined
     const write = this.#links.write(link, digest)
     await this.#effect(name, name, write, change, async () => (await this.#links.readCurrent(link)) === digest)
@@ -289,7 +287,10 @@ export class Commit {
     return old
   }
 
-  /** Removes a manifest and every tag that names it; resolves to those tags. The tags go first: none may be left without its manifest. */
+  /**
+   * Removes a manifest and every tag that names it; resolves to those tags. The tags go first: none may be left without
+   * its manifest.
+   */
   removeManifest(name: Name, digest: Digest, subject: Digest | undefined): Promise<Tag[]> {
     return this.#mutex(name, async () => {
       const tags = await this.#tags.pointingAt(name, digest)
@@ -306,7 +307,10 @@ export class Commit {
     })
   }
 
-  /** Lists a manifest among the referrers of its subject, or takes it out, as the manifest itself says; resolves to what was done. */
+  /**
+   * Lists a manifest among the referrers of its subject, or takes it out, as the manifest itself says; resolves to what
+   * was done.
+   */
   indexReferrer(name: Name, subject: Digest, digest: Digest): Promise<'added' | 'removed' | 'right'> {
     return this.#mutex(name, async () => {
       const key = keys.referrer(name, subject, digest)
@@ -314,7 +318,7 @@ export class Commit {
       const entry = (await this.#storage.get(key))?.toString('latin1').trim()
       const linked = (await this.#manifests.linked(name, digest)) !== undefined
       const manifest = linked ? await this.#manifests.get(name, digest) : undefined
-      // Its bytes are damaged: unknown until it is healed.
+      // Its bytes are damaged: what it refers to is unknown until they heal.
       if (linked && !manifest) return 'right'
       const refers = manifest !== undefined && readManifest(manifest.bytes)?.subject?.digest === subject
       if (entry === (refers ? digest : undefined)) return 'right'

@@ -1,17 +1,19 @@
 /**
- * Where content lies: the tree that CNCF Distribution writes, so that its directories and buckets can be opened in place.
+ * The keys of content: the tree that CNCF Distribution writes, so that its directories and buckets can be opened in
+ * place.
  *
  *   docker/registry/v2/
  *     blobs/<algorithm>/<first two of encoded>/<encoded>/data     the bytes, shared by all repositories
  *     repositories/<name>/
- *       _layers/<algorithm>/<encoded>/link                        this name may read that blob
- *       _manifests/revisions/<algorithm>/<encoded>/link           this name has that manifest
+ *       _layers/<algorithm>/<encoded>/link                        this repository may read that blob
+ *       _manifests/revisions/<algorithm>/<encoded>/link           this repository has that manifest
  *       _manifests/tags/<tag>/current/link                        a digest
  *       _manifests/tags/<tag>/index/<algorithm>/<encoded>/link    every digest the tag ever had
  *       _uploads/<session>/data, startedat                        not yet content
  *       _referrers/<subject>/<digest>/link                        ours: an index that can be rebuilt from the manifests
  *
- * A link is a file that holds a digest. A component of a name cannot begin with `_`. A digest as part of a path is `<algorithm>/<encoded>`.
+ * A link is an object that holds a digest. A component of a name cannot begin with `_`. A digest in a key is
+ * `<algorithm>/<encoded>`. What is only ours is below `.registry`, which Distribution does not look at.
  */
 import { ownNames, ownPrefix } from '../../storage/layout.ts'
 import type { Key } from '../../storage/storage.ts'
@@ -21,7 +23,7 @@ import type { SessionId } from '../oci/sink.ts'
 
 const top = 'docker/registry/v2'
 
-/** Below it, one prefix a repository. */
+/** Below it, one prefix per repository. */
 export const repositories: Key = `${top}/repositories`
 
 const path = (digest: Digest): string => `${algorithmOf(digest)}/${encodedOf(digest)}`
@@ -29,7 +31,9 @@ const path = (digest: Digest): string => `${algorithmOf(digest)}/${encodedOf(dig
 /** All of one repository. */
 export const repository = (name: Name | string): Key => `${repositories}/${name}`
 
-/** Below it, the bytes of all digests: one prefix an algorithm, in it one for the first two characters, in it one a digest. */
+/**
+ * Below it, the bytes of all digests: a prefix per algorithm, in it one per first two characters, in it one per digest.
+ */
 export const blobs: Key = `${top}/blobs`
 
 /** The bytes of a digest. */
@@ -38,7 +42,7 @@ export const blob = (digest: Digest): Key => {
   return `${blobs}/${algorithmOf(digest)}/${encoded.slice(0, 2)}/${encoded}/data`
 }
 
-/** What of a repository may be read as blobs. */
+/** The blob links of a repository. */
 export const layers = (name: Name): Key => `${repository(name)}/_layers`
 /** The link that lets `name` read a blob. */
 export const layer = (name: Name, digest: Digest): Key => `${layers(name)}/${path(digest)}/link`
@@ -48,29 +52,29 @@ export const revisions = (name: Name): Key => `${repository(name)}/_manifests/re
 /** The link that says that `name` has a manifest. */
 export const revision = (name: Name, digest: Digest): Key => `${revisions(name)}/${path(digest)}/link`
 
-/** Below it, one prefix a tag. */
+/** Below it, one prefix per tag. */
 export const tags = (name: Name): Key => `${repository(name)}/_manifests/tags`
-/** The link to what a tag names. */
+/** The link to the digest that a tag names. */
 export const tag = (name: Name, each: Tag): Key => `${tags(name)}/${each}/current/link`
 /** Every digest that a tag ever had. */
 export const tagIndex = (name: Name, each: Tag): Key => `${tags(name)}/${each}/index`
-/** The link of one of them. */
+/** The link of one of those digests. */
 export const tagIndexEntry = (name: Name, each: Tag, digest: Digest): Key => `${tagIndex(name, each)}/${path(digest)}/link`
 
-/** Below it, one prefix an upload session. */
+/** Below it, one prefix per upload session. */
 export const uploads = (name: Name): Key => `${repository(name)}/_uploads`
 /** All of an upload session. */
 export const session = (name: Name, id: SessionId): Key => `${uploads(name)}/${id}`
 /** The bytes of an upload session. */
 export const upload = (name: Name, id: SessionId): Key => `${session(name, id)}/data`
-/** When an upload session began, in RFC 3339. */
+/** When an upload session was started, in RFC 3339. */
 export const uploadStarted = (name: Name, id: SessionId): Key => `${session(name, id)}/startedat`
 
-/** Below it, one prefix a subject. */
+/** Below it, one prefix per subject. */
 export const allReferrers = (name: Name): Key => `${repository(name)}/_referrers`
-/** The manifests of a repository that have `subject` as their subject. */
+/** The index of the referrers of `subject`. */
 export const referrers = (name: Name, subject: Digest): Key => `${allReferrers(name)}/${path(subject)}`
-/** The link of one of them. */
+/** The link of one referrer. */
 export const referrer = (name: Name, subject: Digest, digest: Digest): Key => `${referrers(name, subject)}/${path(digest)}/link`
 
 /** The digest that `<algorithm>/<encoded>` spells. */

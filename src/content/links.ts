@@ -2,48 +2,50 @@ import type { Key, Storage } from '../../storage/storage.ts'
 import { algorithmOf, type Digest, isDigest } from '../oci/digest.ts'
 import { createLruCache } from './lru.ts'
 
-// 50,000 links of about 250 bytes: what a control plane's platform has, several times over.
-const remembered = 50_000
+// Of about 250 bytes each: several times as many as the platform of a control plane has.
+const maxLinks = 50_000
 
-/** What a damaged object is reported to; the key says which. */
+/** Reports a damaged object. */
 export type ReportDamage = (key: Key, reason: string) => void
 
 /**
- * The small files that hold a digest. Read once and remembered: where this process owns the storage every change goes through here, so that memory never says
- * "exists" of what was removed; where it does not, memory does not last.
+ * Links, read once and then cached. Where this process owns the storage, every change of a link goes through here, so
+ * that the cache never holds one that was removed. Where processes share the storage, entries of the cache have a TTL.
  */
 export class Links {
   readonly #storage: Storage
   readonly #reportDamage: ReportDamage
   readonly #ttlMs: number | undefined
   readonly #cache: ReturnType<typeof createLruCache<Key, Digest>>
-  // Of the links that are being read or written: counts their changes, so that a read that began before one is not remembered after it.
-  readonly #busy = new Map<Key, { users: number; changes: number }>()
+  // The links that are being read or written, with a count of their changes: a read that began before a change is not
+  // cached after it.
+  readonly #inUse = new Map<Key, { users: number; changes: number }>()
 
-  /** What was read is remembered for `ttlMs`; without it until it changes here, which is the only place where it changes. */
-  constructor(storage: Storage, damaged: ReportDamage, ttlMs?: number) {
+  /** A link is cached for `ttlMs`; without it, until it changes here. */
+  constructor(storage: Storage, reportDamage: ReportDamage, ttlMs?: number) {
     this.#storage = storage
     this.#ttlMs = ttlMs
-    this.#cache = createLruCache(remembered, ttlMs)
-    this.#reportDamage = damaged
+    this.#cache = createLruCache(maxLinks, ttlMs)
+    this.#reportDamage = reportDamage
   }
 
   /**
-   * The digest in the link. `of` is the digest that the key spells: the content counts (Distribution keeps what was pushed by sha512 under the sha256 that it
-   * computed), but within one algorithm the two have to agree. A damaged link is reported and is as good as none.
+   * The digest in a link. `of` is the digest that the key spells. The content of the link counts (Distribution stores a
+   * push by sha512 under the sha256 that it computed), but within one algorithm the two have to agree. A damaged link
+   * is reported and counts as none.
    */
   async read(key: Key, of?: Digest): Promise<Digest | undefined> {
-    return this.#cache.get(key) ?? this.#during(key, unchanged => this.#look(key, of, unchanged))
+    return this.#cache.get(key) ?? this.#trackChanges(key, unchanged => this.#readStored(key, of, unchanged))
   }
 
-  /** `read`, past what is remembered where another process may have changed the link. */
+  /** Like `read`, but not from the cache where another process may have changed the link. */
   readCurrent(key: Key, of?: Digest): Promise<Digest | undefined> {
     if (this.#ttlMs !== undefined) this.forget([key])
     return this.read(key, of)
   }
 
-  async #look(key: Key, of: Digest | undefined, unchanged: () => boolean): Promise<Digest | undefined> {
-    const text = (await this.#storage.get(key).catch(tooLarge))?.toString('latin1').trim()
+  async #readStored(key: Key, of: Digest | undefined, unchanged: () => boolean): Promise<Digest | undefined> {
+    const text = (await this.#storage.get(key).catch(emptyIfTooLarge))?.toString('latin1').trim()
     if (text === undefined) return undefined
     if (!isDigest(text)) {
       this.#reportDamage(key, 'the link holds no digest')
@@ -57,42 +59,45 @@ export class Links {
     return text
   }
 
-  /** Whether there is such a link; what it holds is not looked at. */
+  /** Whether there is such a link; its content is not read. */
   async has(key: Key): Promise<boolean> {
     return this.#cache.has(key) || ((await this.#storage.stat(key))?.size ?? 0) > 0
   }
 
   /** Durable when it resolves. */
   write(key: Key, digest: Digest): Promise<void> {
-    return this.#during(key, async unchanged => {
+    return this.#trackChanges(key, async unchanged => {
       try {
         await this.#storage.put(key, Buffer.from(digest))
       } catch (error) {
-        // It may have taken effect all the same.
+        // It may have taken effect nevertheless.
         this.forget([key])
         throw error
       }
-      // A change that ran beside this one may have been the later one on disk.
+      // A change that ran at the same time may have been the later one on disk.
       const last = unchanged()
       this.forget([key])
       if (last) this.#cache.set(key, digest)
     })
   }
 
-  // `task` can ask whether the link was changed since it began.
-  async #during<T>(key: Key, task: (unchanged: () => boolean) => Promise<T>): Promise<T> {
-    const entry = this.#busy.get(key) ?? { users: 0, changes: 0 }
-    this.#busy.set(key, entry)
+  // `task` gets a function that tells whether the link is unchanged since it began.
+  async #trackChanges<T>(key: Key, task: (unchanged: () => boolean) => Promise<T>): Promise<T> {
+    const entry = this.#inUse.get(key) ?? { users: 0, changes: 0 }
+    this.#inUse.set(key, entry)
     entry.users++
     const { changes } = entry
     try {
       return await task(() => entry.changes === changes)
     } finally {
-      if (--entry.users === 0) this.#busy.delete(key)
+      if (--entry.users === 0) this.#inUse.delete(key)
     }
   }
 
-  /** Removes links, and below `under` what became empty. Where the store is shared, nothing is asked for once `signal` is aborted. */
+  /**
+   * Removes links, and prefixes below `under` that became empty. A shared storage gets no request once `signal` is
+   * aborted.
+   */
   async remove(keys: readonly Key[], under: Key, signal?: AbortSignal): Promise<void> {
     this.forget(keys)
     try {
@@ -102,24 +107,24 @@ export class Links {
     }
   }
 
-  /** The next reads look at what is stored. */
+  /** Drops links from the cache. */
   forget(keys: readonly Key[]): void {
     for (const key of keys) {
       this.#cache.delete(key)
-      const entry = this.#busy.get(key)
+      const entry = this.#inUse.get(key)
       if (entry) entry.changes++
     }
   }
 
-  /** `forget` for all of them. */
+  /** Empties the cache. */
   forgetAll(): void {
     this.#cache.clear()
-    for (const entry of this.#busy.values()) entry.changes++
+    for (const entry of this.#inUse.values()) entry.changes++
   }
 }
 
-// A link of more than 64 KiB is no link.
-function tooLarge(error: NodeJS.ErrnoException): Buffer {
+// An object of more than 64 KiB is no link.
+function emptyIfTooLarge(error: NodeJS.ErrnoException): Buffer {
   if (error.code === 'EFBIG') return Buffer.alloc(0)
   throw error
 }

@@ -3,7 +3,7 @@ import { type Digest, isDigest } from '../oci/digest.ts'
 import * as keys from './keys.ts'
 import { listDigests } from './walk.ts'
 
-/** A digest that has a place for its bytes; size and time are there where they come with the listing. */
+/** A digest with a prefix for its bytes. Size and time are present if they come with the listing. */
 export interface ListedBlob {
   digest: Digest
   size?: number
@@ -15,7 +15,7 @@ export type ListedLink = Pick<ListedBlob, 'digest' | 'modified'>
 
 /** How blobs and links are listed. */
 export interface Listing {
-  /** All digests that have a place for their bytes, in order, those after `after` only. */
+  /** All digests with a prefix for their bytes, in order, those after `after` only. */
   blobs(after?: string): AsyncGenerator<ListedBlob, void>
   /** The digests that have a link below `prefix`, in order. */
   links(prefix: Key): AsyncGenerator<ListedLink, void>
@@ -38,11 +38,11 @@ async function* listBlobs(storage: Storage, after: string): AsyncGenerator<Liste
   }
 }
 
-// A directory without bytes is what a crash leaves.
+// A directory without bytes is debris.
 async function* walkBlobs(storage: Storage, after: string): AsyncGenerator<ListedBlob, void> {
   for await (const algorithm of prefixes(storage, keys.blobs)) {
     for await (const bucket of prefixes(storage, algorithm.key)) {
-      // Buckets before that of `after` are not even listed.
+      // Prefixes before that of `after` are not listed.
       if (`${algorithm.name}:${bucket.name}` < after.slice(0, algorithm.name.length + 1 + bucket.name.length)) continue
       for await (const { name } of prefixes(storage, bucket.key)) {
         const digest = keys.digestOfPath(algorithm.name, name)

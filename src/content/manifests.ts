@@ -9,33 +9,33 @@ import type { Links, ReportDamage } from './links.ts'
 import type { Quarantine } from './quarantine.ts'
 import { listDigests } from './walk.ts'
 
-// Bytes of manifests kept in memory; a platform has some thousand of about 2 KiB.
-const remembered = 32 * 1024 * 1024
-// What is stored may have been pushed under a larger limit than the one in force; past this it is no manifest.
-const longest = 8 * 1024 * 1024
+// A platform has some thousand manifests of about 2 KiB.
+const maxCachedBytes = 32 * 1024 * 1024
+// A stored manifest may have been pushed under a larger limit than the one in force. Larger bytes are no manifest.
+const maxManifestBytes = 8 * 1024 * 1024
 
-/** That `name` has a manifest. */
+/** A manifest as a repository has it. */
 export interface LinkedManifest {
   name: Name
   digest: Digest
 }
 
-/** Manifests by digest: read and verified once, then from memory. */
+/** Manifests by digest: read and verified once, then cached. */
 export class Manifests {
   readonly #storage: Storage
   readonly #links: Links
   readonly #quarantine: Quarantine
   readonly #reportDamage: ReportDamage
-  readonly #cache = new LRUCache<Digest, Manifest>({ maxSize: remembered, sizeCalculation: ({ bytes }) => bytes.length + 512 })
+  readonly #cache = new LRUCache<Digest, Manifest>({ maxSize: maxCachedBytes, sizeCalculation: ({ bytes }) => bytes.length + 512 })
 
-  constructor(storage: Storage, links: Links, quarantine: Quarantine, damaged: ReportDamage) {
+  constructor(storage: Storage, links: Links, quarantine: Quarantine, reportDamage: ReportDamage) {
     this.#storage = storage
     this.#links = links
     this.#quarantine = quarantine
-    this.#reportDamage = damaged
+    this.#reportDamage = reportDamage
   }
 
-  /** The digest under which a manifest of `name` lies, whether or not its bytes are sound. */
+  /** The digest that the bytes of a manifest of `name` are stored under, whether or not they are sound. */
   linked(name: Name, digest: Digest): Promise<Digest | undefined> {
     return this.#links.read(keys.revision(name, digest), digest)
   }
@@ -46,7 +46,8 @@ export class Manifests {
     if (!target) return undefined
     const manifest = await this.#load(target, { name, digest })
     if (!manifest || target === digest) return manifest
-    // Distribution's link from a sha512 to the sha256 under which it lies: cheap to verify, so nothing is taken on trust.
+    // A link of Distribution from a sha512 to the sha256 that the bytes are stored under. Cheap to verify, so it is not
+    // trusted.
     if (digestOf(manifest.bytes, algorithmOf(digest)) === digest) return { ...manifest, descriptor: { ...manifest.descriptor, digest } }
     this.#reportDamage(keys.revision(name, digest), 'the link leads to other bytes than its name')
     return undefined
@@ -54,7 +55,7 @@ export class Manifests {
 
   async #load(digest: Digest, from: LinkedManifest): Promise<Manifest | undefined> {
     if (this.#quarantine.has(digest)) {
-      this.#reportDamage(keys.blob(digest), 'its bytes are known to be damaged or gone')
+      this.#reportDamage(keys.blob(digest), 'its bytes are known to be damaged or missing')
       return undefined
     }
     const known = this.#cache.get(digest)
@@ -65,43 +66,47 @@ export class Manifests {
 
   async #read(digest: Digest, from: LinkedManifest | undefined): Promise<Uint8Array | undefined> {
     const key = keys.blob(digest)
-    const bytes = await this.#storage.get(key, longest).catch((error: NodeJS.ErrnoException) => {
+    const bytes = await this.#storage.get(key, maxManifestBytes).catch((error: NodeJS.ErrnoException) => {
       if (error.code === 'EFBIG') return Buffer.alloc(0)
       throw error
     })
     if (bytes && digestOf(bytes, algorithmOf(digest)) === digest) return bytes
-    // Links go before the bytes that they lead to: whoever read one a moment before finds nothing, and nothing is wrong.
+    // Links are removed before their bytes: a request that read the link a moment before finds no bytes, and nothing is
+    // damaged.
     if (!bytes && from && (await this.#links.readCurrent(keys.revision(from.name, from.digest), from.digest)) === undefined)
       return undefined
     this.#reportDamage(key, bytes ? 'the bytes are not those of the digest' : 'a manifest has no bytes')
     return undefined
   }
 
-  /** The verified bytes that lie under `digest`, and to which the link `from` led, for whoever reads through all of them: what is served often stays in memory instead. */
+  /**
+   * The verified bytes of `digest`, to which the link `from` led. For a walk over all manifests: it does not fill the
+   * cache, which keeps the manifests that clients pull.
+   */
   async peek(digest: Digest, from?: LinkedManifest): Promise<Uint8Array | undefined> {
     return this.#cache.peek(digest)?.bytes ?? this.#read(digest, from)
   }
 
-  /** Keeps the bytes of `digest` no longer: they are removed, or asked for no more. */
+  /** Drops `digest` from the cache: it was removed, or is hardly read any more. */
   forget(digest: Digest): void {
     this.#cache.delete(digest)
   }
 
-  /** Keeps verified bytes in memory. */
+  /** Caches verified bytes. */
   remember(digest: Digest, bytes: Uint8Array): Manifest {
-    const manifest = { descriptor: { mediaType: mediaTypeOf(bytes), digest, size: bytes.length }, bytes: alone(bytes) }
+    const manifest = { descriptor: { mediaType: mediaTypeOf(bytes), digest, size: bytes.length }, bytes: copyOutOfPool(bytes) }
     this.#cache.set(digest, manifest)
     return manifest
   }
 
-  /** All digests under which `name` has a manifest. */
+  /** The digests of all manifests of `name`. */
   list(name: Name): AsyncIterable<Digest> {
     return listDigests(this.#storage, keys.revisions(name))
   }
 }
 
-// Node cuts small buffers out of blocks of 64 KiB: kept as they come, each manifest would keep a block.
-function alone(bytes: Uint8Array): Uint8Array {
+// Node cuts small buffers out of blocks of 64 KiB: cached as they are, each manifest would keep a whole block.
+function copyOutOfPool(bytes: Uint8Array): Uint8Array {
   if (bytes.buffer.byteLength === bytes.length) return bytes
   const own = Buffer.allocUnsafeSlow(bytes.length)
   own.set(bytes)

@@ -18,12 +18,12 @@ export class Names {
     return takePage(listNames(this.#storage, keys.repositories, isContent, last), n)
   }
 
-  /** All of them, in the same order; also those that hold nothing but upload sessions. */
+  /** All repositories in the same order, also those that have nothing but upload sessions. */
   all(): AsyncIterable<Name> {
     return listNames(this.#storage, keys.repositories, entry => isContent(entry) || entry.name === '_uploads')
   }
 
-  /** Whether anything was ever pushed to `name`. */
+  /** Whether anything was ever pushed to `name`, or cached in it. */
   async has(name: Name): Promise<boolean> {
     return (await lookAtName(this.#storage, keys.repository(name), isContent)).hasContent
   }

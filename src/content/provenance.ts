@@ -5,37 +5,38 @@ import * as keys from './keys.ts'
 import { createLruCache } from './lru.ts'
 import { listDigests, listNames } from './walk.ts'
 
-/** Where a cached tag came from, and when that was last known to be so. */
+/** The provenance record of a tag: where it was cached from, and when upstream last confirmed it. */
 export interface TagProvenance {
   /** The upstream as `<host>/<path>`. */
   upstream: string
   digest: Digest
   etag?: string
-  /** ms since the epoch. */
+  /** When upstream was last asked, in ms since the epoch. */
   checked: number
 }
 
-const remembered = 20_000
+const maxTags = 20_000
 
 /**
- * Marks of what was cached and not pushed. No mark means pushed, and what was pushed is never evicted: so marks are not synced to disk when they are set (losing one is
- * safe), and are removed before a push is acknowledged.
+ * Provenance records of cached content. Content without one was pushed, and is never evicted. So losing a record is
+ * safe, and they are not synced to disk when they are written; but they are removed, durably, before a push is
+ * acknowledged.
  */
 export class Provenance {
   readonly #storage: Storage
   readonly #tags: ReturnType<typeof createLruCache<string, TagProvenance>>
-  /** How many marks this process has set. */
+  /** How many records this process has written. */
   recordsWritten = 0
-  // Counts changes, so that a read that began before one is not remembered after it.
-  #changes = 0
+  // Counts writes and removals of tags' records: a read that began before one is not cached after it.
+  #writes = 0
 
-  /** What was read is remembered for `ttl` ms; without it for as long as there is room. */
-  constructor(storage: Storage, ttl?: number) {
+  /** The record of a tag is cached for `ttlMs`; without it, until it changes here. */
+  constructor(storage: Storage, ttlMs?: number) {
     this.#storage = storage
-    this.#tags = createLruCache(remembered, ttl)
+    this.#tags = createLruCache(maxTags, ttlMs)
   }
 
-  /** Marks content of `name` as cached from `upstream`; called before the content becomes visible. */
+  /** Records that content of `name` is cached from `upstream`. Call before the content becomes visible. */
   async set(name: Name, digest: Digest, upstream: string): Promise<void> {
     await this.#write(keys.provenanceRecord(name, digest), upstream)
   }
@@ -45,38 +46,38 @@ export class Provenance {
     return (await this.#storage.get(keys.provenanceRecord(name, digest)))?.toString('utf8')
   }
 
-  /** Content of `name` is pushed. */
+  /** Removes the record of content that was pushed or removed; resolves to whether there was one. */
   remove(name: Name, digest: Digest): Promise<boolean> {
     return this.#remove(keys.provenanceRecord(name, digest))
   }
 
-  /** Where a tag came from; undefined if it was pushed. */
+  /** The record of a tag; undefined if it was pushed. */
   async getTag(name: Name, tag: Tag): Promise<TagProvenance | undefined> {
     const key = keys.tagProvenanceRecord(name, tag)
     const known = this.#tags.get(key)
     if (known) return known
-    const changes = this.#changes
+    const writes = this.#writes
     const text = (await this.#storage.get(key))?.toString('utf8')
-    const origin = text === undefined ? undefined : parse(text)
-    if (origin && changes === this.#changes) this.#tags.set(key, origin)
-    return origin
+    const record = text === undefined ? undefined : parse(text)
+    if (record && writes === this.#writes) this.#tags.set(key, record)
+    return record
   }
 
-  async setTag(name: Name, tag: Tag, origin: TagProvenance): Promise<void> {
+  async setTag(name: Name, tag: Tag, record: TagProvenance): Promise<void> {
     const key = keys.tagProvenanceRecord(name, tag)
-    this.#changes++
-    this.#tags.set(key, origin)
-    await this.#write(key, JSON.stringify(origin))
+    this.#writes++
+    this.#tags.set(key, record)
+    await this.#write(key, JSON.stringify(record))
   }
 
   removeTag(name: Name, tag: Tag): Promise<boolean> {
     const key = keys.tagProvenanceRecord(name, tag)
-    this.#changes++
+    this.#writes++
     this.#tags.delete(key)
     return this.#remove(key)
   }
 
-  /** Forgets of several that they were cached: they are removed. */
+  /** Removes the records of content that was removed. */
   async removeAll(name: Name, digests: readonly Digest[]): Promise<void> {
     await this.#storage.remove(
       digests.map(digest => keys.provenanceRecord(name, digest)),
@@ -98,7 +99,7 @@ export class Provenance {
     try {
       await this.#storage.put(key, Buffer.from(text), 'soon')
     } finally {
-      // Whoever looked meanwhile may not have seen it.
+      // Counted afterwards: a walk at the same time may not have seen it.
       this.recordsWritten++
     }
   }
@@ -111,7 +112,7 @@ export class Provenance {
   }
 }
 
-// Not synced, so a power cut may leave anything.
+// It was not synced, so that a power cut may have left anything.
 function parse(text: string): TagProvenance | undefined {
   try {
     const value = JSON.parse(text) as TagProvenance

@@ -9,8 +9,8 @@ import type { Manifests } from './manifests.ts'
 import type { Tags } from './tags.ts'
 import { listDigests } from './walk.ts'
 
-// Clients refuse manifests of more than 4 MiB, and the list is an index like any other.
-const longestPage = 3 * 1024 * 1024
+// Clients refuse manifests of more than 4 MiB, and the list is an image index.
+const maxPageBytes = 3 * 1024 * 1024
 
 /** Manifests that have another one as their subject. */
 export class Referrers {
@@ -38,7 +38,7 @@ export class Referrers {
       if (!descriptor || (artifactType !== undefined && descriptor.artifactType !== artifactType)) continue
       bytes += Buffer.byteLength(JSON.stringify(descriptor))
       const next = items.at(-1)?.digest
-      if (next !== undefined && (items.length === n || bytes > longestPage)) return { items, next }
+      if (next !== undefined && (items.length === n || bytes > maxPageBytes)) return { items, next }
       items.push(descriptor)
     }
     return { items }
@@ -50,7 +50,8 @@ export class Referrers {
     return [...found].sort()
   }
 
-  // Pushed before the registry knew referrers: the client kept the list itself, as an index under a tag (distribution-spec, "Enabling the Referrers API").
+  // Pushed to a registry without the referrers API: the client kept the list itself, as an image index under a tag
+  // (distribution-spec, "Enabling the Referrers API").
   async #fallback(name: Name, subject: Digest): Promise<Digest[]> {
     const digest = await this.#tags.resolve(name, referrersTag(subject))
     const manifest = digest && (await this.#manifests.get(name, digest))
@@ -70,7 +71,10 @@ export class Referrers {
   }
 }
 
-/** The tag under which clients keep the referrers of `subject` in registries that do not list them (distribution-spec, "Referrers Tag Schema"). */
+/**
+ * The tag under which clients keep the referrers of `subject` in registries that do not list them (distribution-spec,
+ * "Referrers Tag Schema").
+ */
 export function referrersTag(subject: Digest): Tag {
   return parseTag(`${algorithmOf(subject)}-${encodedOf(subject).slice(0, 64)}`)
 }

@@ -9,16 +9,18 @@ import type { Manifests } from './manifests.ts'
 import type { Coordination } from './shared/coordination.ts'
 
 const maxSizes = 100_000
-// Of a repository with more manifests than this, the others are not read for the sake of one blob.
+// So many manifests of a repository are read for the sake of one blob.
 const maxManifests = 2_000
-// Reading 2,000 manifests of a cold cache takes seconds on a disk: a blob whose size is unknown is not kept waiting for longer than this.
+// Reading 2,000 manifests from a cold disk takes seconds. A request for a blob of unknown size waits no longer than
+// this.
 const maxWaitMs = 250
 const manifestsAtOnce = 8
 const repositoriesAtOnce = 2
 
 /**
- * The size that each blob has to have. The layout on disk does not record it, so a truncated file would be served as a complete response. Sizes are known from
- * pushes and from the descriptors of manifests. A descriptor can be wrong, so a file of another size becomes known-bad only after its digest was computed.
+ * The size that each blob has to have. The layout on disk does not record it, so a truncated file would be served as a
+ * complete response. Sizes are known from pushes and from the descriptors of manifests. A descriptor can be wrong, so a
+ * file of another size becomes known-bad only after its digest was computed.
  */
 export class Sizes {
   readonly #manifests: Manifests
@@ -37,13 +39,13 @@ export class Sizes {
     this.#clock = clock
   }
 
-  /** `size` is known for certain: the bytes were verified. */
+  /** Sets the size of verified bytes. */
   set(digest: Digest, size: number): void {
     this.#known.set(digest, size)
     this.#bad.delete(digest)
   }
 
-  /** Takes the descriptors of a manifest into account. */
+  /** Takes sizes from the descriptors of a manifest. */
   learn(manifest: Digest, bytes: Uint8Array): void {
     if (this.#read.has(manifest)) return
     this.#read.set(manifest, true)
@@ -71,7 +73,7 @@ export class Sizes {
     return size === (size === 0 ? this.#sizeIfEmpty(digest) : (this.#known.get(digest) ?? size))
   }
 
-  /** The size of `digest`, if it is known. */
+  /** The size of a blob, if it is known. */
   get(digest: Digest): number | undefined {
     return this.#known.get(digest)
   }
@@ -86,8 +88,8 @@ export class Sizes {
     return this.#known.get(digest)
   }
 
-  // Once per repository and process: a client that resumes after a restart asks for the blob without its manifest. What takes longer than `maxWaitMs` goes on in
-  // the background, and the blob is served unchecked meanwhile.
+  // Once per repository and process: a client that resumes after a restart asks for the blob without its manifest. What
+  // takes longer than `maxWaitMs` goes on in the background, and the blob is served unchecked meanwhile.
   async #learnFrom(name: Name): Promise<void> {
     const learning = this.#learned.get(name) ?? this.#reading(() => this.#readManifests(name))
     if (learning === 'done') return

@@ -6,7 +6,7 @@ import * as keys from './keys.ts'
 import type { Links } from './links.ts'
 import { objectsBelow } from './walk.ts'
 
-// Links are read side by side, so that a long list does not take as many round trips to the disk.
+// Links are read side by side, so that a long list does not wait for the disk that many times.
 const readAtOnce = 32
 
 /** The tags of a repository. */
@@ -24,7 +24,7 @@ export class Tags {
     return this.#links.read(keys.tag(name, tag))
   }
 
-  /** The same for whoever removes something because of it: also where another process has just moved the tag. */
+  /** Like `resolve`, but not from the cache where another process may have moved the tag. For removals and changes. */
   resolveUncached(name: Name, tag: Tag): Promise<Digest | undefined> {
     return this.#links.readCurrent(keys.tag(name, tag))
   }
@@ -46,13 +46,13 @@ export class Tags {
     yield* await this.#existing(name, tags)
   }
 
-  // A crash inside a change leaves a prefix that names nothing: what is listed can be pulled.
+  // A crash inside a change leaves debris, a prefix without a link. What is listed can be pulled.
   async #existing(name: Name, tags: Tag[]): Promise<Tag[]> {
     const there = await Promise.all(tags.map(tag => this.#links.has(keys.tag(name, tag))))
     return tags.filter((_, index) => there[index])
   }
 
-  /** Every tag with what it names, for whoever removes. */
+  /** Every tag with the digest that it names, not from the cache. */
   async *all(name: Name): AsyncIterable<{ tag: Tag; digest: Digest }> {
     for await (const tag of this.#all(name)) {
       const digest = await this.resolveUncached(name, tag)
@@ -67,7 +67,7 @@ export class Tags {
     return found
   }
 
-  /** Everything that is stored of a tag: the link to what it names first, so that a removal that breaks off has removed the tag. */
+  /** All keys of a tag. Its link comes first, so that a removal that breaks off has removed the tag. */
   async keysOf(name: Name, tag: Tag): Promise<string[]> {
     const found = [keys.tag(name, tag)]
     for await (const key of objectsBelow(this.#storage, keys.tagIndex(name, tag))) found.push(key)
@@ -75,7 +75,10 @@ export class Tags {
   }
 }
 
-/** The first `n` of an ordered list, and where to go on if there is more (distribution-spec, "Listing Tags": `n=0` is an empty list without a next). */
+/**
+ * The first `n` items of an ordered list, and the last of them if there are more (distribution-spec, "Listing Tags":
+ * `n=0` is an empty list without more).
+ */
 export async function takePage<T extends string>(all: AsyncIterable<T>, n: number | undefined): Promise<Page<T>> {
   const items: T[] = []
   if (n === 0) return { items }

@@ -9,7 +9,7 @@ export async function* objectsBelow(storage: Storage, prefix: Key): AsyncIterabl
 }
 
 /**
- * All objects below `prefix`, and for each empty prefix a key in it that no object ever has. Removing that key removes the prefix.
+ * All objects below `prefix`, and a key that no object has in each empty prefix: removing that key removes the prefix.
  */
 export async function* leavesBelow(storage: Storage, prefix: Key): AsyncIterable<{ key: Key; object: boolean }> {
   let empty = true
@@ -21,7 +21,7 @@ export async function* leavesBelow(storage: Storage, prefix: Key): AsyncIterable
   if (empty) yield { key: `${prefix}/.empty`, object: false }
 }
 
-/** The digests that are spelled by the prefixes `<algorithm>/<encoded>` below `prefix`, ordered. */
+/** The digests that the prefixes `<algorithm>/<encoded>` below `prefix` spell, ordered. */
 export async function* listDigests(storage: Storage, prefix: Key): AsyncIterable<Digest> {
   for await (const algorithm of storage.walk(prefix)) {
     for await (const encoded of storage.walk(algorithm.key)) {

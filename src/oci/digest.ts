@@ -1,14 +1,17 @@
 import { createHash, type Hash } from 'node:crypto'
 import { OciError } from './errors.ts'
 
-/** A digest, `<algorithm>:<encoded>`, of an algorithm that this registry verifies (image-spec, "Digests"). Made only by `parseDigest` and `digestOf`. */
+/**
+ * A digest, `<algorithm>:<encoded>`, of an algorithm that this registry verifies (image-spec, "Digests"). Made only by
+ * `parseDigest` and `digestOf`.
+ */
 export type Digest = string & { readonly [digest]: true }
 declare const digest: unique symbol
 
 /** The registered algorithms of the image-spec. */
 export type Algorithm = 'sha256' | 'sha512'
 
-/** The algorithm that is meant where none is named. */
+/** The algorithm of digests that are made here. */
 export const canonical: Algorithm = 'sha256'
 
 const grammar: Record<Algorithm, RegExp> = { sha256: /^sha256:[a-f0-9]{64}$/, sha512: /^sha512:[a-f0-9]{128}$/ }
@@ -16,7 +19,7 @@ const grammar: Record<Algorithm, RegExp> = { sha256: /^sha256:[a-f0-9]{64}$/, sh
 /** The digest of the empty blob, by algorithm. */
 export const emptyDigest: Record<Algorithm, Digest> = { sha256: digestOf(new Uint8Array()), sha512: digestOf(new Uint8Array(), 'sha512') }
 
-/** Whether `text` names an algorithm that this registry can verify. */
+/** Whether `text` is an algorithm that this registry verifies. */
 export function isAlgorithm(text: string): text is Algorithm {
   return text === 'sha256' || text === 'sha512'
 }

@@ -7,47 +7,54 @@ import { forEachChunk } from '../chunks.ts'
 import type { Commit } from '../commit.ts'
 import { blob as blobKey } from '../keys.ts'
 
-/** A blob on its way from somewhere else. */
+/** A blob that a source sends. */
 export interface FillSource {
-  /** Of the whole blob, where the source said. */
+  /** Of the whole blob, in bytes, if the source declared it. */
   size?: number
-  /** From the first byte, in order; throws if it breaks. */
+  /** From the first byte, in order; throws if the body is truncated. */
   chunks: AsyncIterable<Uint8Array>
   cancel(): void
 }
 
-/** How a fill ended: `stored`, wrong bytes, a source that broke, a medium that did not take them, or a store in which they had no room. */
+/**
+ * How a fill ended: `stored`; bytes of another digest (`wrong`); an error of the source or a truncated body (`broken`);
+ * an I/O error of the storage (`medium`); no capacity (`full`).
+ */
 export type FillResult = 'stored' | 'wrong' | 'broken' | 'medium' | 'full'
 
 /** What the fills of one process share. */
 export interface FillContext {
   storage: Storage
   commit: Commit
-  /** Resolves when there is room for a fill of this size, which is kept until it ends; rejects with the code `EDQUOT` if there is none. */
+  /**
+   * Resolves when there is capacity for a fill of this size, and reserves it until the fill ends. Rejects with `EDQUOT`
+   * if there is none.
+   */
   admit(fill: Fill, size: number): Promise<void>
-  ended(fill: Fill, result: FillResult, error?: Error): void
+  onEnd(fill: Fill, result: FillResult, error?: Error): void
 }
 
-// Readers get no more than this before the digest is known: a wrong blob becomes a response that ends short, never a complete lie.
-const heldBack = 4096
-// Written in one piece at most; what arrives while a write is under way is gathered for the next.
-const gathered = 1024 * 1024
-// Less than this is written only if no more comes for `company` ms.
-const worthwhile = 256 * 1024
-const company = 5
+// Readers get all but this before the digest is verified: wrong bytes become a truncated response, never a complete
+// one.
+const heldBackBytes = 4096
+// At most this is gathered for the next write, while one is under way.
+const maxGatheredBytes = 1024 * 1024
+// Less than this is written only if no more arrives within the coalescing delay.
+const minWriteBytes = 256 * 1024
+const coalesceMs = 5
 
 /**
- * One download of a blob for all who want it. It belongs to the process and not to a request: a client that leaves does not stop it. A range that ends before the last
- * bytes is answered before the digest is known.
+ * One download of a blob, for all clients that request it. It belongs to the process, not to a request: a client that
+ * disconnects does not stop it. A range that ends before the held-back bytes is answered before the digest is verified.
  */
 export class Fill {
   readonly digest: Digest
-  /** The upstream that the bytes come from, for the mark of origin. */
+  /** The upstream that the bytes come from, for the provenance record. */
   readonly upstream: string
-  readonly began: number
-  /** Resolves when the source has answered, with the size if it said one; rejects with its error. */
+  readonly startedAt: number
+  /** Resolves when the source has responded, to the size if it declared one; rejects with its error. */
   readonly opened: Promise<number | undefined>
-  /** Resolves when the blob can be opened from the store, or the fill has failed; never rejects. */
+  /** Resolves when the blob can be opened from the storage, or the fill has failed; never rejects. */
   readonly done: Promise<FillResult>
   readonly #context: FillContext
   readonly #names: Set<Name>
@@ -56,33 +63,33 @@ export class Fill {
   #growing: GrowingObject | undefined
   #size: number | undefined
 
-  /** Starts at once; there is no `await` between looking for a fill and this. */
+  /** Starts at once. No `await` between finding no fill and this: that is what makes it single-flight. */
   constructor(
-    place: FillContext,
+    context: FillContext,
     { digest, name, upstream, now }: { digest: Digest; name: Name; upstream: string; now: number },
     open: (signal: AbortSignal) => Promise<FillSource>
   ) {
-    this.#context = place
+    this.#context = context
     this.digest = digest
     this.upstream = upstream
-    this.began = now
+    this.startedAt = now
     this.#names = new Set([name])
     this.opened = this.#open.promise
     this.opened.catch(() => {})
     this.done = this.#run(open)
   }
 
-  /** Whether `name` may read what is filled. */
+  /** Whether `name` may read the blob. */
   allows(name: Name): boolean {
     return this.#names.has(name)
   }
 
-  /** The source let `name` read the blob as well: it is linked there too at the end. */
+  /** Lets another repository read the blob too, since upstream allowed it; it is linked there at the end. */
   allow(name: Name): void {
     this.#names.add(name)
   }
 
-  /** Bytes that are on disk. */
+  /** Bytes that are on the disk. */
   get offset(): number {
     return this.#growing?.offset ?? 0
   }
@@ -91,13 +98,13 @@ export class Fill {
     return this.#size
   }
 
-  /** Reads what is filled, waiting for what is not there yet. After `opened` has resolved. */
+  /** Reads the blob, and waits for bytes that have not arrived. Call after `opened` has resolved. */
   reader(signal: AbortSignal): Body {
     if (!this.#growing) throw new Error('the fill is not open')
     return this.#growing.reader(signal)
   }
 
-  /** Ends it; its readers fail. */
+  /** Ends the fill; its readers fail with `reason`. */
   cancel(reason: Error): void {
     this.#stop.abort(reason)
   }
@@ -120,8 +127,8 @@ export class Fill {
       else if ((failure as NodeJS.ErrnoException).code === 'EDQUOT') result = 'full'
       else if (error instanceof SourceError || this.#stop.signal.aborted) result = 'broken'
     }
-    // Out of the map first: whoever comes now finds the stored blob, or starts anew.
-    this.#context.ended(this, result, failure)
+    // First out of the map: the next request finds the stored blob, or starts a new fill.
+    this.#context.onEnd(this, result, failure)
     if (failure) {
       source?.cancel()
       this.#open.reject(failure)
@@ -132,7 +139,7 @@ export class Fill {
     return result
   }
 
-  // Asked beforehand: what fits nowhere would fill the disk and fail in the middle of everybody's answer.
+  // Checked beforehand: a blob that does not fit would fill the disk, and truncate the response of every client.
   async #create(size: number | undefined): Promise<GrowingObject> {
     const { storage, admit } = this.#context
     if (size !== undefined) await admit(this, size)
@@ -141,7 +148,7 @@ export class Fill {
 
   async #fill(growing: GrowingObject, source: FillSource): Promise<FillResult> {
     const digester = createDigester(algorithmOf(this.digest))
-    const pump = new Pump(growing, source.size, this.#stop.signal)
+    const pump = new GrowingWriter(growing, source.size, this.#stop.signal)
     try {
       await forEachChunk(source.chunks, sourceError, chunk => {
         this.#stop.signal.throwIfAborted()
@@ -175,15 +182,15 @@ export class Fill {
   }
 }
 
-/** What the source sent is not what was asked for. */
+/** The bytes from the source are not those of the digest. */
 export class WrongBytesError extends Error {
   constructor(digest: Digest, actual: Digest, size: number) {
-    super(`asked for ${digest}, got ${size} bytes of ${actual}`)
+    super(`expected ${digest}, received ${size} bytes of ${actual}`)
     this.name = 'WrongBytesError'
   }
 }
 
-// Errors of the source, told apart from those of the disk.
+// An error of the source, as opposed to one of the storage.
 class SourceError extends Error {
   constructor(cause: unknown) {
     super('the source broke', { cause })
@@ -192,14 +199,15 @@ class SourceError extends Error {
 
 const sourceError = (error: unknown): Error => new SourceError(error)
 
-// One write under way, the next being gathered; each is released to the readers when it is on the file. Each write wakes all of them, so small ones wait for company.
-class Pump {
+// Gathers the next write while one is under way, and releases each to the readers when it is in the file. A write wakes
+// every reader, so that a small one waits for the coalescing delay.
+class GrowingWriter {
   readonly #growing: GrowingObject
   readonly #size: number | undefined
   readonly #signal: AbortSignal
   #chunks: Uint8Array[] = []
   #bytes = 0
-  #least = worthwhile
+  #minBytes = minWriteBytes
   #timer: NodeJS.Timeout | undefined
   #writing: Promise<void> | undefined
   #failure: unknown
@@ -214,23 +222,23 @@ class Pump {
     if (this.#failure !== undefined) throw this.#failure
     this.#chunks.push(chunk)
     this.#bytes += chunk.length
-    if (this.#bytes >= worthwhile) this.#begin()
-    else this.#soon()
-    if (this.#bytes >= gathered) await this.#writing
+    if (this.#bytes >= minWriteBytes) this.#startWrite()
+    else this.#scheduleWrite()
+    if (this.#bytes >= maxGatheredBytes) await this.#writing
   }
 
   async drain(): Promise<void> {
-    this.#least = 1
-    this.#begin()
+    this.#minBytes = 1
+    this.#startWrite()
     while (this.#writing) await this.#writing
     if (this.#failure !== undefined) throw this.#failure
   }
 
-  #soon(): void {
-    this.#timer ??= setTimeout(() => this.#begin(), company)
+  #scheduleWrite(): void {
+    this.#timer ??= setTimeout(() => this.#startWrite(), coalesceMs)
   }
 
-  #begin(): void {
+  #startWrite(): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
     if (this.#bytes > 0 && this.#failure === undefined) this.#writing ??= this.#write()
@@ -244,9 +252,9 @@ class Pump {
         this.#bytes = 0
         await this.#growing.write(chunks, this.#signal)
         const { offset } = this.#growing
-        this.#growing.release(this.#size === undefined ? offset - heldBack : Math.min(offset, this.#size - heldBack))
-      } while (this.#bytes >= this.#least)
-      if (this.#bytes > 0) this.#soon()
+        this.#growing.release(this.#size === undefined ? offset - heldBackBytes : Math.min(offset, this.#size - heldBackBytes))
+      } while (this.#bytes >= this.#minBytes)
+      if (this.#bytes > 0) this.#scheduleWrite()
     } catch (error) {
       this.#failure = error
     } finally {

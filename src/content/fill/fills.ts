@@ -5,7 +5,7 @@ import type { Name } from '../../oci/name.ts'
 import type { Commit } from '../commit.ts'
 import { Fill, type FillResult, type FillSource } from './fill.ts'
 
-/** The end of a fill, for log and metrics. */
+/** How a fill ended, for log and metrics. */
 export interface FillEvent {
   digest: Digest
   upstream: string
@@ -15,23 +15,23 @@ export interface FillEvent {
   error?: Error
 }
 
-/** Makes room for so many bytes more; resolves to whether there is. */
+/** Makes capacity for so many bytes; resolves to whether they fit. */
 export type EnsureCapacity = (bytes: number) => Promise<boolean>
 
-// After the medium refused bytes, how long nothing is tried to be stored.
-const pause = 10_000
+// After an I/O error of the storage, no fill is started for this long.
+const pauseMs = 10_000
 
-/** The fills of the process, one a digest. */
+/** The fills of the process, one per digest. */
 export class Fills {
   readonly #storage: Storage
   readonly #commit: Commit
   readonly #running = new Map<Digest, Fill>()
-  /** Those that have failed and still clean up too. */
+  /** The running ones, and those that have failed and still clean up. */
   readonly #unfinished = new Set<Fill>()
   readonly #onEnd: (event: FillEvent) => void
   readonly #now: () => number
   readonly #ensureCapacity: EnsureCapacity
-  /** Those that were told that there is room for them, and their sizes. */
+  /** The fills that capacity was made for, and their sizes. */
   readonly #admitted = new Map<Fill, number>()
   readonly #admission = createMutex()
   #pausedUntil = 0
@@ -41,16 +41,16 @@ export class Fills {
     commit: Commit,
     onEnd: (event: FillEvent) => void,
     now: () => number = Date.now,
-    makeRoom: EnsureCapacity = async bytes => (await storage.shortage(bytes)) === undefined
+    ensureCapacity: EnsureCapacity = async bytes => (await storage.shortage(bytes)) === undefined
   ) {
     this.#storage = storage
     this.#commit = commit
     this.#onEnd = onEnd
     this.#now = now
-    this.#ensureCapacity = makeRoom
+    this.#ensureCapacity = ensureCapacity
   }
 
-  /** How many are running. */
+  /** How many fills are running. */
   get running(): number {
     return this.#running.size
   }
@@ -60,27 +60,27 @@ export class Fills {
     return this.#running.get(digest)
   }
 
-  /** Starts a fill, unless `most` are running or the medium takes nothing at the moment; then undefined. */
+  /** Starts a fill. Undefined if `maxFills` are running, or if the storage had an I/O error a moment ago. */
   start(
-    wanted: { digest: Digest; name: Name; upstream: string; most: number },
+    wanted: { digest: Digest; name: Name; upstream: string; maxFills: number },
     open: (signal: AbortSignal) => Promise<FillSource>
   ): Fill | undefined {
     const now = this.#now()
-    if (this.#running.size >= wanted.most || now < this.#pausedUntil) return undefined
-    const place = { storage: this.#storage, commit: this.#commit, admit: this.#admit.bind(this), ended: this.#ended.bind(this) }
-    const fill = new Fill(place, { ...wanted, now }, open)
+    if (this.#running.size >= wanted.maxFills || now < this.#pausedUntil) return undefined
+    const context = { storage: this.#storage, commit: this.#commit, admit: this.#admit.bind(this), onEnd: this.#ended.bind(this) }
+    const fill = new Fill(context, { ...wanted, now }, open)
     this.#running.set(wanted.digest, fill)
     this.#unfinished.add(fill)
     void fill.done.then(() => this.#unfinished.delete(fill))
     return fill
   }
 
-  // One after another: what was promised to one is not there for the next.
+  // One at a time: capacity that one fill was promised is not there for the next.
   #admit(fill: Fill, size: number): Promise<void> {
     return this.#admission(async () => {
       let needed = size
       for (const [each, whole] of this.#admitted) needed += Math.max(0, whole - each.offset)
-      if (!(await this.#ensureCapacity(needed))) throw await noRoom(this.#storage, needed)
+      if (!(await this.#ensureCapacity(needed))) throw await noCapacity(this.#storage, needed)
       this.#admitted.set(fill, size)
     })
   }
@@ -89,12 +89,12 @@ export class Fills {
     const now = this.#now()
     this.#running.delete(fill.digest)
     this.#admitted.delete(fill)
-    if (result === 'medium') this.#pausedUntil = now + pause
+    if (result === 'medium') this.#pausedUntil = now + pauseMs
     const { digest, upstream, offset: bytes } = fill
-    this.#onEnd({ digest, upstream, result, bytes, ms: now - fill.began, ...(error ? { error } : {}) })
+    this.#onEnd({ digest, upstream, result, bytes, ms: now - fill.startedAt, ...(error ? { error } : {}) })
   }
 
-  /** Ends all of them; resolves when they are gone. */
+  /** Cancels all fills; resolves when they have cleaned up. */
   async close(): Promise<void> {
     const all = [...this.#unfinished]
     for (const fill of all) fill.cancel(new Error('the registry stops'))
@@ -102,7 +102,7 @@ export class Fills {
   }
 }
 
-async function noRoom(storage: Storage, bytes: number): Promise<Error> {
+async function noCapacity(storage: Storage, bytes: number): Promise<Error> {
   const shortage = await storage.shortage(bytes)
-  return Object.assign(new Error(shortage?.reason ?? `there is no room for ${bytes} bytes more`), { code: 'EDQUOT' })
+  return Object.assign(new Error(shortage?.reason ?? `there is no capacity for ${bytes} more bytes`), { code: 'EDQUOT' })
 }

@@ -16,8 +16,9 @@ export class BodyBrokenError extends Error {
 }
 
 /**
- * Writes a body while it arrives, in large writes: one is under way while the next is gathered. `onChunk` gets each chunk once, in order, and may throw to end
- * the body. Rejects with a BodyBrokenError if the body is truncated, after what arrived was written.
+ * Writes a body while it arrives, in large writes: one is under way while the next is gathered. `onChunk` gets each
+ * chunk once, in order, and may throw to end the body. Rejects with a BodyBrokenError if the body is truncated, after
+ * what arrived was written.
  */
 export type BodyWriter = (
   body: AsyncIterable<Uint8Array>,

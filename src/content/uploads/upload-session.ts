@@ -1,7 +1,6 @@
 import { createMutex } from '../../../storage/keyed-mutex.ts'
 import type { Key, Storage, Writer } from '../../../storage/storage.ts'
-import type { Descriptor } from '../../oci/descriptor.ts'
-import { mediaTypes } from '../../oci/descriptor.ts'
+import { type Descriptor, mediaTypes } from '../../oci/descriptor.ts'
 import { algorithmOf, createDigester, type Digest, type Digester } from '../../oci/digest.ts'
 import { OciError } from '../../oci/errors.ts'
 import type { Name } from '../../oci/name.ts'
@@ -10,52 +9,54 @@ import type { Commit } from '../commit.ts'
 import * as keys from '../keys.ts'
 import type { Coordination } from '../shared/coordination.ts'
 import { objectsBelow } from '../walk.ts'
-import type { BodyWriter } from './body-writer.ts'
-import { BodyBrokenError } from './body-writer.ts'
+import { BodyBrokenError, type BodyWriter } from './body-writer.ts'
 
-/** What the sessions of one store share. */
+/** What the upload sessions of one storage share. */
 export interface UploadContext {
   storage: Storage
   coordination: Pick<Coordination, 'othersWrite'>
   commit: Commit
   writeBody: BodyWriter
-  /** The session is over, one way or another. */
-  ended(id: SessionId): void
+  /** The session was finished, cancelled or lost. */
+  onEnd(id: SessionId): void
 }
 
-// What another process did to a session that has just begun here is not looked for, in ms.
-const fresh = 5_000
+// For so long after its start here, a session is not checked for having been ended by another process.
+const freshMs = 5_000
 
-// The running digest of the first `offset` bytes, as long as they are those that were stored then.
+// The digest of the first `offset` bytes, and what tells whether a writer still begins with them.
 interface Digested {
   digester: Digester
   offset: number
-  /** What the store calls them; undefined while they are only with `writer`. */
-  seal: string | undefined
+  /** Of those bytes as they are stored (see `Writer.fingerprint`); undefined while only `writer` has them. */
+  fingerprint: string | undefined
   writer?: Writer
 }
 
-/** An upload session as an object that grows. Requests to one session run one after another, in this process; another one may go on with it in between. */
+/**
+ * An upload session whose bytes are an unfinished object of the storage. Its requests run one at a time in this
+ * process; another process that shares the storage may go on with it in between.
+ */
 export class StoredUploadSession implements UploadSession {
   readonly id: SessionId
   readonly name: Name
   readonly #context: UploadContext
-  /** Undefined after a restart, when everything is read once again at the end. */
+  /** Undefined after a restart: then all bytes are read again at the end. */
   #digested: Digested | undefined
   #offset: number
-  /** Until when it is there without being looked for; undefined if it did not begin here. */
-  #begun: number | undefined
+  /** By the monotonic clock in ms; until then it is taken to exist. Undefined if it was not started here. */
+  #freshUntil: number | undefined
   readonly #mutex = createMutex()
   #requests = 0
-  #over = false
+  #ended = false
 
-  constructor(place: UploadContext, name: Name, id: SessionId, from: { offset: number; digester?: Digester }) {
-    this.#context = place
+  constructor(context: UploadContext, name: Name, id: SessionId, from: { offset: number; digester?: Digester }) {
+    this.#context = context
     this.name = name
     this.id = id
     this.#offset = from.offset
-    this.#digested = from.digester && { digester: from.digester, offset: 0, seal: undefined }
-    this.#begun = from.digester && performance.now() + fresh
+    this.#digested = from.digester && { digester: from.digester, offset: 0, fingerprint: undefined }
+    this.#freshUntil = from.digester && performance.now() + freshMs
   }
 
   get offset(): number {
@@ -63,18 +64,18 @@ export class StoredUploadSession implements UploadSession {
   }
 
   async refresh(): Promise<void> {
-    // A request that runs here knows better.
+    // A running request knows the offset.
     if (!this.#context.coordination.othersWrite || this.#requests > 0) return
-    await this.#alone(async () => {
+    await this.#exclusively(async () => {
       const { storage } = this.#context
       const written = await storage.statUnfinished(keys.upload(this.name, this.id))
-      if (!written) await this.#mustHaveBegun()
+      if (!written) await this.#demandStarted()
       this.#offset = written?.size ?? 0
     })
   }
 
   append(chunk: Chunk): Promise<number> {
-    return this.#alone(async () => {
+    return this.#exclusively(async () => {
       const writer = await this.#writer()
       await this.#receiveChunk(writer, chunk)
       await this.#closeWriter(writer)
@@ -82,13 +83,13 @@ export class StoredUploadSession implements UploadSession {
     })
   }
 
-  // The writer goes on after it; if it fails, the writer has ended.
+  // Leaves the writer open; if it fails, the writer has ended.
   async #receiveChunk(writer: Writer, chunk: Chunk): Promise<void> {
     if (chunk.offset !== undefined && chunk.offset !== this.#offset) {
       await writer.close()
       throw new UploadOffsetError(this.#offset)
     }
-    const running = this.#runningIn(writer)
+    const running = this.#digesterOf(writer)
     const before = { offset: this.#offset, digester: running?.copy() }
     try {
       await this.#writeChunk(writer, chunk, running)
@@ -115,10 +116,10 @@ export class StoredUploadSession implements UploadSession {
         signal
       )
     } finally {
-      // A write that failed leaves less than arrived.
+      // After a failed write fewer bytes are stored than arrived.
       if (running) {
         const whole = this.#offset === writer.offset
-        this.#digested = whole ? { digester: running, offset: writer.offset, seal: undefined, writer } : undefined
+        this.#digested = whole ? { digester: running, offset: writer.offset, fingerprint: undefined, writer } : undefined
       }
       this.#offset = writer.offset
     }
@@ -127,19 +128,19 @@ export class StoredUploadSession implements UploadSession {
     }
   }
 
-  // The running digest, if it is that of all that the writer has.
-  #runningIn(writer: Writer): Digester | undefined {
-    return this.#digested?.offset === writer.offset && this.#knows(writer) ? this.#digested.digester : undefined
+  // The running digest, if it covers all bytes of the writer.
+  #digesterOf(writer: Writer): Digester | undefined {
+    return this.#digested?.offset === writer.offset && this.#isPrefixOf(writer) ? this.#digested.digester : undefined
   }
 
-  // Whether the writer begins with the bytes of the running digest; another process may have written others there.
-  #knows(writer: Writer): boolean {
+  // Whether the writer begins with the bytes of the running digest: another process may have written others.
+  #isPrefixOf(writer: Writer): boolean {
     if (!this.#digested) return false
-    const { offset, seal, writer: own } = this.#digested
+    const { offset, fingerprint: seal, writer: own } = this.#digested
     return offset === 0 || own === writer || (seal !== undefined && writer.fingerprint(offset) === seal)
   }
 
-  // What the medium did not take whole is not gone on with.
+  // A session whose bytes were not stored completely cannot go on.
   async #closeWriter(writer: Writer): Promise<void> {
     try {
       await writer.close()
@@ -149,25 +150,25 @@ export class StoredUploadSession implements UploadSession {
     }
     if (this.#digested?.writer !== writer) return
     const { digester, offset } = this.#digested
-    this.#digested = { digester, offset, seal: writer.fingerprint(offset) }
+    this.#digested = { digester, offset, fingerprint: writer.fingerprint(offset) }
   }
 
-  // The client broke its own word: the session stands where it stood.
+  // The body contradicted its own headers: the session is as it was before.
   async #rollBack(writer: Writer, { offset, digester }: { offset: number; digester: Digester | undefined }): Promise<void> {
     await writer.truncate(offset)
     this.#offset = offset
-    if (digester) this.#digested = { digester, offset, seal: undefined, writer }
+    if (digester) this.#digested = { digester, offset, fingerprint: undefined, writer }
     await this.#closeWriter(writer)
   }
 
   finish(digest: Digest, last?: Chunk): Promise<Descriptor> {
-    return this.#alone(async () => {
+    return this.#exclusively(async () => {
       const writer = await this.#writer(last && digest)
       if (last) await this.#receiveChunk(writer, last)
-      let ours = false
+      let writtenHere = false
       try {
-        // Nobody else has written to it then.
-        ours = this.#begun !== undefined && this.#runningIn(writer) !== undefined
+        // Then no other process has written to it.
+        writtenHere = this.#freshUntil !== undefined && this.#digesterOf(writer) !== undefined
         const actual = await this.#digest(writer, digest)
         if (actual !== digest) {
           throw new OciError('DIGEST_INVALID', {
@@ -179,15 +180,15 @@ export class StoredUploadSession implements UploadSession {
         await this.#discard(writer)
         throw error
       }
-      await this.#end(ours ? [keys.uploadStarted(this.name, this.id)] : undefined)
+      await this.#end(writtenHere ? [keys.uploadStarted(this.name, this.id)] : undefined)
       return { mediaType: mediaTypes.blob, digest, size: this.#offset }
     })
   }
 
-  // What the running digest has not seen is read.
+  // Reads what the running digest does not cover.
   async #digest(writer: Writer, digest: Digest): Promise<Digest> {
     const algorithm = algorithmOf(digest)
-    const known = this.#digested?.digester.algorithm === algorithm && this.#knows(writer) ? this.#digested : undefined
+    const known = this.#digested?.digester.algorithm === algorithm && this.#isPrefixOf(writer) ? this.#digested : undefined
     const digester = known?.digester ?? createDigester(algorithm)
     let position = known?.offset ?? 0
     if (position === writer.offset) return digester.digest()
@@ -200,20 +201,20 @@ export class StoredUploadSession implements UploadSession {
   }
 
   cancel(): Promise<void> {
-    return this.#alone(async () => this.#discard(await this.#writer()))
+    return this.#exclusively(async () => this.#discard(await this.#writer()))
   }
 
   /** Cancels a session to which nothing was written since `before` (ms since the epoch); resolves to whether it did. */
   async expire(before: number): Promise<boolean> {
-    // In use, however long ago its last byte came; who looks for idle sessions must not wait for this one.
+    // In use, however old its last byte is. The search for idle sessions must not wait for it.
     if (this.#requests > 0) return false
-    return this.#alone(async () => {
+    return this.#exclusively(async () => {
       const { storage } = this.#context
       const found = await Promise.all([
         storage.statUnfinished(keys.upload(this.name, this.id)),
         storage.stat(keys.uploadStarted(this.name, this.id))
       ])
-      if (this.#over || found.some(each => each !== undefined && each.modified >= before)) return false
+      if (this.#ended || found.some(each => each !== undefined && each.modified >= before)) return false
       await this.#discard(await this.#writer())
       return true
     })
@@ -226,49 +227,50 @@ export class StoredUploadSession implements UploadSession {
     await this.#end()
   }
 
-  // Without `left` it is looked for: Distribution keeps states of the running digest there as well, and another process may have written what lost.
+  // Removes `left`, or without it everything below the session: Distribution keeps states of the running digest there,
+  // and another process may have written objects.
   async #end(left?: readonly Key[]): Promise<void> {
-    this.#over = true
-    this.#context.ended(this.id)
+    this.#ended = true
+    this.#context.onEnd(this.id)
     const { storage } = this.#context
     const found = left ?? (await Array.fromAsync(objectsBelow(storage, keys.session(this.name, this.id))))
     await storage.remove(found, keys.uploads(this.name))
   }
 
-  // With `whole` all that is not written yet comes now, and is going to have that digest.
+  // With `whole`, everything that is still to be written comes with this request and has that digest.
   async #writer(whole?: Digest): Promise<Writer> {
-    if (this.#over) throw unknownUpload(this.id)
+    if (this.#ended) throw unknownUpload(this.id)
     const { storage } = this.#context
     const key = keys.upload(this.name, this.id)
     let writer = await storage.resume(key)
     if (!writer) {
       if (this.#context.coordination.othersWrite) {
-        if (this.#offset !== 0 || performance.now() > (this.#begun ?? 0)) await this.#mustHaveBegun()
+        if (this.#offset !== 0 || performance.now() > (this.#freshUntil ?? 0)) await this.#demandStarted()
       } else if (this.#offset !== 0) throw unknownUpload(this.id)
       writer = await storage.create(key, { earlier: 'nothing', ...(whole ? { publishTo: keys.blob(whole) } : {}) })
-      // It cannot be read again at the end.
-      if (whole) this.#digested = { digester: createDigester(algorithmOf(whole)), offset: 0, seal: undefined }
+      // Its bytes cannot be read again at the end.
+      if (whole) this.#digested = { digester: createDigester(algorithmOf(whole)), offset: 0, fingerprint: undefined }
     }
     this.#offset = writer.offset
     return writer
   }
 
   // Another process may have ended it.
-  async #mustHaveBegun(): Promise<void> {
+  async #demandStarted(): Promise<void> {
     if (await this.#context.storage.stat(keys.uploadStarted(this.name, this.id))) return
-    this.#over = true
-    this.#context.ended(this.id)
+    this.#ended = true
+    this.#context.onEnd(this.id)
     throw unknownUpload(this.id)
   }
 
-  // A client that lost its connection comes back before the old request has noticed; so the new one waits.
-  #alone<T>(task: () => Promise<T>): Promise<T> {
+  // A client that lost its connection may resume before the old request has failed: the new request waits for it.
+  #exclusively<T>(task: () => Promise<T>): Promise<T> {
     this.#requests++
     return this.#mutex(task).finally(() => this.#requests--)
   }
 }
 
-/** The session is not there, not in this repository, or over. */
+/** There is no such session in this repository, or it has ended. */
 export function unknownUpload(id: string): OciError {
   return new OciError('BLOB_UPLOAD_UNKNOWN', { detail: { session: id.slice(0, 160) } })
 }

@@ -10,32 +10,32 @@ import type { Names } from '../names.ts'
 import { createBodyWriter } from './body-writer.ts'
 import { StoredUploadSession, type UploadContext, unknownUpload } from './upload-session.ts'
 
-// Sessions whose running digest is kept; one that is pushed out of memory is read once again at its end.
-const remembered = 10_000
+// Sessions whose running digest is cached; the bytes of others are read again at their end.
+const maxSessions = 10_000
 
-/** The upload sessions of the store; they survive a restart. */
+/** The upload sessions of the storage. They survive a restart. */
 export class Uploads {
   readonly #context: UploadContext
   readonly #names: Names
-  readonly #sessions = createLruCache<SessionId, StoredUploadSession>(remembered)
+  readonly #sessions = createLruCache<SessionId, StoredUploadSession>(maxSessions)
 
   constructor(storage: Storage, coordination: UploadContext['coordination'], commit: Commit, names: Names) {
-    this.#context = { storage, coordination, commit, writeBody: createBodyWriter(), ended: id => void this.#sessions.delete(id) }
+    this.#context = { storage, coordination, commit, writeBody: createBodyWriter(), onEnd: id => void this.#sessions.delete(id) }
     this.#names = names
   }
 
-  /** How many are open, as far as this process knows. */
+  /** How many sessions are open, as far as this process knows. */
   get open(): number {
     return this.#sessions.size
   }
 
-  /** A new session. `algorithm` is that of the digest which the client is going to name at the end. */
+  /** Starts a session. `algorithm` is that of the digest that the client will name at its end. */
   async start(name: Name, algorithm: Algorithm = canonical): Promise<StoredUploadSession> {
     const id = randomUUID() as string as SessionId
     try {
       await this.#context.storage.put(keys.uploadStarted(name, id), Buffer.from(new Date().toISOString()), 'soon')
     } catch (error) {
-      // On a full disk the directory may be all that could be made.
+      // On a full disk only the directory may have been created.
       await this.#context.storage.remove([keys.uploadStarted(name, id)], keys.uploads(name)).catch(() => {})
       throw error
     }
@@ -54,15 +54,18 @@ export class Uploads {
     const { storage } = this.#context
     const written = await storage.statUnfinished(keys.upload(name, id))
     if (!written && !(await storage.stat(keys.uploadStarted(name, id)))) throw unknownUpload(id)
-    // Another request may have asked for it meanwhile: there is one object a session, since it is what keeps requests apart.
-    const meanwhile = this.#sessions.get(id)
-    if (meanwhile) return meanwhile
+    // Another request may have resumed it since: one object per session, because its mutex keeps requests apart.
+    const resumed = this.#sessions.get(id)
+    if (resumed) return resumed
     const session = new StoredUploadSession(this.#context, name, id, { offset: written?.size ?? 0 })
     this.#sessions.set(id, session)
     return session
   }
 
-  /** Cancels sessions to which nothing was written since `before`, of all repositories; resolves to how many. */
+  /**
+   * Cancels the sessions of all repositories to which nothing was written since `before` (ms since the epoch); resolves
+   * to how many.
+   */
   async expire(before: number, signal: AbortSignal): Promise<number> {
     let count = 0
     for await (const name of this.#names.all()) {

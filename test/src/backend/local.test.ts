@@ -152,7 +152,7 @@ test('Local: a blob that clients fetch elsewhere is opened once at most, and not
   })
   const { content } = await openFor(t, locating)
   const [small, large] = [await pushBlob(content, name, 'small'), await pushBlob(content, name, 'larger than ten bytes')]
-  const local = new LocalBackend(content, new LocalSink(content), { over: 10, seconds: 600 })
+  const local = new LocalBackend(content, new LocalSink(content), { overBytes: 10, validSeconds: 600 })
   const open = async (blob: typeof small) => {
     opens.length = 0
     const { value } = await local.openBlob(name, blob, { signal, redirect: 'allowed' })
@@ -168,11 +168,11 @@ test('Local: a blob that clients fetch elsewhere is opened once at most, and not
   await value.body.close()
 
   const restarted = await openFor(t, locating)
-  const again = new LocalBackend(restarted.content, new LocalSink(restarted.content), { over: 10, seconds: 600 })
+  const again = new LocalBackend(restarted.content, new LocalSink(restarted.content), { overBytes: 10, validSeconds: 600 })
   opens.length = 0
   t.strictSame((await again.openBlob(name, large, { signal, redirect: 'allowed' })).value, { location })
   t.ok(opens.length <= 1, 'of unknown size it is opened once')
-  const always = new LocalBackend(restarted.content, new LocalSink(restarted.content), { over: 0, seconds: 600 })
+  const always = new LocalBackend(restarted.content, new LocalSink(restarted.content), { overBytes: 0, validSeconds: 600 })
   opens.length = 0
   t.strictSame((await always.openBlob(name, large, { signal, redirect: 'allowed' })).value, { location })
   t.strictSame(opens, [])

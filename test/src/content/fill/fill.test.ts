@@ -18,8 +18,8 @@ async function place(t: Test) {
     () => clock.at
   )
   t.teardown(() => fills.close())
-  const start = (text: string, open: (signal: AbortSignal) => Promise<FillSource>, most = 8) =>
-    fills.start({ digest: digestOf(Buffer.from(text)), name: app, upstream: 'host/path', most }, open)
+  const start = (text: string, open: (signal: AbortSignal) => Promise<FillSource>, maxFills = 8) =>
+    fills.start({ digest: digestOf(Buffer.from(text)), name: app, upstream: 'host/path', maxFills }, open)
   return { content, storage, fills, ended, clock, start }
 }
 

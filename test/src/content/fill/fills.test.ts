@@ -18,12 +18,12 @@ async function place(t: Test, fail: (call: string) => void = () => {}) {
     () => clock.at
   )
   t.teardown(() => fills.close())
-  const start = ({ most = 8, bytes = randomBytes(100), held = Promise.resolve() as Promise<unknown> } = {}) => {
+  const start = ({ maxFills = 8, bytes = randomBytes(100), held = Promise.resolve() as Promise<unknown> } = {}) => {
     async function* chunks() {
       await held
       yield bytes
     }
-    return fills.start({ digest: digestOf(bytes), name, upstream: 'u', most }, async () => ({ chunks: chunks(), cancel: () => {} }))
+    return fills.start({ digest: digestOf(bytes), name, upstream: 'u', maxFills }, async () => ({ chunks: chunks(), cancel: () => {} }))
   }
   return { storage, fills, ended, clock, start }
 }
@@ -40,14 +40,14 @@ test('Fills: a running fill is found by its digest until it has ended', async t 
   t.equal(fills.running, 0)
 })
 
-test('Fills: no more than `most` run at once', async t => {
+test('Fills: no more than `maxFills` run at once', async t => {
   const { start } = await place(t)
   const held = Promise.withResolvers<void>()
-  const first = start({ most: 1, held: held.promise })
-  t.equal(start({ most: 1 }), undefined)
+  const first = start({ maxFills: 1, held: held.promise })
+  t.equal(start({ maxFills: 1 }), undefined)
   held.resolve()
   await first?.done
-  t.ok(start({ most: 1 }))
+  t.ok(start({ maxFills: 1 }))
 })
 
 test('Fills: after the medium refused bytes nothing is begun for ten seconds', async t => {
