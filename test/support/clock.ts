@@ -50,6 +50,8 @@ export function createTestClock(start = Date.now()): TestClock {
       while (timers.size < count) await turn()
     },
     advance: async ms => {
+      // Work that has just begun sees the time before.
+      await turn()
       const until = time + ms
       for (let timer = earliest(until); timer; timer = earliest(until)) {
         timers.delete(timer)

@@ -6,28 +6,28 @@ import type { Opened } from './content.ts'
 /** One hour in ms. */
 export const hour = 3_600_000
 
-/** As fast as it goes. */
+/** Never pauses. */
 export const noYield: Yield = { step: async () => {} }
 
-type Given = Pick<Opened, 'content' | 'storage'>
+type Target = Pick<Opened, 'content' | 'storage'>
 
-/** What a collection tells, two hours from now unless it is told otherwise, with a grace of one. */
+/** The events of a garbage collection, two hours from now by default, with a grace period of one. */
 export function collecting(
-  { storage, content }: Given,
+  { storage, content }: Target,
   { inHours = 2, ...more }: Partial<GcPolicy> & { dryRun?: true; inHours?: number; yielder?: Yield } = {}
 ): AsyncGenerator<GcEvent> {
   const now = () => Date.now() + inHours * hour
   return collect(storage, content, { grace: hour, unreferencedCached: 'sweep', yielder: noYield, now, ...more })
 }
 
-/** What a collection removes, in short. */
-export async function collected(given: Given, more: Parameters<typeof collecting>[1] = {}): Promise<string[]> {
-  return summaries(await Array.fromAsync(collecting(given, more)))
+/** The removals of a garbage collection, as `summaries` gives them. */
+export async function collected(target: Target, more: Parameters<typeof collecting>[1] = {}): Promise<string[]> {
+  return summaries(await Array.fromAsync(collecting(target, more)))
 }
 
-/** What an eviction removes of what was last asked for before `before`, or in a dry run would remove, in short; the grace is over. */
+/** The removals of an eviction of content with a last access before `before`, as `summaries` gives them; without a grace period. */
 export async function evicted(
-  { storage, content }: Given,
+  { storage, content }: Target,
   before: number,
   { dryRun, ...more }: Partial<EvictPolicy> & { dryRun?: true } = {}
 ): Promise<string[]> {

@@ -90,7 +90,7 @@ export class RemovalLease {
   }
 
   async #begin(): Promise<Lease | undefined> {
-    const lease = await acquireLease(this.#objects, removalLease, this.#times.lease)
+    const lease = await acquireLease(this.#objects, removalLease, this.#times.lease, this.#clock)
     if (!lease) return undefined
     try {
       this.#aheadMs = (await this.#objects.now()) - this.#clock.now()

@@ -1,5 +1,5 @@
 import { type Test, test } from 'tap'
-import { Schedule } from '../../../src/app/schedule.ts'
+import { Schedule, startInterval } from '../../../src/app/schedule.ts'
 import { createCoordination } from '../../../src/content/shared/coordination.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import { createTestClock, type TestClock } from '../../support/clock.ts'
@@ -9,7 +9,7 @@ const minute = 60_000
 const hour = 60 * minute
 const began = Date.UTC(2030, 0, 1)
 
-/** Lets `ms` go by, and everything happen that is due in them. */
+/** Moves the time on by `ms`, and waits for each run that is due. */
 async function pass(clock: TestClock, ms: number): Promise<void> {
   const end = clock.now() + ms
   for (let due = clock.nextDue; due !== undefined && due <= end; due = clock.nextDue) {
@@ -20,7 +20,7 @@ async function pass(clock: TestClock, ms: number): Promise<void> {
   await clock.advance(end - clock.now())
 }
 
-/** A schedule, and when it ran, in hours from the beginning of the test. */
+/** A schedule, and its runs in hours since the start of the test. */
 async function scheduled(
   t: Test,
   storage: Storage,
@@ -47,7 +47,7 @@ async function scheduled(
   return { schedule, ran, settings }
 }
 
-test('schedule: it runs first when its time has passed once, and then again after each success', async t => {
+test('schedule: it runs first after one interval, and then again after each success', async t => {
   const clock = createTestClock(began)
   const { ran, schedule } = await scheduled(t, await openStorage(t), clock)
   t.equal(schedule.succeeded, undefined)
@@ -56,7 +56,7 @@ test('schedule: it runs first when its time has passed once, and then again afte
   t.equal(schedule.succeeded, began + 72 * hour)
 })
 
-test('schedule: a restart does not begin the time anew', async t => {
+test('schedule: a restart does not begin an interval anew', async t => {
   const [storage, clock] = [await openStorage(t), createTestClock(began)]
   const first = await scheduled(t, storage, clock)
   await pass(clock, 20 * hour)
@@ -71,7 +71,7 @@ test('schedule: a restart does not begin the time anew', async t => {
   t.strictSame(third.ran, [48])
 })
 
-test('schedule: what is overdue at a start still lets the start be over first', async t => {
+test('schedule: an overdue run waits until the start is over', async t => {
   const [storage, clock] = [await openStorage(t), createTestClock(began)]
   await (await scheduled(t, storage, clock)).schedule.stop()
   await clock.advance(100 * hour)
@@ -82,7 +82,7 @@ test('schedule: what is overdue at a start still lets the start be over first', 
   t.equal(ran.length, 1)
 })
 
-test('schedule: what failed is tried again after an hour', async t => {
+test('schedule: a run that failed is tried again after an hour', async t => {
   const clock = createTestClock(began)
   const { ran, schedule } = await scheduled(t, await openStorage(t), clock, { outcomes: [false, false] })
   await pass(clock, 30 * hour)
@@ -90,7 +90,7 @@ test('schedule: what failed is tried again after an hour', async t => {
   t.equal(schedule.succeeded, began + 26 * hour)
 })
 
-test('schedule: a run that was begun elsewhere counts', async t => {
+test('schedule: a run that was started otherwise counts', async t => {
   const clock = createTestClock(began)
   const { ran, schedule } = await scheduled(t, await openStorage(t), clock)
   await pass(clock, 23 * hour)
@@ -110,7 +110,7 @@ test('schedule: a changed interval is seen within minutes', async t => {
   t.equal(ran.length, 1)
 })
 
-test('schedule: nodes that began together do not run together', async t => {
+test('schedule: nodes that start together do not run together', async t => {
   const times: number[] = []
   for (const random of [0, 0.5, 0.999]) {
     const clock = createTestClock(began)
@@ -121,7 +121,7 @@ test('schedule: nodes that began together do not run together', async t => {
   t.strictSame(times, [21.6, 24, 26.4])
 })
 
-test('schedule: a medium that takes nothing, and a state that cannot be read, keep nothing from running', async t => {
+test('schedule: neither a storage that takes no writes nor an unreadable state keeps it from running', async t => {
   const clock = createTestClock(began)
   const below = await openStorage(t)
   await below.put('.registry/gc', Buffer.from('no state'))
@@ -133,9 +133,41 @@ test('schedule: a medium that takes nothing, and a state that cannot be read, ke
   t.strictSame(ran, [24, 48])
 })
 
-test('schedule: what is stopped runs no more', async t => {
+test('schedule: it does not run after it was stopped', async t => {
   const clock = createTestClock(began)
   const { schedule } = await scheduled(t, await openStorage(t), clock)
   await schedule.stop()
   t.equal(clock.waiting, 0)
+})
+
+test('interval: a run begins after the end of the one before, and none after it was stopped', async t => {
+  const clock = createTestClock(began)
+  const runs: PromiseWithResolvers<void>[] = []
+  const stop = startInterval(
+    minute,
+    () => {
+      const run = Promise.withResolvers<void>()
+      runs.push(run)
+      return run.promise
+    },
+    clock
+  )
+  await clock.advance(minute)
+  t.equal(runs.length, 1)
+  await clock.advance(hour)
+  t.equal(runs.length, 1, 'it is still running')
+  runs[0]?.resolve()
+  await clock.whenWaiting()
+  await clock.advance(minute)
+  t.equal(runs.length, 2)
+  let stopped = false
+  const stopping = stop().then(() => {
+    stopped = true
+  })
+  await new Promise(setImmediate)
+  t.equal(stopped, false, 'the run under way has not ended')
+  runs[1]?.resolve()
+  await stopping
+  await clock.advance(hour)
+  t.equal(runs.length, 2)
 })

@@ -13,7 +13,7 @@ test('digest set: it has what was added, however much it grows, and nothing else
   t.end()
 })
 
-test('digest set: digests of zeros and of one beginning are digests like others', t => {
+test('digest set: digests of zeros and digests that share a prefix are kept apart', t => {
   const set = new DigestSet()
   const of = (text: string): Digest => parseDigest(`sha256:${text.padEnd(64, '0')}`)
   t.notOk(set.has(of('')))

@@ -14,7 +14,7 @@ async function openHolds(t: Test): Promise<Holds> {
   return new Holds(storage, createCoordination(storage))
 }
 
-test('holds: what is held is not removed until the last of them lets go', async t => {
+test('holds: a digest is not removed until its last hold is released', async t => {
   const holds = await openHolds(t)
   const [first, second] = [await holds.hold(digest), await holds.hold(digest)]
   const remove = () => holds.remove(digest, async () => true)
@@ -26,7 +26,7 @@ test('holds: what is held is not removed until the last of them lets go', async 
   t.equal(await remove(), true)
 })
 
-test('holds: whoever comes while bytes are removed waits for the end, and others do not', async t => {
+test('holds: a hold of bytes that are being removed waits for the end, and others do not', async t => {
   const holds = await openHolds(t)
   const gate = Promise.withResolvers<boolean>()
   const removal = holds.remove(digest, () => gate.promise)
@@ -44,7 +44,7 @@ test('holds: whoever comes while bytes are removed waits for the end, and others
   t.equal(held, true)
 })
 
-test('holds: a removal that fails lets go', async t => {
+test('holds: a removal that fails lets waiting holds go on', async t => {
   const holds = await openHolds(t)
   await t.rejects(
     holds.remove(digest, () => Promise.reject(new Error('EIO'))),
@@ -53,7 +53,7 @@ test('holds: a removal that fails lets go', async t => {
   await holds.hold(digest)
 })
 
-test('holds: who watches is told of what is held, and of what is held or renewed later', async t => {
+test('holds: a watcher is called for digests that are held, and for those that are held or renewed later', async t => {
   const holds = await openHolds(t)
   await holds.hold(digest)
   const seen: string[] = []

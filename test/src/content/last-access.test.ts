@@ -11,7 +11,7 @@ import { watchStorage } from '../../support/storage.ts'
 
 const name = named('a')
 
-test('access: in a bucket where nothing is cached no access is noted, and once something is each is', async t => {
+test('access: in a bucket where nothing is cached no access is recorded, and once something is each is', async t => {
   const server = await startS3(t)
   if (!server) return
   const bucket = makeBucket(server)
@@ -43,7 +43,7 @@ test('access: in a bucket where nothing is cached no access is noted, and once s
   const until = async (wanted: boolean) => {
     while (noted() !== wanted) await delay(5)
   }
-  t.equal(noted(), true, 'nobody has looked yet')
+  t.equal(noted(), true, 'nothing was scanned yet')
   await until(false)
   t.equal(noted(), false)
   await origins.set(name, digestOf(Buffer.from('cached')), 'registry.test/x')

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { createLruCache } from '../../../src/content/lru.ts'
 
-test('what was used last is kept, and no more entries than that', async t => {
+test('lru: the entries that were used last are kept, and no more than that', async t => {
   const recent = createLruCache<string, number>(2)
   recent.set('a', 1).set('b', 2)
   recent.get('a')

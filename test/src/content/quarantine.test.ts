@@ -1,14 +1,19 @@
-import { test } from 'tap'
+import { type Test, test } from 'tap'
+import { openContent } from '../../../src/content/content.ts'
 import * as keys from '../../../src/content/keys.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
+import type { Clock } from '../../../storage/clock.ts'
+import type { Storage } from '../../../storage/storage.ts'
+import { createTestClock } from '../../support/clock.ts'
 import { blobText, imageOf, named, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { keysBelow, openStorage, textOf, watchStorage } from '../../support/storage.ts'
 
 const name = named('a')
 
-/** Content with one blob whose bytes were replaced, and what a look at them shows. */
-async function damagedBlob(t: Parameters<typeof openFor>[0], storage?: Parameters<typeof openFor>[1]) {
-  const opened = await openFor(t, storage)
+/** Content with one blob whose bytes were replaced, and the stat of those. */
+async function damagedBlob(t: Test, storage?: Storage, clock?: Clock) {
+  const below = storage ?? (await openStorage(t))
+  const opened = { content: openContent(below, () => {}, clock ? { clock } : {}), storage: below }
   const digest = await pushBlob(opened.content, name, 'right')
   await opened.storage.put(keys.blob(digest), Buffer.from('wrong'))
   const seen = await opened.storage.stat(keys.blob(digest))
@@ -16,7 +21,7 @@ async function damagedBlob(t: Parameters<typeof openFor>[0], storage?: Parameter
   return { ...opened, digest, seen }
 }
 
-test('quarantine: wrong bytes are set aside, and answered as missing from then on', async t => {
+test('quarantine: wrong bytes are quarantined, and reported as missing from then on', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
   t.match(await content.quarantine.add(digest, seen, 'flipped'), { kept: 'quarantine', size: 5, reason: 'flipped' })
   t.equal(await blobText(content, name, digest), undefined)
@@ -52,7 +57,7 @@ test('quarantine: a manifest in memory is not served when its bytes are found to
   t.equal(content.quarantine.has(digest), false)
 })
 
-test('quarantine: bytes that were replaced since they were looked at stay', async t => {
+test('quarantine: bytes that were replaced since they were verified are kept', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
   await pushBlob(content, name, 'right')
   t.equal(await content.quarantine.add(digest, { ...seen, modified: seen.modified - 1 }, 'flipped'), undefined)
@@ -61,10 +66,16 @@ test('quarantine: bytes that were replaced since they were looked at stay', asyn
   t.strictSame(await keysBelow(storage, keys.quarantine), [])
 })
 
-test('quarantine: bytes that somebody holds are not moved, and all the same given to nobody else', async t => {
-  const { content, storage, digest, seen } = await damagedBlob(t)
+test('quarantine: bytes that are held are not moved, and are not served to another client either', async t => {
+  const clock = createTestClock()
+  const { content, storage, digest, seen } = await damagedBlob(t, undefined, clock)
   const release = await content.holds.hold(digest)
-  t.match(await content.quarantine.add(digest, seen, 'flipped'), { kept: 'in place' })
+  const added = content.quarantine.add(digest, seen, 'flipped')
+  for (let attempt = 0; attempt < 5; attempt++) {
+    await clock.whenWaiting()
+    await clock.advance(200)
+  }
+  t.match(await added, { kept: 'in place' })
   t.equal(await blobText(content, name, digest), undefined)
   t.ok(await storage.stat(keys.blob(digest)))
   release()
@@ -72,7 +83,7 @@ test('quarantine: bytes that somebody holds are not moved, and all the same give
   t.equal(await blobText(content, name, digest), 'right')
 })
 
-test('quarantine: where the medium takes no rename, wrong bytes are given to nobody', async t => {
+test('quarantine: where the storage takes no rename, wrong bytes are not served', async t => {
   const below = await openStorage(t)
   let failing = false
   const storage = watchStorage(below, call => {
@@ -84,7 +95,7 @@ test('quarantine: where the medium takes no rename, wrong bytes are given to nob
   t.equal(await blobText(content, name, digest), undefined)
 })
 
-test('quarantine: a push that ends while bytes are set aside wins', async t => {
+test('quarantine: a push that ends while bytes are being quarantined wins', async t => {
   const below = await openStorage(t)
   let healing: (() => Promise<void>) | undefined
   const storage = watchStorage(below, async (call, key) => {
@@ -106,7 +117,7 @@ test('quarantine: a push that ends while bytes are set aside wins', async t => {
   t.equal(await blobText(content, name, digest), 'right')
 })
 
-test('quarantine: what is damaged is known after a restart, with its reason and since when', async t => {
+test('quarantine: damage is known after a restart, with its reason and time', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
   await content.quarantine.add(digest, seen, 'flipped')
   const [known] = content.quarantine.list()
@@ -125,7 +136,7 @@ test('quarantine: a note that a power cut left empty still says that there is da
   t.match(again.quarantine.list(), [{ digest, size: 5, kept: 'quarantine' }])
 })
 
-test('quarantine: what was healed by others, such as a restored backup, is forgotten at the start', async t => {
+test('quarantine: a digest that was healed otherwise, such as by a restored backup, is forgotten at the start', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
   await content.quarantine.add(digest, seen, 'flipped')
   await storage.put(keys.blob(digest), Buffer.from('right'))
@@ -135,7 +146,7 @@ test('quarantine: what was healed by others, such as a restored backup, is forgo
   t.strictSame(await keysBelow(storage, keys.quarantine), [])
 })
 
-test('quarantine: old bytes go, and the damage stays known', async t => {
+test('quarantine: old bytes are removed, and the digest stays known-bad', async t => {
   const { content, storage, digest, seen } = await damagedBlob(t)
   await content.quarantine.add(digest, seen, 'flipped')
   t.equal(await content.quarantine.expire(Date.now() - 60_000), 0)
@@ -147,7 +158,7 @@ test('quarantine: old bytes go, and the damage stays known', async t => {
   t.match(again.quarantine.list(), [{ digest, reason: 'flipped', kept: 'nowhere' }])
 })
 
-test('quarantine: bytes that are gone are noted, those that are there are not', async t => {
+test('quarantine: missing bytes are recorded, existing ones are not', async t => {
   const { content, digest } = await damagedBlob(t)
   t.equal(await content.quarantine.addMissing(digest, 'gone'), undefined)
   t.equal(content.quarantine.has(digest), false)

@@ -26,7 +26,7 @@ const v1 = tagged('v1')
 const image = imageOf('config', ['layer'])
 const [config, layer, loose] = ['config', 'layer', 'loose'].map(each => digestOf(Buffer.from(each))) as [Digest, Digest, Digest]
 
-/** Content in which `name` has an image, and a blob that nothing needs. */
+/** Content in which `name` has an image and an unreferenced blob. */
 async function opened(t: Test, storage?: Opened['storage']) {
   const all = await openFor(t, storage)
   for (const each of ['config', 'layer', 'loose']) await pushBlob(all.content, name, each)
@@ -34,36 +34,36 @@ async function opened(t: Test, storage?: Opened['storage']) {
   return { ...all, digest, sink: new LocalSink(all.content) }
 }
 
-test('collect: what no manifest needs goes with its link, and what one needs stays', async t => {
+test('collect: an unreferenced blob is removed with its link, and a reachable one is kept', async t => {
   const all = await opened(t)
   t.strictSame(await collected(all), [`blob ${loose}`, `link ${loose}`])
   t.equal(await blobText(all.content, name, layer), 'layer')
   t.equal(await blobText(all.content, name, config), 'config')
   t.equal(await blobText(all.content, name, loose), undefined)
-  t.strictSame(all.damages, [], 'nobody is led to what is gone')
+  t.strictSame(all.damages, [], 'no link leads to missing bytes')
   t.strictSame(await collected(all), [], 'a second round finds nothing')
 })
 
-test('collect: what is younger than the grace stays, bytes and link', async t => {
+test('collect: bytes and links within the grace period are kept', async t => {
   const all = await opened(t)
   t.strictSame(await collected(all, { inHours: 0.9 }), [])
   t.equal(await blobText(all.content, name, loose), 'loose')
 })
 
-test('collect: a dry run tells what would go and changes nothing', async t => {
+test('collect: a dry run reports what would be removed, and changes nothing', async t => {
   const all = await opened(t)
   const before = await keysBelow(all.storage, 'docker')
   t.strictSame(await collected(all, { dryRun: true }), [`blob ${loose}`, `link ${loose}`])
   t.strictSame(await keysBelow(all.storage, 'docker'), before)
 })
 
-test('collect: it ends with what went and what stayed', async t => {
+test('collect: it ends with the counts of what was removed and marked', async t => {
   const all = await opened(t)
   const events = await Array.fromAsync(collecting(all))
   t.match(events.at(-1), { type: 'done', marked: 3, bytes: 5, removed: { blob: 1, link: 1, manifest: 0 } })
 })
 
-test('collect: a blob goes from the repository that needs it no more when no other needs it', async t => {
+test('collect: a blob that one repository no longer needs is unlinked there, and removed when no other needs it', async t => {
   const all = await opened(t)
   for (const each of ['config', 'layer']) await pushBlob(all.content, other, each)
   await storeManifest(all.content, other, image)
@@ -75,7 +75,7 @@ test('collect: a blob goes from the repository that needs it no more when no oth
   t.strictSame(await keysBelow(all.storage, 'docker'), [], 'nothing is left at all')
 })
 
-test('collect: through an index its manifests stay, and what has one of them as its subject', async t => {
+test('collect: an index keeps its manifests and their referrers', async t => {
   const all = await opened(t)
   const { content, sink } = all
   const index = await storeManifest(content, name, indexOf([image]), { tags: [tagged('all')] })
@@ -107,7 +107,7 @@ test('collect: through an index its manifests stay, and what has one of them as 
   t.strictSame((await content.referrers.list(name, all.digest, {})).items, [])
 })
 
-test('collect: a manifest without a tag that is tagged meanwhile stays with what it needs', async t => {
+test('collect: an untagged manifest that is tagged during the run is kept with what it needs', async t => {
   const all = await opened(t)
   const { content, sink } = all
   await sink.deleteManifest(name, { tag: v1 })
@@ -117,7 +117,7 @@ test('collect: a manifest without a tag that is tagged meanwhile stays with what
   t.equal(await blobText(content, name, layer), 'layer')
 })
 
-test('collect: what a manifest leads to that is tagged meanwhile stays with it', async t => {
+test('collect: the descendants of a manifest that is tagged during the run are kept with it', async t => {
   const all = await opened(t)
   const { content, sink } = all
   const inner = indexOf([image])
@@ -136,7 +136,7 @@ test('collect: what a manifest leads to that is tagged meanwhile stays with it',
   for (const each of [middle, all.digest, signed]) t.ok(await content.manifests.get(name, each))
 })
 
-test('collect: a manifest that is pushed while it runs keeps the blobs that nothing needed before', async t => {
+test('collect: a manifest that is pushed during the run keeps blobs that were unreferenced before', async t => {
   const all = await openFor(t)
   const sink = new LocalSink(all.content)
   for (const each of ['config', 'layer']) await pushBlob(all.content, name, each)
@@ -163,7 +163,7 @@ test('collect: a head, a mount and a second push make a blob new', async t => {
   }
 })
 
-test('collect: a blob that is being read stays until it is read', async t => {
+test('collect: a blob that is being read is kept until then', async t => {
   const all = await opened(t)
   const blob = await all.content.blobs.open(name, loose)
   t.strictSame(await collected(all), [])
@@ -171,7 +171,7 @@ test('collect: a blob that is being read stays until it is read', async t => {
   t.strictSame(await collected(all), [`blob ${loose}`, `link ${loose}`])
 })
 
-test('collect: a manifest that is damaged or not understood keeps all that its repository may read, and no more', async t => {
+test('collect: a manifest that is damaged or of an unknown kind keeps all that its repository may read, and no more', async t => {
   for (const bytes of ['', '{"schemaVersion":1,"fsLayers":[]}']) {
     const all = await opened(t)
     await pushBlob(all.content, other, 'elsewhere')
@@ -189,7 +189,7 @@ test('collect: a manifest that is damaged or not understood keeps all that its r
   }
 })
 
-test('collect: a manifest that cannot be read ends the run before anything goes', async t => {
+test('collect: a manifest that cannot be read for an I/O error ends the run before anything is removed', async t => {
   const disk = await openStorage(t)
   let failing = false
   const all = await opened(
@@ -205,7 +205,7 @@ test('collect: a manifest that cannot be read ends the run before anything goes'
   t.equal(await blobText(restarted.content, name, loose), 'loose')
 })
 
-test('collect: what broken-off changes left goes, and a repository with nothing in it', async t => {
+test('collect: debris is removed, and a repository with nothing in it', async t => {
   const all = await opened(t)
   const path = (key: string) => (all.storage as unknown as { path(key: string): string }).path(key)
   const entry = keys.tagIndexEntry(name, tagged('v2'), all.digest)
@@ -226,7 +226,7 @@ test('collect: what broken-off changes left goes, and a repository with nothing 
   t.strictSame(await Array.fromAsync(all.storage.walk(`${keys.blobs}/sha256/ab`)), [])
 })
 
-test('collect: what is stored under another digest than it was pushed by stays with its link', async t => {
+test('collect: a blob that is stored under another digest than it was pushed by is kept with its link', async t => {
   const all = await opened(t)
   const long = digestOf(Buffer.from('loose'), 'sha512')
   await all.content.commit.linkBlob(name, long, { target: loose })
@@ -236,7 +236,7 @@ test('collect: what is stored under another digest than it was pushed by stays w
   t.equal(await blobText(all.content, name, long), 'loose')
 })
 
-test('collect: it can be broken off and begun again', async t => {
+test('collect: it can be cancelled and started again', async t => {
   const all = await opened(t)
   for await (const event of collecting(all)) if (event.type === 'remove') break
   t.strictSame(await collected(all), [`blob ${loose}`])

@@ -1,10 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { Capacity } from '../../../../src/content/gc/capacity.ts'
 import * as keys from '../../../../src/content/keys.ts'
 import { LastAccess } from '../../../../src/content/last-access.ts'
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts'
 import type { Name } from '../../../../src/oci/name.ts'
+import { createTestClock } from '../../../support/clock.ts'
 import { collected, evicted, hour, noYield } from '../../../support/collect.ts'
 import { blobText, imageOf, indexOf, named, type Opened, openFor, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
 import { keysBelow, watchStorage } from '../../../support/storage.ts'
@@ -13,7 +13,7 @@ const name = named('system/deckhouse')
 const upstream = 'upstream.example'
 const forever = Number.POSITIVE_INFINITY
 
-/** Caches a blob as a fill does, last asked for at `at`. */
+/** Caches a blob as a fill does, with a last access at `at`. */
 async function cacheBlob(t: Opened, bytes: string, at: number, of: Name = name): Promise<Digest> {
   const digest = digestOf(Buffer.from(bytes))
   const writer = await t.storage.create(`.registry/tmp/${digest.slice(-8)}`)
@@ -23,7 +23,7 @@ async function cacheBlob(t: Opened, bytes: string, at: number, of: Name = name):
   return digest
 }
 
-/** Caches a manifest, last asked for at `at`. */
+/** Caches a manifest, with a last access at `at`. */
 async function cacheManifest(t: Opened, bytes: Buffer, at: number, tags: readonly string[] = [], of: Name = name): Promise<Digest> {
   const digest = digestOf(bytes)
   await t.content.commit.putManifest(of, digest, bytes, { tags: tags.map(tagged), provenance: { upstream, digest, checked: at } })
@@ -52,7 +52,7 @@ async function opened(t: Test) {
   return { ...all, old, fresh }
 }
 
-test('evict: an image that nobody asked for goes with its tag and with the blobs that only it needs', async t => {
+test('evict: an image that was not requested is evicted with its tag and with the blobs that only it needs', async t => {
   const all = await opened(t)
   const [config, own] = ['config', 'old'].map(each => digestOf(Buffer.from(each)))
   t.strictSame(
@@ -65,7 +65,7 @@ test('evict: an image that nobody asked for goes with its tag and with the blobs
   t.strictSame(all.damages, [])
 })
 
-test('evict: a dry run tells what would go, also of what other repositories have, and changes nothing', async t => {
+test('evict: a dry run reports what would be evicted, also of content that other repositories have, and changes nothing', async t => {
   const all = await opened(t)
   const other = named('other')
   for (const [bytes, at] of [
@@ -76,14 +76,14 @@ test('evict: a dry run tells what would go, also of what other repositories have
     await cacheBlob(all, bytes, at, other)
   const everything = async () => [...(await keysBelow(all.storage, 'docker')), ...(await keysBelow(all.storage, keys.provenance))]
   const before = await everything()
-  const told = await evicted(all, 3_000, { dryRun: true })
-  t.ok(told.includes(`blob ${digestOf(Buffer.from('old'))}`), 'the bytes that both would lose')
-  t.notOk(told.includes(`blob ${digestOf(Buffer.from('config'))}`), 'those that one would keep')
+  const reported = await evicted(all, 3_000, { dryRun: true })
+  t.ok(reported.includes(`blob ${digestOf(Buffer.from('old'))}`), 'the bytes that both would lose')
+  t.notOk(reported.includes(`blob ${digestOf(Buffer.from('config'))}`), 'those that one would keep')
   t.strictSame(await everything(), before)
-  t.strictSame(await evicted(all, 3_000), told)
+  t.strictSame(await evicted(all, 3_000), reported)
 })
 
-test('evict: what is asked for stays, also if memory alone knows of it', async t => {
+test('evict: requested content is kept, also if only memory knows of the request', async t => {
   const all = await opened(t)
   const oldest = digestOf(Buffer.from('old'))
   all.content.lastAccess.record(name, oldest)
@@ -93,9 +93,10 @@ test('evict: what is asked for stays, also if memory alone knows of it', async t
 test('evict: the last access survives a restart, and costs one write an hour', async t => {
   const all = await opened(t)
   all.content.lastAccess.record(name, all.old)
-  await new Promise(resolve => setTimeout(resolve, 50))
   const restarted = await openFor(t, all.storage)
-  t.ok(((await restarted.content.lastAccess.of(name, all.old)) ?? 0) > Date.now() - hour)
+  const stored = async () => (await restarted.content.lastAccess.of(name, all.old)) ?? 0
+  while ((await stored()) < Date.now() - hour) await new Promise(setImmediate)
+  t.ok((await stored()) > Date.now() - hour)
   const touched: string[] = []
   let now = 1_000_000_000
   const watched = watchStorage(all.storage, (call, key) => void (call === 'touch' && touched.push(key)))
@@ -106,12 +107,10 @@ test('evict: the last access survives a restart, and costs one write an hour', a
     now: () => now
   })
   for (let minute = 0; minute < 119; minute++, now += 60_000) access.record(name, all.old)
-  while (touched.length < 2) await delay(1)
-  await delay(50)
   t.equal(touched.length, 2)
 })
 
-test('evict: what was pushed stays whatever its age, with the cached blobs that it needs', async t => {
+test('evict: pushed content is kept whatever its age, with the cached blobs that it needs', async t => {
   const all = await opened(t)
   const pushed = await storeManifest(all.content, name, imageOf('config', ['old'], { annotations: { is: 'pushed' } }))
   const loose = await pushBlob(all.content, name, 'pushed and needed by nothing')
@@ -122,7 +121,7 @@ test('evict: what was pushed stays whatever its age, with the cached blobs that 
   t.equal(await all.content.manifests.get(name, all.old), undefined)
 })
 
-test('evict: a cached image under a tag that was pushed stays', async t => {
+test('evict: a cached image under a pushed tag is kept', async t => {
   const all = await opened(t)
   await all.content.commit.putManifest(name, all.old, imageOf('config', ['shared', 'old']), { tags: [tagged('mine')] })
   await evicted(all, forever)
@@ -130,7 +129,7 @@ test('evict: a cached image under a tag that was pushed stays', async t => {
   t.equal(await blobText(all.content, name, digestOf(Buffer.from('old'))), 'old')
 })
 
-test('evict: bytes that another repository may read stay', async t => {
+test('evict: bytes that another repository may read are kept', async t => {
   const all = await opened(t)
   const own = digestOf(Buffer.from('old'))
   await all.content.commit.linkBlob(named('other'), own)
@@ -150,18 +149,18 @@ test('evict: a child keeps its index, and an index its children', async t => {
   for (const each of [first, second, index]) t.ok(gone.includes(`manifest ${each}`))
 })
 
-test('evict: what is being read or was just told to somebody stays', async t => {
+test('evict: content that is being read or was just reported to a client is kept', async t => {
   const all = await opened(t)
-  const [reading, told] = ['config', 'old'].map(each => digestOf(Buffer.from(each))) as [Digest, Digest]
+  const [reading, reported] = ['config', 'old'].map(each => digestOf(Buffer.from(each))) as [Digest, Digest]
   const blob = await all.content.blobs.open(name, reading)
-  await all.content.blobs.statRenewed(name, told)
+  await all.content.blobs.statRenewed(name, reported)
   await evicted(all, 3_000, { grace: hour })
   t.equal(await blobText(all.content, name, reading), 'config')
-  t.equal(await blobText(all.content, name, told), 'old')
+  t.equal(await blobText(all.content, name, reported), 'old')
   await blob?.body.close()
 })
 
-test('evict: what is pinned stays with what it needs', async t => {
+test('evict: pinned content is kept with what it needs', async t => {
   for (const pinned of [
     (_: Name, reference?: object) => reference !== undefined && 'tag' in reference && reference.tag === 'old',
     (_: Name, reference?: object) => reference === undefined
@@ -180,14 +179,14 @@ test('evict: a pushed manifest that is damaged keeps all of its repository', asy
   t.strictSame(await evicted(await openFor(t, all.storage), forever), [])
 })
 
-test('collect: in Proxy a cached blob that no manifest needs stays, in Local it goes', async t => {
+test('collect: an unreferenced cached blob is kept in Proxy and removed in Local', async t => {
   const all = await openFor(t)
   const digest = await cacheBlob(all, 'loose', 1_000)
   t.strictSame(await collected(all, { unreferencedCached: 'keep' }), [])
   t.ok((await collected(all, { unreferencedCached: 'sweep' })).includes(`blob ${digest}`))
 })
 
-test('room: the oldest goes first, and no more than is needed', async t => {
+test('capacity: the content with the oldest access is evicted first, and no more than needed', async t => {
   const all = await openFor(t)
   const digests: Digest[] = []
   for (let at = 0; at < 10; at++) digests.push(await cacheBlob(all, `blob ${at}`, 1_000 * (at + 1)))
@@ -206,10 +205,10 @@ test('room: the oldest goes first, and no more than is needed', async t => {
   t.strictSame(await Promise.all([capacity.ensureCapacity(6), capacity.ensureCapacity(6)]), [true, true])
   t.strictSame([...removed].sort(), digests.slice(0, 2).sort())
   t.equal(await capacity.ensureCapacity(1_000), false)
-  t.equal(await capacity.ensureCapacity(6), true, 'what fits needs no room')
+  t.equal(await capacity.ensureCapacity(6), true, 'what fits needs no eviction')
 })
 
-test('room: shared bytes free nothing, so that it goes on until there is room', async t => {
+test('capacity: shared bytes free nothing, so eviction goes on until there is enough', async t => {
   const all = await openFor(t)
   const digest = await cacheBlob(all, 'shared', 1_000)
   await cacheBlob(all, 'shared', 9_000, named('other'))
@@ -227,4 +226,30 @@ test('room: shared bytes free nothing, so that it goes on until there is room', 
   t.equal(await capacity.ensureCapacity(3), true)
   t.equal(await blobText(all.content, name, own), undefined)
   t.equal(await blobText(all.content, named('other'), digest), 'shared')
+})
+
+test('capacity: after an eviction that freed too little, none is tried for a while', async t => {
+  const all = await opened(t)
+  const clock = createTestClock()
+  let evictions = 0
+  const capacity = new Capacity({
+    ...all,
+    clock,
+    space: { missingBytes: () => 1, marginBytes: 0 },
+    policy: async () => {
+      evictions++
+      return { pinned: () => true, grace: 0 }
+    },
+    yielder: noYield,
+    onRemove: () => {}
+  })
+  t.equal(await capacity.ensureCapacity(1), false)
+  const tried = evictions
+  t.ok(tried > 0)
+  await clock.advance(9_999)
+  t.equal(await capacity.ensureCapacity(1), false)
+  t.equal(evictions, tried)
+  await clock.advance(1)
+  t.equal(await capacity.ensureCapacity(1), false)
+  t.ok(evictions > tried)
 })

@@ -17,7 +17,7 @@ import { proxyS3, type S3Proxy } from '../../../support/s3-proxy.ts'
 import { makeBucket, openS3, type S3Server, startS3 } from '../../../support/s3-server.ts'
 
 const name = named('a')
-// What the other one is not seen to do for so long it does not do yet.
+// Every request observes the lease.
 const times: RemovalLeaseTimes = { statusTtlMs: 0, noticeMs: 0, pollMs: 20 }
 
 interface Process {
@@ -27,13 +27,13 @@ interface Process {
   bucket: string
 }
 
-/** Two processes over one bucket, each behind its own proxy; `now` is what both take for the time. */
-async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour, turnTimes = times): Promise<[Process, Process]> {
+/** Two processes over one bucket, each behind its own proxy; `now` is the clock of both. */
+async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour, leaseTimes = times): Promise<[Process, Process]> {
   const bucket = makeBucket(server)
   const open = async (): Promise<Process> => {
     const proxy = await proxyS3(t, server)
     const storage = await openS3(t, proxy, { bucket })
-    return { bucket, storage, proxy, content: openContent(storage, () => {}, { now, leaseTimes: turnTimes }) }
+    return { bucket, storage, proxy, content: openContent(storage, () => {}, { now, leaseTimes: leaseTimes }) }
   }
   return [await open(), await open()]
 }
@@ -41,7 +41,7 @@ async function two(t: Test, server: S3Server, now = () => Date.now() + 2 * hour,
 const collecting = ({ storage, content }: Process, inHours = 2) =>
   collect(storage, content, { grace: hour, unreferencedCached: 'sweep', yielder: noYield, now: () => Date.now() + inHours * hour })
 
-/** Lets the requests of a process that `which` names wait until `go`; `come` resolves when there is one. */
+/** Holds back the requests of a process for which `which` holds until `go`; `come` resolves when there is one. */
 function halt({ proxy }: Process, which: (request: string) => boolean) {
   const [come, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
   proxy.fate = (method, path) => {
@@ -52,7 +52,7 @@ function halt({ proxy }: Process, which: (request: string) => boolean) {
   return { come: come.promise, go: () => go.resolve() }
 }
 
-/** Past the service, in whose directory objects are files. */
+/** Writes past the service, in whose directory objects are files. */
 async function putFile({ root }: S3Server, { bucket }: Process, key: string, bytes: string | Buffer): Promise<void> {
   const path = join(root, bucket, key)
   await mkdir(dirname(path), { recursive: true })
@@ -66,7 +66,7 @@ async function age({ root }: S3Server, { bucket }: Process, digest: Digest, hour
     await utimes(join(root, bucket, key), then, then).catch(() => {})
 }
 
-/** A blob that nothing needs and everybody takes for old, and a collection that has read the repository. */
+/** An unreferenced blob whose time is old, and a garbage collection that has marked its repository. */
 async function marked(
   t: Test,
   server: S3Server,
@@ -86,13 +86,20 @@ const outcomeOf = (push: Promise<unknown>): Promise<'acknowledged' | 'refused'> 
     () => 'refused'
   )
 
-/** Content that remembers nothing. */
+/** Content without a cache. */
 const afresh = ({ storage }: Process) => openContent(storage, () => {})
 
-/** The `count`th look at who has the turn. */
-function looks(count: number): (request: string) => boolean {
+/** The `count`th observation of the removal lease. */
+function observation(count: number): (request: string) => boolean {
   let left = count
   return request => request.startsWith('GET ') && request.includes('lease/removal') && --left === 0
+}
+
+/** How often a process has asked the storage for the bytes of `digest`. */
+const asked = ({ proxy }: Process, digest: Digest): number => proxy.requests.filter(each => each.includes(keys.blob(digest))).length
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise(setImmediate)
 }
 
 const isDelete = (request: string) => /^POST .*\?delete|^DELETE /.test(request)
@@ -102,7 +109,7 @@ test('several processes over one bucket', async t => {
   const server = await startS3(t)
   if (!server) return
 
-  await t.test('turn: one process collects at a time', async t => {
+  await t.test('removal lease: one process collects at a time', async t => {
     const [one, other] = await two(t, server)
     const run = collecting(one)
     await pushBlob(one.content, name, 'x')
@@ -112,23 +119,26 @@ test('several processes over one bucket', async t => {
     t.ok((await Array.fromAsync(collecting(other))).length > 0)
   })
 
-  await t.test('turn: a turn that fails at its beginning is given back', async t => {
+  await t.test('removal lease: a lease that fails at its start is released', async t => {
     const [one, other] = await two(t, server)
     one.proxy.fate = (method, path) => (method === 'HEAD' && path.includes('trial') ? { status: 403, code: 'AccessDenied' } : 'pass')
     await t.rejects(one.content.coordination.acquireRemovalLease())
     await (await other.content.coordination.acquireRemovalLease())()
   })
 
-  await t.test('turn: who pushes what another process has just removed does not wait for the rest of the collection', async t => {
-    const [one, other] = await two(t, server)
-    const digest = await pushBlob(one.content, name, 'the bytes')
-    const run = collecting(one)
-    for (let next = await run.next(); next.value?.type !== 'remove'; next = await run.next());
-    t.equal(await pushBlob(other.content, name, 'the bytes'), digest)
-    await run.return(undefined)
-  })
+  await t.test(
+    'announcement: a push of a blob that another process has just removed does not wait for the rest of the collection',
+    async t => {
+      const [one, other] = await two(t, server)
+      const digest = await pushBlob(one.content, name, 'the bytes')
+      const run = collecting(one)
+      for (let next = await run.next(); next.value?.type !== 'remove'; next = await run.next());
+      t.equal(await pushBlob(other.content, name, 'the bytes'), digest)
+      await run.return(undefined)
+    }
+  )
 
-  await t.test('turn: what is pushed again while it is being removed stays, whoever removes', async t => {
+  await t.test('barrier: a blob that is pushed again while another process removes it is kept, or the push is refused', async t => {
     const [one, other] = await two(t, server, Date.now)
     const digest = await pushBlob(one.content, name, 'the bytes')
     await age(server, one, digest, 2)
@@ -136,7 +146,7 @@ test('several processes over one bucket', async t => {
     const run = Array.fromAsync(collecting(one, 0))
     await removing.come
     // It is decided on, and takes effect only after the push has published the bytes.
-    const published = halt(other, looks(2))
+    const published = halt(other, observation(2))
     const push = outcomeOf(pushBlob(other.content, name, 'the bytes'))
     await published.come
     removing.go()
@@ -148,7 +158,7 @@ test('several processes over one bucket', async t => {
     t.equal(await blobText(one.content, name, digest), 'the bytes')
   })
 
-  await t.test('turn: a head or a mount of what is about to leave does not say that it is there', async t => {
+  await t.test('barrier: a head, a mount or a manifest of a pending deletion does not report that the blob exists', async t => {
     const asks: ((other: Process, digest: Digest) => Promise<unknown>)[] = [
       (other, digest) => other.content.blobs.statRenewed(name, digest),
       (other, digest) => new LocalSink(other.content).mountBlob(name, digest),
@@ -166,13 +176,13 @@ test('several processes over one bucket', async t => {
       while (!other.proxy.requests.slice(waiting).some(each => each.includes('lease/removal'))) await new Promise(setImmediate)
       removing.go()
       await run
-      const told = await answer
+      const reported = await answer
       const there = (await afresh(other).blobs.stat(name, digest)) !== undefined
-      t.equal(Boolean(told), there, `told ${told}`)
+      t.equal(Boolean(reported), there, `reported ${reported}`)
     }
   })
 
-  await t.test('turn: what another process renewed since it was looked at stays', async t => {
+  await t.test('sweep: a blob that another process renewed since it was marked is kept', async t => {
     const [one, other] = await two(t, server)
     const digest = await pushBlob(one.content, name, 'the bytes')
     // The collection goes by the true time from here on, the head by one that makes everything old.
@@ -192,7 +202,7 @@ test('several processes over one bucket', async t => {
     t.strictSame(summaries(await Array.fromAsync(run)), [])
   })
 
-  await t.test('turn: a manifest that another process pushed keeps what it needs, however long the collection runs after it', async t => {
+  await t.test('concurrent push: a manifest of another process keeps what it needs, however long the collection runs after it', async t => {
     let inHours = 0
     const now = () => Date.now() + inHours * hour
     const [one, other] = await two(t, server, now)
@@ -205,7 +215,7 @@ test('several processes over one bucket', async t => {
     t.equal(await blobText(afresh(one), name, digest), 'config')
   })
 
-  await t.test('turn: a manifest that another process tagged stays, however long the collection runs after it', async t => {
+  await t.test('concurrent push: a manifest that another process tagged is kept, however long the collection runs after it', async t => {
     let inHours = 0
     const now = () => Date.now() + inHours * hour
     const [one, other] = await two(t, server, now)
@@ -228,10 +238,10 @@ test('several processes over one bucket', async t => {
     t.equal(await blobText(afresh(one), name, digestOf(Buffer.from('config'))), 'config')
   })
 
-  await t.test('turn: a manifest that needs what went since it was looked at is refused, also when the collection is over', async t => {
+  await t.test('barrier: a manifest whose blob was removed since it was checked is refused, also when the collection is over', async t => {
     const [one, other] = await two(t, server, Date.now)
     const [run] = await marked(t, server, one)
-    const second = halt(other, looks(2))
+    const second = halt(other, observation(2))
     const push = outcomeOf(putManifest(other, imageOf('config', [])))
     await second.come
     t.equal(summaries(await Array.fromAsync(run)).length, 2)
@@ -239,21 +249,23 @@ test('several processes over one bucket', async t => {
     t.equal(await push, 'refused')
   })
 
-  await t.test('turn: what another push is still renewing does not count as renewed', async t => {
+  await t.test('barrier: a blob that another push is still renewing does not count as renewed', async t => {
     const [one, other] = await two(t, server, Date.now)
     const [run, digest] = await marked(t, server, one)
     const renewing = halt(other, request => request.startsWith('PUT ') && request.includes(keys.blob(digest)))
     const first = outcomeOf(putManifest(other, imageOf('config', [])))
     await renewing.come
+    const before = asked(other, digest)
     const second = outcomeOf(putManifest(other, imageOf('config', [], { annotations: { second: 'yes' } })))
-    await Promise.race([second, delay(500)])
+    await until(() => asked(other, digest) > before)
+    await new Promise(setImmediate)
     await Array.fromAsync(run)
     renewing.go()
     const there = (await blobText(afresh(one), name, digest)) !== undefined
     for (const push of [first, second]) t.ok(there || (await push) === 'refused')
   })
 
-  await t.test('turn: a manifest that needs what could not be renewed is refused, and so is a head', async t => {
+  await t.test('barrier: a manifest whose blob could not be renewed is refused, and so is a head', async t => {
     const [one, other] = await two(t, server, Date.now)
     const [run, digest] = await marked(t, server, one)
     const copy = (method: string, path: string) => method === 'PUT' && path.includes(keys.blob(digest))
@@ -265,7 +277,7 @@ test('several processes over one bucket', async t => {
     await run.return(undefined)
   })
 
-  await t.test('turn: who has lost the turn removes nothing any more, not even what was asked for before', async t => {
+  await t.test('removal lease: a process that lost it removes nothing any more, not even by requests that it sent before', async t => {
     const short = { ...times, lease: { ttlMs: 4_000, settleMs: 10 } }
     const [one, other] = await two(t, server, undefined, short)
     const digest = await pushBlob(one.content, name, 'the bytes')
@@ -288,18 +300,18 @@ test('several processes over one bucket', async t => {
     await release()
   })
 
-  await t.test('turn: a link that is remembered and that another process removed leads nowhere, also when the bytes are back', async t => {
+  await t.test('barrier: a cached link that another process removed is not followed, also when the bytes are back', async t => {
     const [one, other] = await two(t, server, Date.now)
     const digest = await pushBlob(one.content, name, 'config')
     await age(server, one, digest, 2)
-    t.equal(await other.content.blobs.stat(name, digest), 6, 'it is remembered')
+    t.equal(await other.content.blobs.stat(name, digest), 6, 'it is cached')
     t.ok(summaries(await Array.fromAsync(collecting(one, 0))).includes(`link ${digest}`))
     await pushBlob(one.content, named('b'), 'config')
     t.equal(await outcomeOf(putManifest(other, imageOf('config', []))), 'refused')
     t.equal(await other.content.blobs.statRenewed(name, digest), undefined)
   })
 
-  await t.test('tags: one that another process has just moved stays when what it named before is deleted or evicted', async t => {
+  await t.test('tags: one that another process has just moved is kept when the manifest that it named is deleted or evicted', async t => {
     const [one, other] = await two(t, server)
     await pushBlob(one.content, name, 'config')
     const tag = tagged('v1')
@@ -311,7 +323,7 @@ test('several processes over one bucket', async t => {
     ]) {
       const digest = digestOf(first)
       await other.content.commit.putManifest(name, digest, first, { tags: [tag], provenance: { ...upstream, digest } })
-      t.equal(await other.content.tags.resolve(name, tag), digest, 'it is remembered')
+      t.equal(await other.content.tags.resolve(name, tag), digest, 'it is cached')
       await putManifest(one, second)
       const release = await other.content.coordination.acquireRemovalLease()
       await remove(digest)
@@ -321,7 +333,7 @@ test('several processes over one bucket', async t => {
     }
   })
 
-  await t.test('turn: a collection and a count of thousands of blobs cost a request for each thousand', async t => {
+  await t.test('listing: a collection and a count of thousands of blobs cost one request per thousand', async t => {
     const [one] = await two(t, server)
     const layers = Array.from({ length: 2_100 }, (_, at) => `layer ${at}`)
     const put = (key: string, bytes: string) => putFile(server, one, key, bytes)
