@@ -6,7 +6,7 @@ import { buildBackends } from '../backend/build.ts'
 import { BackendSwitch } from '../backend/switch.ts'
 import { observeUpstream } from '../telemetry/cache.ts'
 import type { Upstream } from '../upstream/upstream.ts'
-import type { AppContext, Commit } from './context.ts'
+import type { AppContext, CommitReload } from './context.ts'
 import type { Store } from './store.ts'
 
 /** The backends in force and their upstreams. */
@@ -14,7 +14,7 @@ export interface OpenedBackends extends AsyncDisposable {
   readonly modes: BackendSwitch
   upstreams(): ReadonlyMap<string, Upstream>
   /** Makes new backends if the change needs them. Running requests keep the ones that they have. */
-  prepare(next: Config, changed: readonly string[]): Promise<Commit>
+  prepare(next: Config, changed: readonly string[]): Promise<CommitReload>
 }
 
 // How long after a reload the upstreams before it may still be asked.

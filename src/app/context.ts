@@ -16,4 +16,4 @@ export interface AppContext {
 export const watchIntervalMs = 5_000
 
 /** Takes a changed configuration, which nothing can refuse any more. */
-export type Commit = () => void
+export type CommitReload = () => void

@@ -3,7 +3,7 @@ import { type Access, createAccess } from '../access/access.ts'
 import { type HtpasswdEntry, parseHtpasswd } from '../access/htpasswd.ts'
 import { createPasswordChecker, type PasswordChecker } from '../access/password-checker.ts'
 import { watchFiles } from '../ports/watch.ts'
-import { type AppContext, type Commit, watchIntervalMs } from './context.ts'
+import { type AppContext, type CommitReload, watchIntervalMs } from './context.ts'
 
 /** The users of an htpasswd file, which may change while the process runs. */
 async function openUsers(options: {
@@ -31,7 +31,7 @@ async function openUsers(options: {
 export interface OpenedAccess extends Disposable {
   current(): Access
   /** Opens other access rights if the change concerns them; rejects if their users file cannot be used. */
-  prepare(next: Config, changed: readonly string[]): Promise<Commit>
+  prepare(next: Config, changed: readonly string[]): Promise<CommitReload>
 }
 
 /** Opens the access rights of the configuration. */
