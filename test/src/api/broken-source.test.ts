@@ -16,7 +16,7 @@ async function setUp(t: Test, fields: string[] = []) {
   return { served, digest, wire, data: dataPath(served.root, digest) }
 }
 
-test('end-2 GET: a file that is cut short while it is sent ends the answer short of its Content-Length', async t => {
+test('end-2 GET: a file that loses its end while it is sent truncates the response', async t => {
   const { served, wire, data } = await setUp(t)
   await truncate(data, 20_000_000)
   wire.socket.resume()
@@ -31,7 +31,7 @@ test('end-2 GET: a file that is cut short while it is sent ends the answer short
   await until(async () => (await openFiles(served.root)).length === 0)
 })
 
-test('end-2 GET: after a source broke, the next request is told the truth', async t => {
+test('end-2 GET: after an error of the source, the next request gets the present state', async t => {
   const { served, digest, wire, data } = await setUp(t)
   await truncate(data, 20_000_000)
   wire.socket.resume()
@@ -39,7 +39,7 @@ test('end-2 GET: after a source broke, the next request is told the truth', asyn
   t.equal((await ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)).status, 404)
 })
 
-test('end-2 GET: a range of a file that is cut short ends short as well', async t => {
+test('end-2 GET: a range of a file that loses its end is truncated as well', async t => {
   const { wire, data } = await setUp(t, ['Range: bytes=1000-'])
   await truncate(data, 20_000_000)
   wire.socket.resume()

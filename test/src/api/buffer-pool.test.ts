@@ -13,7 +13,7 @@ test('buffers: as large as wanted while there is one transfer', t => {
   t.end()
 })
 
-test('buffers: one that was given back is the next one taken', t => {
+test('buffers: a released buffer is the next one taken', t => {
   const buffers = new BufferPool(4096 * kib)
   buffers.enter()
   const buffer = buffers.take(256 * kib)
@@ -29,7 +29,7 @@ test('buffers: many transfers get smaller ones', t => {
   t.end()
 })
 
-test('buffers: when all are taken, small private ones serve', t => {
+test('buffers: when the pool is empty, small private buffers are used', t => {
   const buffers = new BufferPool(128 * kib)
   buffers.enter()
   t.strictSame(
@@ -39,7 +39,7 @@ test('buffers: when all are taken, small private ones serve', t => {
   t.end()
 })
 
-test('buffers: a private one is not taken into the pool', t => {
+test('buffers: a private buffer does not enter the pool', t => {
   const buffers = new BufferPool(64 * kib)
   buffers.enter()
   buffers.take(64 * kib)
@@ -49,7 +49,7 @@ test('buffers: a private one is not taken into the pool', t => {
   t.end()
 })
 
-test('buffers: one that is dropped makes room for another', t => {
+test('buffers: a discarded buffer can be allocated anew', t => {
   const buffers = new BufferPool(128 * kib)
   buffers.enter()
   const [one] = [buffers.take(64 * kib), buffers.take(64 * kib)]
@@ -60,7 +60,7 @@ test('buffers: one that is dropped makes room for another', t => {
   t.end()
 })
 
-test('buffers: when the last transfer has ended, the memory is let go', t => {
+test('buffers: when the last transfer has ended, the memory is freed', t => {
   const buffers = new BufferPool(4096 * kib)
   buffers.enter()
   const buffer = buffers.take(64 * kib)
@@ -71,7 +71,7 @@ test('buffers: when the last transfer has ended, the memory is let go', t => {
   t.end()
 })
 
-test('buffers: transfers that rest take no share, and what they hold can be had again', t => {
+test('buffers: parked transfers have no share, and what they hold can be allocated again', t => {
   const buffers = new BufferPool(1024 * kib)
   for (let transfer = 0; transfer < 8; transfer++) buffers.enter()
   const held = Array.from({ length: 7 }, () => [buffers.take(64 * kib), buffers.take(64 * kib)]).flat()
@@ -82,7 +82,7 @@ test('buffers: transfers that rest take no share, and what they hold can be had 
   t.end()
 })
 
-test('buffers: no more rests beside the pool than the pool holds', t => {
+test('buffers: parked bytes are at most as many as pooled ones', t => {
   const buffers = new BufferPool(128 * kib)
   buffers.enter()
   buffers.enter()
@@ -91,7 +91,7 @@ test('buffers: no more rests beside the pool than the pool holds', t => {
   t.end()
 })
 
-test('buffers: whoever moves again is counted again', t => {
+test('buffers: a transfer that is unparked counts again', t => {
   const buffers = new BufferPool(256 * kib)
   for (let transfer = 0; transfer < 2; transfer++) buffers.enter()
   const own = buffers.take(64 * kib)

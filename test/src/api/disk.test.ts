@@ -28,7 +28,7 @@ async function setUp(t: Test) {
   return { disk, served, digest, image }
 }
 
-/** Streams bytes of unknown length until somebody stops it; gives the answer. */
+/** Streams bytes of unknown length until it is stopped; returns the response. */
 async function stream(wire: Wire, head: string) {
   wire.head(head, ['Transfer-Encoding: chunked'])
   const piece = Buffer.concat([Buffer.from('100000\r\n'), Buffer.alloc(MIB, 1), Buffer.from('\r\n')])

@@ -35,7 +35,7 @@ test('egress: a manifest is answered while blobs wait', async t => {
   for (const wire of wires) t.ok(wire.socket.bytesRead < 4 * mib, 'the blob is not there yet')
 })
 
-test('egress: what is limited arrives whole, and the metrics tell of the wait', async t => {
+test('egress: a limited blob arrives whole, and the metrics count the wait', async t => {
   const { served, digest } = await setUp(t)
   const wait = () => metric(served, 'registry_limit_wait_seconds_total', '{limit="egress"}')
   t.equal(await wait(), 0)
@@ -43,7 +43,7 @@ test('egress: what is limited arrives whole, and the metrics tell of the wait', 
   t.ok(Number(await wait()) > 0)
 })
 
-test('egress: without limits there is none to tell of', async t => {
+test('egress: without limits the metrics count none', async t => {
   const served = await serve(t)
   t.equal(await metric(served, 'registry_limit_wait_seconds_total', '{limit="egress"}'), undefined)
 })

@@ -9,13 +9,13 @@ async function setUp(t: Test) {
   return { served, digest: await pushBlob(served, 'a', bytes) }
 }
 
-/** Waits until nothing is under way: no request, no open file. */
+/** Waits until no request is running and no file is open. */
 async function rests(served: Served): Promise<void> {
   await until(async () => (await metric(served, 'registry_requests_running')) === 0)
   await until(async () => (await openFiles(served.root)).length === 0)
 }
 
-/** Asks for the blob and reads none of it until told to. */
+/** Requests the blob, reads its beginning, and pauses the socket. */
 async function half(t: Test, served: Served, digest: string): Promise<Wire> {
   const wire = await Wire.dial(t, served.listen)
   wire.head(`GET /v2/a/blobs/${digest}`)

@@ -20,7 +20,7 @@ test('metrics: requests are counted by route, method and code', async t => {
   t.equal(await value('registry_http_request_duration_seconds_count', '{route="base"}'), 2)
 })
 
-test('metrics: a method that nobody knows is one label and not one each', async t => {
+test('metrics: unknown methods share one label', async t => {
   const { served, value } = await counted(t)
   for (const method of ['PROPFIND', 'SEARCH', 'M-SEARCH']) await ask(served.listen, method, '/v2/')
   t.equal(await value('registry_http_requests_total', '{route="base",method="other",code="405"}'), 3)

@@ -86,7 +86,7 @@ const names: [what: string, name: string][] = [
   ['bad UTF-8', 'a%ff']
 ]
 
-/** Everything that lies beside the tree and our own directory, which nobody may ever write to. */
+/** Everything outside of the content tree and `.registry`, where nothing may ever be written. */
 async function strangers(root: string): Promise<string[]> {
   return (await filesBelow(root)).filter(path => !/^(docker\/registry\/v2\/(blobs|repositories)|\.registry)\//.test(path))
 }

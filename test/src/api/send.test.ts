@@ -10,7 +10,7 @@ import { createTestClock } from '../../support/clock.ts'
 
 const MIB = 1024 * 1024
 
-/** A response whose socket does what the test says; sockets that fail on demand are not to be had. */
+/** A response whose socket behaves as the test says: no real socket fails on demand. */
 class FakeResponse extends EventEmitter {
   destroyed = false
   ended = false
@@ -59,17 +59,17 @@ function setUp(t: Test, write: ConstructorParameters<typeof FakeResponse>[0]) {
 
 const zeros = async (into: Buffer): Promise<number> => into.fill(0).length
 
-async function cutOf(sending: Promise<number>): Promise<TruncatedError> {
+async function truncationOf(sending: Promise<number>): Promise<TruncatedError> {
   try {
     await sending
   } catch (error) {
     if (error instanceof TruncatedError) return error
     throw error
   }
-  throw new Error('it was not cut short')
+  throw new Error('it was not truncated')
 }
 
-test('send: short reads of the source are put together', async t => {
+test('send: short reads of the source are concatenated', async t => {
   const { response, send } = setUp(t, takes)
   const body = bodyOf(async (into, position) => {
     into.writeUInt8(position % 251, 0)
@@ -94,7 +94,7 @@ test('send: an error of the source ends the connection, closes the body and is t
     if (position > 200_000) throw fault
     return zeros(into)
   })
-  const cut = await cutOf(send(body, 10 * MIB))
+  const cut = await truncationOf(send(body, 10 * MIB))
   t.match(cut, { reason: 'source', cause: fault })
   t.ok(cut.sent < 10 * MIB)
   t.ok(response.destroyed)
@@ -106,21 +106,21 @@ test('send: an error of the source ends the connection, closes the body and is t
 test('send: a connection that closes while a write never calls back ends the transfer as the client’s', async t => {
   const { response, stalls, send } = setUp(t, () => setImmediate(() => response.destroy()))
   const body = bodyOf(zeros)
-  t.match(await cutOf(send(body, 10 * MIB)), { reason: 'client', sent: 0 })
+  t.match(await truncationOf(send(body, 10 * MIB)), { reason: 'client', sent: 0 })
   t.equal(body.closed, 1)
   t.equal(stalls.transfers, 0)
 })
 
 test('send: a reset is the client’s', async t => {
   const { send } = setUp(t, (_chunk, done) => setImmediate(() => done(Object.assign(new Error('reset'), { code: 'ECONNRESET' }))))
-  t.match(await cutOf(send(bodyOf(zeros), MIB)), { reason: 'client', sent: 0 })
+  t.match(await truncationOf(send(bodyOf(zeros), MIB)), { reason: 'client', sent: 0 })
 })
 
 test('send: a connection that was closed before the first byte is the client’s', async t => {
   const { response, send } = setUp(t, takes)
   response.destroyed = true
   const body = bodyOf(zeros)
-  t.match(await cutOf(send(body, MIB)), { reason: 'client', sent: 0 })
+  t.match(await truncationOf(send(body, MIB)), { reason: 'client', sent: 0 })
   t.equal(body.closed, 1)
   t.strictSame(response.taken, [])
 })
@@ -134,13 +134,13 @@ test('send: a transfer that stalls is closed and told apart from a client that l
     setImmediate(() => stalls.check())
   })
   const body = bodyOf(zeros)
-  const place = { reads: new SharedReads(new BufferPool(4 * MIB)), stalls }
-  const sending = sendBody(place, response as unknown as ServerResponse, body, { offset: 0, length: MIB })
-  t.match(await cutOf(sending), { reason: 'stalled' })
+  const context = { reads: new SharedReads(new BufferPool(4 * MIB)), stalls }
+  const sending = sendBody(context, response as unknown as ServerResponse, body, { offset: 0, length: MIB })
+  t.match(await truncationOf(sending), { reason: 'stalled' })
   t.equal(body.closed, 1)
 })
 
-/** A transfer under a limit whose time stands still: it may send its first piece, and waits for ever before the next. */
+/** A transfer under a limit whose clock stands still: it may send its first chunk, and waits for ever before the next. */
 function setUpLimited(t: Test, stalls: StallDetector) {
   t.teardown(() => stalls.close())
   const egress = new RateLimiter(MIB, { clock: createTestClock() })
@@ -167,12 +167,12 @@ test('send: a client that leaves while its transfer is held back by our limit en
   const { egress, response, body, sending } = setUpLimited(t, new StallDetector({ bytes: 1, perMs: 3_600_000 }))
   await untilWaiting(egress)
   response.destroy()
-  t.match(await cutOf(sending), { reason: 'client' })
+  t.match(await truncationOf(sending), { reason: 'client' })
   t.equal(egress.waiting, 0)
   t.equal(body.closed, 1)
 })
 
-test('send: a client that is held back by our limit is not taken for a slow one', async t => {
+test('send: a client that is held back by our limit is not closed as a slow one', async t => {
   let now = 0
   const stalls = new StallDetector({ bytes: 1000, perMs: 1000 }, () => now)
   const { egress, response, sending } = setUpLimited(t, stalls)
@@ -184,22 +184,30 @@ test('send: a client that is held back by our limit is not taken for a slow one'
   t.notOk(response.destroyed)
   t.equal(stalls.transfers, 1)
   response.destroy()
-  await cutOf(sending)
+  await truncationOf(sending)
 })
 
-test('send: a client whose source is slow is not taken for a slow one', async t => {
+test('send: a client whose source is slow is not closed as a slow one', async t => {
   let now = 0
   const stalls = new StallDetector({ bytes: 1000, perMs: 1000 }, () => now)
   t.teardown(() => stalls.close())
+  let writes = 0
+  const response = new FakeResponse((_chunk, done) => {
+    writes++
+    setImmediate(() => {
+      writes--
+      done()
+    })
+  })
   const body = bodyOf(async into => {
-    // What was sent before is taken by now.
-    await new Promise(resolve => setTimeout(resolve, 5))
+    // The clock of the client stops when its writes have ended.
+    while (writes > 0) await new Promise(resolve => setImmediate(resolve))
     now += 100_000
     stalls.check()
     return zeros(into.subarray(0, 10))
   })
-  const place = { reads: new SharedReads(new BufferPool(4 * MIB)), stalls }
-  t.equal(await sendBody(place, new FakeResponse(takes) as unknown as ServerResponse, body, { offset: 0, length: 100 }), 100)
+  const context = { reads: new SharedReads(new BufferPool(4 * MIB)), stalls }
+  t.equal(await sendBody(context, response as unknown as ServerResponse, body, { offset: 0, length: 100 }), 100)
 })
 
 test('send: at most one write and one read are under way', async t => {
@@ -228,7 +236,7 @@ test('send: transfers that failed leave the pool as large as it was', async t =>
       offset: 0,
       length: 10 * MIB
     })
-    t.equal((await cutOf(sending)).reason, 'client')
+    t.equal((await truncationOf(sending)).reason, 'client')
   }
   buffers.enter()
   t.ok(buffers.take(256 * 1024).length >= 64 * 1024, 'a pooled buffer and not a private one')
@@ -247,7 +255,7 @@ test('send: a source that breaks while a write is under way leaves the pool as l
       offset: 0,
       length: 10 * MIB
     })
-    t.equal((await cutOf(sending)).reason, 'source')
+    t.equal((await truncationOf(sending)).reason, 'source')
   }
   await new Promise(resolve => setImmediate(resolve))
   buffers.enter()

@@ -65,7 +65,7 @@ test('Expect: 100-continue: a body that no disk has room for answers 507 without
   t.equal((await ask(served.listen, 'GET', location)).status, 404)
 })
 
-test('Expect: 100-continue: who may push gets the 100, sends, gets 201, and the connection stays', async t => {
+test('Expect: 100-continue: a client that may push gets the 100, sends, gets 201, and the connection stays', async t => {
   const served = await serve(t, { auth: guarded(t) })
   const wire = await Wire.dial(t, served.listen)
   wire.head(`POST /v2/a/blobs/uploads/?digest=${digest}`, ['Content-Length: 100000', 'Expect: 100-continue', basic('rw')])

@@ -1,7 +1,7 @@
 import { type Test, test } from 'tap'
 import { StallDetector } from '../../../src/api/stall-detector.ts'
 
-/** A clock that the test winds. */
+/** A detector with a manual clock. */
 function setUp(t: Test) {
   let now = 0
   const stalls = new StallDetector({ bytes: 100, perMs: 1000 }, () => now)
@@ -26,7 +26,7 @@ test('stalls: a body below the rate is stalled, once', async t => {
   t.equal(stalls.transfers, 0)
 })
 
-test('stalls: a body at the rate goes on for ever', async t => {
+test('stalls: a body at the rate is never stalled', async t => {
   const { stalls, after } = setUp(t)
   let stalled = 0
   const watched = stalls.receiving(() => stalled++)
@@ -47,7 +47,7 @@ test('stalls: what moved in one period does not count in the next', async t => {
   t.equal(stalled, 1)
 })
 
-test('stalls: what is sent has longer periods, since the kernel tells of it late', async t => {
+test('stalls: bodies being sent have longer periods, since the kernel reports free space late', async t => {
   const { stalls, after } = setUp(t)
   let stalled = 0
   stalls.sending(() => stalled++)
@@ -57,7 +57,7 @@ test('stalls: what is sent has longer periods, since the kernel tells of it late
   t.equal(stalled, 1)
 })
 
-test('stalls: the time in which it waits for us does not count, and the time before and after does', async t => {
+test('stalls: the time while it is paused does not count, and the time before and after does', async t => {
   const { stalls, after } = setUp(t)
   let stalled = 0
   const watched = stalls.receiving(() => stalled++)
@@ -71,7 +71,7 @@ test('stalls: the time in which it waits for us does not count, and the time bef
   t.equal(stalled, 1)
 })
 
-test('stalls: a body that is held twice is held until it goes, and one that goes twice was not held', async t => {
+test('stalls: a body that is paused twice is paused until it resumes, and a second resume has no effect', async t => {
   const { stalls, after } = setUp(t)
   let stalled = 0
   const watched = stalls.receiving(() => stalled++)
@@ -88,7 +88,7 @@ test('stalls: a body that is held twice is held until it goes, and one that goes
   t.equal(stalled, 1)
 })
 
-test('stalls: a body that has ended is not looked at', async t => {
+test('stalls: a body that has ended is not checked', async t => {
   const { stalls, after } = setUp(t)
   let stalled = 0
   stalls.receiving(() => stalled++).end()

@@ -13,7 +13,7 @@ const hangs = (state: { underway: boolean }) => Object.assign(new Error('the dis
 /** Sends a body whose first read fails; gives the buffer that it was given and the one that comes next. */
 async function failing(t: Test, error: Error): Promise<{ given: ArrayBufferLike; next: ArrayBufferLike }> {
   const buffers = new BufferPool(1024 * 1024)
-  const progress = new StallDetector({ bytes: 1, perMs: 30_000 })
+  const stalls = new StallDetector({ bytes: 1, perMs: 30_000 })
   const sent = Promise.withResolvers<ArrayBufferLike>()
   // Another transfer goes on, so that the pool keeps what comes back.
   buffers.enter()
@@ -24,13 +24,13 @@ async function failing(t: Test, error: Error): Promise<{ given: ArrayBufferLike;
       throw error
     }
     const body = { readInto, close: async () => {} }
-    sendBody({ reads: new SharedReads(buffers), stalls: progress }, response, body, { offset: 0, length: 100 }).catch(() =>
+    sendBody({ reads: new SharedReads(buffers), stalls }, response, body, { offset: 0, length: 100 }).catch(() =>
       sent.resolve(given ?? new ArrayBuffer())
     )
   }).listen(0, '127.0.0.1')
   t.teardown(() => {
     server.close()
-    progress.close()
+    stalls.close()
   })
   await once(server, 'listening')
   get({ port: (server.address() as AddressInfo).port, agent: false }).on('error', () => {})
@@ -47,7 +47,7 @@ test('sending: after any other fault of the disk the memory is used again', asyn
   t.equal(next, given)
 })
 
-test('rescue: what a disk refused is read from upstream, but not into memory that the disk may hold', async t => {
+test('fallback: what a disk refused is read from upstream, but not into memory that the disk may hold', async t => {
   const upstream = async () => ({ readInto: async (into: Buffer) => into.write('rest'), close: async () => {} })
   const body = (error: Error) => fallbackBody({ readInto: () => Promise.reject(error), close: async () => {} }, upstream)
   t.equal(await body(hangs({ underway: false })).readInto(Buffer.alloc(4), 0), 4)

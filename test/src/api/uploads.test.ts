@@ -56,7 +56,7 @@ test('end-4b POST: a wrong digest answers 400 DIGEST_INVALID and leaves nothing'
   t.strictSame(await left(served), [])
 })
 
-test('end-4b POST: a Content-Range that does not fit leaves no session that nobody knows', async t => {
+test('end-4b POST: a Content-Range that does not match leaves no session behind', async t => {
   const served = await serve(t)
   const headers = { 'content-range': '5-10004' }
   t.equal((await ask(served.listen, 'POST', `/v2/a/blobs/uploads/?digest=${digest}`, { body: bytes, headers })).status, 416)

@@ -31,7 +31,7 @@ test('stock containerd that may leave gets no server, and the mirror as a host',
   })
 })
 
-test('stock containerd asks the mirrors in their order: hosts first, the server last', async t => {
+test('stock containerd tries the mirrors in their order: hosts first, the server last', async t => {
   const [third, first] = [{ ...node, host: '127.0.0.1:1' }, upstream]
   const found = render([first, node, third], { containerd: 'stock' })
   t.equal(found['server'], 'https://127.0.0.1:1')
@@ -69,7 +69,7 @@ test('a mirror over http skips verification, one over https never does', async t
   })
 })
 
-test('a file with credentials is for root alone, a CA file for everybody', async t => {
+test('a file with credentials has mode 600, a CA file 644', async t => {
   const files = directory(fixed, { ca: makeCa(), auth })[0]?.files
   t.match(files, [
     { name: 'https-127.0.0.1:5001-ca.crt', mode: 0o644 },
@@ -83,7 +83,7 @@ test('a CA file holds every certificate that was given', async t => {
   t.equal(directory(fixed, { ca })[0]?.files[0]?.text, `${ca.trim()}\n`)
 })
 
-test('push is written only when asked for', async t => {
+test('push is written only when it is an option', async t => {
   const found = render([node], { containerd: 'stock', capabilities: ['pull', 'resolve', 'push'] })
   t.same(found['capabilities'], ['pull', 'resolve', 'push'])
 })
@@ -120,7 +120,7 @@ test('every other host has the directory _default', async t => {
   t.equal(directory('_default')[0]?.name, '_default')
 })
 
-test('a password that cannot be sent is refused without being told', async t => {
+test('a password that cannot be sent is refused by a message without it', async t => {
   t.throws(() => directory(fixed, { auth: { username: 'ro', password: 'secret\n' } }), { message: /password: expected/ })
   try {
     directory(fixed, { auth: { username: 'ro', password: 'secret\n' } })

@@ -39,7 +39,7 @@ test('a CA file that is not needed any more is removed', async t => {
   t.notOk(Object.keys(await snapshot(root)).some(path => path.endsWith('.crt')))
 })
 
-test('restore brings back byte for byte what stood there, whatever was installed in between', async t => {
+test('restore gives back byte for byte what was there, whatever was installed in between', async t => {
   const root = await folder(t)
   await write(join(root, fixed, 'hosts.toml'), Buffer.from([0xff, 0xfe, 0x0a]).toString('latin1'))
   await writeFile(join(root, fixed, 'hosts.toml'), Buffer.from([0xff, 0xfe, 0x0a]), { mode: 0o640 })
@@ -78,7 +78,7 @@ test('only a plan: nothing is written and nothing removed', async t => {
   t.same(await snapshot(root), before)
 })
 
-test('a directory that containerd prefers to ours is named', async t => {
+test('a directory that containerd prefers is a warning', async t => {
   const root = await folder(t)
   await write(join(root, 'registry.d8-system.svc_5001_/hosts.toml'), old)
   const { warnings } = await install(directory(fixed), { root })

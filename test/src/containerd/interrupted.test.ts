@@ -71,7 +71,7 @@ test('an install interrupted between any two steps is finished by the next', asy
   })
 })
 
-test('after an install interrupted between any two steps restore brings everything back', async t => {
+test('after an install interrupted between any two steps restore gives everything back', async t => {
   const expected = await snapshot(await foreign(t))
   const prepare = async (root: string) => void (await install(first, { root }))
   await everyInterruption(t, prepare, next, async root => {

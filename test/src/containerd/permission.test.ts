@@ -4,13 +4,13 @@ import { install } from '../../../src/containerd/install.ts'
 import { folder } from '../install/scene.ts'
 import { directory, fixed } from './scene.ts'
 
-const nobody = 65_534
+const unprivilegedUid = 65_534
 
-test('a root that may not be written is named, with the user that ran into it and what to do', async t => {
+test('a root that may not be written is named, with the uid and what to do', async t => {
   const root = await folder(t)
   await chmod(root, 0o555)
   const isRoot = process.geteuid?.() === 0
-  if (isRoot) process.seteuid?.(nobody)
+  if (isRoot) process.seteuid?.(unprivilegedUid)
   const uid = process.geteuid?.()
   try {
     await t.rejects(install(directory(fixed), { root }), {

@@ -55,7 +55,7 @@ test('install: a file that refers to others is written after them and removed be
   t.equal(paths(await restore({ ...options, only: 'plan' }))[0], 'remove registry.yaml')
 })
 
-test('install: foreign files of the same name in the root and in a directory of that name over time are both given back', async t => {
+test('install: a foreign file of the root and one of the same name in a directory are both given back', async t => {
   const root = await folder(t)
   await writeFile(join(root, 'a'), 'theirs')
   await mkdir(join(root, 'b'))

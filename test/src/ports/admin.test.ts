@@ -11,7 +11,7 @@ for (const path of ['/livez', '/readyz', '/readyz/write']) {
   })
 }
 
-test('admin: /status tells mode, version, uptime and use of the storage', async t => {
+test('admin: /status reports mode, version, uptime and use of the storage', async t => {
   const served = await serve(t)
   const { headers, body } = await ask(served.admin, 'GET', '/status')
   t.match(headers['content-type'], /^application\/json/)

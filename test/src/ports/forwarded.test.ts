@@ -8,8 +8,8 @@ import { folder, metric, type Served, serve } from '../support.ts'
 
 /** Certificates by openssl: an authority, the server's, and one for each client's common name. */
 function makePki(t: Test, names: string[]) {
-  const place = folder(t)
-  const path = (name: string) => join(place, name)
+  const directory = folder(t)
+  const path = (name: string) => join(directory, name)
   const make = (name: string, extra: string[]) => {
     const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', path(`${name}.key`)]
     execFileSync('openssl', ['req', '-x509', ...key, '-subj', `/CN=${name}`, '-out', path(`${name}.crt`), ...extra], { stdio: 'pipe' })
@@ -46,7 +46,7 @@ test('X-Forwarded-For: believed from the configured client certificate', async t
   t.equal(await seen('balancer', '203.0.113.9'), '203.0.113.9')
 })
 
-test('X-Forwarded-For: only the last address counts, the others are what somebody claimed', async t => {
+test('X-Forwarded-For: only the last address counts, the client can forge the others', async t => {
   const { seen } = await setUp(t)
   t.equal(await seen('balancer', '198.51.100.1, 203.0.113.9'), '203.0.113.9')
   t.equal(await seen('balancer', '198.51.100.1,2001:db8::1'), '2001:db8::1')

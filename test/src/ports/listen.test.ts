@@ -39,9 +39,9 @@ test('drain: a running request may end, and its connection with it', async t => 
 test('drain: past its limit it closes what is left and resolves to false', async t => {
   const { server, address } = await open(t, () => {})
   const wire = await Wire.dial(t, address)
-  const asked = once(server, 'request')
+  const received = once(server, 'request')
   wire.head('GET /')
-  await asked
+  await received
   t.equal(await drain(server, 10), false)
   await wire.end()
 })
@@ -51,7 +51,7 @@ test('drain: without connections it is done', async t => {
   t.equal(await drain(server, 0), true)
 })
 
-test('garbage: behind the head of an answer the connection ends without another byte', async t => {
+test('not HTTP: after the head of a response the connection ends without another byte', async t => {
   const { address } = await open(t, (_request, response) => {
     response.writeHead(200, { 'content-length': 1000 })
     response.write('half')
@@ -63,7 +63,7 @@ test('garbage: behind the head of an answer the connection ends without another 
   t.match((await wire.end()).toString(), /\r\n\r\nhalf$/)
 })
 
-test('garbage: while a request is not answered yet, it is its answer', async t => {
+test('not HTTP: during a request without a response yet, the error is its response', async t => {
   const { address } = await open(t, () => {})
   const wire = await Wire.dial(t, address)
   wire.head('PUT /', ['Content-Length: 3'])

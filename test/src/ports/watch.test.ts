@@ -36,7 +36,7 @@ test('watch: the first content is there when it resolves, and is no change', asy
   t.strictSame(changes, [])
 })
 
-test('watch: a change is taken when two looks in a row have found the same', async t => {
+test('watch: a change takes effect when two polls in a row have found the same', async t => {
   const { watched, changes, path } = await setUp(t)
   await writeFile(path('a'), 'a2')
   await watched.check()
@@ -51,7 +51,7 @@ test('watch: a change is taken when two looks in a row have found the same', asy
   t.strictSame(changes, ['a2 b2'], 'once only')
 })
 
-test('watch: a change that is undone before the second look is none', async t => {
+test('watch: a change that is undone before the second poll is none', async t => {
   const { watched, changes, path } = await setUp(t)
   await writeFile(path('a'), 'a2')
   await watched.check()
@@ -82,7 +82,7 @@ test('watch: a swapped symbolic link to a directory is seen', async t => {
 test('watch: content that cannot be used is reported once and leaves the value, until it is mended', async t => {
   const { watched, faults, path } = await setUp(t)
   await writeFile(path('a'), 'bad')
-  for (let look = 0; look < 4; look++) await watched.check()
+  for (let poll = 0; poll < 4; poll++) await watched.check()
   t.strictSame(faults, ['Error: bad content'])
   t.equal(watched.value, 'a1 b1')
   await writeFile(path('a'), 'a3')
@@ -94,7 +94,7 @@ test('watch: content that cannot be used is reported once and leaves the value, 
 test('watch: a file that is gone is reported once, and seen when it is back', async t => {
   const { watched, faults, changes, path } = await setUp(t)
   await rm(path('a'))
-  for (let look = 0; look < 3; look++) await watched.check()
+  for (let poll = 0; poll < 3; poll++) await watched.check()
   t.equal(faults.length, 1)
   t.match(faults[0], /ENOENT.*\/a'/)
   await writeFile(path('a'), 'a4')
@@ -130,7 +130,7 @@ test('watch: it rejects when the first content cannot be read or used', async t 
   await t.rejects(watchFiles({ ...options, load, files: { a: join(t.testdir({ f: '' }), 'f') } }), /unusable/)
 })
 
-test('watch: it looks by itself, again and again', async t => {
+test('watch: it polls by itself, again and again', async t => {
   const { watched, path } = await setUp(t, { intervalMs: 5 })
   for (const text of ['x', 'y']) {
     await writeFile(path('a'), text)
@@ -139,13 +139,13 @@ test('watch: it looks by itself, again and again', async t => {
   t.equal(watched.value, 'y b1')
 })
 
-test('watch: after stop nothing is taken any more, not even from a look that is under way', async t => {
+test('watch: after stop nothing takes effect, not even a poll that is running', async t => {
   const { watched, changes, faults, path } = await setUp(t)
   await writeFile(path('a'), 'a2')
   await watched.check()
-  const look = watched.check()
+  const poll = watched.check()
   watched.stop()
-  await look
+  await poll
   await rm(path('a'))
   await watched.check()
   t.strictSame([changes, faults, watched.value], [[], [], 'a1 b1'])
