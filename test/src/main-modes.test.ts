@@ -28,14 +28,14 @@ async function run(t: Test, ...args: string[]): Promise<{ code: number | null; o
   return { code: child.exitCode, ...texts }
 }
 
-/** A file with these settings. */
+/** A configuration file. */
 function written(t: Test, settings: Record<string, unknown>): string {
   const file = join(folder(t), 'registry.yaml')
   writeFileSync(file, stringify(settings))
   return file
 }
 
-/** A file by which commands find a registry of this process. */
+/** A configuration by which commands find a registry of this process. */
 const fileOf = (t: Test, { config }: Served): string => written(t, { server: { control: config.server.control } })
 
 test('why: exit code 0 and a report that ends with the advice, for a pull that works', async t => {

@@ -2,7 +2,6 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
 import { ask, bytesOf, configured, dataPath, digestOf, filesBelow, folder, pushBlob, pushImage, type Served, serve } from './support.ts'
@@ -14,11 +13,11 @@ interface Ended {
   code: number | null
   out: string
   err: string
-  /** Standard output as what it is outside of a terminal. */
+  /** Standard output, which is JSON outside of a terminal. */
   events: Record<string, unknown>[]
 }
 
-/** A command on its way. */
+/** A running command. */
 function begin(t: Test, args: readonly string[], input = ''): { child: ChildProcess; ended: Promise<Ended> } {
   const env = { PATH: process.env['PATH'], HOME: '/' }
   const child = spawn(process.execPath, [program, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] })
@@ -43,7 +42,7 @@ function begin(t: Test, args: readonly string[], input = ''): { child: ChildProc
 
 const run = (t: Test, ...args: string[]): Promise<Ended> => begin(t, args).ended
 
-/** A file by which commands find the registry, and after its end its directory. */
+/** A configuration by which commands find the registry, and its storage after it has ended. */
 function fileOf(t: Test, { config, root }: Served, more: Record<string, unknown> = {}): string {
   const file = join(folder(t), 'registry.yaml')
   writeFileSync(file, stringify({ server: { control: config.server.control }, storage: { filesystem: { root } }, ...more }))
@@ -247,7 +246,6 @@ test('a registry that ends during an operation is exit code 1 and a line with th
   for (let at = 0; at < 12; at++) await pushBlob(registry, 'app', bytesOf(8 * 1024 * 1024))
   const { child, ended } = begin(t, ['scrub', '--config', file])
   await once(child.stdout ?? child, 'data')
-  await sleep(1)
   await registry.stop()
   const { code, err, events } = await ended
   if (events.at(-1)?.['type'] === 'done') return t.comment('it was done before')

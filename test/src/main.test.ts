@@ -11,7 +11,7 @@ import { ask, bytesOf, digestOf, folder, unbounded } from './support.ts'
 const program = join(import.meta.dirname, '../../src/main.ts')
 const MIB = 1024 * 1024
 
-/** What a process left behind. */
+/** The exit code and output of a process. */
 interface Ended {
   code: number | null
   out: string

@@ -18,7 +18,7 @@ import { openStorage, watchStorage } from '../../support/storage.ts'
 
 const name = named('a/b')
 const small = 'one'
-// With parts of 5 MiB: a whole one and one that is short.
+// Of parts of 5 MiB: a whole one and a short one.
 const large = randomBytes(6 * 1024 * 1024)
 const atOnce = createSemaphore(8)
 
@@ -45,12 +45,12 @@ function objectsIn(directory: string): Map<string, number> {
   return new Map(keys.map(key => [key, statSync(join(directory, key)).size]))
 }
 
-/** What a registry keeps there. */
+/** The content of a registry in a storage. */
 function kept(directory: string): [key: string, size: number][] {
   return [...objectsIn(directory)].filter(([key]) => key.startsWith('docker/') || key.startsWith(keys.provenance))
 }
 
-/** What can be found there and is not whole. */
+/** The dangling links of a storage. */
 function incomplete(directory: string): string[] {
   const there = objectsIn(directory)
   return [...there.keys()]
@@ -62,7 +62,7 @@ function incomplete(directory: string): string[] {
     })
 }
 
-/** What a request asks for, whatever ids it has. */
+/** A request without the ids in it. */
 function kindOf(method: string, path: string): string {
   const [, , below = ''] = /^(\/[^/?]+)(.*)$/.exec(decodeURIComponent(path)) ?? []
   return `${method} ${below.replace(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/g, '*')}`
@@ -80,7 +80,7 @@ interface Place {
 async function place(t: Test, server: S3Server, bucket = makeBucket(server)): Promise<Place> {
   const proxy = await proxyS3(t, server)
   const storage = await openS3(t, proxy, { bucket })
-  // At its start it looks for what others left.
+  // At its start the driver looks for debris of other processes.
   while (!proxy.requests.some(each => each.endsWith('uploads='))) await delay(5)
   return { proxy, bucket, storage }
 }
@@ -88,7 +88,7 @@ async function place(t: Test, server: S3Server, bucket = makeBucket(server)): Pr
 interface Scene {
   server: S3Server
   owner: S3Client
-  /** What all of it is. */
+  /** All objects. */
   whole: [key: string, size: number][]
 }
 
@@ -113,7 +113,7 @@ async function expectResumed(
   t.strictSame({ kept: kept(directory), left: await unfinished() }, { kept: whole, left: [] }, what)
 }
 
-/** All kinds of requests that a task makes of a storage. */
+/** All kinds of requests that a task sends to a storage. */
 async function kindsOf({ proxy, storage }: Place, task: (storage: Storage) => Promise<unknown>): Promise<string[]> {
   const seen = proxy.requests.length
   await task(storage)
@@ -161,12 +161,12 @@ for (const [what, fate] of [
     const without = async (kind: string) => {
       const to = await place(t, server)
       to.proxy.fate = (method, path) => (kindOf(method, path) === kind ? fate : 'pass')
-      // What is left of the parts is found the next time.
+      // The remaining parts are found the next time.
       t.equal(await fails(copy(from, to.storage)), !/^DELETE/.test(kind), kind)
       await expectResumed(t, scene, from, to, kind)
     }
     const kinds = await kindsOf(await place(t, server), target => copy(from, target))
-    // A multipart upload whose id was never heard is left to the sweep, and to the rule of the bucket.
+    // A multipart upload whose id was never received is left to the driver's sweep and the bucket's lifecycle rule.
     const tried = kinds.filter(kind => fate !== 'lost' || /^(PUT|DELETE|POST .*uploadId=)/.test(kind))
     await Promise.all(tried.map(kind => atOnce(() => without(kind))))
   })

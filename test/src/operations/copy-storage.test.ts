@@ -24,7 +24,7 @@ async function fill(storage: Storage): Promise<void> {
 const copy = (from: Storage, to: Storage, signal = neverAborted): Promise<StorageCopyEvent[]> =>
   Array.fromAsync(copyStorage(from, to, signal))
 
-/** What a registry keeps there, as `<key> <size>`. */
+/** The content of a registry in a storage, as `<key> <size>`. */
 async function kept(storage: Storage): Promise<string[]> {
   const all = [...(await listed(storage, 'docker')), ...(await listed(storage, keys.provenance))]
   return all.filter(each => !each.key.includes('/_uploads/')).map(({ key, size }) => `${key} ${size}`)

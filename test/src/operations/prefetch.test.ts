@@ -7,7 +7,7 @@ import { host, inFront, own, path, serveWith } from '../why/scene.ts'
 
 type Event = Record<string, unknown> & { type: string }
 
-/** What the command would show, without progress. */
+/** The events of a prefetch, without progress. */
 async function prefetched({ config }: Served, references: string[], { platforms = [] as string[], atOnce = 4 } = {}): Promise<Event[]> {
   const call = { method: 'POST', path: '/upkeep/prefetch', body: { references, platforms, atOnce }, idleTimeoutMs: 0 } as const
   const events = (await Array.fromAsync(streamControl(config.server.control, call))) as Event[]

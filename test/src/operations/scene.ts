@@ -11,7 +11,7 @@ import { imageOf, named, neverAborted, openFor, pushBlob, storeManifest, tagged 
 /** The repository of these tests. */
 export const name = named('app/one')
 
-/** A tree to look at. */
+/** An empty tree, or that of a storage. */
 export async function treeFor(t: Test, storage?: Storage): Promise<Tree> {
   const opened = await openFor(t, storage)
   return { content: opened.content, storage: opened.storage, uploadIdleMs: 60_000, now: Date.now }
@@ -37,18 +37,18 @@ export async function flip(storage: Storage, digest: Digest): Promise<void> {
   await storage.put(keys.blob(digest), bytes)
 }
 
-/** Takes the end of what is stored away. */
-export async function cut(storage: Storage, digest: Digest): Promise<void> {
+/** Removes the last byte of what is stored. */
+export async function truncate(storage: Storage, digest: Digest): Promise<void> {
   const bytes = await storage.get(keys.blob(digest), Number.MAX_SAFE_INTEGER)
   await storage.put(keys.blob(digest), bytes?.subarray(0, bytes.length - 1) ?? Buffer.alloc(0))
 }
 
-/** Everything that a scrub tells. */
+/** The events of a scrub. */
 export async function eventsOf(tree: Tree, options: Partial<ScrubOptions> = {}): Promise<ScrubEvent[]> {
   return Array.fromAsync(scrub(tree, { signal: neverAborted, ...options }))
 }
 
-/** What a scrub finds, and the totals. */
+/** The findings of a scrub, and its totals. */
 export async function found(
   tree: Tree,
   options: Partial<ScrubOptions> = {}
@@ -59,7 +59,7 @@ export async function found(
   return { damaged: events.filter(each => each.type === 'damaged'), warnings: events.filter(each => each.type === 'warning'), done }
 }
 
-/** Storage whose objects are read as `read` says; what it throws is what the medium answers. */
+/** A storage that calls `read` before each read of an object; what it throws is the I/O error of that read. */
 export function readingStorage(storage: Storage, read: (key: string, position: number) => void | Promise<void>): Storage {
   const watched = (key: string, object: OpenObject): OpenObject => ({
     size: object.size,

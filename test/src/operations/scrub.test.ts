@@ -2,7 +2,7 @@ import { test } from 'tap'
 import * as keys from '../../../src/content/keys.ts'
 import { blobText, named, pushBlob } from '../../support/content.ts'
 import { openStorage } from '../../support/storage.ts'
-import { cut, eventsOf, flip, found, name, pushImage, readingStorage, treeFor } from './scene.ts'
+import { eventsOf, flip, found, name, pushImage, readingStorage, treeFor, truncate } from './scene.ts'
 
 test('scrub: where nothing is damaged, all is read and nothing is reported', async t => {
   const tree = await treeFor(t)
@@ -16,7 +16,7 @@ test('scrub: a flipped byte and a truncated blob are quarantined, and missing un
   const tree = await treeFor(t)
   const [one, two] = [await pushImage(tree.content, 'v1'), await pushImage(tree.content, 'v2')]
   await flip(tree.storage, one.layer)
-  await cut(tree.storage, two.layer)
+  await truncate(tree.storage, two.layer)
   const { damaged } = await found(tree)
   t.match(
     damaged.find(each => each.digest === one.layer),

@@ -14,12 +14,12 @@ async function pull({ registry, upstream }: Scene): Promise<{ config: string; la
     const { status } = await ask(registry.listen, 'GET', `/v2/${own}/${each}`)
     if (status !== 200) throw new Error(`${each} answered ${status}`)
   }
-  // Clients need not wait for the disk.
+  // A client does not wait until the blob is stored.
   await until(() => [image.config, image.layer].every(each => existsSync(layerPath(registry.root, own, each))))
   return image
 }
 
-/** Both modes have to name it, and nothing of it may be kept. */
+/** Both modes report the fault, and store nothing of the image. */
 function fault(title: string, cause: string, { advice, prepare, ...more }: FaultCase): void {
   for (const mode of ['Direct', 'Proxy'] as const) {
     test(`${title}: named in ${mode}`, async t => {

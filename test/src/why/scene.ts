@@ -20,7 +20,7 @@ export interface Scene {
   upstream: TestUpstream
 }
 
-/** What differs from a Proxy in front of an open upstream over HTTP. */
+/** The differences to a Proxy in front of an anonymous upstream over HTTP. */
 export interface SceneOptions {
   mode?: 'Direct' | 'Proxy'
   /** Settings of the upstream's section. */
@@ -44,12 +44,12 @@ export function serveWith(t: Test, settings: Record<string, unknown>): Promise<S
   return serve(t, given)
 }
 
-/** What the command would show. */
+/** The report of `registry why`. */
 export async function whyOf({ config }: Served, reference: string, depth: 'size' | 'digest' = 'digest'): Promise<Report> {
   return (await callControl(config.server.control, 'POST', '/why', { reference, depth }, 60_000)) as Report
 }
 
-/** What the command would show of each. */
+/** The results of `registry verify`. */
 export async function verifiedOf({ config }: Served, references: string[], depth: 'size' | 'digest' = 'size'): Promise<VerifyResult[]> {
   const call = { method: 'POST', path: '/verify', body: { references, depth } } as const
   return (await Array.fromAsync(streamControl(config.server.control, call))) as VerifyResult[]
@@ -68,7 +68,7 @@ export class Pki {
     return readFileSync(this.#path('ca.crt'), 'utf8')
   }
 
-  /** A pair signed by the CA; one whose time is over ended yesterday. */
+  /** A pair signed by the CA; an expired one ended yesterday. */
   pair(time: 'valid' | 'over', name = 'IP:127.0.0.1'): { key: Buffer; cert: Buffer } {
     const leaf = ['-subj', '/CN=upstream', '-addext', `subjectAltName=${name}`, '-addext', 'basicConstraints=CA:FALSE']
     const signed = ['-CA', this.#path('ca.crt'), '-CAkey', this.#path('ca.key')]
@@ -82,7 +82,7 @@ export class Pki {
     return { key: readFileSync(this.#path('leaf.key')), cert: readFileSync(this.#path('leaf.crt')) }
   }
 
-  /** Makes the CA one that ended yesterday, with the same key: what it signed stays signed. */
+  /** Replaces the CA certificate by one of the same key that expired yesterday: what it signed stays signed. */
   expire(): void {
     const path = this.#path('ca.crt')
     this.#run('x509', '-in', path, '-signkey', this.#path('ca.key'), '-days', '-1', '-out', path)
