@@ -24,7 +24,7 @@ export interface BackendDeps {
 }
 
 // A client may wait before it follows, and go on after a while. Collections leave alone for longer what was just asked for.
-const validFor = 600
+const redirectTtlSeconds = 600
 
 /** The backends of a configuration, and the upstreams that they ask. Nothing is dialled here: a registry starts with its upstream down. */
 export async function buildBackends(config: Config, parts: BackendDeps): Promise<{ backends: Backends; upstreams: Map<string, Upstream> }> {
@@ -47,7 +47,7 @@ export async function buildBackends(config: Config, parts: BackendDeps): Promise
     return made
   }
   const { redirect: wanted } = config.storage.s3 ?? {}
-  const redirect = wanted && { overBytes: wanted.over, validSeconds: validFor }
+  const redirect = wanted && { overBytes: wanted.over, validSeconds: redirectTtlSeconds }
   const cached = (route: UpstreamRoute) =>
     new ProxyBackend(parts.content, parts.fills, route, { cache: config.cache, maxFills: config.upstream.fills, redirect })
 

@@ -9,7 +9,7 @@ import type { UpstreamRoute } from './routes.ts'
 import { namespaceRoute, ownRoute } from './routes.ts'
 
 // An upstream that takes longer is not one to fetch everything from again.
-const patience = 25_000
+const timeoutMs = 25_000
 
 /** What `expiryOf` looks at; the configuration and the upstreams are those in force. */
 export interface ExpiryView {
@@ -44,7 +44,7 @@ async function canBeAsked(route: UpstreamRoute, content: Content, signal: AbortS
   const cached = await anyCached(route, content)
   if (!cached) return false
   try {
-    await route.upstream.statManifest(cached.there, { digest: cached.digest }, AbortSignal.any([signal, AbortSignal.timeout(patience)]))
+    await route.upstream.statManifest(cached.there, { digest: cached.digest }, AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]))
     return true
   } catch (error) {
     signal.throwIfAborted()

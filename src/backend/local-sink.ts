@@ -71,10 +71,10 @@ export class LocalSink implements Sink {
     try {
       const since = await this.#content.barrier.readEpoch()
       await this.#checkContent(name, parsed)
-      const before = await this.#checkStaying(name, parsed, since)
+      const before = await this.#checkNotRemoved(name, parsed, since)
       const set = await this.#content.commit.putManifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
       // Who began to collect meanwhile may not have seen the manifest.
-      if (before === 'nobody') await this.#checkStaying(name, parsed, since)
+      if (before === 'nobody') await this.#checkNotRemoved(name, parsed, since)
       return { digest: actual, tags: set, ...(subject ? { subject } : {}) }
     } finally {
       release()
@@ -109,7 +109,7 @@ export class LocalSink implements Sink {
   }
 
   // What it needs stays, whatever another process removes.
-  async #checkStaying(name: Name, { blobs, manifests }: ParsedManifest, since: number): Promise<'nobody' | 'others'> {
+  async #checkNotRemoved(name: Name, { blobs, manifests }: ParsedManifest, since: number): Promise<'nobody' | 'others'> {
     const { barrier: staying } = this.#content
     if (await staying.isUnchanged(since)) return 'nobody'
     const relied = [

@@ -13,8 +13,8 @@ import { fallbackBody, isStorageError, orFallback } from './fallback-body.ts'
 import type { UpstreamRoute } from './routes.ts'
 
 // A range that a fill would reach only after this long is fetched for itself, uncached. containerd asks for several far apart at once and waits minutes for bytes.
-const longestWait = 60_000
-const measuredAfter = 2_000
+const maxWaitMs = 60_000
+const measureAfterMs = 2_000
 
 /** What tests change: the clock, and how long a client waits for the head of an answer, in ms. */
 export interface ProxyTimes {
@@ -95,7 +95,7 @@ export class ProxyBlobs {
       if (stored) {
         this.#content.lastAccess.record(own, digest)
         if ('location' in stored) return { value: stored, outcome: 'hit' }
-        return { value: { ...stored, body: fallbackBody(stored.body, this.#again(name, digest, want.signal)) }, outcome: 'hit' }
+        return { value: { ...stored, body: fallbackBody(stored.body, this.#reopen(name, digest, want.signal)) }, outcome: 'hit' }
       }
       const running = this.#fills.find(digest)
       // Bytes that another name brought, or brings: upstream says first whether this one may read them.
@@ -159,18 +159,18 @@ export class ProxyBlobs {
     }
     const part = size === undefined ? endless : range ? resolveRange(range, size) : { offset: 0, length: size }
     if (part && this.#tooFar(fill, part.offset)) return this.#bypass(name, digest, want)
-    return { value: { size, part, body: fallbackBody(fill.reader(signal), this.#again(name, digest, signal)) }, outcome }
+    return { value: { size, part, body: fallbackBody(fill.reader(signal), this.#reopen(name, digest, signal)) }, outcome }
   }
 
   // All of the blob once more, for who has read a part of it from a disk that then failed.
-  #again(name: Name, digest: Digest, signal: AbortSignal): () => Promise<Body> {
+  #reopen(name: Name, digest: Digest, signal: AbortSignal): () => Promise<Body> {
     return async () => (await this.#route.upstream.openBlob(this.#upstreamName(name), digest, { signal })).value.body
   }
 
   #tooFar(fill: Fill, offset: number): boolean {
     const elapsed = this.#times.now() - fill.startedAt
-    if (elapsed < measuredAfter || offset <= fill.offset) return false
-    return (offset - fill.offset) / (fill.offset / elapsed) > longestWait
+    if (elapsed < measureAfterMs || offset <= fill.offset) return false
+    return (offset - fill.offset) / (fill.offset / elapsed) > maxWaitMs
   }
 
   async #bypass(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob>> {

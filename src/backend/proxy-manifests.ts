@@ -7,11 +7,11 @@ import { readManifest } from '../oci/manifest.ts'
 import { type Name, type Reference, referenceText, type Tag } from '../oci/name.ts'
 import type { Manifest, Served } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
+import { SingleFlight } from '../upstream/single-flight.ts'
 import { isTimeoutReason, isTransient, ociErrorOf, timeoutError, unknownManifest, unknownName } from './errors.ts'
 import { isStorageError, orFallback } from './fallback-body.ts'
 import { defaultTimes, type ProxyTimes } from './proxy-blobs.ts'
 import type { UpstreamRoute } from './routes.ts'
-import { SingleFlight } from './single-flight.ts'
 
 /** How a cache treats its tags; times in ms. */
 export interface CachePolicy {
@@ -26,10 +26,10 @@ export interface CachePolicy {
 // Tags that were cached together are not asked for together.
 const jitter = 0.1
 // How long upstream is left alone after it could not be asked for a tag that is cached.
-const retryAfterFault = 5_000
+const faultBackoffMs = 5_000
 
 // What is known when upstream is asked: for a conditional request, and for a push in the meantime to win.
-interface Before {
+interface KnownState {
   known?: { manifest: Manifest; etag: string | undefined }
   seen?: TagState
 }
@@ -43,7 +43,7 @@ export class ProxyManifests {
   readonly #flights = new SingleFlight<Served<Manifest>>()
   readonly #absent: LRUCache<string, true>
   /** When a tag may be asked for again, after upstream could not be. */
-  readonly #resting = new LRUCache<string, { until: number; reason: string }>({ max: 10_000 })
+  readonly #backoff = new LRUCache<string, { until: number; reason: string }>({ max: 10_000 })
 
   constructor(content: Content, route: UpstreamRoute, policy: CachePolicy, times: ProxyTimes = defaultTimes) {
     this.#content = content
@@ -60,7 +60,7 @@ export class ProxyManifests {
   async get(name: Name, reference: Reference): Promise<Served<Manifest>> {
     const served = await orFallback(
       () => this.#get(name, reference),
-      () => this.#past(name, reference)
+      () => this.#bypass(name, reference)
     )
     this.#content.lastAccess.record(this.#route.contentName(name), served.value.descriptor.digest)
     return served
@@ -71,7 +71,7 @@ export class ProxyManifests {
     const key = `${name} ${referenceText(reference)}`
     const stored = reference.tag === undefined ? await this.#stored(name, reference.digest) : await this.#fresh(name, reference.tag)
     if (stored) return stored
-    if (this.#absent.has(key)) return this.#remembered404(name, reference)
+    if (this.#absent.has(key)) return this.#cached404(name, reference)
     const { value, joined } = await this.#flights.run(key, () =>
       reference.tag === undefined ? this.#fetch(name, reference) : this.#revalidate(name, reference.tag)
     )
@@ -79,10 +79,10 @@ export class ProxyManifests {
   }
 
   // What lies here cannot be read, and so nothing is stored either.
-  async #past(name: Name, reference: Reference): Promise<Served<Manifest>> {
+  async #bypass(name: Name, reference: Reference): Promise<Served<Manifest>> {
     const { value } = await this.#flights.run(`past ${name} ${referenceText(reference)}`, async () => {
       const answer = await this.#ask(name, reference)
-      if (answer === 'not-modified') throw unasked()
+      if (answer === 'not-modified') throw unexpected304()
       return { value: { descriptor: answer.descriptor, bytes: answer.bytes }, outcome: 'bypass', age: 0 }
     })
     return value
@@ -98,9 +98,9 @@ export class ProxyManifests {
     if (!content) return undefined
     const age = origin && this.#now() - origin.checked
     const same = origin?.upstream === this.#route.origin && origin.digest === content.descriptor.digest
-    if (same && age !== undefined && age < this.#policy.tagTTL * (1 - jitter * spread(tag)))
+    if (same && age !== undefined && age < this.#policy.tagTTL * (1 - jitter * hashFraction(tag)))
       return { value: content, outcome: 'hit', age: age / 1_000 }
-    const rest = this.#resting.get(`${name} ${tag}`)
+    const rest = this.#backoff.get(`${name} ${tag}`)
     return rest && this.#now() < rest.until ? this.#stale(content, age, rest.reason) : undefined
   }
 
@@ -123,8 +123,8 @@ export class ProxyManifests {
       const age = origin ? this.#now() - origin.checked : undefined
       const cause = error instanceof OciError ? error.cause : error
       if (isTransient(cause)) {
-        const until = this.#now() + Math.max(retryAfterFault, cause.retryAfter ?? 0)
-        this.#resting.set(`${name} ${tag}`, { until, reason: cause.message })
+        const until = this.#now() + Math.max(faultBackoffMs, cause.retryAfter ?? 0)
+        this.#backoff.set(`${name} ${tag}`, { until, reason: cause.message })
         return this.#stale(content, age, cause.message)
       }
       if (!(cause instanceof UpstreamError) || cause.kind !== 'not-found') throw error
@@ -139,7 +139,7 @@ export class ProxyManifests {
   }
 
   // A tag that is cached is served although upstream has none; the memory of the 404 only spares upstream.
-  async #remembered404(name: Name, reference: Reference): Promise<Served<Manifest>> {
+  async #cached404(name: Name, reference: Reference): Promise<Served<Manifest>> {
     if (reference.tag !== undefined) {
       const { content, origin } = await this.#local(name, reference.tag)
       // What was pushed is not upstream's to take away.
@@ -150,11 +150,11 @@ export class ProxyManifests {
   }
 
   // A fetch for several clients belongs to none of them, so that it has a time limit of its own.
-  async #fetch(name: Name, reference: Reference, { known, seen }: Before = {}): Promise<Served<Manifest>> {
+  async #fetch(name: Name, reference: Reference, { known, seen }: KnownState = {}): Promise<Served<Manifest>> {
     const answer = await this.#ask(name, reference, known && (known.etag ?? `"${known.manifest.descriptor.digest}"`))
-    if (answer !== 'not-modified') return await this.#keep(name, reference, answer, seen)
-    if (!known) throw unasked()
-    await this.#mark(name, reference, known.manifest.descriptor.digest, known.etag)
+    if (answer !== 'not-modified') return await this.#store(name, reference, answer, seen)
+    if (!known) throw unexpected304()
+    await this.#renew(name, reference, known.manifest.descriptor.digest, known.etag)
     return { value: known.manifest, outcome: 'hit', age: 0 }
   }
 
@@ -176,16 +176,16 @@ export class ProxyManifests {
     }
   }
 
-  async #keep(name: Name, reference: Reference, answer: Manifest & { etag?: string }, seen?: TagState): Promise<Served<Manifest>> {
+  async #store(name: Name, reference: Reference, answer: Manifest & { etag?: string }, seen?: TagState): Promise<Served<Manifest>> {
     const { descriptor, bytes } = answer
     const own = this.#route.contentName(name)
     const subject = readManifest(bytes)?.subject?.digest
-    const origin = this.#origin(descriptor.digest, answer.etag)
+    const origin = this.#provenance(descriptor.digest, answer.etag)
     const tags = reference.tag === undefined ? [] : [reference.tag]
     try {
       const known = { ...(subject ? { subject } : {}), ...(seen ? { expected: seen } : {}) }
       await this.#content.commit.putManifest(own, descriptor.digest, bytes, { tags, provenance: origin, ...known })
-      this.#resting.delete(`${name} ${referenceText(reference)}`)
+      this.#backoff.delete(`${name} ${referenceText(reference)}`)
       return { value: { descriptor, bytes }, outcome: 'miss', age: 0 }
     } catch (error) {
       // A disk that takes nothing is no reason not to serve what is in hand.
@@ -194,24 +194,24 @@ export class ProxyManifests {
     }
   }
 
-  async #mark(name: Name, reference: Reference, digest: Digest, etag: string | undefined): Promise<void> {
+  async #renew(name: Name, reference: Reference, digest: Digest, etag: string | undefined): Promise<void> {
     if (reference.tag === undefined) return
     const own = this.#route.contentName(name)
-    await this.#content.commit.renewCachedTag(own, reference.tag, this.#origin(digest, etag)).catch(() => {})
-    this.#resting.delete(`${name} ${reference.tag}`)
+    await this.#content.commit.renewCachedTag(own, reference.tag, this.#provenance(digest, etag)).catch(() => {})
+    this.#backoff.delete(`${name} ${reference.tag}`)
   }
 
-  #origin(digest: Digest, etag: string | undefined) {
+  #provenance(digest: Digest, etag: string | undefined) {
     return { upstream: this.#route.origin, digest, checked: this.#now(), ...(etag === undefined ? {} : { etag }) }
   }
 }
 
-function unasked(): OciError {
+function unexpected304(): OciError {
   return new OciError('UNAVAILABLE', { status: 502, detail: { reason: 'upstream answered 304 to a request without a condition' } })
 }
 
 // A number from 0 to 1 that is the same for the same tag.
-function spread(tag: Tag): number {
+function hashFraction(tag: Tag): number {
   let sum = 0
   for (const char of tag) sum = (sum * 31 + (char.codePointAt(0) ?? 0)) % 1009
   return sum / 1009

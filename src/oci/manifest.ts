@@ -57,7 +57,7 @@ type Json = Record<string, unknown>
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 // Clients' parsers give up at some depth, at 10,000 those written in Go; a manifest has six levels.
-const deepest = 1_000
+const maxNesting = 1_000
 
 function isDeeperThan(levels: number, text: string): boolean {
   let depth = 0
@@ -78,7 +78,7 @@ function parseObject(bytes: Uint8Array): Json {
   let value: unknown
   try {
     const text = utf8.decode(bytes)
-    if (isDeeperThan(deepest, text)) throw new Error(`nested more than ${deepest} deep`)
+    if (isDeeperThan(maxNesting, text)) throw new Error(`nested more than ${maxNesting} deep`)
     value = JSON.parse(text)
   } catch (cause) {
     throw invalid('not JSON in UTF-8', cause)

@@ -5,13 +5,13 @@ import type { UpstreamRequest } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
 import { type FailoverClient, isTransient } from './failover.ts'
 import { connectionError, unusableResponse } from './failure.ts'
+import type { UpstreamEvent } from './options.ts'
 import { openSegment, rangeField, type Segment } from './segment.ts'
-import type { UpstreamEvent } from './settings.ts'
 
 // In a row without a byte: together they bridge some seconds, in which a registry restarts.
-const mostStuck = 5
+const maxStalledResumes = 5
 // Whoever breaks more often than once per MiB will not come to an end.
-const sparedResumes = 16
+const freeResumes = 16
 const bytesPerResume = 1024 * 1024
 
 /** A blob that arrives. */
@@ -40,19 +40,19 @@ export class BlobStream {
   readonly #client: FailoverClient
   readonly #request: UpstreamRequest
   readonly #observe: (event: UpstreamEvent) => void
-  readonly #left = new AbortController()
+  readonly #cancelled = new AbortController()
   readonly #signal: AbortSignal
   readonly #onEnd: () => void
   readonly #share: RateShare | undefined
   #segment: Segment
   /** The position of the next byte. */
-  #at: number
+  #offset: number
   #started = false
   #ended = false
   #size: number | undefined
   #until: number | undefined
   #resumes = 0
-  #stuck = 0
+  #stalledResumes = 0
   #received = 0
 
   private constructor(
@@ -62,12 +62,12 @@ export class BlobStream {
     this.#client = client
     this.#request = request
     this.#observe = observe
-    this.#left = left
+    this.#cancelled = left
     this.#signal = signal
     this.#onEnd = onEnd
     this.#share = share
     this.#segment = segment
-    this.#at = segment.from
+    this.#offset = segment.from
     this.#size = segment.size
     this.#until = segment.until
   }
@@ -91,7 +91,7 @@ export class BlobStream {
   }
 
   #cancel(): void {
-    this.#left.abort()
+    this.#cancelled.abort()
     abandon(this.#segment.body)
     if (!this.#started) this.#end()
   }
@@ -142,19 +142,19 @@ export class BlobStream {
         const begins = position
         position += chunk.length
         this.#checkLength(position)
-        const wanted = chunk.subarray(Math.max(this.#at - begins, 0), this.#until === undefined ? undefined : this.#until - begins)
+        const wanted = chunk.subarray(Math.max(this.#offset - begins, 0), this.#until === undefined ? undefined : this.#until - begins)
         this.#received += chunk.length
         // The body is paused meanwhile, which `bodyTimeout` does not count.
         if (this.#share) await this.#share.take(chunk.length, this.#signal)
-        if (this.#at > position || wanted.length === 0) continue
-        this.#at += wanted.length
-        this.#stuck = 0
+        if (this.#offset > position || wanted.length === 0) continue
+        this.#offset += wanted.length
+        this.#stalledResumes = 0
         yield wanted
-        if (this.#at === this.#until && position < (this.#segment.ends ?? Number.POSITIVE_INFINITY)) break
+        if (this.#offset === this.#until && position < (this.#segment.ends ?? Number.POSITIVE_INFINITY)) break
       }
-      if (this.#at !== this.#until) this.#checkEnd(position)
+      if (this.#offset !== this.#until) this.#checkEnd(position)
       result = 'complete'
-      return this.#until === undefined || this.#at >= this.#until || this.#segment.ends === undefined ? undefined : 'partial'
+      return this.#until === undefined || this.#offset >= this.#until || this.#segment.ends === undefined ? undefined : 'partial'
     } catch (cause) {
       this.#signal.throwIfAborted()
       result = 'broken'
@@ -174,7 +174,7 @@ export class BlobStream {
   #checkEnd(position: number): void {
     const declared = this.#segment.ends ?? this.#size
     if (declared !== undefined && position < declared) throw this.#broken('fewer bytes than declared')
-    if (position >= this.#at) return
+    if (position >= this.#offset) return
     if (this.#resumes > 0) throw this.#broken('fewer bytes than before')
     const { endpoint, text } = this.#segment
     const message = `${endpoint.host}: ${text}: the range begins past the end`
@@ -183,16 +183,16 @@ export class BlobStream {
 
   #broken(reason: string): UpstreamError {
     const { endpoint, text } = this.#segment
-    return unusableResponse('broken', reason, { endpoint: endpoint.host, asked: text, code: 'SIZE' })
+    return unusableResponse('broken', reason, { endpoint, text }, 'SIZE')
   }
 
   // Goes on where the bytes stopped; false if there is nothing left to come.
   async #resume(cause: UpstreamError | 'partial'): Promise<boolean> {
     let error = cause
     for (;;) {
-      if (error !== 'partial' && !mayGoOn(error)) throw error
-      this.#count(error)
-      if (this.#stuck > 1) await this.#client.pause(this.#stuck + 1, this.#signal)
+      if (error !== 'partial' && !isResumable(error)) throw error
+      this.#countResume(error)
+      if (this.#stalledResumes > 1) await this.#client.pause(this.#stalledResumes + 1, this.#signal)
       try {
         return await this.#reopen()
       } catch (failure) {
@@ -203,39 +203,40 @@ export class BlobStream {
     }
   }
 
-  #count(error: UpstreamError | 'partial'): void {
+  #countResume(error: UpstreamError | 'partial'): void {
     this.#resumes++
-    this.#stuck++
-    if (this.#stuck <= mostStuck && this.#resumes <= sparedResumes + this.#received / bytesPerResume) return
+    this.#stalledResumes++
+    if (this.#stalledResumes <= maxStalledResumes && this.#resumes <= freeResumes + this.#received / bytesPerResume) return
     throw error === 'partial' ? this.#broken('only ever parts of it') : error
   }
 
   async #reopen(): Promise<boolean> {
-    const range = { first: this.#at, ...(this.#until === undefined ? {} : { last: this.#until - 1 }) }
+    const range = { first: this.#offset, ...(this.#until === undefined ? {} : { last: this.#until - 1 }) }
     try {
       const request = { ...this.#request, headers: rangeField(range) }
-      const segment = await this.#client.run(request, this.#signal, answer => this.#sameBlob(openSegment(answer, range)))
-      this.#observe({ type: 'resume', endpoint: segment.endpoint.host, offset: this.#at })
+      const segment = await this.#client.run(request, this.#signal, answer => this.#checkSameBlob(openSegment(answer, range)))
+      this.#observe({ type: 'resume', endpoint: segment.endpoint.host, offset: this.#offset })
       this.#segment = segment
       this.#size ??= segment.size
       this.#until ??= segment.until
       return true
     } catch (error) {
       // The connection broke behind the last byte, before its end could be told.
-      if (error instanceof UpstreamError && error.kind === 'unsatisfiable' && error.size === this.#at) return false
+      if (error instanceof UpstreamError && error.kind === 'unsatisfiable' && error.size === this.#offset) return false
       throw error
     }
   }
 
   // There is no validator to send with If-Range: the digest is the same, so that only the size can show that it is another's blob.
-  #sameBlob(segment: Segment): Segment {
+  #checkSameBlob(segment: Segment): Segment {
     if (this.#size === undefined || segment.size === undefined || segment.size === this.#size) return segment
     abandon(segment.body)
     const reason = `the blob had ${this.#size} bytes and has ${segment.size} now`
-    throw unusableResponse('broken', reason, { endpoint: segment.endpoint.host, asked: segment.text, code: 'SIZE' })
+    const { endpoint, text } = segment
+    throw unusableResponse('broken', reason, { endpoint, text }, 'SIZE')
   }
 }
 
-function mayGoOn(error: UpstreamError): boolean {
+function isResumable(error: UpstreamError): boolean {
   return error.kind === 'timeout' || isTransient(error)
 }

@@ -7,7 +7,7 @@ import type { ResponseBody } from './connection/response-body.ts'
 import { type HttpResponse, hostOf, type RequestBody, send } from './connection/send.ts'
 import { UpstreamError } from './error.ts'
 import { errorCode, faultOfStatus } from './failure.ts'
-import type { UpstreamEvent, UpstreamMethod, UpstreamOptions, UpstreamResource } from './settings.ts'
+import type { UpstreamEvent, UpstreamMethod, UpstreamOptions, UpstreamResource } from './options.ts'
 
 /** A request that any endpoint can answer. */
 export interface UpstreamRequest {
@@ -32,8 +32,8 @@ export interface UpstreamResponse {
 }
 
 // No token, a stale one, a new one.
-const mostSends = 3
-const longestErrorBody = 65_536
+const maxSends = 3
+const maxErrorBytes = 65_536
 
 /** Asks single endpoints: authentication, redirects, and the meaning of statuses. */
 export class EndpointClient {
@@ -53,16 +53,16 @@ export class EndpointClient {
   }
 
   /** One answer of one endpoint; UpstreamError for everything that is no success. */
-  async ask(endpoint: URL, ask: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
+  async send(endpoint: URL, request: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
     const started = this.#now()
-    const { resource, method } = ask
+    const { resource, method } = request
     const about = () => ({ endpoint: endpoint.host, resource, method, ms: this.#now() - started })
     try {
-      const { received, text } = await this.#authorized(endpoint, ask, signal)
-      this.#observe({ type: 'answer', ...about(), status: received.status })
-      const { status, headers, body } = received
+      const { response, text } = await this.#authorized(endpoint, request, signal)
+      this.#observe({ type: 'answer', ...about(), status: response.status })
+      const { status, headers, body } = response
       if ((status >= 200 && status < 300) || status === 304) return { status, headers, body, endpoint, text }
-      throw await this.#refusal(received, endpoint, text)
+      throw await this.#errorOf(response, endpoint, text)
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof UpstreamError && error.status === undefined) this.#observe({ type: 'failure', ...about(), error })
@@ -70,29 +70,29 @@ export class EndpointClient {
     }
   }
 
-  async #authorized(endpoint: URL, ask: UpstreamRequest, signal: AbortSignal): Promise<{ received: HttpResponse; text: string }> {
-    const url = new URL(ask.path, endpoint)
-    const text = `${ask.method} ${url.pathname}`
+  async #authorized(endpoint: URL, request: UpstreamRequest, signal: AbortSignal): Promise<{ response: HttpResponse; text: string }> {
+    const url = new URL(request.path, endpoint)
+    const text = `${request.method} ${url.pathname}`
     const own = url.origin === endpoint.origin
-    let sent: Authorization | undefined = own ? await this.#authorizations.known(endpoint, ask.scope, signal) : undefined
+    let sent: Authorization | undefined = own ? await this.#authorizations.known(endpoint, request.scope, signal) : undefined
     for (let sends = 1; ; sends++) {
-      const request = { method: ask.method, url, headers: ask.headers ?? {}, authorization: sent?.value, body: ask.body }
-      const received = await send(this.#connections, request, signal)
-      if (received.status !== 401 || received.url.origin !== endpoint.origin || sends === mostSends) return { received, text }
-      const field = received.headers['www-authenticate']
-      const better = await this.#authorizations.answer(endpoint, ask.scope, { field, sent, signal }).catch(error => {
-        abandon(received.body)
+      const { method, headers = {}, body } = request
+      const response = await send(this.#connections, { method, url, headers, authorization: sent?.value, body }, signal)
+      if (response.status !== 401 || response.url.origin !== endpoint.origin || sends === maxSends) return { response, text }
+      const field = response.headers['www-authenticate']
+      const better = await this.#authorizations.answer(endpoint, request.scope, { field, sent, signal }).catch(error => {
+        abandon(response.body)
         throw error
       })
       // A stream has been read. The authorization is known for the next request.
-      if (!better || (ask.body && 'stream' in ask.body)) return { received, text }
-      await drain(received.body)
+      if (!better || (request.body && 'stream' in request.body)) return { response, text }
+      await drain(response.body)
       sent = better
     }
   }
 
-  async #refusal({ status, headers, body, url }: HttpResponse, endpoint: URL, text: string): Promise<UpstreamError> {
-    const code = errorCode(await readBytes(body, longestErrorBody).catch(() => Buffer.alloc(0)))
+  async #errorOf({ status, headers, body, url }: HttpResponse, endpoint: URL, text: string): Promise<UpstreamError> {
+    const code = errorCode(await readBytes(body, maxErrorBytes).catch(() => Buffer.alloc(0)))
     const retryAfter = retryAfterMs(fieldOf(headers, 'retry-after'), this.#now())
     const size = status === 416 ? parseContentRange(fieldOf(headers, 'content-range'))?.size : undefined
     const fault = faultOfStatus(status, url.origin === endpoint.origin ? 'own' : 'foreign')

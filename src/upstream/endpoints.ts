@@ -1,16 +1,16 @@
 import { UpstreamError } from './error.ts'
-import type { EndpointHealth, UpstreamEvent } from './settings.ts'
+import type { EndpointHealth, UpstreamEvent } from './options.ts'
 
 // A limit without a time: short enough to notice its end, long enough not to be part of the trouble.
-const usualPause = 10_000
-const firstRest = 1_000
-const longestRest = 30_000
+const defaultPauseMs = 10_000
+const firstBackoffMs = 1_000
+const maxBackoffMs = 30_000
 
 interface State {
   readonly url: URL
   failures: number
   /** Until then it is tried after the others. */
-  restUntil: number
+  backoffUntil: number
   /** Set from the moment that it said when to come back until it has answered again. */
   openUntil?: number | undefined
   probing: boolean
@@ -27,7 +27,7 @@ export class Endpoints {
   readonly #observe: (event: UpstreamEvent) => void
 
   constructor(urls: readonly URL[], { now, observe }: { now: () => number; observe: (event: UpstreamEvent) => void }) {
-    this.#states = urls.map(url => ({ url: new URL(url.origin), failures: 0, restUntil: 0, probing: false }))
+    this.#states = urls.map(url => ({ url: new URL(url.origin), failures: 0, backoffUntil: 0, probing: false }))
     this.#now = now
     this.#observe = observe
   }
@@ -35,8 +35,8 @@ export class Endpoints {
   /** All of them: those that do well in order of preference, then those that failed, the one that rested longest first. */
   order(): URL[] {
     const now = this.#now()
-    const well = this.#states.filter(each => each.restUntil <= now)
-    const ill = this.#states.filter(each => each.restUntil > now).sort((a, b) => a.restUntil - b.restUntil)
+    const well = this.#states.filter(each => each.backoffUntil <= now)
+    const ill = this.#states.filter(each => each.backoffUntil > now).sort((a, b) => a.backoffUntil - b.backoffUntil)
     return [...well, ...ill].map(each => each.url)
   }
 
@@ -60,9 +60,9 @@ export class Endpoints {
     if (!state) return
     state.probing = false
     if (ending === undefined) return
-    if (ending === 'answered' || isAnswer(ending)) {
+    if (ending === 'answered' || isHealthy(ending)) {
       state.failures = 0
-      state.restUntil = 0
+      state.backoffUntil = 0
       // What had been sent before the limit came does not lift it.
       if (state.openUntil !== undefined && state.openUntil <= this.#now()) state.openUntil = undefined
     } else this.#failed(state, ending)
@@ -72,11 +72,11 @@ export class Endpoints {
     const now = this.#now()
     state.lastError = { message: error.message, at: now }
     if (error.kind === 'limited') {
-      state.openUntil = Math.max(state.openUntil ?? 0, now + (error.retryAfter ?? usualPause))
+      state.openUntil = Math.max(state.openUntil ?? 0, now + (error.retryAfter ?? defaultPauseMs))
       this.#observe({ type: 'breaker', endpoint: state.url.host, until: state.openUntil })
       return
     }
-    state.restUntil = now + Math.min(firstRest * 2 ** state.failures, longestRest)
+    state.backoffUntil = now + Math.min(firstBackoffMs * 2 ** state.failures, maxBackoffMs)
     state.failures = Math.min(state.failures + 1, 16)
     state.openUntil = undefined
   }
@@ -84,9 +84,9 @@ export class Endpoints {
   /** For `/status`. */
   health(): EndpointHealth[] {
     const now = this.#now()
-    return this.#states.map(({ url, restUntil, openUntil, lastError }) => ({
+    return this.#states.map(({ url, backoffUntil, openUntil, lastError }) => ({
       url: url.origin,
-      healthy: restUntil <= now && (openUntil ?? 0) <= now,
+      healthy: backoffUntil <= now && (openUntil ?? 0) <= now,
       ...(lastError ? { lastError } : {}),
       ...(openUntil !== undefined && openUntil > now ? { openUntil } : {})
     }))
@@ -98,6 +98,6 @@ export class Endpoints {
 }
 
 // The endpoint works, whatever it says about this content.
-function isAnswer({ kind }: UpstreamError): boolean {
+function isHealthy({ kind }: UpstreamError): boolean {
   return kind === 'not-found' || kind === 'unauthorized' || kind === 'denied' || kind === 'unsatisfiable'
 }

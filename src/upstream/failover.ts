@@ -65,8 +65,8 @@ export class FailoverClient {
   }
 
   /** Sends a following request of a conversation, to the endpoint that it began with. */
-  ask(endpoint: URL, request: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
-    return this.#client.ask(endpoint, request, signal)
+  send(endpoint: URL, request: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
+    return this.#client.send(endpoint, request, signal)
   }
 
   /** Waits before attempt `number` + 1: twice as long each time, between half and the whole of it. */
@@ -123,7 +123,7 @@ export class FailoverClient {
   async #once<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
     let result: RequestResult
     try {
-      const value = await use(await this.#client.ask(endpoint, request, signal))
+      const value = await use(await this.#client.send(endpoint, request, signal))
       result = 'answered'
       return { value }
     } catch (error) {

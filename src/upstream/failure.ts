@@ -1,5 +1,5 @@
 import { RefusedAddress } from './connection/connections.ts'
-import { UpstreamError, type UpstreamErrorOptions, type UpstreamFault } from './error.ts'
+import { UpstreamError, type UpstreamFault } from './error.ts'
 
 const byCode: Record<string, UpstreamFault> = {
   UND_ERR_CONNECT_TIMEOUT: 'timeout',
@@ -15,14 +15,18 @@ const byCode: Record<string, UpstreamFault> = {
   EPIPE: 'broken'
 }
 
-/** What a connection's failure means; `asked` is the request without its query. */
-export function connectionError(cause: unknown, endpoint: string, asked: string): UpstreamError {
+/** The error for a failed connection; `text` is the request without its query. */
+export function connectionError(cause: unknown, endpoint: string, text: string): UpstreamError {
   if (cause instanceof UpstreamError) return cause
   const code = codeOf(cause)
-  if (isRefusal(cause)) return new UpstreamError('refused', `${endpoint}: ${asked}: ${textOf(cause)}`, { endpoint, code: 'ADDRESS', cause })
+  if (isRefusal(cause))
+    return new UpstreamError('refused', `${endpoint}: ${text}: ${messageOf(cause)}`, { endpoint, code: 'ADDRESS', cause })
   const kind = code?.startsWith('HPE_') ? 'invalid' : (byCode[code ?? ''] ?? 'unreachable')
-  const told = code === undefined ? {} : { code }
-  return new UpstreamError(kind, `${endpoint}: ${asked} failed: ${textOf(cause)}`, { endpoint, ...told, cause })
+  return new UpstreamError(kind, `${endpoint}: ${text} failed: ${messageOf(cause)}`, {
+    endpoint,
+    ...(code === undefined ? {} : { code }),
+    cause
+  })
 }
 
 function isRefusal(cause: unknown): boolean {
@@ -35,32 +39,37 @@ function codeOf(cause: unknown): string | undefined {
   return cause instanceof AggregateError ? codeOf(cause.errors[0]) : undefined
 }
 
-// Several addresses that failed are one AggregateError without a text.
-function textOf(cause: unknown): string {
-  if (cause instanceof AggregateError) return textOf(cause.errors[0])
+// An AggregateError of several addresses has no message of its own.
+function messageOf(cause: unknown): string {
+  if (cause instanceof AggregateError) return messageOf(cause.errors[0])
   return cause instanceof Error ? cause.message || cause.name : 'unknown cause'
 }
 
-/** What an answer other than success means; `own` if the registry itself gave it, and not a host that it redirected to. */
+/** The meaning of a status other than success; `own` if the registry itself responded, `foreign` if a host that it redirected to. */
 export function faultOfStatus(status: number, own: 'own' | 'foreign'): UpstreamFault {
   if (status === 404 || status === 410) return 'not-found'
   if (status === 408) return 'timeout'
   if (status === 416) return 'unsatisfiable'
   if (status === 429) return 'limited'
   if (status >= 500) return 'broken'
-  // A store behind the registry that refuses a signed URL says nothing about our rights.
+  // Object storage that refuses a signed URL says nothing about our rights at the registry.
   if (own === 'foreign' && (status === 401 || status === 403)) return 'broken'
   if (status === 401) return 'unauthorized'
   return status === 403 || status === 451 ? 'denied' : 'invalid'
 }
 
-/** An error for an answer that came but cannot be used. */
+/** The error for a response that cannot be used. `text` is the request without its query. */
 export function unusableResponse(
   kind: 'broken' | 'invalid' | 'refused',
   reason: string,
-  { endpoint, asked, ...options }: Omit<UpstreamErrorOptions, 'cause'> & { asked: string }
+  { endpoint, text, status }: { endpoint: URL; text: string; status?: number },
+  code?: string
 ): UpstreamError {
-  return new UpstreamError(kind, `${endpoint}: ${asked}: ${reason}`, { endpoint, ...options })
+  return new UpstreamError(kind, `${endpoint.host}: ${text}: ${reason}`, {
+    endpoint: endpoint.host,
+    ...(status === undefined ? {} : { status }),
+    ...(code === undefined ? {} : { code })
+  })
 }
 
 /** The first code of an error's body (distribution-spec, "Error Codes"). */

@@ -13,7 +13,7 @@ export interface ListPage<T> {
 /** Takes the entries out of a JSON object; undefined if there is no list where one belongs. */
 export type ParseItems<T> = (value: Record<string, unknown>) => T[] | undefined
 
-const longestPage = 32 * 1024 * 1024
+const maxPageBytes = 32 * 1024 * 1024
 
 /** Reads one page of the list at `path`; UpstreamError if it is none. */
 export async function readPage<T>(answer: UpstreamResponse, parse: ParseItems<T>, path: string): Promise<ListPage<T>> {
@@ -28,7 +28,7 @@ async function readObject(answer: UpstreamResponse): Promise<Record<string, unkn
     abandon(answer.body)
     throw invalid(answer, `${answer.status} is no answer to it`)
   }
-  const bytes = await readBytes(answer.body, longestPage).catch(cause => {
+  const bytes = await readBytes(answer.body, maxPageBytes).catch(cause => {
     throw cause instanceof BodyTooLong ? invalid(answer, cause.message) : connectionError(cause, answer.endpoint.host, answer.text)
   })
   const value = parseJson(bytes)
@@ -58,6 +58,6 @@ export const nextPage = {
   }
 }
 
-function invalid({ endpoint, text, status }: UpstreamResponse, reason: string): UpstreamError {
-  return unusableResponse('invalid', reason, { endpoint: endpoint.host, asked: text, status })
+function invalid(response: UpstreamResponse, reason: string): UpstreamError {
+  return unusableResponse('invalid', reason, response)
 }

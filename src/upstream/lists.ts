@@ -5,38 +5,38 @@ import type { FailoverClient } from './failover.ts'
 import { type ListPage, nextPage, type ParseItems, readPage } from './list-page.ts'
 
 /** A list that has more pages or entries than any registry has is no list. */
-const mostPages = 1000
-const mostItems = 1_000_000
+const maxPages = 1000
+const maxItems = 1_000_000
 
 /** Tags, in byte order where the upstream keeps it. */
 export function listTags(client: FailoverClient, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
-  const ask: UpstreamRequest = { resource: 'tags', method: 'GET', path: `/v2/${name}/tags/list`, scope: `repository:${name}:pull` }
-  return listTexts(client, ask, page, { parse: textsOf('tags', isTag), signal })
+  const request: UpstreamRequest = { resource: 'tags', method: 'GET', path: `/v2/${name}/tags/list`, scope: `repository:${name}:pull` }
+  return listTexts(client, request, page, { parse: textsOf('tags', isTag), signal })
 }
 
 /** Names of repositories. */
 export function listNames(client: FailoverClient, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
-  const ask: UpstreamRequest = { resource: 'names', method: 'GET', path: '/v2/_catalog', scope: 'registry:catalog:*' }
-  return listTexts(client, ask, page, { parse: textsOf('repositories', isName), signal })
+  const request: UpstreamRequest = { resource: 'names', method: 'GET', path: '/v2/_catalog', scope: 'registry:catalog:*' }
+  return listTexts(client, request, page, { parse: textsOf('repositories', isName), signal })
 }
 
 function listTexts(
   client: FailoverClient,
-  ask: UpstreamRequest,
+  request: UpstreamRequest,
   page: PageRequest,
   { parse, signal }: { parse: ParseItems<string>; signal: AbortSignal }
 ): Promise<Page<string>> {
   if (page.n === 0) return Promise.resolve({ items: [] })
-  const path = withPage(ask.path, page)
-  return client.run({ ...ask, path, headers: { accept: 'application/json' } }, signal, async answer => {
+  const path = withPage(request.path, page)
+  return client.run({ ...request, path, headers: { accept: 'application/json' } }, signal, async answer => {
     const first = await readPage(answer, parse, path)
-    return passOn(first, page) ?? select(await readAllPages(client, ask, first, { answer, parse, signal }), page)
+    return singlePage(first, page) ?? select(await readAllPages(client, request, first, { answer, parse, signal }), page)
   })
 }
 
 // A page whose successor can be named by its last entry is passed on as it is. Everything else (a cursor of the upstream's own, an upstream that ignores `n` or
 // `last`, a caller who wants all) is read to its end and paged here.
-function passOn({ items, next }: ListPage<string>, { n, last }: PageRequest): Page<string> | undefined {
+function singlePage({ items, next }: ListPage<string>, { n, last }: PageRequest): Page<string> | undefined {
   if (n === undefined || items.length > n) return undefined
   const [first] = items
   if (last !== undefined && first !== undefined && first <= last) return undefined
@@ -48,17 +48,17 @@ function passOn({ items, next }: ListPage<string>, { n, last }: PageRequest): Pa
 /** All entries from a first page on, read from the endpoint that gave it. */
 export async function readAllPages<T>(
   client: FailoverClient,
-  ask: UpstreamRequest,
+  request: UpstreamRequest,
   first: ListPage<T>,
   { answer, parse, signal }: { answer: UpstreamResponse; parse: ParseItems<T>; signal: AbortSignal }
 ): Promise<T[]> {
   const items = [...first.items]
   const seen = new Set<string>()
   let { next } = first
-  while (next !== undefined && !seen.has(next.href) && seen.size < mostPages && items.length < mostItems) {
+  while (next !== undefined && !seen.has(next.href) && seen.size < maxPages && items.length < maxItems) {
     seen.add(next.href)
     const path = next.pathname + next.search
-    const page: ListPage<T> = await readPage(await client.ask(answer.endpoint, { ...ask, path }, signal), parse, path)
+    const page: ListPage<T> = await readPage(await client.send(answer.endpoint, { ...request, path }, signal), parse, path)
     for (const item of page.items) items.push(item)
     next = page.next
   }

@@ -18,18 +18,24 @@ export interface UpstreamManifest {
 }
 
 /** How many bytes of a manifest are read where nobody says otherwise (distribution-spec: at least 4 MiB should be accepted), and at most. */
-export const manifestLimits = { usual: 4 * 1024 * 1024, most: 32 * 1024 * 1024 } as const
+export const manifestLimits = { default: 4 * 1024 * 1024, max: 32 * 1024 * 1024 } as const
 
 const { dockerList, dockerManifest, ociIndex, ociManifest } = mediaTypes
 const accept = [dockerManifest, dockerList, ociManifest, ociIndex, '*/*'].join(', ')
 
 // What servers and stores say who do not know the type.
-const vague: ReadonlySet<string> = new Set(['', 'application/json', 'application/octet-stream', 'binary/octet-stream', 'text/plain'])
+const unspecificTypes: ReadonlySet<string> = new Set([
+  '',
+  'application/json',
+  'application/octet-stream',
+  'binary/octet-stream',
+  'text/plain'
+])
 
 /** The descriptor of what `reference` names, from a HEAD if it says enough. */
 export async function statManifest(client: FailoverClient, name: string, reference: Reference, signal: AbortSignal): Promise<Descriptor> {
   try {
-    const described = await client.run(askFor('HEAD', name, reference), signal, async answer => {
+    const described = await client.run(manifestRequest('HEAD', name, reference), signal, async answer => {
       await drain(answer.body)
       return describe(answer, reference)
     })
@@ -48,7 +54,8 @@ function describe(answer: UpstreamResponse, reference: Reference): Descriptor | 
   const digest = reference.digest ?? named
   const size = lengthOf(answer.headers)
   const mediaType = typeField(answer)
-  if (answer.status !== 200 || digest === undefined || !isDigest(digest) || size === undefined || vague.has(mediaType)) return undefined
+  if (answer.status !== 200 || digest === undefined || !isDigest(digest) || size === undefined || unspecificTypes.has(mediaType))
+    return undefined
   if (named !== undefined && isDigest(named) && algorithmOf(named) === algorithmOf(digest) && named !== digest) {
     throw wrong(answer, `the answer is about ${named}`)
   }
@@ -60,18 +67,18 @@ export function fetchManifest(
   client: FailoverClient,
   name: string,
   reference: Reference,
-  { ifNoneMatch, limit = manifestLimits.usual, signal }: { ifNoneMatch?: string; limit?: number; signal: AbortSignal }
+  { ifNoneMatch, limit = manifestLimits.default, signal }: { ifNoneMatch?: string; limit?: number; signal: AbortSignal }
 ): Promise<UpstreamManifest | 'not-modified'> {
-  const ask = askFor('GET', name, reference, ifNoneMatch)
-  return client.run(ask, signal, async answer => {
-    if (answer.status !== 304) return verify(answer, reference, await readManifest(answer, Math.min(limit, manifestLimits.most)))
+  const request = manifestRequest('GET', name, reference, ifNoneMatch)
+  return client.run(request, signal, async answer => {
+    if (answer.status !== 304) return verify(answer, reference, await readManifest(answer, Math.min(limit, manifestLimits.max)))
     await drain(answer.body)
-    if (ifNoneMatch === undefined) throw unusableResponse('invalid', '304 to a request without a condition', about(answer))
+    if (ifNoneMatch === undefined) throw unusableResponse('invalid', '304 to a request without a condition', answer)
     return 'not-modified'
   })
 }
 
-function askFor(method: 'GET' | 'HEAD', name: string, reference: Reference, ifNoneMatch?: string): UpstreamRequest {
+function manifestRequest(method: 'GET' | 'HEAD', name: string, reference: Reference, ifNoneMatch?: string): UpstreamRequest {
   const headers = { accept, ...(ifNoneMatch === undefined ? {} : { 'if-none-match': ifNoneMatch }) }
   return {
     resource: 'manifest',
@@ -85,14 +92,14 @@ function askFor(method: 'GET' | 'HEAD', name: string, reference: Reference, ifNo
 async function readManifest(answer: UpstreamResponse, limit: number): Promise<Buffer> {
   if (answer.status !== 200) {
     abandon(answer.body)
-    throw unusableResponse('invalid', `${answer.status} is no answer to it`, about(answer))
+    throw unusableResponse('invalid', `${answer.status} is no answer to it`, answer)
   }
   try {
     if ((lengthOf(answer.headers) ?? 0) > limit) throw new BodyTooLong(limit)
     return await readBytes(answer.body, limit)
   } catch (cause) {
     abandon(answer.body)
-    if (cause instanceof BodyTooLong) throw unusableResponse('invalid', cause.message, { ...about(answer), code: 'SIZE' })
+    if (cause instanceof BodyTooLong) throw unusableResponse('invalid', cause.message, answer, 'SIZE')
     throw connectionError(cause, answer.endpoint.host, answer.text)
   }
 }
@@ -101,7 +108,7 @@ function verify(answer: UpstreamResponse, reference: Reference, bytes: Buffer): 
   const digest = reference.digest ? verifyDigest(answer, reference.digest, bytes) : verifyTagged(answer, bytes)
   const etag = fieldOf(answer.headers, 'etag')
   const type = typeField(answer)
-  const mediaType = vague.has(type) ? mediaTypeOf(bytes) : type
+  const mediaType = unspecificTypes.has(type) ? mediaTypeOf(bytes) : type
   return { descriptor: { mediaType, digest, size: bytes.length }, bytes, ...(etag === undefined ? {} : { etag }) }
 }
 
@@ -114,8 +121,8 @@ function verifyDigest(answer: UpstreamResponse, digest: Digest, bytes: Buffer): 
 // A tag says nothing about bytes, and a login page is a 200 too.
 function verifyTagged(answer: UpstreamResponse, bytes: Buffer): Digest {
   const named = fieldOf(answer.headers, 'docker-content-digest')
-  if (named !== undefined && !isDigest(named)) throw unusableResponse('invalid', 'a Docker-Content-Digest that is no digest', about(answer))
-  if (!isObject(bytes)) throw unusableResponse('invalid', 'the manifest is not a JSON object', about(answer))
+  if (named !== undefined && !isDigest(named)) throw unusableResponse('invalid', 'a Docker-Content-Digest that is no digest', answer)
+  if (!isObject(bytes)) throw unusableResponse('invalid', 'the manifest is not a JSON object', answer)
   return named === undefined ? digestOf(bytes) : verifyDigest(answer, named, bytes)
 }
 
@@ -133,9 +140,5 @@ function typeField({ headers }: UpstreamResponse): string {
 }
 
 function wrong(answer: UpstreamResponse, reason: string): UpstreamError {
-  return unusableResponse('broken', `wrong digest: ${reason}`, { ...about(answer), code: 'DIGEST' })
-}
-
-function about({ endpoint, text, status }: UpstreamResponse): { endpoint: string; asked: string; status: number } {
-  return { endpoint: endpoint.host, asked: text, status }
+  return unusableResponse('broken', `wrong digest: ${reason}`, answer, 'DIGEST')
 }

@@ -138,7 +138,7 @@ export class UpstreamSink implements Sink {
         await drain(answer.body)
         const named = fieldOf(answer.headers, 'docker-content-digest')
         if (named !== undefined && isDigest(named) && algorithmOf(named) === algorithmOf(digest) && named !== digest)
-          throw unusableResponse('broken', `stored as ${named}`, { ...about(answer), code: 'DIGEST' })
+          throw unusableResponse('broken', `stored as ${named}`, answer, 'DIGEST')
         const subject = fieldOf(answer.headers, 'oci-subject')
         return { tags: listOf(answer.headers['oci-tag']), ...(subject !== undefined && isDigest(subject) ? { subject } : {}) }
       })
@@ -180,10 +180,6 @@ function listOf(field: string | string[] | undefined): string[] {
   return [field ?? []].flat().flatMap(each => each.split(',').map(tag => tag.trim()))
 }
 
-function about({ endpoint, text, status }: UpstreamResponse): { endpoint: string; asked: string; status: number } {
-  return { endpoint: endpoint.host, asked: text, status }
-}
-
-function invalid(answer: UpstreamResponse, reason: string): UpstreamError {
-  return unusableResponse('invalid', reason, about(answer))
+function invalid(response: UpstreamResponse, reason: string): UpstreamError {
+  return unusableResponse('invalid', reason, response)
 }

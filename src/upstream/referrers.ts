@@ -9,7 +9,7 @@ import { type ParseItems, readPage } from './list-page.ts'
 import { readAllPages } from './lists.ts'
 import { fetchManifest } from './manifests.ts'
 
-/** What to ask of a subject's referrers. */
+/** What to request of a subject's referrers. */
 export type ReferrersWanted = PageRequest & { artifactType?: string }
 
 /** Descriptors of the manifests whose subject is `subject`, ordered by digest; none if the upstream knows none (distribution-spec, "Listing Referrers"). */
@@ -31,10 +31,10 @@ async function fromApi(
 ): Promise<Descriptor[] | undefined> {
   const query = artifactType === undefined ? '' : `?${new URLSearchParams({ artifactType })}`
   const path = `/v2/${name}/referrers/${subject}${query}`
-  const ask: UpstreamRequest = { resource: 'referrers', method: 'GET', path, scope: `repository:${name}:pull` }
+  const request: UpstreamRequest = { resource: 'referrers', method: 'GET', path, scope: `repository:${name}:pull` }
   try {
-    return await client.run(ask, signal, async answer =>
-      readAllPages(client, ask, await readPage(answer, parseIndex, path), { answer, parse: parseIndex, signal })
+    return await client.run(request, signal, async answer =>
+      readAllPages(client, request, await readPage(answer, parseIndex, path), { answer, parse: parseIndex, signal })
     )
   } catch (error) {
     if (error instanceof UpstreamError && error.kind === 'not-found') return undefined

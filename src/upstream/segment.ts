@@ -81,6 +81,6 @@ function known<K extends string>(values: Record<K, number | undefined>): { [each
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as { [each in K]?: number }
 }
 
-function invalid({ endpoint, text, status }: UpstreamResponse, reason: string): UpstreamError {
-  return unusableResponse('invalid', reason, { endpoint: endpoint.host, asked: text, status })
+function invalid(response: UpstreamResponse, reason: string): UpstreamError {
+  return unusableResponse('invalid', reason, response)
 }

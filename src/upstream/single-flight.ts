@@ -1,4 +1,18 @@
-/** Waits for what others wait for too: the signal ends the waiting, not the work. */
+/** Single-flight: one task for all that request the same key at the same time. */
+export class SingleFlight<T> {
+  readonly #running = new Map<string, Promise<T>>()
+
+  /** `joined` tells that another call had started the task. Nothing is awaited between the lookup and the start. */
+  async run(key: string, task: () => Promise<T>): Promise<{ value: T; joined: boolean }> {
+    const running = this.#running.get(key)
+    if (running) return { value: await running, joined: true }
+    const work = task().finally(() => this.#running.delete(key))
+    this.#running.set(key, work)
+    return { value: await work, joined: false }
+  }
+}
+
+/** Waits for a task that others may wait for too: the signal ends the waiting, not the task. */
 export function abortable<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   return new Promise((resolve, reject) => {
     const leave = () => reject(signal.reason)

@@ -196,7 +196,7 @@ function checkCreated(answer: UpstreamResponse, digest: Digest): void {
   if (answer.status === 202 || answer.status === 304) throw invalid(answer, `${answer.status} does not say that the blob is stored`)
   const named = fieldOf(answer.headers, 'docker-content-digest')
   if (named !== undefined && named !== digest && named.split(':')[0] === digest.split(':')[0])
-    throw unusableResponse('broken', `stored as ${named}`, { ...about(answer), code: 'DIGEST' })
+    throw unusableResponse('broken', `stored as ${named}`, answer, 'DIGEST')
 }
 
 /**
@@ -212,10 +212,6 @@ function locationOf({ headers, endpoint }: UpstreamResponse, base: string): stri
   return url.origin + url.pathname + url.search
 }
 
-function about({ endpoint, text, status }: UpstreamResponse): { endpoint: string; asked: string; status: number } {
-  return { endpoint: endpoint.host, asked: text, status }
-}
-
-function invalid(answer: UpstreamResponse, reason: string): UpstreamError {
-  return unusableResponse('invalid', reason, about(answer))
+function invalid(response: UpstreamResponse, reason: string): UpstreamError {
+  return unusableResponse('invalid', reason, response)
 }

@@ -14,15 +14,15 @@ import { FailoverClient } from './failover.ts'
 import { InFlight } from './in-flight.ts'
 import { listNames, listTags } from './lists.ts'
 import { fetchManifest, statManifest, type UpstreamManifest } from './manifests.ts'
+import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './options.ts'
 import { UpstreamSink } from './push.ts'
 import { listReferrers } from './referrers.ts'
-import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './settings.ts'
 import { openDownload } from './stream-body.ts'
 
 export type { BlobDownload } from './blob.ts'
 export { UpstreamError } from './error.ts'
 export type { UpstreamManifest } from './manifests.ts'
-export type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './settings.ts'
+export type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './options.ts'
 
 /**
  * Another registry over HTTP. Names and references are the upstream's own: a name may be longer than one here. Errors are UpstreamErrors (what is not there

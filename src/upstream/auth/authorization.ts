@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Connections } from '../connection/connections.ts'
-import type { UpstreamEvent, UpstreamOptions } from '../settings.ts'
-import { abortable } from '../single-flight.ts'
+import type { UpstreamEvent, UpstreamOptions } from '../options.ts'
+import { abortable, SingleFlight } from '../single-flight.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
 import { checkRealm } from './realm.ts'
 import { requestToken } from './token-service.ts'
@@ -13,7 +13,7 @@ export interface Authorization {
 }
 
 /** What an endpoint wants for a scope. */
-type Demand = { scheme: 'basic' } | { scheme: 'bearer'; realm: URL; service: string; scope: string }
+type RequiredAuth = { scheme: 'basic' } | { scheme: 'bearer'; realm: URL; service: string; scope: string }
 
 interface Token {
   value: string
@@ -21,27 +21,27 @@ interface Token {
   expiresAt: number
 }
 
-const mostKept = 10_000
-const longestScope = 1024
+const maxEntries = 10_000
+const maxScopeLength = 1024
 
 /**
  * Authorization for one upstream. Nothing is sent before an endpoint has asked for it; what it asked for is remembered per endpoint and scope, tokens per endpoint,
  * realm, service and scope. Keys are JSON of the parts: no part can be mistaken for two.
  */
 export class Authorizations {
-  readonly #settings: UpstreamOptions
+  readonly #options: UpstreamOptions
   readonly #connections: Connections
   readonly #now: () => number
   readonly #observe: (event: UpstreamEvent) => void
-  readonly #demands = new LRUCache<string, Demand>({ max: mostKept })
-  readonly #tokens = new LRUCache<string, Token>({ max: mostKept })
-  readonly #flights = new Map<string, Promise<Token>>()
+  readonly #required = new LRUCache<string, RequiredAuth>({ max: maxEntries })
+  readonly #tokens = new LRUCache<string, Token>({ max: maxEntries })
+  readonly #renewals = new SingleFlight<Token>()
 
   constructor(
-    settings: UpstreamOptions,
+    options: UpstreamOptions,
     { connections, now, observe }: { connections: Connections; now: () => number; observe: (event: UpstreamEvent) => void }
   ) {
-    this.#settings = settings
+    this.#options = options
     this.#connections = connections
     this.#now = now
     this.#observe = observe
@@ -49,8 +49,8 @@ export class Authorizations {
 
   /** What the endpoint is known to want for `scope`. */
   async known(endpoint: URL, scope: string, signal: AbortSignal): Promise<Authorization | undefined> {
-    const demand = this.#demands.get(keyOf(endpoint.origin, scope))
-    return demand && (await this.#meet(endpoint, demand, signal))
+    const required = this.#required.get(keyOf(endpoint.origin, scope))
+    return required && (await this.#authorize(endpoint, required, signal))
   }
 
   /** What to send after a 401; undefined if there is nothing better than what was sent. */
@@ -62,22 +62,22 @@ export class Authorizations {
     const challenges = parseChallenges(field)
     const challenge = challenges.find(each => each.scheme === 'bearer') ?? challenges.find(each => each.scheme === 'basic')
     if (!challenge) return undefined
-    const demand = this.#demandOf(challenge, endpoint, scope)
-    this.#demands.set(keyOf(endpoint.origin, scope), demand)
-    if (demand.scheme === 'bearer') this.#drop(tokenKey(endpoint, demand), challenge, sent)
-    const better = await this.#meet(endpoint, demand, signal)
+    const required = this.#requiredBy(challenge, endpoint, scope)
+    this.#required.set(keyOf(endpoint.origin, scope), required)
+    if (required.scheme === 'bearer') this.#drop(tokenKey(endpoint, required), challenge, sent)
+    const better = await this.#authorize(endpoint, required, signal)
     return better?.value === sent?.value ? undefined : better
   }
 
-  #demandOf({ scheme, parameters }: Challenge, endpoint: URL, asked: string): Demand {
+  #requiredBy({ scheme, parameters }: Challenge, endpoint: URL, requested: string): RequiredAuth {
     if (scheme === 'basic') return { scheme }
-    const realm = checkRealm(parameters.get('realm'), endpoint, this.#settings.tokenHosts)
+    const realm = checkRealm(parameters.get('realm'), endpoint, this.#options.tokenHosts)
     const scope = parameters.get('scope') ?? ''
     return {
       scheme: 'bearer',
       realm,
       service: parameters.get('service') ?? '',
-      scope: scope && scope.length <= longestScope ? scope : asked
+      scope: scope && scope.length <= maxScopeLength ? scope : requested
     }
   }
 
@@ -88,42 +88,38 @@ export class Authorizations {
     if (!sent.fresh || parameters.get('error') === 'invalid_token') this.#tokens.delete(key)
   }
 
-  async #meet(endpoint: URL, demand: Demand, signal: AbortSignal): Promise<Authorization | undefined> {
-    if (demand.scheme === 'basic') {
+  async #authorize(endpoint: URL, required: RequiredAuth, signal: AbortSignal): Promise<Authorization | undefined> {
+    if (required.scheme === 'basic') {
       const value = this.#basic()
       return value === undefined ? undefined : { value, fresh: true }
     }
-    const kept = this.#tokens.get(tokenKey(endpoint, demand))
-    if (kept && this.#now() < kept.renewAt) return { value: bearer(kept), fresh: false }
+    const cached = this.#tokens.get(tokenKey(endpoint, required))
+    if (cached && this.#now() < cached.renewAt) return { value: bearer(cached), fresh: false }
     try {
-      return { value: bearer(await abortable(this.#renew(endpoint, demand), signal)), fresh: true }
+      return { value: bearer(await abortable(this.#renew(endpoint, required), signal)), fresh: true }
     } catch (error) {
       // Renewed ahead of time: while the service is away the old token still serves.
-      if (kept && this.#now() < kept.expiresAt && !signal.aborted) return { value: bearer(kept), fresh: false }
+      if (cached && this.#now() < cached.expiresAt && !signal.aborted) return { value: bearer(cached), fresh: false }
       throw error
     }
   }
 
-  // One request for all who wait; it belongs to none of them. No `await` between looking it up and starting it.
-  #renew(endpoint: URL, demand: Demand & { scheme: 'bearer' }): Promise<Token> {
-    const key = tokenKey(endpoint, demand)
-    const running = this.#flights.get(key)
-    if (running) return running
-    const flight = this.#request(endpoint, demand)
-      .then(token => {
-        this.#tokens.set(key, token)
-        return token
-      })
-      .finally(() => this.#flights.delete(key))
-    this.#flights.set(key, flight)
-    return flight
+  // A renewal belongs to none of the requests that wait for it.
+  async #renew(endpoint: URL, required: RequiredAuth & { scheme: 'bearer' }): Promise<Token> {
+    const key = tokenKey(endpoint, required)
+    const { value } = await this.#renewals.run(key, async () => {
+      const token = await this.#request(endpoint, required)
+      this.#tokens.set(key, token)
+      return token
+    })
+    return value
   }
 
-  async #request(endpoint: URL, { realm, service, scope }: Demand & { scheme: 'bearer' }): Promise<Token> {
+  async #request(endpoint: URL, { realm, service, scope }: RequiredAuth & { scheme: 'bearer' }): Promise<Token> {
     const url = new URL(realm)
     if (service !== '') url.searchParams.set('service', service)
     for (const each of scope.split(' ').filter(part => part !== '')) url.searchParams.append('scope', each)
-    const { headerTimeout, connectTimeout } = this.#settings.limits
+    const { headerTimeout, connectTimeout } = this.#options.limits
     const signal = AbortSignal.timeout(connectTimeout + headerTimeout)
     const authorization = this.#basic()
     const now = this.#now()
@@ -139,12 +135,12 @@ export class Authorizations {
   }
 
   #basic(): string | undefined {
-    const { credentials } = this.#settings
+    const { credentials } = this.#options
     return credentials && `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64')}`
   }
 }
 
-function tokenKey(endpoint: URL, { realm, service, scope }: Demand & { scheme: 'bearer' }): string {
+function tokenKey(endpoint: URL, { realm, service, scope }: RequiredAuth & { scheme: 'bearer' }): string {
   return keyOf(endpoint.origin, realm.href, service, scope)
 }
 

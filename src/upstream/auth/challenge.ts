@@ -6,11 +6,11 @@ export interface Challenge {
 
 const token = /[!#$%&'*+\-.^_`|~0-9A-Za-z]+/y
 const quoted = /"((?:[^"\\]|\\[\s\S])*)"/y
-const longest = 8192
+const maxLength = 8192
 
 /** Reads `WWW-Authenticate`; what cannot be read is left out. */
 export function parseChallenges(field: string | string[] | undefined): Challenge[] {
-  const text = (Array.isArray(field) ? field.join(', ') : (field ?? '')).slice(0, longest)
+  const text = (Array.isArray(field) ? field.join(', ') : (field ?? '')).slice(0, maxLength)
   const found: { scheme: string; parameters: Map<string, string> }[] = []
   const cursor = { text, at: 0 }
   while (cursor.at < text.length) {

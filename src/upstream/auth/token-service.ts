@@ -11,36 +11,36 @@ export interface TokenGrant {
   lifetime: number
 }
 
-const longestAnswer = 1024 * 1024
+const maxResponseBytes = 1024 * 1024
 // What a service means that names no time.
-const usualLifetime = 60
+const defaultLifetimeSeconds = 60
 
 /** Asks a token service; `endpoint` is the host that errors are about. */
 export async function requestToken(
   connections: Connections,
   { url, authorization, endpoint, now, signal }: { url: URL; authorization?: string; endpoint: string; now: number; signal: AbortSignal }
 ): Promise<TokenGrant> {
-  const asked = `GET of a token from ${url.host}${url.pathname}`
+  const text = `GET of a token from ${url.host}${url.pathname}`
   try {
-    const received = await send(connections, { method: 'GET', url, headers: { accept: 'application/json' }, authorization }, signal)
-    const bytes = await readBytes(received.body, longestAnswer)
-    if (received.status !== 200) throw refused(received, endpoint, asked, now)
+    const response = await send(connections, { method: 'GET', url, headers: { accept: 'application/json' }, authorization }, signal)
+    const bytes = await readBytes(response.body, maxResponseBytes)
+    if (response.status !== 200) throw refused(response, endpoint, text, now)
     const grant = parseGrant(bytes)
     if (grant) return grant
-    throw new UpstreamError('invalid', `${endpoint}: ${asked} gave none`, { endpoint, status: 200, code: 'TOKEN' })
+    throw new UpstreamError('invalid', `${endpoint}: ${text} gave none`, { endpoint, status: 200, code: 'TOKEN' })
   } catch (cause) {
-    if (signal.aborted) throw new UpstreamError('timeout', `${endpoint}: ${asked} took too long`, { endpoint, code: 'TOKEN', cause })
-    throw connectionError(cause, endpoint, asked)
+    if (signal.aborted) throw new UpstreamError('timeout', `${endpoint}: ${text} took too long`, { endpoint, code: 'TOKEN', cause })
+    throw connectionError(cause, endpoint, text)
   }
 }
 
-function refused({ status, headers }: HttpResponse, endpoint: string, asked: string, now: number): UpstreamError {
+function refused({ status, headers }: HttpResponse, endpoint: string, text: string, now: number): UpstreamError {
   // A token service knows no content: what it does not find is its own path.
   const fault = faultOfStatus(status, 'own')
   const kind = fault === 'not-found' || fault === 'unsatisfiable' ? 'invalid' : fault
   const retryAfter = retryAfterMs(fieldOf(headers, 'retry-after'), now)
   const pause = retryAfter === undefined ? {} : { retryAfter }
-  return new UpstreamError(kind, `${endpoint}: ${asked} answered ${status}`, { endpoint, status, code: 'TOKEN', ...pause })
+  return new UpstreamError(kind, `${endpoint}: ${text} answered ${status}`, { endpoint, status, code: 'TOKEN', ...pause })
 }
 
 /** Reads the answer of a token service; undefined if there is no usable token in it. */
@@ -57,5 +57,5 @@ export function parseGrant(bytes: Buffer): TokenGrant | undefined {
   // It becomes a header field: anything else than visible characters would be another field.
   if (typeof text !== 'string' || !/^[\x21-\x7e]{1,65536}$/.test(text)) return undefined
   const usable = typeof lifetime === 'number' && Number.isFinite(lifetime) && lifetime > 0
-  return { token: text, lifetime: usable ? lifetime : usualLifetime }
+  return { token: text, lifetime: usable ? lifetime : defaultLifetimeSeconds }
 }

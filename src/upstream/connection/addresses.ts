@@ -35,10 +35,10 @@ const networks: Record<SpecialRange, [address: string, prefix: number][]> = {
   ]
 }
 
-const lists = Object.entries(networks).map(([place, subnets]) => {
+const lists = Object.entries(networks).map(([range, subnets]) => {
   const list = new BlockList()
   for (const [address, prefix] of subnets) list.addSubnet(address, prefix, familyOf(address))
-  return { place: place as SpecialRange, list }
+  return { range: range as SpecialRange, list }
 })
 
 function familyOf(address: string): 'ipv4' | 'ipv6' {
@@ -48,7 +48,7 @@ function familyOf(address: string): 'ipv4' | 'ipv6' {
 /** Which special place an address is; addresses of IPv4 inside IPv6 count as what they hold. */
 export function specialRange(address: string): SpecialRange | undefined {
   const plain = address.replace(/%.*$/, '')
-  return lists.find(({ list }) => list.check(plain, familyOf(plain)))?.place
+  return lists.find(({ list }) => list.check(plain, familyOf(plain)))?.range
 }
 
 /** The address in a URL's `hostname`; undefined if a name stands there. */

@@ -2,7 +2,7 @@ import { lookup as systemLookup } from 'node:dns'
 import type { LookupFunction } from 'node:net'
 import { createSecureContext, getCACertificates, type SecureContext } from 'node:tls'
 import { Agent, type Dispatcher, Pool, ProxyAgent } from 'undici'
-import type { UpstreamOptions } from '../settings.ts'
+import type { UpstreamOptions } from '../options.ts'
 import { literalAddress, type SpecialRange, specialRange, watchedLookup } from './addresses.ts'
 import { parseNoProxy } from './no-proxy.ts'
 
@@ -15,25 +15,25 @@ export class RefusedAddress extends Error {
 }
 
 /**
- * Connections to one upstream and to where it sends us. Hosts from the settings are trusted; any other host is refused if it is, or resolves to, a special place
+ * Connections to one upstream and to where it sends us. Hosts from the settings are trusted; any other host is refused if it is, or resolves to, a special range
  * where no endpoint is. The check is made on the very addresses that are connected to, so that a name cannot change its mind in between.
  */
 export class Connections {
-  readonly #settings: UpstreamOptions
+  readonly #options: UpstreamOptions
   readonly #lookup: LookupFunction
   readonly #trusted: ReadonlySet<string>
-  readonly #places = new Set<SpecialRange>()
+  readonly #upstreamRanges = new Set<SpecialRange>()
   readonly #dispatchers = new Map<string, Dispatcher>()
   readonly #direct: (url: URL) => boolean
   #context: SecureContext | undefined
 
-  constructor(settings: UpstreamOptions, lookup: LookupFunction = systemLookup) {
-    this.#settings = settings
+  constructor(options: UpstreamOptions, lookup: LookupFunction = systemLookup) {
+    this.#options = options
     this.#lookup = lookup
-    const listed = settings.tokenHosts.flatMap(host => URL.parse(`https://${host}`)?.hostname ?? [])
-    this.#trusted = new Set([...settings.endpoints.map(each => each.hostname), ...listed])
-    this.#direct = parseNoProxy(settings.proxy?.none)
-    for (const { hostname } of settings.endpoints) this.#learn(literalAddress(hostname))
+    const listed = options.tokenHosts.flatMap(host => URL.parse(`https://${host}`)?.hostname ?? [])
+    this.#trusted = new Set([...options.endpoints.map(each => each.hostname), ...listed])
+    this.#direct = parseNoProxy(options.proxy?.none)
+    for (const { hostname } of options.endpoints) this.#learn(literalAddress(hostname))
   }
 
   /** What carries a request to `url`; RefusedAddress if its host already says that it must not be asked. */
@@ -55,7 +55,7 @@ export class Connections {
   }
 
   #proxyFor(url: URL): string | undefined {
-    const { http, https } = this.#settings.proxy ?? {}
+    const { http, https } = this.#options.proxy ?? {}
     const proxy = url.protocol === 'https:' ? https : http
     return proxy && !this.#direct(url) ? (URL.canParse(proxy) ? proxy : `http://${proxy}`) : undefined
   }
@@ -64,7 +64,7 @@ export class Connections {
     const see = trust === 'trusted' ? (address: string) => this.#learn(address) : (address: string) => this.#check(address)
     const lookup = watchedLookup(this.#lookup, see)
     const tls = protocol === 'https:' ? { secureContext: this.#secureContext() } : {}
-    return new Agent({ ...this.#limits(), connect: { lookup, ...tls, timeout: this.#settings.limits.connectTimeout } })
+    return new Agent({ ...this.#limits(), connect: { lookup, ...tls, timeout: this.#options.limits.connectTimeout } })
   }
 
   // The proxy resolves the names itself, so that only what stands in the URL could be checked.
@@ -76,32 +76,32 @@ export class Connections {
   }
 
   #limits() {
-    const { connections, connectTimeout, headerTimeout, bodyTimeout } = this.#settings.limits
+    const { connections, connectTimeout, headerTimeout, bodyTimeout } = this.#options.limits
     // One TCP window for all streams of an HTTP/2 connection makes large bodies slow.
     return { connections, connectTimeout, headersTimeout: headerTimeout, bodyTimeout, keepAliveTimeout, allowH2: false }
   }
 
   // One context for all connections: reading some hundred certificates takes 90 ms.
   #secureContext(): SecureContext {
-    const own = this.#settings.ca === undefined ? [] : [this.#settings.ca]
+    const own = this.#options.ca === undefined ? [] : [this.#options.ca]
     this.#context ??= createSecureContext({ ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system')]), ...own] })
     return this.#context
   }
 
   #learn(address: string | undefined): void {
-    const place = address === undefined ? undefined : specialRange(address)
-    if (place !== undefined) this.#places.add(place)
+    const range = address === undefined ? undefined : specialRange(address)
+    if (range !== undefined) this.#upstreamRanges.add(range)
   }
 
   #check(address: string | undefined, name = address): void {
-    const place = address === undefined ? nameOfSpecialPlace(name) : specialRange(address)
-    if (place !== undefined && (place === 'metadata' || !this.#places.has(place))) {
-      throw new RefusedAddress(`${name} is a ${place} address, and the upstream is not there`)
+    const range = address === undefined ? specialRangeOfName(name) : specialRange(address)
+    if (range !== undefined && (range === 'metadata' || !this.#upstreamRanges.has(range))) {
+      throw new RefusedAddress(`${name} is a ${range} address, and the upstream is not there`)
     }
   }
 }
 
-function nameOfSpecialPlace(name: string | undefined): SpecialRange | undefined {
+function specialRangeOfName(name: string | undefined): SpecialRange | undefined {
   const plain = name?.replace(/\.$/, '')
   if (plain === 'localhost' || plain?.endsWith('.localhost')) return 'loopback'
   return plain === 'metadata.google.internal' ? 'metadata' : undefined

@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
 // An hour: what a wrong clock or a typing mistake may cost.
-const longestPause = 3_600_000
+const maxRetryAfterMs = 3_600_000
 
 /** A field that stands once; the first if it was repeated. */
 export function fieldOf(headers: IncomingHttpHeaders, name: string): string | undefined {
@@ -43,9 +43,9 @@ export function parseContentRange(field: string | undefined): ContentRange | und
 export function retryAfterMs(field: string | undefined, now: number): number | undefined {
   if (field === undefined) return undefined
   const text = field.trim()
-  if (/^\d+$/.test(text)) return Math.min(Number(text) * 1000, longestPause)
+  if (/^\d+$/.test(text)) return Math.min(Number(text) * 1000, maxRetryAfterMs)
   const at = /^[A-Za-z]{3}/.test(text) ? Date.parse(text) : Number.NaN
-  return Number.isNaN(at) ? undefined : Math.min(Math.max(at - now, 0), longestPause)
+  return Number.isNaN(at) ? undefined : Math.min(Math.max(at - now, 0), maxRetryAfterMs)
 }
 
 // `[^<>"]` and `[^;,"]` keep it linear: each character can be taken in one way only.

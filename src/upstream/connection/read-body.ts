@@ -1,6 +1,6 @@
 import type { ResponseBody } from './response-body.ts'
 
-const longestDrained = 65_536
+const maxDrainedBytes = 65_536
 
 /** The body has more bytes than were allowed. */
 export class BodyTooLong extends Error {
@@ -27,7 +27,7 @@ export async function readBytes(body: ResponseBody, limit: number): Promise<Buff
 
 /** Reads what no one wants to its end, so that the connection can be used again; what is long or breaks is given up. */
 export async function drain(body: ResponseBody): Promise<void> {
-  await readBytes(body, longestDrained).catch(() => {})
+  await readBytes(body, maxDrainedBytes).catch(() => {})
 }
 
 /** Gives up a body; its connection is closed with it. */

@@ -2,9 +2,9 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { Dispatcher } from 'undici'
 
 // Bytes that wait for their reader; the connection is paused when there are more.
-const most = 256 * 1024
+const maxBufferedBytes = 256 * 1024
 // A chunk of so many bytes is worth its way alone: over plain HTTP they are those of one read from the socket.
-const large = 32 * 1024
+const largeChunkBytes = 32 * 1024
 
 /** The head of an answer, and its body. */
 export interface ResponseHead {
@@ -46,7 +46,7 @@ export class ResponseBody implements AsyncIterable<Buffer> {
   #state: 'open' | 'ended' | Error = 'open'
   #wake: (() => void) | undefined
   /** Whether the reader is about to be woken. */
-  #told = false
+  #wakeScheduled = false
 
   constructor(signal: AbortSignal) {
     this.#signal = signal
@@ -64,12 +64,12 @@ export class ResponseBody implements AsyncIterable<Buffer> {
     if (this.#state !== 'open' || chunk.length === 0) return
     this.#chunks.push(chunk)
     this.#bytes += chunk.length
-    if (this.#bytes >= most) this.#controller?.pause()
-    if (!this.#wake || this.#told) return
+    if (this.#bytes >= maxBufferedBytes) this.#controller?.pause()
+    if (!this.#wake || this.#wakeScheduled) return
     // Later in this turn there may be more.
-    this.#told = true
+    this.#wakeScheduled = true
     setImmediate(() => {
-      this.#told = false
+      this.#wakeScheduled = false
       this.#notify()
     })
   }
@@ -108,13 +108,13 @@ export class ResponseBody implements AsyncIterable<Buffer> {
       })
     }
     const piece = this.#next()
-    if (this.#bytes <= most / 2 && this.#controller?.paused) this.#controller.resume()
+    if (this.#bytes <= maxBufferedBytes / 2 && this.#controller?.paused) this.#controller.resume()
     return piece
   }
 
   #next(): Buffer | undefined {
     const first = this.#chunks[0]
-    if (first && (first.length >= large || this.#chunks.length === 1)) {
+    if (first && (first.length >= largeChunkBytes || this.#chunks.length === 1)) {
       this.#bytes -= first.length
       return this.#chunks.shift()
     }
