@@ -47,8 +47,8 @@ export function renderHosts(hosts: readonly RegistryHost[], options: RenderOptio
 function renderToml(mirrors: readonly Mirror[], options: RenderOptions): string {
   const remaining = [...mirrors]
   let top: object = {}
-  // containerd tries the reference's host last, unless `server` names another. The top-level keys are that server's: with
-  // a table of its own as well it would be tried twice, the second time without CA and credentials.
+  // containerd tries the reference's host last, unless `server` names another. The top-level keys are that server's:
+  // with a table of its own as well it would be tried twice, the second time without CA and credentials.
   if (options.containerd === 'stock' && options.leaving !== 'allowed') {
     const last = remaining.pop()
     if (last) top = { server: urlOf(last), ...keys(last, options) }

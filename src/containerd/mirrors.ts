@@ -9,7 +9,7 @@ export interface MirrorCredentials {
   password: string
 }
 
-/** A repository prefix that Deckhouse's containerd replaces in a request to a mirror; `from` is a regular expression. */
+/** A repository prefix that Deckhouse's containerd replaces in a request to a mirror; `from` is a regexp. */
 export interface Rewrite {
   from: string
   to: string
@@ -77,8 +77,8 @@ export function hostsOfMode(settings: ModeSettings): RegistryHost[] {
 }
 
 /**
- * Merges the mirrors before and after a change: the old ones first, then the new ones. A mirror in both (same scheme and
- * host) keeps its old position with its new settings.
+ * Merges the mirrors before and after a change: the old ones first, then the new ones. A mirror in both (same scheme
+ * and host) keeps its old position with its new settings.
  */
 export function transition(old: readonly RegistryHost[], next: readonly RegistryHost[]): RegistryHost[] {
   const merged = new Map<string, Map<string, Mirror>>()

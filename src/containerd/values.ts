@@ -44,7 +44,7 @@ export function checkPassword(where: string, value: string): void {
   if (value === '' || !isPlain(value)) throw new Error(`${where}: expected text without control characters`)
 }
 
-/** Throws unless the value is PEM certificates without a private key: containerd fails every pull if it cannot read one. */
+/** Throws unless the value is PEM certificates and no private key: containerd fails every pull on an unreadable one. */
 export function checkCa(where: string, value: string): void {
   if (value.includes('PRIVATE KEY-----')) throw new Error(`${where}: holds a private key; expected certificates only`)
   const found = value.match(certificate) ?? []

@@ -10,7 +10,7 @@ export interface FileState {
   mode: number
 }
 
-/** Reads the file or link at `path` without following a link; undefined if absent. Throws for a directory and other types. */
+/** Reads the file or link at `path`, without following it; undefined if absent. Throws for a directory or other types. */
 export async function readState(path: string): Promise<FileState | undefined> {
   const found = await lstat(path).catch(absent)
   if (!found) return undefined
@@ -39,7 +39,7 @@ export async function makeDirectory(path: string, mode: number): Promise<void> {
   for (let each = path; each.length >= first.length; each = dirname(each)) await syncDirectory(dirname(each))
 }
 
-/** Replaces `path` atomically; durable when it resolves. The temp file is made in `tempDirectory`, on the same file system. */
+/** Replaces `path` atomically; durable when it resolves. `tempDirectory` must be on the same file system. */
 export async function writeState(path: string, { kind, text, mode }: FileState, tempDirectory: string): Promise<void> {
   await makeDirectory(tempDirectory, 0o700)
   const temp = join(tempDirectory, `${randomUUID()}.tmp`)

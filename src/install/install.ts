@@ -23,9 +23,9 @@ export interface InstallOptions {
 }
 
 /**
- * Makes the root hold these files, and no others that an earlier install wrote; foreign files stay. A foreign file in the
- * place of an owned one is backed up, and given back once it is owned no longer. May be interrupted anywhere: the next
- * call completes it. Not safe against a second call at the same time.
+ * Makes the root hold these files, and no others that an earlier install wrote; foreign files stay. A foreign file in
+ * the place of an owned one is backed up, and given back once it is owned no longer. May be interrupted anywhere: the
+ * next call completes it. Not safe against a second call at the same time.
  */
 export async function install(directories: readonly OwnedDirectory[], options: InstallOptions): Promise<InstallPlan> {
   const { only, refersToOthers, accessHint } = options

@@ -23,7 +23,7 @@ export interface OwnedEntry {
   files: readonly string[]
 }
 
-/** Holds the ownership record, backups (`backup`) and temp files (`tmp`) of a root. No owned file can be in it: names begin with no dot. */
+/** Holds the ownership record, `backup` and `tmp` of a root. Never a target of an install: no name begins with a dot. */
 export const ownDirectory = '.deckhouse-registry'
 
 const version = 1
@@ -74,7 +74,7 @@ export function isSameOwnership(one: Ownership, other: Ownership): boolean {
   return print(one) === print(other)
 }
 
-/** Throws unless `name` is a directory below the root, or the root: it becomes a path that root may write to and remove. */
+/** Throws unless `name` is a directory below the root, or `.`: it becomes a path that is written to and removed. */
 export function checkDirectory(where: string, name: string): void {
   if (name !== '.' && !name.split('/').every(isComponent)) {
     throw new Error(`${where}: ${JSON.stringify(name.slice(0, 100))} is not a directory below the root`)
@@ -86,7 +86,7 @@ export function checkFile(where: string, name: string): void {
   if (!isComponent(name)) throw new Error(`${where}: ${JSON.stringify(name.slice(0, 100))} is not a file name`)
 }
 
-// Neither `.`, `..` and the own directory, nor a separator; `@` is for unit templates, `[` and `:` for hosts with a port.
+// Excludes `.`, `..`, hidden names and separators. `@` is for unit templates, `[` and `:` are for hosts with a port.
 function isComponent(name: string): boolean {
   return /^[0-9A-Za-z_[][0-9A-Za-z._:@[\]-]{0,254}$/.test(name)
 }
