@@ -7,7 +7,7 @@ import type { Chunk } from '../../src/oci/sink.ts'
 import type { Storage } from '../../storage/storage.ts'
 import { openStorage } from './storage.ts'
 
-/** A signal that nobody aborts. */
+/** A signal that is never aborted. */
 export const neverAborted = new AbortController().signal
 
 /** A repository's name, spelled shortly. */
@@ -29,14 +29,14 @@ export async function openFor(t: Test, storage?: Storage, options?: ContentOptio
   return { content: openContent(below, (key, reason) => damages.push({ key, reason }), options), storage: below, damages }
 }
 
-/** A body as it would come from a client, in `pieces` chunks. */
+/** A body of a client, in `pieces` chunks. */
 export async function* bodyOf(bytes: string | Uint8Array, pieces = 1): AsyncIterable<Uint8Array> {
   const all = Buffer.from(bytes)
   const each = Math.ceil(all.length / pieces)
   for (let at = 0; at < all.length; at += each) yield all.subarray(at, at + each)
 }
 
-/** A body whose client vanishes after `bytes`. */
+/** A body that is truncated after `bytes`. */
 export async function* brokenAfter(bytes: string | Uint8Array): AsyncIterable<Uint8Array> {
   yield* bodyOf(bytes)
   throw new Error('aborted')
@@ -47,7 +47,7 @@ export function chunkOf(body: AsyncIterable<Uint8Array>, expected: { offset?: nu
   return { body, ...expected, signal: neverAborted }
 }
 
-/** Pushes a blob the usual way. */
+/** Pushes a blob in one chunk. */
 export async function pushBlob(content: Content, name: Name, bytes: string | Uint8Array): Promise<Digest> {
   const digest = digestOf(Buffer.from(bytes))
   const session = await content.uploads.start(name)
@@ -70,7 +70,7 @@ export async function blobText(content: Content, name: Name, digest: Digest): Pr
   }
 }
 
-/** A descriptor of `bytes`, with whatever else is to be in it. */
+/** A descriptor of `bytes`, with the fields of `more`. */
 export function describe(bytes: string | Uint8Array, more: Record<string, unknown> = {}): { digest: Digest; size: number } {
   const all = Buffer.from(bytes)
   return { mediaType: mediaTypes.blob, digest: digestOf(all), size: all.length, ...more } as { digest: Digest; size: number }
@@ -97,7 +97,7 @@ export function indexOf(manifests: readonly Uint8Array[], more: Record<string, u
   })
 }
 
-/** Stores a manifest as it is, without a look at what it needs. */
+/** Stores a manifest without a check of the blobs that it references. */
 export async function storeManifest(
   content: Content,
   name: Name,

@@ -19,7 +19,7 @@ const tag = tagged('v1')
 const cached = { upstream, digest, checked: at }
 const full = (): Error => Object.assign(new Error('full'), { code: 'ENOSPC' })
 
-/** Content that notes its changes. */
+/** Content whose changes are recorded. */
 async function noted(t: Test, storage?: Storage) {
   const changes: Change[] = []
   const opened = await openFor(t, storage, { now: () => at, onChange: change => void changes.push(change) })

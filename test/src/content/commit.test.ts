@@ -12,7 +12,7 @@ const digest = digestOf(bytes)
 const tag = tagged('v1')
 const full = (): Error => Object.assign(new Error('full'), { code: 'ENOSPC' })
 
-/** Content whose changes are noted in order; the one that `fails` picks is refused. */
+/** Content whose writes are recorded in order; the one that `fails` picks is refused. */
 async function noted(t: Test, fails: (call: string) => boolean = () => false) {
   const below = await openStorage(t)
   const changes: string[] = []
@@ -30,7 +30,7 @@ test('commit: a blob is linked only after its bytes are durable', async t => {
   t.strictSame(changes.slice(0, 2), [`publish ${keys.blob(blob)}`, `put ${keys.layer(name, blob)}`])
 })
 
-test('commit: a manifest is stored, listed as referrer, had by the repository, and tagged, in this order', async t => {
+test('commit: a manifest is stored, listed as referrer, linked, and tagged, in this order', async t => {
   const { content, changes } = await noted(t)
   const subject = digestOf(Buffer.from('subject'))
   await storeManifest(content, name, bytes, { subject, tags: [tag, tagged('v2')] })
@@ -46,7 +46,7 @@ test('commit: a manifest is stored, listed as referrer, had by the repository, a
   ])
 })
 
-test('commit: what has no order among itself is written side by side, the rest is awaited', async t => {
+test('commit: only the link of a tag and its index entry are written side by side', async t => {
   const below = await openStorage(t)
   const writes = new Map<string, PromiseWithResolvers<void>>()
   const watched = watchStorage(below, async (call, key) => {
@@ -91,7 +91,7 @@ test('commit: a tag whose index entry fails fails when its own link has been wri
   await t.rejects(push, { code: 'ENOSPC' })
 })
 
-test('commit: a manifest that could not be had by the repository leaves the tag where it was', async t => {
+test('commit: a manifest that could not be linked leaves the tag as it was', async t => {
   const other = imageOf('other', [])
   const { content } = await noted(t, call => call === `put ${keys.revision(name, digestOf(other))}`)
   await storeManifest(content, name, bytes, { tags: [tag] })
@@ -99,7 +99,7 @@ test('commit: a manifest that could not be had by the repository leaves the tag 
   t.equal(await content.tags.resolve(name, tag), digest)
 })
 
-test('commit: each tag that is set tells what it named before', async t => {
+test('commit: each tag that is set is returned with what it named before', async t => {
   const { content } = await openFor(t)
   t.strictSame(await content.commit.putManifest(name, digest, bytes, { tags: [tag] }), [{ tag }])
   const other = imageOf('other', [])
@@ -172,7 +172,7 @@ test('commit: a tag whose removal broke off can be removed again, and leaves not
   t.strictSame((await restarted.content.tags.list(name, {})).items, [])
 })
 
-test('commit: a blob that one repository gives up stays for the others', async t => {
+test('commit: a blob that is removed from one repository stays for the others', async t => {
   const { content, storage } = await openFor(t)
   const other = named('other')
   const blob = await pushBlob(content, name, 'x')
@@ -184,7 +184,7 @@ test('commit: a blob that one repository gives up stays for the others', async t
   t.equal(await storage.stat(keys.layer(name, blob)), undefined)
 })
 
-test('commit: what was deleted is gone after a restart, and does not come back by a read that ran beside it', async t => {
+test('commit: a removed link is gone after a restart, and a read at the same time does not cache it again', async t => {
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   for (let round = 0; round < 30; round++) {
@@ -198,7 +198,7 @@ test('commit: what was deleted is gone after a restart, and does not come back b
 })
 
 // The drawing at the top of keys.ts, byte by byte: other registries read this tree.
-test('commit: the tree on disk is the one that is drawn', async t => {
+test('commit: the tree on disk is the one in the drawing', async t => {
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   const subject = digestOf(Buffer.from('subject'))

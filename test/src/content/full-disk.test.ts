@@ -8,7 +8,7 @@ import { keysBelow, openStorage } from '../../support/storage.ts'
 const name = named('some/name')
 const mebibyte = 1024 * 1024
 
-test('a full disk: an upload ends with ENOSPC in the middle, and its bytes are free before it is told', async t => {
+test('a full disk: an upload ends with ENOSPC in the middle, and its bytes are freed before the request fails', async t => {
   const small = await mountSmall(t, 4 * mebibyte)
   if (typeof small === 'string') return void t.pass('skipped', { skip: small })
   const { content, storage } = await openFor(t, await openStorage(t, small.directory))

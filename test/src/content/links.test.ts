@@ -23,7 +23,7 @@ test('links: what was written is read, and lies on disk as the bare digest', asy
   t.strictSame(damages, [])
 })
 
-test('links: one that is absent is no damage', async t => {
+test('links: an absent link is no damage', async t => {
   const { links, damages } = await openLinks(t)
   t.equal(await links.read(key, one), undefined)
   t.strictSame(damages, [])
@@ -49,7 +49,7 @@ for (const [title, bytes] of Object.entries({
   })
 }
 
-test('links: one that holds another digest than its name is as good as none', async t => {
+test('links: a link that holds another digest than its key counts as none', async t => {
   const { links, storage, damages } = await openLinks(t)
   await storage.put(key, Buffer.from(two))
   t.equal(await links.read(key, one), undefined)
@@ -68,7 +68,7 @@ test('links: a line break at the end does no harm', async t => {
   t.equal(await links.read(key, one), one)
 })
 
-test('links: one that is read again and again is read from disk once', async t => {
+test('links: a link that is read often is read from disk once', async t => {
   let gets = 0
   const { links, storage } = await openLinks(t, call => void (call === 'get' && gets++))
   await storage.put(key, Buffer.from(one))
@@ -76,7 +76,7 @@ test('links: one that is read again and again is read from disk once', async t =
   t.equal(gets, 1)
 })
 
-test('links: those that are written side by side are all remembered', async t => {
+test('links: links that are written side by side are all cached', async t => {
   const reads: string[] = []
   const { links } = await openLinks(t, (call, each) => void (call === 'get' && reads.push(each)))
   const all = Array.from({ length: 20 }, (_, at) => `top/link-${at}`)
@@ -85,7 +85,7 @@ test('links: those that are written side by side are all remembered', async t =>
   t.strictSame(reads, [])
 })
 
-test('links: a read that began before a removal is not remembered after it', async t => {
+test('links: a read that began before a removal is not cached after it', async t => {
   const { links, storage } = await openLinks(t)
   for (let round = 0; round < 100; round++) {
     await storage.put(key, Buffer.from(one))
@@ -95,7 +95,7 @@ test('links: a read that began before a removal is not remembered after it', asy
   t.pass()
 })
 
-test('links: one whose removal overtook the end of its writing is not remembered', async t => {
+test('links: a link whose removal overtook the end of its write is not cached', async t => {
   const gate = Promise.withResolvers<void>()
   const below = await openStorage(t)
   const slow: Storage = { ...watchStorage(below, () => {}), put: (key, bytes) => below.put(key, bytes).then(() => gate.promise) }
@@ -108,7 +108,7 @@ test('links: one whose removal overtook the end of its writing is not remembered
   t.equal(await links.read(key, one), undefined)
 })
 
-test('links: one whose write failed after it took effect is read anew', async t => {
+test('links: a link whose write failed after it took effect is read from the storage', async t => {
   const below = await openStorage(t)
   let failing = false
   const storage: Storage = {
@@ -125,7 +125,7 @@ test('links: one whose write failed after it took effect is read anew', async t 
   t.equal(await links.read(key), two, 'what is on disk')
 })
 
-test('links: one whose removal failed is not remembered as removed', async t => {
+test('links: a link whose removal failed does not count as removed', async t => {
   let failing = true
   const { links } = await openLinks(t, call => {
     if (call === 'remove' && failing) throw Object.assign(new Error('remove'), { code: 'EIO' })

@@ -9,7 +9,7 @@ const name = named('some/name')
 const bytes = imageOf('config', ['layer'])
 const digest = digestOf(bytes)
 
-test('manifests: what was stored is given back byte by byte, with its media type', async t => {
+test('manifests: a manifest is read byte by byte as it was stored, with its media type', async t => {
   const storage = await openStorage(t)
   const odd = Buffer.from(bytes.toString().replace('{', '{ \n\t'))
   for (const each of [bytes, odd, indexOf([bytes], { mediaType: mediaTypes.dockerList })]) {
@@ -24,7 +24,7 @@ test('manifests: what was stored is given back byte by byte, with its media type
   }
 })
 
-test('manifests: one that is kept in memory keeps no more of it than it has bytes', async t => {
+test('manifests: a cached manifest takes no more memory than it has bytes', async t => {
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   await storeManifest(content, name, bytes)
@@ -33,7 +33,7 @@ test('manifests: one that is kept in memory keeps no more of it than it has byte
     t.equal((await manifests.get(name, digest))?.bytes.buffer.byteLength, bytes.length)
 })
 
-test('manifests: one repository does not give what only another has', async t => {
+test('manifests: a repository does not have the manifests of another one', async t => {
   const { content, damages } = await openFor(t)
   await storeManifest(content, name, bytes)
   t.equal(await content.manifests.get(named('other'), digest), undefined)
@@ -60,7 +60,7 @@ for (const [title, damaged] of Object.entries({
   })
 }
 
-test('manifests: one whose bytes are gone is not found, and reported with its key', async t => {
+test('manifests: a manifest without bytes is not found, and reported with its key', async t => {
   const storage = await openStorage(t)
   await storeManifest((await openFor(t, storage)).content, name, bytes)
   await storage.remove([keys.blob(digest)])
@@ -108,7 +108,7 @@ test('manifests: a sha512 whose link leads to other bytes is not found, and repo
   t.match(damages, [{ key: keys.revision(name, long) }])
 })
 
-test('manifests: one that is asked for again and again is read from disk once', async t => {
+test('manifests: a manifest that is read often is read from disk once', async t => {
   const below = await openStorage(t)
   await storeManifest((await openFor(t, below)).content, name, bytes)
   const reads: string[] = []
@@ -120,7 +120,7 @@ test('manifests: one that is asked for again and again is read from disk once', 
   t.strictSame(reads, [`get ${keys.revision(name, digest)}`, `get ${keys.blob(digest)}`])
 })
 
-test('manifests: the list is that of the repository, of both algorithms, without what is no digest', async t => {
+test('manifests: the list is that of the repository, of both algorithms, without names that are no digest', async t => {
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   const other = imageOf('other', [])
@@ -133,7 +133,7 @@ test('manifests: the list is that of the repository, of both algorithms, without
   t.strictSame(await Array.fromAsync(content.manifests.list(named('other'))), [])
 })
 
-test('manifests: one that is removed from a repository leaves memory, and another repository still has it', async t => {
+test('manifests: a manifest that is removed from a repository leaves the cache, and another repository still has it', async t => {
   const read: string[] = []
   const storage = watchStorage(await openStorage(t), (call, key) => void (call === 'get' && read.push(key)))
   const { content } = await openFor(t, storage)

@@ -69,7 +69,7 @@ test('names: a repository exists from its first blob or manifest on, not from it
   t.ok(await content.names.has(named('manifest')))
 })
 
-test('names: all of them includes those that hold upload sessions only, once each', async t => {
+test('names: all of them include repositories that have upload sessions only, once each', async t => {
   const { content } = await openFor(t)
   await content.uploads.start(named('a'))
   await content.uploads.start(named('b/c'))
@@ -77,7 +77,7 @@ test('names: all of them includes those that hold upload sessions only, once eac
   t.strictSame(await Array.fromAsync(content.names.all()), ['a', 'b/c'])
 })
 
-test('names: what cannot be a name is not listed, nor is a file', async t => {
+test('names: a prefix that cannot be a name is not listed, nor is a file', async t => {
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   await pushBlob(content, named('a'), 'x')

@@ -48,7 +48,7 @@ test('referrers: an image without an artifactType is of the type of its config',
   t.match((await content.referrers.list(name, subject, {})).items, [{ artifactType: 'application/x.config' }])
 })
 
-test('referrers: nobody refers to an unknown digest, in an unknown repository, or in another one', async t => {
+test('referrers: an unknown digest has none, nor has one in an unknown or another repository', async t => {
   const { content } = await withThree(t)
   t.strictSame(await content.referrers.list(name, digestOf(Buffer.from('unknown')), {}), { items: [] })
   t.strictSame(await content.referrers.list(named('unknown'), subject, {}), { items: [] })
@@ -121,7 +121,7 @@ test('referrers: a fallback tag lists nothing that has another subject, is not t
   t.strictSame(await content.referrers.list(name, subject, {}), { items: [] })
 })
 
-test('referrers: the index does not list what has another subject', async t => {
+test('referrers: the list has no manifest with another subject', async t => {
   const { content } = await openFor(t)
   await storeManifest(content, name, imageOf('x', []), { subject })
   t.strictSame(await content.referrers.list(name, subject, {}), { items: [] })
@@ -137,7 +137,7 @@ test('referrers: one that was deleted vanishes, also if only its revision went',
   t.strictSame(digests((await content.referrers.list(name, subject, {})).items), [digestOf(third)])
 })
 
-test('referrers: they stay when their subject goes', async t => {
+test('referrers: they stay when their subject is removed', async t => {
   const { content } = await withThree(t)
   await storeManifest(content, name, subjectBytes)
   await content.commit.removeManifest(name, subject, undefined)

@@ -15,7 +15,7 @@ const layer = 'the bytes of a layer'
 const digest = digestOf(Buffer.from(layer))
 const file = (storage: FilesystemStorage): string => join(storage.root, keys.blob(digest))
 
-test('sizes: a blob whose file lost its end is not found, and reported with its key', async t => {
+test('sizes: a blob whose file is truncated is not found, and reported with its key', async t => {
   const storage = await openStorage(t)
   const { content, damages } = await openFor(t, storage)
   await pushBlob(content, name, layer)
@@ -37,7 +37,7 @@ test('sizes: after a restart a short file is known from the manifests of the rep
   t.match(damages, [{ key: keys.blob(digest) }])
 })
 
-test('sizes: a file that grew is as little the blob as one that is short', async t => {
+test('sizes: a file that grew is not the blob either', async t => {
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   await pushBlob(content, name, layer)
@@ -45,7 +45,7 @@ test('sizes: a file that grew is as little the blob as one that is short', async
   t.equal(await content.blobs.stat(name, digest), undefined)
 })
 
-test('sizes: a file of 0 bytes is damaged, also where nothing tells its size', async t => {
+test('sizes: a file of 0 bytes is damaged, even if the size is unknown', async t => {
   const storage = await openStorage(t)
   await storage.put(keys.blob(digest), Buffer.alloc(0))
   const { content, damages } = await openFor(t, storage)
@@ -62,7 +62,7 @@ test('sizes: the empty blob is sound', async t => {
   t.strictSame(damages, [])
 })
 
-test('sizes: a manifest that tells a wrong size does not condemn a sound blob', async t => {
+test('sizes: a manifest with a wrong size does not make a sound blob known-bad', async t => {
   const storage = await openStorage(t)
   const before = await openFor(t, storage)
   await pushBlob(before.content, name, layer)
@@ -73,7 +73,7 @@ test('sizes: a manifest that tells a wrong size does not condemn a sound blob', 
   t.strictSame(damages, [])
 })
 
-test('sizes: a manifest that tells a wrong size later does not overrule what was pushed', async t => {
+test('sizes: a later manifest with a wrong size does not overrule the size of the push', async t => {
   const { content, damages } = await openFor(t)
   await pushBlob(content, name, layer)
   content.sizes.learn(digestOf(Buffer.from('m')), imageOf('config', [], { layers: [{ ...describe(layer), size: 7 }] }))
@@ -101,7 +101,7 @@ test('sizes: a link without bytes is not found and reported', async t => {
   t.match(damages, [{ key: keys.blob(digest) }])
 })
 
-test('sizes: a disk that failed once while the manifests were read does not keep the blobs from being read later', async t => {
+test('sizes: an I/O error while the manifests are read does not keep the blobs from being read later', async t => {
   const below = await openStorage(t)
   const before = await openFor(t, below)
   await pushBlob(before.content, name, layer)
@@ -148,7 +148,7 @@ test('sizes: a blob whose size is unknown waits for a bounded time and a few man
       await object?.close()
     }
   }
-  t.equal(await plausible(), true, 'nothing is known against it yet')
+  t.equal(await plausible(), true, 'its size is not known yet')
   t.equal(await plausible(), true)
   t.equal(waits.length, 2)
   t.ok(Math.max(...waits) <= 1_000, 'within a second')
@@ -158,7 +158,7 @@ test('sizes: a blob whose size is unknown waits for a bounded time and a few man
   disk.resolve()
   await until(() => sizes.get(digest) !== undefined)
   t.equal(await plausible(), false, 'the rest was read in the background')
-  // All of them are known once the last one is: then nothing is waited for, whatever blob is asked for.
+  // Once all manifests are read, no blob waits.
   await until(() => others.every((_, at) => sizes.get(describe(`config ${at}`).digest) !== undefined))
   await setImmediate()
   const { length } = waits

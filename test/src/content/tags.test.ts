@@ -46,7 +46,7 @@ test('tags: the last page has no next', async t => {
   t.strictSame(await tags.list(name, { n: 1 }), { items: ['a'], next: 'a' })
 })
 
-test('tags: a last that does not exist is a place in the order all the same', async t => {
+test('tags: a last that does not exist is a position in the order too', async t => {
   const tags = await withTags(t, 'a', 'c')
   t.strictSame((await tags.list(name, { last: 'b' })).items, ['c'])
   t.strictSame((await tags.list(name, { last: 'A' })).items, ['a', 'c'])
@@ -59,7 +59,7 @@ test('tags: a repository without tags has an empty list', async t => {
   t.strictSame(await (await withTags(t)).list(named('unknown'), { n: 1 }), { items: [] })
 })
 
-test('tags: what cannot be a tag is not listed', async t => {
+test('tags: a prefix that cannot be a tag is not listed', async t => {
   const storage = await openStorage(t)
   const { content } = await openFor(t, storage)
   await storeManifest(content, name, bytes, { tags: [tagged('a')] })
@@ -91,7 +91,7 @@ test('tags: a damaged link names nothing, and is reported with its key', async t
   t.match(damages, [{ key: keys.tag(name, tagged('a')) }])
 })
 
-test('tags: those that name a digest are found, and no others', async t => {
+test('tags: the tags that name a digest are found, and no others', async t => {
   const { content } = await openFor(t)
   await storeManifest(content, name, bytes, { tags: ['a', 'b', 'c'].map(tagged) })
   await storeManifest(content, name, imageOf('other', []), { tags: [tagged('b')] })

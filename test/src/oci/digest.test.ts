@@ -24,7 +24,7 @@ test('digest: sha256 and sha512 in lower-case hex of the right length are digest
   }
 })
 
-test('digest: any other form is DIGEST_INVALID, with at most 160 characters of it in the answer', async t => {
+test('digest: any other form is DIGEST_INVALID, with at most 160 characters of it in the response', async t => {
   const hostile = [
     '',
     ':',
@@ -77,7 +77,7 @@ test('digest: a digest falls into its algorithm and its encoded part', async t =
   }
 })
 
-test('digester: the digest of all bytes so far can be asked for in between', async t => {
+test('digester: the digest of all bytes so far can be computed in between', async t => {
   const digester = createDigester()
   t.equal(digester.digest(), emptyDigest.sha256)
   digester.update(Buffer.from('ab'))

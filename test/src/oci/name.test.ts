@@ -23,7 +23,7 @@ test('name: components of lower-case letters and digits, with single separators 
   for (const text of names) t.equal(parseName(text), text)
 })
 
-test('name: anything else is NAME_INVALID, with at most 160 characters of it in the answer', async t => {
+test('name: anything else is NAME_INVALID, with at most 160 characters of it in the response', async t => {
   const hostile = [
     '',
     '/',
@@ -74,7 +74,7 @@ test('name: anything else is NAME_INVALID, with at most 160 characters of it in 
   }
 })
 
-test('name: one that is too long is told so', async t => {
+test('name: the error of a name that is too long says so', async t => {
   t.throws(() => parseName('a'.repeat(256)), { code: 'NAME_INVALID', detail: { reason: /longer than 255/ } })
 })
 

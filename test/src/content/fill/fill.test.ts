@@ -23,7 +23,7 @@ async function place(t: Test) {
   return { content, storage, fills, ended, clock, start }
 }
 
-/** A source that gives chunks, waiting before those after `hold`. */
+/** A source that sends `chunks`; all but the first wait for `after`. */
 function sourceOf(chunks: readonly string[], { size, after }: { size?: number; after?: Promise<unknown> } = {}) {
   const seen = { cancelled: 0 }
   async function* all() {
@@ -38,7 +38,7 @@ function sourceOf(chunks: readonly string[], { size, after }: { size?: number; a
 
 const long = 'x'.repeat(20_000)
 
-test('a fill is stored, linked and marked when its bytes are right', async t => {
+test('fill: a blob is stored and linked and has a provenance record when its bytes are verified', async t => {
   const { content, ended, start } = await place(t)
   const fill = start(long, sourceOf([long], { size: long.length }).open)
   t.equal(await fill?.opened, long.length)
@@ -48,7 +48,7 @@ test('a fill is stored, linked and marked when its bytes are right', async t => 
   t.match(ended, [{ result: 'stored', bytes: long.length, upstream: 'host/path' }])
 })
 
-test('all names that were allowed while it ran are linked', async t => {
+test('fill: the blob is linked in all repositories that were allowed while it ran', async t => {
   const { content, start } = await place(t)
   const held = Promise.withResolvers<void>()
   const fill = start(long, sourceOf([long.slice(0, 10), long.slice(10)], { after: held.promise }).open)
@@ -67,7 +67,7 @@ for (const [what, chunks, size] of [
   ['fewer bytes', [long.slice(1)], long.length],
   ['more bytes', [long, 'x'], long.length]
 ] as const) {
-  test(`${what} are wrong: nothing is stored, and readers do not get the end`, async t => {
+  test(`fill: ${what} are wrong: nothing is stored, and readers do not get the end`, async t => {
     const { storage, ended, start } = await place(t)
     const fill = start(long, sourceOf(chunks, size === undefined ? {} : { size }).open)
     await fill?.opened
@@ -89,7 +89,7 @@ for (const [what, chunks, size] of [
   })
 }
 
-test('a fill that failed is out of the way before its readers hear of it', async t => {
+test('fill: one that failed is not found any more when its readers fail', async t => {
   const { fills, start } = await place(t)
   const fill = start(long, sourceOf([`y${long.slice(1)}`]).open)
   await fill?.opened
@@ -99,7 +99,7 @@ test('a fill that failed is out of the way before its readers hear of it', async
   await body?.close()
 })
 
-test('a source that cannot be opened is the error of those who wait', async t => {
+test('fill: the error of a source that cannot be opened is that of the readers', async t => {
   const { ended, start } = await place(t)
   const fill = start(long, async () => {
     throw new Error('refused')
@@ -109,7 +109,7 @@ test('a source that cannot be opened is the error of those who wait', async t =>
   t.match(ended, [{ result: 'broken', bytes: 0 }])
 })
 
-test('a source that breaks fails the readers with its error', async t => {
+test('fill: readers fail with the error of a source that breaks', async t => {
   const { storage, start } = await place(t)
   async function* breaking() {
     yield Buffer.from(long)
@@ -124,7 +124,7 @@ test('a source that breaks fails the readers with its error', async t => {
   t.strictSame(await keysBelow(storage, '.registry/tmp'), [])
 })
 
-test('what is larger than the free space is not begun', async t => {
+test('fill: a blob that is larger than the free space is not written', async t => {
   const { ended, start } = await place(t)
   const { seen, open } = sourceOf([long], { size: Number.MAX_SAFE_INTEGER })
   const fill = start(long, open)
@@ -134,7 +134,7 @@ test('what is larger than the free space is not begun', async t => {
   t.equal(seen.cancelled, 1)
 })
 
-test('an empty blob is stored', async t => {
+test('fill: an empty blob is stored', async t => {
   const { content, start } = await place(t)
   t.equal(await start('', sourceOf([], { size: 0 }).open)?.done, 'stored')
   t.equal(await blobText(content, app, digestOf(Buffer.alloc(0))), '')

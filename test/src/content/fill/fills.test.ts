@@ -28,7 +28,7 @@ async function place(t: Test, fail: (call: string) => void = () => {}) {
   return { storage, fills, ended, clock, start }
 }
 
-test('Fills: a running fill is found by its digest until it has ended', async t => {
+test('fills: a running fill is found by its digest until it has ended', async t => {
   const { fills, start } = await place(t)
   const held = Promise.withResolvers<void>()
   const fill = start({ held: held.promise })
@@ -40,7 +40,7 @@ test('Fills: a running fill is found by its digest until it has ended', async t 
   t.equal(fills.running, 0)
 })
 
-test('Fills: no more than `maxFills` run at once', async t => {
+test('fills: no more than `maxFills` run at once', async t => {
   const { start } = await place(t)
   const held = Promise.withResolvers<void>()
   const first = start({ maxFills: 1, held: held.promise })
@@ -50,7 +50,7 @@ test('Fills: no more than `maxFills` run at once', async t => {
   t.ok(start({ maxFills: 1 }))
 })
 
-test('Fills: after the medium refused bytes nothing is begun for ten seconds', async t => {
+test('fills: after an I/O error of the storage none is started for ten seconds', async t => {
   let broken = true
   const { clock, ended, start } = await place(t, call => {
     if (broken && call === 'write') throw Object.assign(new Error('full'), { code: 'ENOSPC' })
@@ -67,7 +67,7 @@ test('Fills: after the medium refused bytes nothing is begun for ten seconds', a
   )
 })
 
-test('Fills: closing ends what runs and leaves nothing behind', async t => {
+test('fills: close cancels the running ones and leaves nothing behind', async t => {
   const { storage, fills, ended, start } = await place(t)
   const held = Promise.withResolvers<void>()
   const all = [start({ held: held.promise }), start({ held: held.promise })]
@@ -81,7 +81,7 @@ test('Fills: closing ends what runs and leaves nothing behind', async t => {
   t.equal(ended.length, 2)
 })
 
-test('Fills: the event of an end tells how long it took', async t => {
+test('fills: the event has the duration', async t => {
   const { clock, ended, start } = await place(t)
   const held = Promise.withResolvers<void>()
   const fill = start({ held: held.promise })

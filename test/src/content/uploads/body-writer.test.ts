@@ -6,7 +6,7 @@ import { openStorage, textOf } from '../../../support/storage.ts'
 
 const mebibyte = 1024 * 1024
 
-/** A writer that keeps count of the calls, and fails at the one that `fails` says. */
+/** A writer that counts its writes; write number `fails` is refused. */
 function counting(writer: Writer, fails = 0): { writer: Writer; writes: number[] } {
   const writes: number[] = []
   const counted: Writer = {
@@ -22,7 +22,7 @@ function counting(writer: Writer, fails = 0): { writer: Writer; writes: number[]
   return { writer: counted, writes }
 }
 
-test('gather: many small chunks become few writes, in order, and each is seen once', async t => {
+test('body-writer: many small chunks become few writes, in order, and each is passed to onChunk once', async t => {
   const storage = await openStorage(t)
   const { writer, writes } = counting(await storage.create('a'))
   const text = Array.from({ length: 30_000 }, (_, at) => `${at} `.padEnd(100)).join('')
@@ -34,7 +34,7 @@ test('gather: many small chunks become few writes, in order, and each is seen on
   t.ok(Math.max(...writes) <= mebibyte + 100, 'none is much larger than a mebibyte')
 })
 
-test('gather: of a body that breaks off what arrived is written', async t => {
+test('body-writer: the bytes that arrived of a truncated body are written', async t => {
   const storage = await openStorage(t)
   const { writer } = counting(await storage.create('a'))
   await t.rejects(
@@ -44,7 +44,7 @@ test('gather: of a body that breaks off what arrived is written', async t => {
   t.equal(await textOf(storage, 'a'), 'arrived')
 })
 
-test('gather: a disk that fails ends the body with the error of the disk', async t => {
+test('body-writer: an I/O error ends the body with that error', async t => {
   const storage = await openStorage(t)
   const { writer } = counting(await storage.create('a'), 2)
   let ended = false
@@ -59,10 +59,10 @@ test('gather: a disk that fails ends the body with the error of the disk', async
     createBodyWriter()(endless(), () => {}, writer, neverAborted),
     { code: 'ENOSPC' }
   )
-  t.ok(ended, 'whoever sends is told')
+  t.ok(ended, 'the body was closed')
 })
 
-test('gather: a disk that fails while the body breaks off counts as the disk', async t => {
+test('body-writer: an I/O error during a truncated body is the error', async t => {
   const storage = await openStorage(t)
   const { writer } = counting(await storage.create('a'), 1)
   await t.rejects(
@@ -71,7 +71,7 @@ test('gather: a disk that fails while the body breaks off counts as the disk', a
   )
 })
 
-test('gather: whoever looks at the chunks may end the body, with its own error', async t => {
+test('body-writer: onChunk may end the body with an error of its own', async t => {
   const storage = await openStorage(t)
   const { writer } = counting(await storage.create('a'))
   const stop = (): never => {

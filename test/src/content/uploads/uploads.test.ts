@@ -11,7 +11,7 @@ const text = 'what a client pushes'
 const digest = digestOf(Buffer.from(text))
 const tree = 'docker/registry/v2'
 
-test('uploads: a blob that was pushed in parts can be read, and nothing else is left', async t => {
+test('uploads: a blob that was pushed in chunks can be read, and nothing else is left', async t => {
   const { content, storage } = await openFor(t)
   const session = await content.uploads.start(name)
   t.equal(session.offset, 0)
@@ -22,7 +22,7 @@ test('uploads: a blob that was pushed in parts can be read, and nothing else is 
   t.strictSame(await keysBelow(storage, tree), [keys.blob(digest), keys.layer(name, digest)])
 })
 
-test('uploads: a session that is over is unknown, whichever way it ended', async t => {
+test('uploads: a session that has ended is unknown, however it ended', async t => {
   const { content } = await openFor(t)
   const [finished, cancelled, refused] = [
     await content.uploads.start(name),
@@ -43,7 +43,7 @@ test('uploads: a session that is over is unknown, whichever way it ended', async
   t.equal(content.uploads.open, 0)
 })
 
-test('uploads: a session whose file the disk did not take whole is over, though its client broke off as well', async t => {
+test('uploads: a session whose bytes were not stored completely has ended, even if its body was truncated too', async t => {
   const below = await openStorage(t)
   const failing = (writer: Writer): Writer => ({
     key: writer.key,
@@ -84,7 +84,7 @@ test('uploads: a session belongs to its repository', async t => {
   t.equal((await restarted.content.uploads.resume(name, session.id)).offset, 0)
 })
 
-test('uploads: a session nobody started is unknown, and what is no session is not looked for', async t => {
+test('uploads: a session that was never started is unknown, and a text that is no session is not looked up', async t => {
   const { content } = await openFor(t)
   await t.rejects(content.uploads.resume(name, '00000000-0000-4000-8000-000000000000' as SessionId), { code: 'BLOB_UPLOAD_UNKNOWN' })
   for (const id of ['', '..', '../../x', 'x', '00000000-0000-4000-8000-00000000000G', '00000000-0000-4000-8000-000000000000/..']) {
@@ -92,7 +92,7 @@ test('uploads: a session nobody started is unknown, and what is no session is no
   }
 })
 
-test('uploads: after a restart a session goes on where it stood, and the digest is that of the whole', async t => {
+test('uploads: after a restart a session goes on at its offset, and the digest is that of all bytes', async t => {
   const storage = await openStorage(t)
   const before = await openFor(t, storage)
   const first = await before.content.uploads.start(name)
@@ -116,7 +116,7 @@ test('uploads: after a restart wrong bytes are refused as before', async t => {
   t.strictSame(await keysBelow(storage, tree), [])
 })
 
-test('uploads: a session that began for sha256 can end in a sha512, and the other way round', async t => {
+test('uploads: a session that was started for sha256 can end with a sha512, and the other way round', async t => {
   const { content } = await openFor(t)
   for (const [began, ends] of [
     ['sha256', 'sha512'],
@@ -166,7 +166,7 @@ for (const [title, length] of [
   })
 }
 
-test('uploads: a body for another offset is refused unread, and tells where the session stands', async t => {
+test('uploads: a chunk for another offset is refused unread, and the error has the offset of the session', async t => {
   const { content } = await openFor(t)
   const session = await content.uploads.start(name)
   await session.append(chunkOf(bodyOf('12345')))
@@ -180,7 +180,7 @@ test('uploads: a body for another offset is refused unread, and tells where the 
   t.equal(session.offset, 5)
 })
 
-test('uploads: of a body that breaks off what arrived stays, and the session can be resumed', async t => {
+test('uploads: the bytes that arrived of a truncated body stay, and the session can be resumed', async t => {
   const { content } = await openFor(t)
   const session = await content.uploads.start(name)
   await t.rejects(session.append(chunkOf(brokenAfter(text.slice(0, 8)), { length: text.length })), { name: 'BodyBrokenError' })
@@ -190,7 +190,7 @@ test('uploads: of a body that breaks off what arrived stays, and the session can
   t.equal(await blobText(content, name, digest), text)
 })
 
-test('uploads: a request that is aborted ends as a body that breaks off', async t => {
+test('uploads: a request that is aborted ends like a truncated body', async t => {
   const { content } = await openFor(t)
   const session = await content.uploads.start(name)
   const request = new AbortController()
@@ -241,7 +241,7 @@ test('uploads: after a restart requests that resume a session at once share it',
   t.equal(a, b)
 })
 
-test('uploads: a request that waits behind one which failed goes on where the session stands', async t => {
+test('uploads: a request that waits for one that fails goes on at the offset of the session', async t => {
   const { content } = await openFor(t)
   const session = await content.uploads.start(name)
   const broken = session.append(chunkOf(brokenAfter(text.slice(0, 8))))
