@@ -10,7 +10,7 @@ export interface FileState {
   mode: number
 }
 
-/** Reads the file or link at `path`, without following it; undefined if absent. Throws for a directory or other types. */
+/** Reads the file or link at `path`, not its target; undefined if absent. Throws for a directory or other types. */
 export async function readState(path: string): Promise<FileState | undefined> {
   const found = await lstat(path).catch(absent)
   if (!found) return undefined

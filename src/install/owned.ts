@@ -23,7 +23,7 @@ export interface OwnedEntry {
   files: readonly string[]
 }
 
-/** Holds the ownership record, `backup` and `tmp` of a root. Never a target of an install: no name begins with a dot. */
+/** Holds the ownership record, `backup` and `tmp` of a root. Never an install's target: no name begins with a dot. */
 export const ownDirectory = '.deckhouse-registry'
 
 const version = 1
