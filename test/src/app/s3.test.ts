@@ -16,8 +16,8 @@ async function serveS3(
   return serve(t, { storage: { s3 }, cache: { metadataTTL } })
 }
 
-/** What the service is asked for while `task` runs. */
-async function asked(proxy: S3Proxy, task: () => Promise<unknown>): Promise<string[]> {
+/** The requests to the service while `task` runs. */
+async function requestsOf(proxy: S3Proxy, task: () => Promise<unknown>): Promise<string[]> {
   const before = proxy.requests.length
   await task()
   return proxy.requests.slice(before)
@@ -29,7 +29,7 @@ test('a registry over a bucket', async t => {
   const server = await startS3(t)
   if (!server) return
 
-  await t.test('S3: what is warm costs at most one request, and a redirected blob none', async t => {
+  await t.test('S3: with warm caches a pull costs one request at most, and a redirected blob none', async t => {
     const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
     const served = await serveS3(t, proxy, bucket)
     const bytes = bytesOf(3 * mebibyte)
@@ -44,14 +44,14 @@ test('a registry over a bucket', async t => {
       ['GET', 'manifests/v1', 0]
     ] as const) {
       t.equal((await get(path, method)).status, 200)
-      const requests = await asked(proxy, () => get(path, method))
+      const requests = await requestsOf(proxy, () => get(path, method))
       t.ok(requests.length <= most, `${method} ${path}: ${requests}`)
     }
     const redirecting = await serveS3(t, proxy, bucket, { redirect: { over: '1MiB' } })
     await ask(redirecting.listen, 'GET', `/v2/a/manifests/v1`, { headers: { accept: imageType } })
     for (const method of ['GET', 'HEAD']) await ask(redirecting.listen, method, `/v2/a/blobs/${blob}`)
     let location = ''
-    const requests = await asked(proxy, async () => {
+    const requests = await requestsOf(proxy, async () => {
       const { status, headers } = await ask(redirecting.listen, 'HEAD', `/v2/a/blobs/${blob}`)
       t.equal(status, 200, 'a head is answered here')
       t.equal(headers['content-length'], String(bytes.length))
@@ -59,7 +59,7 @@ test('a registry over a bucket', async t => {
     t.ok(requests.length <= 1)
     const always = await serveS3(t, proxy, bucket, { redirect: 'always' })
     await ask(always.listen, 'GET', `/v2/a/blobs/${blob}`)
-    const none = await asked(proxy, async () => {
+    const none = await requestsOf(proxy, async () => {
       const { status, headers } = await ask(always.listen, 'GET', `/v2/a/blobs/${blob}`)
       t.equal(status, 307)
       location = headers.location ?? ''
@@ -73,42 +73,45 @@ test('a registry over a bucket', async t => {
     )
   })
 
-  await t.test('S3: a blob that is pushed costs six requests, and a pull of what was pushed one for each blob', async t => {
+  await t.test('S3: a pushed blob costs six requests, and pulling a pushed image one for each blob', async t => {
     const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
     const served = await serveS3(t, proxy, bucket)
     await pushBlob(served, 'a', bytesOf(10))
     const digests: string[] = []
-    const requests = await asked(proxy, async () => {
+    const requests = await requestsOf(proxy, async () => {
       digests.push(await pushBlob(served, 'a', bytesOf(mebibyte)))
     })
     t.equal(requests.length, 6, `${requests}`)
     t.strictSame(
-      (await asked(proxy, async () => digests.push(...(await Promise.all([1, 2, 3, 4].map(size => pushBlob(served, 'a', bytesOf(size))))))))
-        .length,
+      (
+        await requestsOf(proxy, async () =>
+          digests.push(...(await Promise.all([1, 2, 3, 4].map(size => pushBlob(served, 'a', bytesOf(size))))))
+        )
+      ).length,
       24,
       'side by side as well'
     )
     await ask(served.listen, 'GET', `/v2/a/blobs/${digests[0]}`)
-    const pulled = await asked(proxy, async () => {
+    const pulled = await requestsOf(proxy, async () => {
       for (const digest of digests) t.equal((await ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)).status, 200)
     })
     t.equal(pulled.length, digests.length, `${pulled}`)
   })
 
-  await t.test('S3: clients that pull the same blob at once share what is asked for', async t => {
+  await t.test('S3: clients that pull the same blob at the same time share requests', async t => {
     const proxy = await proxyS3(t, server)
     const served = await serveS3(t, proxy, makeBucket(server))
     const bytes = bytesOf(24 * mebibyte)
     const digest = await pushBlob(served, 'a', bytes)
-    const requests = await asked(proxy, async () => {
+    const requests = await requestsOf(proxy, async () => {
       const answers = await Promise.all(Array.from({ length: 16 }, () => ask(served.listen, 'GET', `/v2/a/blobs/${digest}`)))
       t.ok(answers.every(({ body }) => body.equals(bytes)))
     })
-    // Three to five; who drifts apart asks for itself.
+    // Three to five: a client that falls behind makes a request of its own.
     t.ok(requests.length < 16, `${requests.length} requests`)
   })
 
-  await t.test('S3: an upload whose every request goes to the other registry is one blob', async t => {
+  await t.test('S3: an upload whose requests alternate between two registries is one blob', async t => {
     const bucket = makeBucket(server)
     const both = [await serveS3(t, server, bucket), await serveS3(t, server, bucket)] as const
     const bytes = bytesOf(13 * mebibyte)
@@ -135,7 +138,7 @@ test('a registry over a bucket', async t => {
     }
   })
 
-  await t.test('S3: bytes that were changed behind the back of a running digest are not taken for its own', async t => {
+  await t.test('S3: bytes that another process changed are not taken for those of the running digest', async t => {
     const bucket = makeBucket(server)
     const both = [await serveS3(t, server, bucket), await serveS3(t, server, bucket)] as const
     const { headers } = await ask(both[0].listen, 'POST', '/v2/a/blobs/uploads/')
@@ -146,7 +149,7 @@ test('a registry over a bucket', async t => {
     t.equal(codeOf(wrong), 'DIGEST_INVALID')
   })
 
-  await t.test('S3: what one registry pushed or deleted the other one knows at once, or after cache.metadataTTL', async t => {
+  await t.test('S3: a push or a deletion by one registry is known to the other at once, or after cache.metadataTTL', async t => {
     const bucket = makeBucket(server)
     const [one, other] = [await serveS3(t, server, bucket), await serveS3(t, server, bucket, { metadataTTL: '0s' })]
     const { digest } = await pushImage(one, 'a', 'v1')
@@ -160,32 +163,35 @@ test('a registry over a bucket', async t => {
     t.equal((await ask(other.listen, 'GET', `/v2/a/manifests/${digest}`)).status, 404)
   })
 
-  await t.test('S3: while the service is away requests are refused for a while, and all is well again by itself', async t => {
-    const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
-    const served = await serveS3(t, proxy, bucket)
-    const blob = await pushBlob(served, 'a', bytesOf(100))
-    for (const [status, code] of [
-      [403, 'AccessDenied'],
-      [404, 'NoSuchBucket'],
-      [400, 'ExpiredToken']
-    ] as const) {
-      proxy.fate = () => ({ status, code })
-      for (const method of ['GET', 'HEAD']) {
-        const { status, headers } = await ask(served.listen, method, `/v2/a/blobs/${blob}`)
-        t.equal(status, 503, `${method} ${code}`)
-        t.ok(headers['retry-after'])
+  await t.test(
+    'S3: while the service does not respond requests are refused with Retry-After, and the registry recovers by itself',
+    async t => {
+      const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
+      const served = await serveS3(t, proxy, bucket)
+      const blob = await pushBlob(served, 'a', bytesOf(100))
+      for (const [status, code] of [
+        [403, 'AccessDenied'],
+        [404, 'NoSuchBucket'],
+        [400, 'ExpiredToken']
+      ] as const) {
+        proxy.fate = () => ({ status, code })
+        for (const method of ['GET', 'HEAD']) {
+          const { status, headers } = await ask(served.listen, method, `/v2/a/blobs/${blob}`)
+          t.equal(status, 503, `${method} ${code}`)
+          t.ok(headers['retry-after'])
+        }
+        t.equal((await ask(served.listen, 'POST', '/v2/a/blobs/uploads/')).status, 503)
+        const ready = await ask(served.admin, 'GET', '/readyz')
+        t.equal(ready.status, 503)
+        t.match(ready.body.toString(), code)
+        proxy.fate = () => 'pass'
+        t.equal((await ask(served.admin, 'GET', '/readyz')).status, 200)
+        t.equal((await ask(served.listen, 'GET', `/v2/a/blobs/${blob}`)).status, 200)
       }
-      t.equal((await ask(served.listen, 'POST', '/v2/a/blobs/uploads/')).status, 503)
-      const ready = await ask(served.admin, 'GET', '/readyz')
-      t.equal(ready.status, 503)
-      t.match(ready.body.toString(), code)
-      proxy.fate = () => 'pass'
-      t.equal((await ask(served.admin, 'GET', '/readyz')).status, 200)
-      t.equal((await ask(served.listen, 'GET', `/v2/a/blobs/${blob}`)).status, 200)
     }
-  })
+  )
 
-  await t.test('S3: a registry starts without the service, and serves when it is there', async t => {
+  await t.test('S3: a registry starts without the service, and serves once it responds', async t => {
     const [proxy, bucket] = [await proxyS3(t, server), makeBucket(server)]
     proxy.fate = () => ({ status: 503, code: 'SlowDown' })
     const served = await serveS3(t, proxy, bucket)
@@ -196,14 +202,14 @@ test('a registry over a bucket', async t => {
     t.equal((await ask(served.listen, 'GET', `/v2/a/blobs/${blob}`)).status, 200)
   })
 
-  await t.test('S3: a bucket that is not there ends the start with what to do', async t => {
+  await t.test('S3: a missing bucket ends the start with a message that says what to do', async t => {
     await t.rejects(serveS3(t, server, 'no-such-bucket'), {
       name: 'UnusableError',
       message: /no-such-bucket.*create it, or correct storage\.s3\.bucket/
     })
   })
 
-  await t.test('S3: 60 clients that do not read leave the connections of the others alone', async t => {
+  await t.test('S3: 60 clients that do not read do not block the requests of others', async t => {
     const served = await serveS3(t, server, makeBucket(server))
     const bytes = bytesOf(24 * mebibyte)
     const large = await pushBlob(served, 'a', bytes)
