@@ -1,7 +1,7 @@
 import type { Clock } from '../../storage/clock.ts'
 import { createMutex } from '../../storage/keyed-mutex.ts'
 import type { Content } from '../content/content.ts'
-import type { Damaged, ScrubDone, ScrubEvent } from '../operations/events.ts'
+import type { DamageEvent, ScrubDone, ScrubEvent } from '../operations/events.ts'
 import { forgetUnlinkedDamage } from '../operations/scrub.ts'
 import { ScrubCycles } from '../operations/scrub-cycles.ts'
 import type { Tree } from '../operations/tree.ts'
@@ -16,7 +16,7 @@ export interface ScrubberDeps {
   every: () => number
   busy: () => boolean
   /** Fetches damaged content from upstream; resolves to whether that succeeded. */
-  refetch: (damaged: Damaged, signal: AbortSignal) => Promise<boolean>
+  refetch: (damaged: DamageEvent, signal: AbortSignal) => Promise<boolean>
   metrics: Metrics
   log: Logger
   clock?: Clock
@@ -51,7 +51,7 @@ export async function startScrubber({ tree, every, busy, refetch, metrics, log, 
     }
   }
   const failed = (error: Error) => log.error({ err: error }, 'the scrub failed; it goes on in a while')
-  const cycles = new ScrubCycles({ tree, everyMs: every, busy, report, failed })
+  const cycles = new ScrubCycles({ tree, everyMs: every, busy, report, failed, ...(clock ? { clock } : {}) })
   watchScrubbing(metrics, cycles, tree.content)
   const running = cycles.run(signal)
   const stopUpkeep = startUpkeep(tree, signal, { log, ...(clock ? { clock } : {}) })
@@ -66,7 +66,7 @@ export async function startScrubber({ tree, every, busy, refetch, metrics, log, 
   }
 }
 
-async function heal(damaged: Damaged, refetch: ScrubberDeps['refetch'], signal: AbortSignal, log: Logger): Promise<void> {
+async function heal(damaged: DamageEvent, refetch: ScrubberDeps['refetch'], signal: AbortSignal, log: Logger): Promise<void> {
   if (signal.aborted) return
   const { digest, names } = damaged
   await refetch(damaged, signal).catch(error => {

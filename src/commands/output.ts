@@ -1,5 +1,5 @@
 import type { GcProgress } from '../content/gc/run.ts'
-import type { Progressed } from '../operations/events.ts'
+import type { OperationProgress } from '../operations/events.ts'
 import { bytesText, plain } from '../why/text.ts'
 
 /** Where a command prints what it does. */
@@ -25,7 +25,7 @@ export function createEventPrinter<Event extends { type: string }>(
   }
 }
 
-function isProgress(event: { type: string }): event is Progressed | GcProgress {
+function isProgress(event: { type: string }): event is OperationProgress | GcProgress {
   return event.type === 'progress'
 }
 
@@ -37,7 +37,7 @@ export function drawProgressOn(stream: NodeJS.WriteStream): (line: string | unde
 
 const barWidth = 30
 
-function barOf(event: Progressed | GcProgress): string {
+function barOf(event: OperationProgress | GcProgress): string {
   if ('phase' in event) return `${event.phase}: ${event.repositories} repositories, ${event.removed} objects removed`
   const { done, total, unit } = event
   const amount = (value: number) => (unit === 'bytes' ? bytesText(value) : String(value))

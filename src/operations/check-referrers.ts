@@ -2,7 +2,7 @@ import * as keys from '../content/keys.ts'
 import { listDigests } from '../content/walk.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
-import type { Damaged } from './events.ts'
+import type { DamageEvent } from './events.ts'
 import type { Tree } from './tree.ts'
 
 /** Rebuilds the index entry of `digest` as a referrer of `subject`, if it is missing. */
@@ -11,7 +11,7 @@ export async function* checkIndexed(
   name: Name,
   subject: Digest,
   digest: Digest
-): AsyncGenerator<Damaged, void> {
+): AsyncGenerator<DamageEvent, void> {
   if (await storage.stat(keys.referrer(name, subject, digest))) return
   if ((await content.commit.indexReferrer(name, subject, digest)) !== 'added') return
   const reason = `it was not listed among the referrers of ${subject}`
@@ -19,7 +19,7 @@ export async function* checkIndexed(
 }
 
 /** Removes index entries of manifests that are gone, or that have another subject. */
-export async function* checkReferrers({ content, storage }: Tree, name: Name, signal: AbortSignal): AsyncGenerator<Damaged, void> {
+export async function* checkReferrers({ content, storage }: Tree, name: Name, signal: AbortSignal): AsyncGenerator<DamageEvent, void> {
   for await (const { subject, digest } of entries(storage, name)) {
     signal.throwIfAborted()
     if ((await content.commit.indexReferrer(name, subject, digest)) !== 'removed') continue

@@ -2,7 +2,7 @@ import * as keys from '../content/keys.ts'
 import { objectsBelow } from '../content/walk.ts'
 import type { Name } from '../oci/name.ts'
 import { parseSessionId } from '../oci/sink.ts'
-import type { Damaged, Warned } from './events.ts'
+import type { DamageEvent, WarningEvent } from './events.ts'
 import type { Tree } from './tree.ts'
 
 /** Removes expired upload sessions, and the debris of sessions that a crash ended. */
@@ -10,7 +10,7 @@ export async function* checkUploads(
   { content, storage, uploadIdleMs: uploadIdle, now }: Tree,
   name: Name,
   signal: AbortSignal
-): AsyncGenerator<Damaged | Warned, void> {
+): AsyncGenerator<DamageEvent | WarningEvent, void> {
   const empty: string[] = []
   for await (const entry of storage.walk(keys.uploads(name))) {
     signal.throwIfAborted()

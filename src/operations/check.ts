@@ -5,14 +5,14 @@ import { type ParsedManifest, readManifest } from '../oci/manifest.ts'
 import { isTag, type Name } from '../oci/name.ts'
 import { checkIndexed, checkReferrers } from './check-referrers.ts'
 import { checkUploads } from './check-uploads.ts'
-import type { Damaged, Warned } from './events.ts'
+import type { DamageEvent, WarningEvent } from './events.ts'
 import { type FoundLink, linksOf, readLink, type Tree } from './tree.ts'
 
 /**
  * Checks all content of `name` but the bytes of blobs. Repairs what can be derived from manifests, and reports the
  * rest.
  */
-export async function* checkRepository(tree: Tree, name: Name, signal: AbortSignal): AsyncGenerator<Damaged | Warned, void> {
+export async function* checkRepository(tree: Tree, name: Name, signal: AbortSignal): AsyncGenerator<DamageEvent | WarningEvent, void> {
   for await (const link of linksOf(tree.storage, name)) {
     signal.throwIfAborted()
     yield* checkLink(tree, name, link)
@@ -27,7 +27,7 @@ async function* checkLink(
   { content, storage }: Tree,
   name: Name,
   { digest, target, kind }: FoundLink & { kind: 'blob' | 'manifest' }
-): AsyncGenerator<Damaged | Warned, void> {
+): AsyncGenerator<DamageEvent | WarningEvent, void> {
   const found = { kind: 'link', digest, names: [name] } as const
   if (!target) yield { type: 'damaged', ...found, reason: 'the link holds no digest, or another one', action: 'reported' }
   const knownBad = target && content.quarantine.has(target)
@@ -43,7 +43,7 @@ async function* checkLink(
 // A manifest may have been pushed while a larger one was accepted. Past this it is none.
 const maxManifestBytes = 8 * 1024 * 1024
 
-async function* checkManifest(tree: Tree, name: Name, digest: Digest, target: Digest): AsyncGenerator<Damaged | Warned, void> {
+async function* checkManifest(tree: Tree, name: Name, digest: Digest, target: Digest): AsyncGenerator<DamageEvent | WarningEvent, void> {
   // Past the manifest cache. The digest of the bytes was verified with all other blobs.
   const bytes = await tree.storage.get(keys.blob(target), maxManifestBytes).catch(() => undefined)
   const manifest = bytes && readManifest(bytes)
@@ -53,7 +53,12 @@ async function* checkManifest(tree: Tree, name: Name, digest: Digest, target: Di
 }
 
 // A cache has the parts that were pulled, and a push may leave out platforms: a missing part alone is no damage.
-async function* checkParts({ content, storage }: Tree, name: Name, digest: Digest, manifest: ParsedManifest): AsyncGenerator<Warned, void> {
+async function* checkParts(
+  { content, storage }: Tree,
+  name: Name,
+  digest: Digest,
+  manifest: ParsedManifest
+): AsyncGenerator<WarningEvent, void> {
   if ((await content.provenance.get(name, digest)) !== undefined) return
   for (const part of partsOf(manifest)) {
     if (part.kind === 'blob' ? part.nonDistributable : part.role === 'subject') continue
@@ -64,7 +69,7 @@ async function* checkParts({ content, storage }: Tree, name: Name, digest: Diges
   }
 }
 
-async function* checkTags({ storage }: Tree, name: Name, signal: AbortSignal): AsyncGenerator<Damaged, void> {
+async function* checkTags({ storage }: Tree, name: Name, signal: AbortSignal): AsyncGenerator<DamageEvent, void> {
   for await (const { name: tag, kind } of storage.walk(keys.tags(name))) {
     signal.throwIfAborted()
     if (kind !== 'prefix' || !isTag(tag)) continue

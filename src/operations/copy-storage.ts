@@ -1,7 +1,7 @@
 import type { Key, ObjectStat, OpenObject, Storage } from '../../storage/storage.ts'
 import * as keys from '../content/keys.ts'
 import { algorithmOf, createDigester, type Digest } from '../oci/digest.ts'
-import { atMostEvery, type Progressed } from './events.ts'
+import { atMostEvery, type OperationProgress } from './events.ts'
 
 /** A blob whose bytes do not have its digest; it is not copied. */
 export interface DamagedObject {
@@ -19,13 +19,14 @@ export interface StorageCopyDone {
   damaged: number
 }
 
-// Small objects at once. Blobs are copied one after another, since one alone takes all the bandwidth.
+// Small objects are copied in batches, blobs one after another, since one alone takes all the bandwidth.
 const batchSize = 16
 const progressIntervalMs = 500
 const bufferBytes = 1024 * 1024
 const maxLinkBytes = 4 * 1024 * 1024
+
 /** What a copy reports. */
-export type StorageCopyEvent = DamagedObject | Progressed | StorageCopyDone
+export type StorageCopyEvent = DamagedObject | OperationProgress | StorageCopyDone
 
 /**
  * Copies the content of a registry: blobs first, then links, then tags, then provenance records. So what a link of the
@@ -36,7 +37,7 @@ export async function* copyStorage(from: Storage, to: Storage, signal: AbortSign
   const run = new Copy(from, to, signal)
   await run.sweep()
   yield* run.blobs()
-  // A tag names a manifest that has to be there before it.
+  // A tag refers to a manifest, which has to be there first.
   yield* run.rest(keys.repositories, key => !isTag(key) && !isSession(key))
   yield* run.rest(keys.repositories, isTag)
   // All else below .registry/ belongs to one storage. Content without its provenance record counts as pushed, which is
@@ -71,7 +72,7 @@ class Copy {
     await this.#to.remove(left)
   }
 
-  async *blobs(): AsyncGenerator<DamagedObject | Progressed> {
+  async *blobs(): AsyncGenerator<DamagedObject | OperationProgress> {
     for await (const { size } of this.#from.list(keys.blobs)) this.#total += size
     const present = new MergeCursor(this.#to.list(keys.blobs))
     for await (const { key, size } of this.#from.list(keys.blobs)) {
@@ -90,7 +91,7 @@ class Copy {
     yield this.#progress()
   }
 
-  #progress(): Progressed {
+  #progress(): OperationProgress {
     return { type: 'progress', done: this.#done, total: this.#total, unit: 'bytes' }
   }
 
@@ -136,7 +137,7 @@ class Copy {
     }
   }
 
-  async *rest(prefix: Key, wanted: (key: Key) => boolean): AsyncGenerator<Progressed> {
+  async *rest(prefix: Key, wanted: (key: Key) => boolean): AsyncGenerator<OperationProgress> {
     const present = new MergeCursor(this.#to.list(prefix))
     const batch: [key: Key, present: ObjectStat | undefined][] = []
     for await (const { key } of this.#from.list(prefix)) {

@@ -4,7 +4,7 @@ import { Column, DigestTable } from '../content/digest-table.ts'
 import * as keys from '../content/keys.ts'
 import type { Digest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
-import { atMostEvery, type Progressed } from './events.ts'
+import { atMostEvery, type OperationProgress } from './events.ts'
 import { linksOf } from './tree.ts'
 
 /** What a repository takes on disk. */
@@ -36,11 +36,11 @@ export interface UsageDone {
 }
 
 /** What `du` reports. */
-export type DuEvent = RepositoryUsage | Progressed | UsageDone
+export type DuEvent = RepositoryUsage | OperationProgress | UsageDone
 
 const progressIntervalMs = 500
 
-/** Yields what each repository takes, in order of their names, and then the usage. */
+/** Yields the usage of each repository, in order of their names, and then that of all together. */
 export async function* du(
   { content, storage }: { content: Content; storage: Storage },
   signal: AbortSignal,

@@ -8,7 +8,7 @@ export type DamageKind = 'blob' | 'manifest' | 'link' | 'tag' | 'upload' | 'refe
 export type DamageAction = 'quarantined' | 'reported' | 'removed' | 'rebuilt'
 
 /** Damage that a scrub found. */
-export interface Damaged {
+export interface DamageEvent {
   type: 'damaged'
   kind: DamageKind
   digest?: Digest
@@ -22,12 +22,12 @@ export interface Damaged {
 }
 
 /** What may be intended: a part of a manifest that is not stored. */
-export interface Warned extends Omit<Damaged, 'type' | 'action'> {
+export interface WarningEvent extends Omit<DamageEvent, 'type' | 'action'> {
   type: 'warning'
 }
 
 /** The progress of an operation. */
-export interface Progressed {
+export interface OperationProgress {
   type: 'progress'
   done: number
   total?: number
@@ -51,7 +51,7 @@ export interface ScrubDone extends ScrubTotals {
 }
 
 /** What a scrub reports. */
-export type ScrubEvent = Damaged | Warned | Progressed | ScrubDone
+export type ScrubEvent = DamageEvent | WarningEvent | OperationProgress | ScrubDone
 
 /** Counts an event into the totals. */
 export function countEvent(totals: ScrubTotals, event: ScrubEvent): void {

@@ -5,7 +5,7 @@ import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
 import { abortable } from '../upstream/single-flight.ts'
-import type { Damaged } from './events.ts'
+import type { DamageEvent } from './events.ts'
 
 /** Brings content into the cache, by the same backends and fills that clients use. */
 export interface Fetcher {
@@ -50,7 +50,7 @@ export async function fetchBlob(
  * one did; rejects if all of them failed.
  */
 export async function refetch(
-  { digest, kind, names }: Pick<Damaged, 'digest' | 'kind' | 'names'>,
+  { digest, kind, names }: Pick<DamageEvent, 'digest' | 'kind' | 'names'>,
   fetcher: Fetcher & { hosts: readonly string[] },
   signal: AbortSignal
 ): Promise<boolean> {

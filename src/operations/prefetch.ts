@@ -5,11 +5,11 @@ import { walkGraph } from '../oci/graph.ts'
 import type { Name, Reference } from '../oci/name.ts'
 import { parsePodReference } from '../oci/pod-reference.ts'
 import type { Manifest } from '../oci/source.ts'
-import type { Progressed } from './events.ts'
+import type { OperationProgress } from './events.ts'
 import { type Fetcher, fetchBlob, reasonOf } from './fetch.ts'
 
 /** The result of one reference; `here`: everything was stored before. */
-export interface Prefetched {
+export interface PrefetchResult {
   type: 'reference'
   reference: string
   result: 'fetched' | 'here' | 'failed'
@@ -31,7 +31,7 @@ export interface PrefetchDone {
 }
 
 /** What a prefetch reports. */
-export type PrefetchEvent = Prefetched | Progressed | PrefetchDone
+export type PrefetchEvent = PrefetchResult | OperationProgress | PrefetchDone
 
 /** How references are fetched. */
 export interface PrefetchOptions {
@@ -83,7 +83,7 @@ class Prefetch {
     this.#downloads = downloads
   }
 
-  async run(text: string): Promise<Prefetched> {
+  async run(text: string): Promise<PrefetchResult> {
     try {
       const { host, name, reference } = parsePodReference(text)
       const backend = cacheOf(this.#fetcher.backendFor(host))

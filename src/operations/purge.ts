@@ -8,7 +8,7 @@ import type { PurgeTarget } from './purge-target.ts'
 import { linksBelow } from './tree.ts'
 
 /** What was removed from a repository. */
-export interface Purged {
+export interface PurgeRemoval {
   type: 'removed'
   kind: 'tag' | 'manifest' | 'blob'
   name: Name
@@ -25,7 +25,7 @@ export interface PurgeDone {
 }
 
 /** What a purge reports. */
-export type PurgeEvent = Purged | PurgeDone
+export type PurgeEvent = PurgeRemoval | PurgeDone
 
 /** The target does not exist. */
 export class NothingToPurge extends Error {
@@ -48,7 +48,7 @@ interface PurgeDeps {
   storage: Storage
 }
 
-type Part = Omit<Purged, 'type'>
+type Part = Omit<PurgeRemoval, 'type'>
 
 /**
  * Removes the target, whether it was cached or pushed. Throws `PushedContent`, with nothing removed, if part of it was

@@ -3,7 +3,7 @@ import type { KnownDamage } from '../content/quarantine.ts'
 import type { Digest } from '../oci/digest.ts'
 import { isName, type Name } from '../oci/name.ts'
 import { checkRepository } from './check.ts'
-import { atMostEvery, countEvent, type Damaged, type ScrubEvent, type ScrubTotals } from './events.ts'
+import { atMostEvery, countEvent, type DamageEvent, type ScrubEvent, type ScrubTotals } from './events.ts'
 import { type ReadRate, unlimited } from './read-rate.ts'
 import { linksOf, ownersOf, storedBytes, type Tree } from './tree.ts'
 import { createReadBuffer, type VerifyDeps, verifyBlob } from './verify-blob.ts'
@@ -121,7 +121,7 @@ async function* verifyAll(
   }
 }
 
-async function damagedEvent(content: Content, { digest, reason, kept }: KnownDamage, signal: AbortSignal): Promise<Damaged> {
+async function damagedEvent(content: Content, { digest, reason, kept }: KnownDamage, signal: AbortSignal): Promise<DamageEvent> {
   const { kind, names } = await ownersOf(content, digest, signal)
   return { type: 'damaged', kind, digest, names, reason, action: kept === 'quarantine' ? 'quarantined' : 'reported' }
 }

@@ -2,7 +2,7 @@ import type { Test } from 'tap'
 import type { Content } from '../../../src/content/content.ts'
 import * as keys from '../../../src/content/keys.ts'
 import type { Digest } from '../../../src/oci/digest.ts'
-import type { Damaged, ScrubDone, ScrubEvent, Warned } from '../../../src/operations/events.ts'
+import type { DamageEvent, ScrubDone, ScrubEvent, WarningEvent } from '../../../src/operations/events.ts'
 import { type ScrubOptions, scrub } from '../../../src/operations/scrub.ts'
 import type { Tree } from '../../../src/operations/tree.ts'
 import type { OpenObject, Storage } from '../../../storage/storage.ts'
@@ -52,7 +52,7 @@ export async function eventsOf(tree: Tree, options: Partial<ScrubOptions> = {}):
 export async function found(
   tree: Tree,
   options: Partial<ScrubOptions> = {}
-): Promise<{ damaged: Damaged[]; warnings: Warned[]; done: ScrubDone }> {
+): Promise<{ damaged: DamageEvent[]; warnings: WarningEvent[]; done: ScrubDone }> {
   const events = await eventsOf(tree, options)
   const done = events.at(-1)
   if (done?.type !== 'done') throw new Error('it did not end')
