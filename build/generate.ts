@@ -1,4 +1,5 @@
-// What `npm run schema` runs: writes what is derived from the tables of settings and metrics. A test fails when it was forgotten.
+// What `npm run schema` runs: writes what is derived from the tables of settings and metrics. A test fails when it was
+// forgotten.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { compiledSchema, configSchema } from '../config/published.ts'

@@ -5,7 +5,10 @@ import { crc32 } from 'node:zlib'
 /** What a bundle evaluates to. */
 export type Program = (require: NodeJS.Require, module: NodeJS.Module) => void
 
-/** What makes one expression of a bundle, as strict as the modules in it; its variables that come from outside become parameters. */
+/**
+ * What makes one expression of a bundle, as strict as the modules in it; its variables that come from outside become
+ * parameters.
+ */
 export const wrapper = { before: "(function (require, module) {\n'use strict'\n", after: '\n})\n' }
 
 /** Where the cache of a script is: its CRC, and what V8 made. */

@@ -21,7 +21,10 @@ const options = {
   logOverride: { 'empty-import-meta': 'error' }
 } as const
 
-/** Writes the program to `dist`, in the place of what was there: one script, what V8 makes of it, and `src/main.js` that runs it. Resolves to the script's path. */
+/**
+ * Writes the program to `dist`, in the place of what was there: one script, what V8 makes of it, and `src/main.js` that
+ * runs it. Resolves to the script's path.
+ */
 export async function writeProgram(dist: string): Promise<string> {
   const folder = join(dist, 'src')
   await rm(dist, { recursive: true, force: true })
@@ -47,7 +50,8 @@ export async function writeProgram(dist: string): Promise<string> {
 
 type More = Pick<BuildOptions, 'external' | 'define' | 'plugins' | 'supported'>
 
-// What ends with `source` is not bundled but loaded from `script`, by `require`: where the program runs there is no import.
+// What ends with `source` is not bundled but loaded from `script`, by `require`: where the program runs there is no
+// import.
 function apart(source: string, script: string): More {
   const plugin: Plugin = {
     name: 'apart',

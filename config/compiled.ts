@@ -2,10 +2,10 @@ import type { SettingSchema } from './read/walk.ts'
 import type { settingsSchema } from './schema.ts'
 import settings from './settings.json' with { type: 'json' }
 
-// `npm run schema` wrote it. TypeBox itself takes 120 ms and 19 MiB to load, which a start should not pay.
+// Written by `npm run schema`: loading TypeBox itself would cost each start 120 ms and 19 MiB.
 
-/** The table of `schema.ts`, as the type that validation infers the settings from. */
+/** The table of `schema.ts`, typed for the inference of `Settings`. */
 export const compiledSettings = settings as unknown as typeof settingsSchema
 
-/** The same table, with its annotations. */
+/** The table of `schema.ts`, typed for reading annotations. */
 export const settingsTable = settings as unknown as SettingSchema

@@ -5,17 +5,20 @@ import { settingsOf } from './resolve.ts'
 import type { Config } from './schema.ts'
 import type { ReloadPolicy } from './sections/kinds.ts'
 
-/** The effective settings that differ, e.g. `registry.proxy.password`. Values are compared, secrets too, and never shown. */
+/**
+ * The paths of the effective settings that differ, e.g. `registry.proxy.password`. Secrets are compared and never
+ * returned.
+ */
 export const configDifference = (old: Config, changed: Config): string[] =>
   differing(settingsOf(old), settingsOf(changed), []).map(formatPath)
 
 /** The differing settings that only a restart can change. */
 export const needRestart = (difference: readonly string[]): string[] => difference.filter(setting => reloadPolicyOf(setting) === 'restart')
 
-/** Whether backends have to be made anew for a change. */
+/** Whether a change needs new backends. */
 export const needBackends = (difference: readonly string[]): boolean => difference.some(setting => reloadPolicyOf(setting) === 'backends')
 
-/** What a running process does with a change of the setting; the schema says it for the setting or for a section around it. */
+/** The reload policy of a setting: its own in the schema, or else that of the closest section around it. */
 export const reloadPolicyOf = (setting: string): ReloadPolicy =>
   policies.findLast(({ path }) => setting === path || setting.startsWith(`${path}.`) || setting.startsWith(`${path}[`))?.reload ?? 'live'
 
@@ -27,7 +30,7 @@ const differing = (a: unknown, b: unknown, path: Path): Path[] => {
 
 const own = (record: Record<string, unknown>, key: string): unknown => (Object.hasOwn(record, key) ? record[key] : undefined)
 
-// A section stands before the settings in it.
+// Sections come before the settings in them, so the last match is the closest.
 const policiesIn = (schema: SettingSchema, path: Path): { path: string; reload: ReloadPolicy }[] => [
   ...(schema.reload ? [{ path: formatPath(path), reload: schema.reload }] : []),
   ...Object.entries(schema.properties ?? {}).flatMap(([key, inside]) => policiesIn(inside, [...path, key]))

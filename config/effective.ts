@@ -6,14 +6,14 @@ import { hideSecrets, isMapping } from './read/walk.ts'
 import { settingsOf } from './resolve.ts'
 import type { Config } from './schema.ts'
 
-/** The effective configuration as a YAML file that loads to the same, except that secrets read `***`. */
+/** The effective configuration in YAML. It loads to the same configuration, except that secrets read `***`. */
 export const renderConfig = (config: Config): string => renderSettings(compiledSettings, settingsOf(config))
 
 /** Settings of any schema as YAML, secrets hidden. */
 export const renderSettings = (schema: TSchema, settings: unknown): string =>
   stringify(hidden(schema, settings), { lineWidth: 0, aliasDuplicateObjects: false })
 
-/** Sha256 in hex over the effective configuration without its secrets; the order of keys does not matter. */
+/** SHA-256 in hex of the effective configuration without secrets, whatever the order of its keys. */
 export const configHash = (config: Config): string => {
   const canonical = JSON.stringify(sorted(hidden(compiledSettings, settingsOf(config))))
   return createHash('sha256').update(canonical).digest('hex')

@@ -2,13 +2,13 @@ import { type Finding, formatValue } from './read/fault.ts'
 import type { Settings } from './schema.ts'
 import { parseProxy } from './values/hosts.ts'
 
-/** The variables of a process. */
+/** Environment variables. */
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** The settings with the proxies that the environment names in place of those that the file leaves out. */
+/** The settings with the proxies of the environment where the file has none. */
 export const withProxies = (settings: Settings, env: Environment, findings: Finding[]): Settings => {
   const { registry, upstream } = settings
-  // Without an upstream nothing is asked, and a wrong variable should not keep a registry from starting.
+  // Without an upstream no proxy is used, and a wrong variable must not prevent the start.
   if (registry.mode === 'Local' && Object.keys(registry.upstreams).length === 0) return settings
   const written = upstream.proxy ?? {}
   const proxy = {
@@ -26,7 +26,7 @@ const urlIn = (env: Environment, name: string, path: string[], findings: Finding
   return ''
 }
 
-// The lower-case form wins, as in curl; an empty variable is how many launchers say that it is unset.
+// The lower-case form wins, as in curl. Many launchers set a variable to an empty text to unset it.
 const variable = (env: Environment, name: string): string | undefined => env[name.toLowerCase()] || env[name] || undefined
 
 /** Threads of libuv's pool for system calls. It reads `UV_THREADPOOL_SIZE` itself: 4 by default, 1024 at most. */

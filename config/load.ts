@@ -10,21 +10,23 @@ import { moduleRules } from './rules/module.ts'
 import { s3Rules } from './rules/s3.ts'
 import type { Config } from './schema.ts'
 
-/** Where the configuration comes from; everything has a default. */
+/** The origin of the configuration. */
 export interface LoadOptions {
-  /** The file of `--config`; else the one that the environment names in `REGISTRY_CONFIG`; else the defaults. */
+  /**
+   * The file of `--config`. Default: the file named by `REGISTRY_CONFIG` in `env`; without it, the default settings.
+   */
   file?: string
-  /** Default: the environment of the process, which nothing else in the program reads. */
+  /** Default: the environment of the process. */
   env?: Environment
-  /** Where a relative file name starts, and without a file the paths in the defaults. */
+  /** The folder of a relative `file`; without a file, of relative paths in the default settings. */
   cwd?: string
 }
 
 const MAX_FILE = 1_048_576
 
-/** The frozen effective configuration; throws a `ConfigError` that lists everything that is wrong with it. */
+/** Loads the effective configuration, frozen; throws a `ConfigError` with all faults. */
 export const loadConfig = ({ file, env = process.env, cwd = process.cwd() }: LoadOptions = {}): Config => {
-  // An empty variable is how many launchers say that it is unset.
+  // Many launchers set a variable to an empty text to unset it.
   const named = file ?? (env['REGISTRY_CONFIG'] || undefined)
   const source = named === undefined ? { file: 'defaults', folder: cwd } : readSource(named, cwd)
   const { settings, refuse } = readSettings(compiledSettings, source, moduleRules, s3Rules)

@@ -3,14 +3,17 @@ import { fileSetting, hasFile } from './read/secret.ts'
 import type { SettingSchema } from './read/walk.ts'
 import { settingsSchema } from './schema.ts'
 
-/** The settings as a JSON Schema for editors and other programs, without the keywords of ours. */
+/** The settings as a JSON Schema for editors and other programs, without our own keywords. */
 export const configSchema = (): string =>
   `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...published(settingsSchema) }, null, 2)}\n`
 
-/** The settings with the keywords of ours, for the program itself. */
+/** The settings with our own keywords, for the program itself. */
 export const compiledSchema = (): string => `${JSON.stringify(settingsSchema)}\n`
 
-/** The standard form of one schema: a secret becomes write-only and gets its `…File` sibling, what has a default is not required. */
+/**
+ * The standard form of one schema: secrets are write-only and have a `…File` sibling; settings with a default are
+ * optional.
+ */
 export const published = (schema: TSchema): Record<string, unknown> => standard(schema)
 
 const standard = (schema: SettingSchema): Record<string, unknown> => {

@@ -35,7 +35,7 @@ export const settingsOf = ({ registry, storage, upstream, ...others }: Config): 
   }) as Record<keyof Config, unknown>
 }
 
-// Reads what the file holds by the units of the schema.
+// Parses values by the units of the schema.
 const typed = (schema: SettingSchema, value: unknown, folder: string): unknown => {
   if (schema.unit && (typeof value === 'string' || typeof value === 'number'))
     return valid(codecOf(schema.unit).parse(String(value), folder))
@@ -64,7 +64,7 @@ const settingsIn = ({ properties, additionalProperties }: SettingSchema, value: 
   return Object.keys(value).map(key => [key, typeof additionalProperties === 'object' ? additionalProperties : {}])
 }
 
-// The settings whose default is a word for "absent", such as keep and off.
+// The settings whose default is a word that means "absent", such as keep and off.
 const absentWords = ({ properties = {} }: SettingSchema): Record<string, unknown> =>
   Object.fromEntries(
     Object.entries(properties).filter(

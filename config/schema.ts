@@ -15,8 +15,8 @@ export type { Mode } from './sections/registry.ts'
 export type LogLevel = 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
 
 /**
- * The table of all settings: type, default, parser, meaning, and what a running process does with a change. The published JSON Schema,
- * validation, the effective configuration and its type, what a reload takes, and docs/settings.md are derived from it.
+ * The table of all settings: type, default, parser, meaning and reload policy. Derived from it: the published JSON
+ * Schema, validation, the effective configuration and its type, the decision of a reload, and docs/settings.md.
  */
 export const settingsSchema = Type.Object(
   {
@@ -57,7 +57,9 @@ export interface UpstreamConfig {
   readonly host: string
   /** The repository prefix there, without slashes around it; empty if there is none. */
   readonly path: string
-  /** Base URLs such as `https://registry.example.org`, no slash at the end, at least one. All of them hold the same content. */
+  /**
+   * Base URLs such as `https://registry.example.org`, without a final slash, at least one. All hold the same content.
+   */
   readonly endpoints: readonly string[]
   /** A license is the password of `license-token`. */
   readonly credentials?: { readonly username: string; readonly password: string }
@@ -82,7 +84,10 @@ export interface S3Config extends Omit<Effective<typeof s3Section>, 'credentials
   readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string } | { readonly file: string }
 }
 
-/** The effective configuration: frozen, all defaults filled in, durations in ms, sizes in bytes, rates in bytes per second, paths absolute. */
+/**
+ * The effective configuration: frozen, with all defaults. Durations in ms, sizes in bytes, rates in bytes per second,
+ * absolute paths.
+ */
 export interface Config extends Omit<TypedSettings, 'registry' | 'server' | 'storage' | 'auth'> {
   readonly registry: {
     readonly mode: Mode

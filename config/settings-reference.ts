@@ -2,7 +2,7 @@ import { settingsTable } from './compiled.ts'
 import { reloadPolicyOf } from './difference.ts'
 import type { SettingSchema } from './read/walk.ts'
 
-/** docs/settings.md: all settings of the schema, section by section. */
+/** The text of docs/settings.md: all settings by section. */
 export const renderSettingsReference = (): string => `# Settings
 
 All settings of the configuration file, in YAML, which \`registry serve --config\` reads. The file needs only what differs from the defaults. A setting marked "or \`…File\`"
@@ -26,7 +26,7 @@ const rows = (schema: SettingSchema, path: string): string[] =>
     return setting.properties && setting.type === 'object' ? [sectionRow(setting, here), ...rows(setting, here)] : [row(setting, here)]
   })
 
-// The schema of the values of a mapping whose keys the user chooses, if they have settings of their own.
+// The schema of the values of a mapping with free keys, if the values are mappings of settings.
 const entryOf = ({ additionalProperties }: SettingSchema): SettingSchema | undefined =>
   typeof additionalProperties === 'object' && additionalProperties.properties ? additionalProperties : undefined
 
@@ -39,5 +39,5 @@ const row = (setting: SettingSchema, path: string): string => {
   return `| ${name} | ${cell(expects)} | ${value} | ${cell(setting.description)} | ${reloadPolicyOf(path)} |`
 }
 
-// Text for a cell: the bar ends one, and <root> would be a tag.
+// A bar would end the cell of the table; <root> would be an HTML tag.
 const cell = (text = ''): string => text.replaceAll('|', '\\|').replaceAll('<', '&lt;')

@@ -1,19 +1,19 @@
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type YAMLError, type YAMLMap } from 'yaml'
 import type { Finding, Path } from './fault.ts'
 
-/** A YAML text as plain values, and where each of them stands. */
+/** The plain values of a YAML text, and their positions. */
 export interface PlainDocument {
   readonly value: unknown
-  /** The line of a setting, or of the nearest one around it that the text has. */
+  /** The line of a setting, or of the closest setting around it that the text has. */
   lineOf(path: Path): number
 }
 
-// Aliases are unfolded, so these two bound what a few lines of them can grow to.
+// Aliases are expanded; these limits stop a few lines from growing exponentially ("billion laughs").
 const MAX_NODES = 10_000
 const MAX_DEPTH = 32
 const MAX_ERRORS = 10
 
-// The parser's own texts quote the source, which may hold a secret.
+// The parser's own messages quote the source, which may hold a secret.
 const texts: Readonly<Partial<Record<YAMLError['code'], string>>> = {
   BAD_INDENT: 'an indentation that fits the lines around it',
   DUPLICATE_KEY: 'every setting at most once',
@@ -24,7 +24,7 @@ const texts: Readonly<Partial<Record<YAMLError['code'], string>>> = {
   TAG_RESOLVE_FAILED: 'values without YAML tags'
 }
 
-/** Reads one YAML document; what is wrong with it goes into `findings`, and what cannot be read at all is undefined. */
+/** Reads one YAML document. Faults are added to `findings`; undefined: the text cannot be parsed. */
 export const readDocument = (text: string, findings: Finding[]): PlainDocument | undefined => {
   const lines = new LineCounter()
   const document = parseDocument(text, {
@@ -32,7 +32,7 @@ export const readDocument = (text: string, findings: Finding[]): PlainDocument |
     prettyErrors: false,
     stringKeys: true,
     resolveKnownTags: false,
-    // 'silent' would also accept a second document.
+    // 'silent' would accept a second document.
     logLevel: 'error'
   })
   const lineAt = (offset: number): number => lines.linePos(offset).line
@@ -41,8 +41,8 @@ export const readDocument = (text: string, findings: Finding[]): PlainDocument |
     findings.push(...describe(errors, lineAt))
     return undefined
   }
-  const twice = new Set(document.errors.map(error => error.pos[0]))
-  return new Unfolding(document, lineAt, twice, findings).read()
+  const duplicates = new Set(document.errors.map(error => error.pos[0]))
+  return new Expansion(document, lineAt, duplicates, findings).read()
 }
 
 const describe = (errors: readonly YAMLError[], lineAt: (offset: number) => number): Finding[] => {
@@ -55,18 +55,18 @@ const describe = (errors: readonly YAMLError[], lineAt: (offset: number) => numb
   return [...byPlace.values()].sort((a, b) => (a.line ?? 0) - (b.line ?? 0)).slice(0, MAX_ERRORS)
 }
 
-class Unfolding {
+class Expansion {
   readonly #document: Document.Parsed
   readonly #lineAt: (offset: number) => number
-  readonly #twice: ReadonlySet<number>
+  readonly #duplicates: ReadonlySet<number>
   readonly #findings: Finding[]
   readonly #lines = new Map<string, number>()
   #nodes = 0
 
-  constructor(document: Document.Parsed, lineAt: (offset: number) => number, twice: ReadonlySet<number>, findings: Finding[]) {
+  constructor(document: Document.Parsed, lineAt: (offset: number) => number, duplicates: ReadonlySet<number>, findings: Finding[]) {
     this.#document = document
     this.#lineAt = lineAt
-    this.#twice = twice
+    this.#duplicates = duplicates
     this.#findings = findings
   }
 
@@ -83,13 +83,13 @@ class Unfolding {
   #plain(node: unknown, path: Path): unknown {
     if (path.length > MAX_DEPTH) this.#nodes = MAX_NODES
     if (++this.#nodes > MAX_NODES) return null
-    if (isAlias(node)) return this.#followed(node.resolve(this.#document), path, node.range?.[0])
+    if (isAlias(node)) return this.#resolveAlias(node.resolve(this.#document), path, node.range?.[0])
     if (isMap(node)) return this.#mapping(node, path)
-    if (isSeq(node)) return node.items.map((item, index) => this.#plain(this.#noted(item, [...path, index]), [...path, index]))
+    if (isSeq(node)) return node.items.map((item, index) => this.#plain(this.#recordLine(item, [...path, index]), [...path, index]))
     return isScalar(node) ? node.value : null
   }
 
-  #followed(target: Node | undefined, path: Path, offset = 0): unknown {
+  #resolveAlias(target: Node | undefined, path: Path, offset = 0): unknown {
     if (target) return this.#plain(target, path)
     this.#findings.push({ path, line: this.#lineAt(offset), expected: 'an alias whose anchor stands before it' })
     return null
@@ -99,19 +99,19 @@ class Unfolding {
     const entries = node.items.map(pair => {
       const key = String(isScalar(pair.key) ? pair.key.value : pair.key)
       const inside = [...path, key]
-      this.#noted(pair.key, inside)
+      this.#recordLine(pair.key, inside)
       return [key, this.#plain(pair.value, inside)] as const
     })
-    // Unlike an assignment, this makes `__proto__` a key as any other.
+    // Unlike an assignment, this makes `__proto__` an ordinary key.
     return Object.fromEntries(entries)
   }
 
-  #noted(node: unknown, path: Path): unknown {
+  #recordLine(node: unknown, path: Path): unknown {
     const offset = isScalar(node) || isMap(node) || isSeq(node) || isAlias(node) ? node.range?.[0] : undefined
     if (offset === undefined) return node
     const line = this.#lineAt(offset)
     this.#lines.set(JSON.stringify(path), line)
-    if (this.#twice.has(offset)) this.#findings.push({ path, line, expected: texts.DUPLICATE_KEY ?? '' })
+    if (this.#duplicates.has(offset)) this.#findings.push({ path, line, expected: texts.DUPLICATE_KEY ?? '' })
     return node
   }
 }

@@ -1,23 +1,23 @@
-/** One wrong thing in a configuration, as an operator reads it. */
+/** A fault of a configuration, for operators. */
 export interface Fault {
-  /** The file as it was named, or "defaults" without one. */
+  /** The name of the file as given, or "defaults" without a file. */
   readonly file: string
-  /** Counted from 1; 0 when the fault is about the file as a whole. */
+  /** From 1; 0 if the fault concerns the whole file. */
   readonly line: number
-  /** The setting, e.g. `server.names[0]`; empty when the fault is about the file as a whole. */
+  /** The setting, e.g. `server.names[0]`; empty if the fault concerns the whole file. */
   readonly path: string
-  /** Ends the sentence "expected …"; empty when `rule` says it all. */
+  /** Ends the sentence "expected …"; empty if there is a `rule`. */
   readonly expected: string
   /** The broken rule in the ModuleConfig's own words, the setting included. */
   readonly rule?: string
-  /** What was found, ready to print; absent when nothing was found or when it may not be printed. */
+  /** The found value, ready to print; absent if there is none or it may not be printed. */
   readonly value?: string
 }
 
-/** Where a setting stands: the keys and indexes from the root. */
+/** The keys and indexes from the root to a setting. */
 export type Path = readonly (string | number)[]
 
-/** A fault that is not yet put into its file: the path, and the line where the path alone does not tell it. */
+/** A fault whose file, and mostly whose line, is not determined yet. */
 export interface Finding {
   readonly path: Path
   readonly expected: string
@@ -26,7 +26,7 @@ export interface Finding {
   readonly line?: number
 }
 
-/** A configuration that cannot be used; the message has one line per fault. */
+/** The configuration cannot be used. The message has one line per fault. */
 export class ConfigError extends Error {
   readonly faults: readonly Fault[]
 
@@ -37,7 +37,7 @@ export class ConfigError extends Error {
   }
 }
 
-/** A path as it is written in faults: `auth.users.roles["a b"][0]`. */
+/** The text of a path in faults: `auth.users.roles["a b"][0]`. */
 export const formatPath = (path: Path): string => {
   let text = ''
   for (const key of path) {
@@ -48,12 +48,12 @@ export const formatPath = (path: Path): string => {
   return text
 }
 
-/** A value as it is written in faults: one line, short, and of a collection only that it is one. */
+/** The text of a value in faults: short, in one line, and without the contents of lists and mappings. */
 export const formatValue = (value: unknown): string => {
   if (value === null) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   if (typeof value === 'object') return 'a mapping'
-  // What stands before an @ is a password as likely as not: https://user:password@host.
+  // The text before an @ may be a password: https://user:password@host.
   const text = typeof value === 'string' ? printable(value.replace(/^(?=.*[:/]).*@/s, '***@')) : String(value)
   return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }
@@ -65,6 +65,6 @@ const formatFault = ({ file, line, path, expected, rule, value }: Fault): string
   return `${place}: ${path ? `${path}: ` : ''}expected ${expected}${found}`
 }
 
-// JSON leaves the C1 controls and the bidirectional marks as they are; a terminal obeys them.
+// JSON does not escape C1 controls and bidirectional marks, which a terminal would obey.
 const printable = (text: string): string =>
   JSON.stringify(text).replace(/\p{C}|[\u2028\u2029]/gu, mark => `\\u{${mark.codePointAt(0)?.toString(16)}}`)

@@ -1,7 +1,7 @@
 import { formatPath, type Path } from './fault.ts'
 import type { SettingSchema } from './walk.ts'
 
-/** What an unknown setting should have been: the nearest one beside it, else where that name stands elsewhere. */
+/** The expectation at an unknown setting: the most similar setting beside it, or the place where this name is known. */
 export const expectedInstead = (root: SettingSchema, around: SettingSchema, key: string): string => {
   const known = Object.keys(around.properties ?? {})
   const near = nearest(known, key)
@@ -11,9 +11,9 @@ export const expectedInstead = (root: SettingSchema, around: SettingSchema, key:
   return `one of the settings ${known.join(', ')}`
 }
 
-/** The word that is the fewest edits away from `wrong`, or undefined when none is near. */
+/** The word most similar to `wrong`, or undefined if none is similar. */
 export const nearest = (words: readonly string[], wrong: string): string | undefined => {
-  // The distance costs the product of both lengths, and no setting is that long.
+  // The cost is the product of both lengths, and no setting is that long.
   if (wrong.length > 64) return undefined
   const limit = Math.max(1, Math.floor(wrong.length / 3))
   return words

@@ -4,21 +4,21 @@ import { codeOf, readText } from './text.ts'
 import { isMapping, type SettingSchema, schemaInside } from './walk.ts'
 
 const MAX_SECRET = 65_536
-// A system's whole bundle of authorities has a quarter of that.
+// Four times the bundle of authorities of a system.
 const MAX_TEXT = 1_048_576
 
-/** The setting that names a file with the value, in place of the value itself. */
+/** The setting that names a file with the value. */
 export const fileSetting = (setting: string): string => `${setting}File`
 
-/** Whether the setting may be in a file of its own: every secret, and a few long texts. */
+/** Whether the value may be in a file of its own: secrets, and a few long texts. */
 export const hasFile = ({ secret, orFile }: SettingSchema): boolean => secret === true || orFile === true
 
-/** Where each secret was taken from: `from` returns the path of the `…File` setting, or the path itself. */
+/** The settings that values were read from: `from` returns the path of the `…File` setting, or the path itself. */
 export interface SecretFiles {
   from(path: Path): Path
 }
 
-/** Replaces every `<setting>File` in `value` by what the file holds, its last newline taken off. */
+/** Replaces every `<setting>File` in `value` by the content of the file without its last newline. */
 export const readSecretFiles = (schema: SettingSchema, value: unknown, folder: string, findings: Finding[]): SecretFiles => {
   const origins = new Map<string, Path>()
   const visit = (inside: SettingSchema, part: unknown, path: Path): void => {

@@ -4,26 +4,29 @@ import { ConfigError, type Fault, type Finding, formatPath, type Path } from './
 import { readSecretFiles } from './secret.ts'
 import { validate } from './validate.ts'
 
-/** A file's text; without one, the defaults alone. */
+/** The text of a file; without a text, the default settings. */
 export interface SettingsSource {
-  /** As it is named in faults. */
+  /** The name in faults. */
   readonly file: string
   readonly text?: string
-  /** Where relative paths start. */
+  /** The folder of relative paths. */
   readonly folder: string
 }
 
-/** Settings that fit their schema, and how a further finding about them is put into the file. */
+/** Settings that are valid by their schema. */
 export interface ReadSettings<T> {
   readonly settings: T
-  /** Throws when there is anything to report. */
+  /** Throws a `ConfigError` if there are findings, with their lines in the file. */
   refuse(findings: readonly Finding[]): void
 }
 
-/** What else must hold between settings, of which each may be wrong in itself. */
+/** Rules between settings. The settings may be invalid in other ways. */
 export type Rules = (settings: unknown) => readonly Finding[]
 
-/** Reads settings of any schema; throws a `ConfigError` with everything that is wrong. `written` is about what stands in the file, without the defaults. */
+/**
+ * Reads settings of any schema; throws a `ConfigError` with all faults. The rules of `written` see the settings as they
+ * are in the file, those of `rules` with the defaults.
+ */
 export const readSettings = <T extends TSchema>(
   schema: T,
   source: SettingsSource,
@@ -52,7 +55,7 @@ export const readSettings = <T extends TSchema>(
   return { settings, refuse }
 }
 
-// The first finding about a setting says it best: a file that cannot be read, then a rule of the module.
+// The first finding about a setting is the most specific: an unreadable file, then a rule of the module.
 const oneEach = (findings: readonly Finding[]): Finding[] => {
   const known = new Set<string>()
   return findings.filter(({ path, line }) => {
@@ -63,7 +66,7 @@ const oneEach = (findings: readonly Finding[]): Finding[] => {
   })
 }
 
-// Made anew each time: the defaults are filled into it.
+// New each time, since the defaults are filled into it.
 const noDocument = () => ({ value: {}, lineOf: () => 0 })
 
 const inFile = (file: string, findings: readonly Finding[], lineOf: (path: Path) => number = () => 0): Fault[] =>

@@ -6,7 +6,7 @@ import { type Finding, formatValue, type Path } from './fault.ts'
 import { expectedInstead, nearest } from './near.ts'
 import { holdsSecret, isMapping, type SettingSchema, schemaInside } from './walk.ts'
 
-// The schema is ours and a test checks it; that and shorter code for a validator that runs once would take 40 ms of every start.
+// A test validates our schema. Doing it here, and optimizing a validator that runs once, would cost each start 40 ms.
 const once = { meta: false, validateSchema: false, code: { optimize: false } } as const
 const ajv = new Ajv({ allErrors: true, useDefaults: true, verbose: true, allowUnionTypes: true, ...once })
 ajv.addVocabulary(['expects', 'atLeast', 'atMost', 'reload', 'refuses', 'secret', 'orFile', 'hides'])
@@ -16,7 +16,7 @@ ajv.addKeyword({
   validate: (unit: Annotations['unit'], value: unknown, schema?: Annotations) => fits(unit, value, schema ?? {})
 })
 
-/** Fills the defaults into `value` and finds everything in it that the schema does not allow; true when nothing was found. */
+/** Fills the defaults into `value` and adds its faults by the schema to `findings`; true if there are none. */
 export const validate = <T extends TSchema>(schema: T, value: unknown, findings: Finding[]): value is Static<T> => {
   const check = ajv.compile<Static<T>>(schema)
   if (check(value)) return true
@@ -25,7 +25,7 @@ export const validate = <T extends TSchema>(schema: T, value: unknown, findings:
   for (const error of check.errors ?? []) {
     const finding = error.propertyName === undefined || error.keyword === 'propertyNames' ? describe(root, error) : undefined
     const key = JSON.stringify(finding?.path)
-    // A value that has the wrong type breaks further rules; the first one says it all.
+    // A value of the wrong type breaks further rules; only the first is reported.
     if (finding && !byPath.has(key)) byPath.set(key, finding)
   }
   findings.push(...byPath.values())
@@ -40,23 +40,23 @@ const fits = (unit: Annotations['unit'], value: unknown, { atLeast = 0, atMost =
 
 const describe = (root: SettingSchema, error: ErrorObject): Finding => {
   const path = pathOf(root, error.instancePath)
-  const around = isSchema(error.parentSchema) ? error.parentSchema : {}
+  const parent = isSchema(error.parentSchema) ? error.parentSchema : {}
   const params: Record<string, unknown> = error.params
-  // The values of unknown settings are not printed: one may be a misspelt secret.
+  // Values of unknown settings are not printed: the setting may be a misspelt secret.
   if (error.keyword === 'additionalProperties') {
     const key = String(params['additionalProperty'])
-    return { path: [...path, key], expected: expectedInstead(root, around, key) }
+    return { path: [...path, key], expected: expectedInstead(root, parent, key) }
   }
   if (error.keyword === 'required') {
     const key = String(params['missingProperty'])
-    return { path: [...path, key], expected: `${schemaInside(around, key)?.expects ?? 'a value'}; it is missing` }
+    return { path: [...path, key], expected: `${schemaInside(parent, key)?.expects ?? 'a value'}; it is missing` }
   }
   if (error.keyword === 'propertyNames') {
     const key = String(params['propertyName'])
     return { path: [...path, key], expected: expectsOf(error.schema) ?? 'another key' }
   }
-  const expected = refusal(around, params['allowedValues'], error.data) ?? around.expects ?? error.message ?? 'another value'
-  return holdsSecret(around) || around.unit === 'certificates' ? { path, expected } : { path, expected, value: formatValue(error.data) }
+  const expected = refusal(parent, params['allowedValues'], error.data) ?? parent.expects ?? error.message ?? 'another value'
+  return holdsSecret(parent) || parent.unit === 'certificates' ? { path, expected } : { path, expected, value: formatValue(error.data) }
 }
 
 const refusal = ({ expects, refuses, secret }: SettingSchema, allowed: unknown, value: unknown): string | undefined => {
@@ -70,7 +70,7 @@ const isSchema = (value: unknown): value is SettingSchema => isMapping(value)
 
 const expectsOf = (schema: unknown): string | undefined => (isSchema(schema) ? schema.expects : undefined)
 
-// A JSON pointer does not tell an index from a key; the schema does.
+// A JSON pointer does not distinguish an index from a key; the schema does.
 const pathOf = (root: SettingSchema, pointer: string): Path => {
   const path: (string | number)[] = []
   let schema: SettingSchema | undefined = root

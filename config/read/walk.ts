@@ -1,6 +1,6 @@
 import type { Annotations } from '../sections/kinds.ts'
 
-/** The part of JSON Schema that settings are described in. */
+/** The subset of JSON Schema that describes settings. */
 export interface SettingSchema extends Annotations {
   type?: unknown
   properties?: Readonly<Record<string, SettingSchema>>
@@ -10,7 +10,7 @@ export interface SettingSchema extends Annotations {
   required?: readonly string[]
 }
 
-/** The schema of one key or item of what `schema` describes. */
+/** The schema of one key or item in a value of `schema`. */
 export const schemaInside = (schema: SettingSchema, key: string | number): SettingSchema | undefined => {
   if (typeof key === 'number') return schema.items
   if (schema.properties && Object.hasOwn(schema.properties, key)) return schema.properties[key]
@@ -20,7 +20,7 @@ export const schemaInside = (schema: SettingSchema, key: string | number): Setti
 /** Whether the setting, or any setting in it, may not be printed. */
 export const holdsSecret = (schema: SettingSchema): boolean => schema.secret === true || parts(schema).some(holdsSecret)
 
-/** The same value, every secret in it, and the user and password in a URL, replaced by `***`. */
+/** The value with secrets, and the user and password in URLs, replaced by `***`. */
 export const hideSecrets = (schema: SettingSchema | undefined, value: unknown): unknown => {
   if (schema?.secret) return '***'
   if (schema?.hides && typeof value === 'string') return value.replace(/^([^:]*:\/\/)?.*@/s, '$1***@')
@@ -30,7 +30,7 @@ export const hideSecrets = (schema: SettingSchema | undefined, value: unknown): 
   return Object.fromEntries(entries)
 }
 
-/** A record without a prototype: a user or a host may be called "constructor", and must not find anything there. */
+/** A record without a prototype: looking up a user or host named "constructor" must not find anything. */
 export const withoutPrototype = <T>(entries: Iterable<readonly [string, T]>): Record<string, T> => {
   const bare: Record<string, T> = Object.create(null)
   for (const [key, value] of entries) bare[key] = value

@@ -13,14 +13,14 @@ const loopback = new BlockList()
 loopback.addSubnet('127.0.0.0', 8)
 loopback.addAddress('::1', 'ipv6')
 
-/** What no single setting shows: settings that are wrong only together. */
+/** The rules between settings of the effective configuration. */
 export const crossChecks = (settings: Settings, config: Config): Finding[] => [
-  ...[openToAll(settings, config), ports(config), unbelieved(config), socketPath(config)].filter(finding => finding !== undefined),
+  ...[openToAll(settings, config), ports(config), forwarders(config), socketPath(config)].filter(finding => finding !== undefined),
   ...upstreamChecks(settings, config),
   ...s3Checks(settings, config)
 ]
 
-/** Whether only this machine reaches the host. */
+/** Whether a host is reached from this machine only. */
 export const isLoopback = (host: string): boolean => {
   const family = isIP(host)
   return family === 0 ? host.toLowerCase() === 'localhost' : loopback.check(host, family === 6 ? 'ipv6' : 'ipv4')
@@ -40,7 +40,7 @@ const ports = ({ server: { listen, admin } }: Config): Finding | undefined => {
   return { path: ['server', 'admin'], expected: 'another address than server.listen', value: formatValue(formatAddress(admin)) }
 }
 
-const unbelieved = ({ server: { forwarders, tls } }: Config): Finding | undefined =>
+const forwarders = ({ server: { forwarders, tls } }: Config): Finding | undefined =>
   forwarders.length === 0 || tls?.clientCA
     ? undefined
     : { path: ['server', 'forwarders'], expected: 'server.tls.clientCA beside it: without one no client certificate is verified' }

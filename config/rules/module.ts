@@ -5,7 +5,7 @@ import { parseDuration } from '../values/units.ts'
 
 const LEAST_TTL = 300_000
 
-/** The rules of ModuleConfig `deckhouse` that no single setting shows, in its own words; `value` may be wrong in other ways too. */
+/** The rules between settings of ModuleConfig `deckhouse`, in its own words; `value` may be invalid in other ways. */
 export const moduleRules = (value: unknown): Finding[] => {
   const registry = isMapping(value) ? value['registry'] : undefined
   if (!isMapping(registry)) return []
@@ -48,7 +48,7 @@ const upstreamRules = (upstream: unknown, path: Path): Finding[] => {
 
 const accountRules = (upstream: unknown, path: Path): Finding[] => {
   if (!isMapping(upstream)) return []
-  // An empty text is how templates leave a setting out.
+  // Templates write an empty text for an absent setting.
   const has = (setting: string): boolean => Object.hasOwn(upstream, setting) && upstream[setting] !== ''
   const [license, username, password] = [has('license'), has('username'), has('password')]
   return [

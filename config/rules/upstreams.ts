@@ -1,7 +1,7 @@
 import { type Finding, formatValue, type Path } from '../read/fault.ts'
 import type { Config, Settings, UpstreamConfig } from '../schema.ts'
 
-/** What is wrong between the upstreams and the registry itself. */
+/** The rules between upstreams and the registry itself. */
 export const upstreamChecks = ({ registry }: Settings, config: Config): Finding[] => [
   ...twice(Object.keys(registry.upstreams)),
   ...own(config),
@@ -18,7 +18,7 @@ const twice = (hosts: readonly string[]): Finding[] => {
   })
 }
 
-// ns= with a name of this registry means this registry: such an upstream would never be asked.
+// A request with ns= and a name of this registry means this registry, so such an upstream would never be used.
 const own = ({ registry, server }: Config): Finding[] =>
   Object.keys(registry.upstreams)
     .filter(host => names(server).has(host))

@@ -13,10 +13,13 @@ import type { Unit } from '../values/codecs.ts'
 import type { Address, SpaceLimit } from '../values/units.ts'
 import { addressPattern, bytesPattern, durationPattern, inodesPattern, spacePattern } from '../values/units.ts'
 
-/** What a running process does with a change: takes it at once, makes new backends, or refuses it until it is restarted. */
+/**
+ * What a running process does with a change: applies it, applies it by making new backends, or refuses it until a
+ * restart.
+ */
 export type ReloadPolicy = 'live' | 'backends' | 'restart'
 
-/** The keywords of a setting beside those of JSON Schema. All that the program knows about a setting stands here. */
+/** The keywords of a setting besides those of JSON Schema. */
 export interface Annotations {
   /** Ends the sentence "expected …". */
   expects?: string
@@ -24,7 +27,7 @@ export interface Annotations {
   unit?: Unit
   atLeast?: number
   atMost?: number
-  /** For this setting and those in it that do not say it themselves. */
+  /** Applies to this setting, and to those in it without their own. */
   reload?: ReloadPolicy
   /** Values known elsewhere that are refused here, and why. */
   refuses?: Readonly<Record<string, string>>
@@ -86,7 +89,7 @@ export const oneOf = <T extends string>(values: readonly T[], annotations: Annot
 export const duration = (annotations: Annotations & { pattern?: string }): Setting<TString, number> =>
   Type.String({ pattern: durationPattern, unit: 'duration', expects: 'a duration such as 30s, 1h30m or 500ms', ...annotations })
 
-/** A duration after which something is removed, or the word `keep`, which leaves the setting out of the effective configuration. */
+/** A duration, or the word `keep`: then the setting is absent in the effective configuration. */
 export const age = (annotations: Annotations): Setting<TString, number | null> =>
   Type.String({
     pattern: `^keep$|${durationPattern}`,

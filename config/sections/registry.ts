@@ -4,12 +4,12 @@ import { certificates, duration, entries, hosts, oneOf, optionalSection, type Se
 
 /** How the registry answers, in the ModuleConfig's words. */
 export type Mode = 'Direct' | 'Proxy' | 'Local'
-/** Which images the upstream must have before a change of the registry is accepted: all critical ones, or Deckhouse's own alone. */
+/** The images that the upstream must have before a change is accepted: all critical ones, or Deckhouse's own alone. */
 export type CheckMode = 'Default' | 'Relax'
 /** Whether content of a further upstream is cached, or only passes through. */
 export type NamespacePolicy = 'cache' | 'transit'
 
-// Go's and curl's limits are far above; a header has to hold it.
+// It must fit into a header. The limits of Go and curl are far higher.
 const secretText = '^[^\\p{Cc}\\p{Cs}]{0,4096}$'
 
 const account = {

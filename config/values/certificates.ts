@@ -3,7 +3,10 @@ import { X509Certificate } from 'node:crypto'
 const BEGIN = '-----BEGIN '
 const END = '-----END CERTIFICATE-----'
 
-/** The certificates of a PEM text; undefined when there is none, when one is damaged, and when there is anything else, such as a key. */
+/**
+ * The certificates of a PEM text; undefined if there is none, one is damaged, or the text holds anything else, such as
+ * a key.
+ */
 export const parseCertificates = (text: string): string | undefined => {
   const blocks = text.split(BEGIN).slice(1).map(certificate)
   return blocks.length > 0 && blocks.every(block => block !== undefined) ? `${blocks.join('\n')}\n` : undefined

@@ -3,11 +3,11 @@ import { parseCertificates } from './certificates.ts'
 import { formatImagesRepo, parseHost, parseImagesRepo, parseProxy } from './hosts.ts'
 import { formatAddress, formatDuration, formatLimit, parseAddress, parseBytes, parseDuration, parseInodes, parseSpace } from './units.ts'
 
-/** How a text or number of the file becomes a value of the effective configuration, and back. */
+/** Converts a text or number of the file to a value of the effective configuration, and back. */
 interface Codec {
-  /** Undefined: not a value of this unit. Null: a value that means "absent". Relative paths start at `folder`. */
+  /** Undefined: invalid. Null: valid, and the setting is absent. Relative paths start at `folder`. */
   parse(text: string, folder: string): unknown
-  /** A text that `parse` reads as the same value. Absent: the value itself. */
+  /** Returns a text that `parse` converts to the same value. Absent: the value is written as it is. */
   format?: (effective: never) => string | number
 }
 
@@ -42,10 +42,10 @@ export const codecs = {
 /** The name of a parser. */
 export type Unit = keyof typeof codecs
 
-/** The codec of a unit, whatever its values are. */
+/** The codec of a unit. */
 export const codecOf = (unit: Unit): Codec => codecs[unit]
 
-/** A parsed value that validation has already proved to be valid. */
+/** The parsed value of a setting that was validated before. */
 export const valid = <T>(value: T | undefined): T => {
   if (value === undefined) throw new Error('settings are resolved only after they were validated')
   return value

@@ -1,6 +1,6 @@
 import { isIP, isIPv6 } from 'node:net'
 
-/** Where a TCP port is bound; port 0 is any free one. */
+/** The address of a TCP port; port 0 is any free port. */
 export interface Address {
   readonly host: string
   readonly port: number
@@ -13,11 +13,11 @@ export type SpaceLimit = number | { readonly percent: number }
 export const durationPattern = '^(?=.)([0-9]{1,9}h)?([0-9]{1,9}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?$'
 /** A byte size: a whole number, bare or in binary (KiB) or decimal (kB) multiples. */
 export const bytesPattern = '^[0-9]{1,16}([KMGT]iB|[kMGT]B|B)?$'
-/** A byte size, or a part of the whole in percent. */
+/** A byte size or a percentage. */
 export const spacePattern = '^[0-9]{1,16}([KMGT]iB|[kMGT]B|B)?$|^[0-9]{1,3}%$'
-/** A number of inodes, or a part of them in percent. */
+/** A number of inodes or a percentage. */
 export const inodesPattern = '^[0-9]{1,15}%?$'
-/** host:port, where an IPv6 host stands in brackets; the port's range is left to the parser. */
+/** host:port, an IPv6 host in brackets; the parser checks the range of the port. */
 export const addressPattern = '^(\\[[0-9A-Za-z:.%]+\\]|[A-Za-z0-9.-]+):[0-9]{1,5}$'
 
 const durationUnits = { h: 3_600_000, m: 60_000, s: 1000, ms: 1 }
@@ -25,7 +25,7 @@ const byteUnits = { '': 1, B: 1, kB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12, KiB: 2 ** 
 
 const hasUnit = <T extends object>(units: T, unit: string): unit is Extract<keyof T, string> => Object.hasOwn(units, unit)
 
-/** Milliseconds, or undefined when the text is not a duration. */
+/** Milliseconds; undefined if the text is not a duration. */
 export const parseDuration = (text: string): number | undefined => {
   if (!new RegExp(durationPattern).test(text)) return undefined
   let total = 0
@@ -35,7 +35,7 @@ export const parseDuration = (text: string): number | undefined => {
   return total
 }
 
-/** The shortest text that `parseDuration` reads as these milliseconds. */
+/** The shortest text that `parseDuration` parses to these milliseconds. */
 export const formatDuration = (milliseconds: number): string => {
   let rest = milliseconds
   let text = ''
@@ -47,7 +47,7 @@ export const formatDuration = (milliseconds: number): string => {
   return text || '0s'
 }
 
-/** Bytes, or undefined when the value is not a size or beyond what a number holds exactly. */
+/** Bytes; undefined if the value is not a size, or too large for an exact number. */
 export const parseBytes = (value: string | number): number | undefined => {
   const match = new RegExp(bytesPattern).exec(String(value))
   if (!match) return undefined
@@ -57,10 +57,10 @@ export const parseBytes = (value: string | number): number | undefined => {
   return Number.isSafeInteger(total) ? total : undefined
 }
 
-/** Bytes or a part in percent, or undefined when the value is neither. */
+/** Bytes or a percentage; undefined if the value is neither. */
 export const parseSpace = (value: string | number): SpaceLimit | undefined => parsePercent(value) ?? parseBytes(value)
 
-/** Inodes or a part of them in percent, or undefined when the value is neither. */
+/** Inodes or a percentage; undefined if the value is neither. */
 export const parseInodes = (value: string | number): SpaceLimit | undefined =>
   parsePercent(value) ?? (/^[0-9]{1,15}$/.test(String(value)) ? Number(value) : undefined)
 
@@ -69,10 +69,10 @@ const parsePercent = (value: string | number): SpaceLimit | undefined => {
   return percent !== undefined && Number(percent) <= 100 ? { percent: Number(percent) } : undefined
 }
 
-/** What `parseSpace` and `parseInodes` read as this. */
+/** The text that `parseSpace` and `parseInodes` parse to this limit. */
 export const formatLimit = (share: SpaceLimit): string | number => (typeof share === 'number' ? share : `${share.percent}%`)
 
-/** The two parts of host:port, or undefined; IPv6 in brackets, which `host` is without. */
+/** The parts of host:port; an IPv6 host is written in brackets and returned without. Undefined if invalid. */
 export const parseAddress = (text: string): Address | undefined => {
   const match = new RegExp(addressPattern).exec(text)
   if (!match) return undefined
@@ -84,11 +84,11 @@ export const parseAddress = (text: string): Address | undefined => {
   return isHost(host) ? { host, port } : undefined
 }
 
-// Only IPv6 has colons, and `isIPv6` compiles a pattern that takes 5 ms of a start.
-/** The text that `parseAddress` reads as this address. */
+/** The text that `parseAddress` parses to this address. Only IPv6 has colons; `isIPv6` would cost 5 ms of a start. */
 export const formatAddress = ({ host, port }: Address): string => `${host.includes(':') ? `[${host}]` : host}:${port}`
 
-// A last label of digits only can be nothing but an IPv4 address; 127.1 or 999.0.0.1 would otherwise reach the resolver as names.
+// If the last label has only digits it must be an IPv4 address: 127.1 or 999.0.0.1 would otherwise reach the resolver
+// as names.
 const isHost = (host: string): boolean =>
   isIP(host) === 4 ||
   (host.length <= 253 && /^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?![0-9]+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i.test(host))

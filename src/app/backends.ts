@@ -13,16 +13,16 @@ import type { Store } from './store.ts'
 export interface OpenedBackends extends AsyncDisposable {
   readonly modes: BackendSwitch
   upstreams(): ReadonlyMap<string, Upstream>
-  /** Makes new backends if the change needs them. Running requests keep the ones that they have. */
+  /** Creates new backends if the change needs them. Running requests keep the old ones. */
   prepare(next: Config, changed: readonly string[]): Promise<CommitReload>
 }
 
-// How long after a reload the upstreams before it may still be asked.
+// How long running requests may use the old upstreams after a reload.
 const retireAfterMs = 60_000
-// How long fills of clients that left are waited for.
+// How long closing waits for requests to upstreams that run.
 const closeTimeoutMs = 1_000
 
-/** Makes the backends of the configuration. Nothing is connected to yet. */
+/** Creates the backends of the configuration. No connection is opened yet. */
 export async function openBackends(
   { config, metrics, log }: AppContext,
   { content, sink, fills }: Store,

@@ -9,7 +9,7 @@ import { startUploadExpiry } from './upload-expiry.ts'
 
 /** The background work of a running process: scrub, garbage collection, and the expiry of upload sessions. */
 export interface Background extends AsyncDisposable {
-  /** What the operations that commands request work on. */
+  /** The context of the operations that commands start. */
   readonly operationContext: RegistryContext
   /** What `/status` says of the scrub. */
   scrubStatus(): object

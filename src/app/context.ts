@@ -6,14 +6,14 @@ import type { Metrics } from '../telemetry/metrics.ts'
 export interface AppContext {
   /** The configuration in force, which a reload replaces. */
   config(): Config
-  /** Aborted as soon as the process begins to stop. */
+  /** Aborted when the process begins to stop. */
   readonly stopping: AbortSignal
   readonly metrics: Metrics
   readonly log: Logger
 }
 
-/** How often files that may change are read, in ms. A change is taken when two readings agree. */
+/** The interval at which watched files are read. A change is applied when two readings agree. */
 export const watchIntervalMs = 5_000
 
-/** Takes a changed configuration, which nothing can refuse any more. */
+/** Puts a prepared change in force. Does not fail. */
 export type CommitReload = () => void

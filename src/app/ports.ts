@@ -38,11 +38,11 @@ export async function openCertificates(files: TlsFiles, { metrics, log }: AppCon
     now: Date.now,
     onReload: expiry => {
       publish(expiry)
-      log.info({ expiry }, 'certificates were read again')
+      log.info({ expiry }, 'certificates were reloaded')
     },
     onFault: fault => {
       metrics.reloadFaults.inc({ kind: 'certificates' })
-      log.error({ err: fault, files }, 'a certificate needs attention')
+      log.error({ err: fault, files }, 'certificates cannot be used or are outside their validity')
     },
     onRefused: refused => log.warn(refused, 'a client certificate did not verify; its connection is closed')
   })
@@ -50,7 +50,7 @@ export async function openCertificates(files: TlsFiles, { metrics, log }: AppCon
   return tls
 }
 
-/** What the gateway answers with. */
+/** The parts that the gateway uses. */
 export interface GatewayDeps {
   store: Pick<Store, 'storage' | 'sink'>
   modes: BackendSwitch
@@ -58,7 +58,7 @@ export interface GatewayDeps {
   egress: RateLimits['egress']
 }
 
-/** Makes the gateway of the registry port, and what disconnects clients that stall. */
+/** Creates the gateway of the registry port, and its detector of stalled clients. */
 export function createGateway(
   { config, metrics, log }: AppContext,
   { store: { storage, sink }, modes, access, egress }: GatewayDeps
@@ -80,7 +80,7 @@ export function createGateway(
   return { gateway, [Symbol.dispose]: () => stalls.close() }
 }
 
-// The request keeps the rights that were in force when it came.
+// A request keeps the access rights that were in force when it arrived.
 async function identify(access: Access, request: IncomingMessage, address: string): Promise<Caller> {
   const { authorization } = request.headers
   const identity = await access.authenticate({ authorization, certificateName: verifiedName(request.socket), address })
@@ -119,7 +119,7 @@ export async function openAdminPort({ config, metrics }: AppContext, health: Hea
   return opened(app.server)
 }
 
-/** Opens the control socket; without one, commands do not reach this process, and everything else works. */
+/** Opens the control socket. If that fails, commands cannot reach this process, and all else works. */
 export async function openControlSocket(
   { config, log }: AppContext,
   deps: Omit<ControlDeps, 'levels' | 'setLevel'>,
@@ -143,7 +143,7 @@ export async function openControlSocket(
   }
   return {
     [Symbol.asyncDispose]: async () => {
-      // Its file is removed synchronously, which would block for ever on a disk that hangs.
+      // Closing removes its file synchronously, which would block for ever on a disk that hangs.
       if (storageStalled()) app.server.unref()
       else await drain(app.server, 0)
     }
@@ -152,7 +152,7 @@ export async function openControlSocket(
 
 async function listenOnSocket(server: Server, path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true })
-  // This process owns the root, so an existing socket belongs to a process that ended. Any other file was not created by a registry.
+  // This process owns the root, so an existing socket was left by a process that ended. Any other file is not ours.
   if ((await lstat(path).catch(() => undefined))?.isSocket()) await rm(path)
   await listen(server, path, 'server.control')
   await chmod(path, 0o600)

@@ -2,21 +2,21 @@ import type { Config } from '../../config/schema.ts'
 import { RateLimiter } from '../../storage/rate-limiter.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
-/** The limits of bytes per second; one that is not set is absent, so that it costs nothing. */
+/** The rate limits of the process. A limit that is not set is absent, and costs nothing. */
 export interface RateLimits {
-  /** Of blobs that are written. */
+  /** Of written blobs. */
   writing: RateLimiter | undefined
-  /** Of blobs that are sent. */
+  /** Of blobs sent to clients. */
   egress: RateLimiter | undefined
-  /** Of blobs that come from upstreams. */
+  /** Of blobs received from upstreams. */
   ingress: RateLimiter | undefined
 }
 
-/** One rate for each limit of the configuration, for the whole process. */
+/** Creates the rate limits of the configuration. */
 export function createRateLimits({ storage, limits }: Config, metrics: Metrics): RateLimits {
   const rate = (limit: string, bytesPerSecond: number | undefined): RateLimiter | undefined => {
     if (bytesPerSecond === undefined) return undefined
-    // A limit that never had to wait shows as 0, and not as nothing.
+    // A limit that was never reached is exported as 0.
     metrics.limitWait.inc({ limit }, 0)
     return new RateLimiter(bytesPerSecond, { onWait: ms => metrics.limitWait.inc({ limit }, ms / 1000) })
   }

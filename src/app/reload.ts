@@ -94,7 +94,6 @@ export class Reload {
     const { log, metrics } = this.#deps
     metrics.reloads.inc({ result })
     if (result === 'applied') log.info({ changed }, 'the changed configuration is in force')
-    else if (result !== 'unchanged')
-      log.error({ changed, reason }, 'the changed configuration is refused; the one before it stays in force')
+    else if (result !== 'unchanged') log.error({ changed, reason }, 'the changed configuration is refused; the previous one stays in force')
   }
 }

@@ -25,16 +25,16 @@ export interface Registry {
   reload(): Promise<LastReload>
   /** Runs a garbage collection and reports what it removes. */
   collect(options?: GcRequest): AsyncIterable<GcEvent>
-  /** After `stop`: a call to the disk hangs, and would keep the process from an orderly end. */
+  /** After `stop`: a disk call hangs and would block an orderly exit. */
   readonly hanging: boolean
   /** Lets running transfers end for at most `server.drain`, then ends; resolves to whether all of them did. */
   stop(): Promise<boolean>
 }
 
-/** Reads the configuration anew; without it only a restart can change anything. */
+/** Reads the configuration again. */
 export type Load = () => Config
 
-/** Starts everything that `config` names; on failure nothing is left running. The composition root. */
+/** Starts a registry; on failure nothing is left running. The composition root. */
 export async function startRegistry(config: Config, log: Logger, load: Load = () => config): Promise<Registry> {
   const stack = new AsyncDisposableStack()
   try {

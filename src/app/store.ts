@@ -54,7 +54,7 @@ export async function openStore(context: AppContext, rates: Pick<RateLimits, 'wr
   }
 }
 
-// A fill waits for it, so it does not yield to requests.
+// A fill waits for the eviction, so it does not yield to requests.
 async function createCapacity(
   { config, stopping, metrics, log }: AppContext,
   { storage, content, pins }: Pick<Store, 'storage' | 'content' | 'pins'>

@@ -5,7 +5,7 @@ import { createPasswordChecker, type PasswordChecker } from '../access/password-
 import { watchFiles } from '../ports/watch.ts'
 import { type AppContext, type CommitReload, watchIntervalMs } from './context.ts'
 
-/** The users of an htpasswd file, which may change while the process runs. */
+/** Reads the users of an htpasswd file, and again whenever it changes. */
 async function openUsers(options: {
   file: string
   intervalMs: number
@@ -60,10 +60,10 @@ async function openRights(
     (await openUsers({
       file: users.file,
       intervalMs: watchIntervalMs,
-      onReload: count => log.info({ file: users.file, passwords: count }, 'users were read again'),
+      onReload: count => log.info({ file: users.file, passwords: count }, 'the users file was reloaded'),
       onFault: fault => {
         metrics.reloadFaults.inc({ kind: 'users' })
-        log.error({ err: fault, file: users.file }, 'the changed users file cannot be used; the one before it stays in force')
+        log.error({ err: fault, file: users.file }, 'the changed users file cannot be used; the previous users stay in force')
       }
     }))
   const onOutcome = (outcome: string) => metrics.authentications.inc({ outcome })

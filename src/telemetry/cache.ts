@@ -1,7 +1,7 @@
 import type { Logger } from './log.ts'
 import type { Metrics } from './metrics.ts'
 
-/** The end of a download into the cache. */
+/** The end of a fill. */
 interface FillEvent {
   digest: string
   upstream: string
@@ -16,10 +16,10 @@ const phrases = {
   wrong: 'upstream sent wrong bytes for a blob; nothing was stored',
   broken: 'a blob could not be downloaded; nothing was stored',
   medium: 'a blob could not be stored; clients get it from upstream',
-  full: 'there is no room for a blob; clients get it from upstream'
+  full: 'there is no capacity for a blob; clients get it from upstream'
 }
 
-/** One line and the counters for a download that ended. */
+/** Logs and counts a fill that ended. */
 export function logFill({ digest, upstream, result, bytes, ms, error }: FillEvent, metrics: Metrics, log: Logger): void {
   metrics.fills.inc({ result })
   metrics.fillBytes.inc({ result }, bytes)
@@ -29,7 +29,7 @@ export function logFill({ digest, upstream, result, bytes, ms, error }: FillEven
   else log.error(line, phrases[result])
 }
 
-/** What happens between this process and an upstream. */
+/** An event of the connection to an upstream. */
 type UpstreamEvent =
   | { type: 'answer'; endpoint: string; resource: string; status: number }
   | { type: 'failure'; endpoint: string; resource: string; error: Error }
@@ -38,7 +38,7 @@ type UpstreamEvent =
   | { type: 'breaker'; endpoint: string; until: number }
   | { type: 'token'; endpoint: string; result: string }
 
-/** Counters for what happens upstream, and lines for what an operator may have to act on. */
+/** Counts upstream events, and logs those that an operator may have to act on. */
 export function observeUpstream(metrics: Metrics, log: Logger): (event: UpstreamEvent) => void {
   return event => {
     const { endpoint } = event
@@ -48,18 +48,21 @@ export function observeUpstream(metrics: Metrics, log: Logger): (event: Upstream
         break
       case 'failure':
         metrics.upstreamRequests.inc({ endpoint, asked: event.resource, result: 'error' })
-        log.warn({ endpoint, asked: event.resource, reason: event.error.message }, 'upstream could not be asked')
+        log.warn({ endpoint, asked: event.resource, reason: event.error.message }, 'upstream request failed')
         break
       case 'body':
         metrics.upstreamBytes.inc({ endpoint, result: event.result }, event.bytes)
         break
       case 'resume':
         metrics.upstreamResumes.inc({ endpoint })
-        log.info({ endpoint, offset: event.offset }, 'a download broke and is resumed')
+        log.info({ endpoint, offset: event.offset }, 'an interrupted download is resumed')
         break
       case 'breaker':
         metrics.upstreamBreaker.set({ endpoint }, event.until / 1000)
-        log.warn({ endpoint, until: new Date(event.until).toISOString() }, 'upstream wants to be left alone')
+        log.warn(
+          { endpoint, until: new Date(event.until).toISOString() },
+          'upstream asked for a pause: requests to it are refused until then'
+        )
         break
       case 'token':
         metrics.upstreamTokens.inc({ endpoint, result: event.result })

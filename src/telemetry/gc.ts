@@ -17,7 +17,7 @@ interface Done {
   ms: number
 }
 
-/** The counters for something that was removed, and a line for whoever looks closely. */
+/** Counts a removed object, and logs it at debug level. */
 export function countRemoval({ kind, name, digest, tag, bytes = 0, reason }: Removal, metrics: Metrics, log: Logger): void {
   metrics.removed.inc({ kind, reason })
   if (bytes > 0) metrics.freed.inc({ reason }, bytes)
@@ -25,20 +25,20 @@ export function countRemoval({ kind, name, digest, tag, bytes = 0, reason }: Rem
   log.debug({ kind, name, digest, tag, bytes, reason }, 'removed')
 }
 
-/** One line and the counters for a collection that ended, one way or another. */
+/** Logs and counts a garbage collection that ended. */
 export function logGcRun(end: Done | Error, metrics: Metrics, log: Logger, signal?: AbortSignal): void {
   if (!(end instanceof Error)) {
     metrics.gcRuns.inc({ result: 'done' })
     const { marked, removed, bytes, ms } = end
-    log.info({ marked, removed, bytes, ms }, 'what nothing needs was removed')
+    log.info({ marked, removed, bytes, ms }, 'garbage collection is done')
   } else if (signal?.aborted) {
     metrics.gcRuns.inc({ result: 'stopped' })
-    log.info('a collection was ended early; the next one goes on')
+    log.info('garbage collection was stopped; the next one continues')
   } else {
     metrics.gcRuns.inc({ result: 'failed' })
     log.error(
       { err: end },
-      'a collection failed: what it could not read may be needed, so nothing more is removed; it is tried again later'
+      'garbage collection failed: what it could not read may be referenced, so nothing more is removed; it is retried later'
     )
   }
 }

@@ -3,8 +3,8 @@ import { destination, type Logger, pino } from 'pino'
 export type { Logger } from 'pino'
 
 /**
- * JSON lines on standard output. Lines are gathered for at most half a second, since a write per request costs more than the request; errors and the end of the
- * process flush at once.
+ * Creates a log of JSON lines on standard output. Lines are buffered for at most half a second, since a write per
+ * request costs more than the request. Warnings, errors and the end of the process flush at once.
  */
 export function createLog(level: string): Logger {
   const stream = destination({ dest: 1, sync: false, minLength: 8192, periodicFlush: 500 })
@@ -12,7 +12,7 @@ export function createLog(level: string): Logger {
     try {
       stream.flushSync()
     } catch {
-      // Standard output is gone or not open yet; there is nobody to tell.
+      // Standard output is closed or not open yet.
     }
   }
   process.once('exit', flush)
@@ -33,10 +33,12 @@ export function createLog(level: string): Logger {
   )
 }
 
+// The numeric level of warnings.
 const urgent = 40
 const secrets = ['authorization', 'password'] as const
 
-// A line without secrets is passed on as it is: pino's own redaction copies every line, which costs a request for a manifest 4 % of its time.
+// A line without secrets is not copied: pino's own redaction copies every line, which costs 4 % of the time of a
+// manifest request.
 function withoutSecrets(fields: Record<string, unknown>): Record<string, unknown> {
   let hidden: Record<string, unknown> | undefined
   for (const name in fields) {

@@ -1,6 +1,6 @@
 import { type Definition, metricTable } from './metric-table.ts'
 
-/** docs/metrics.md: all metrics of the table, by name. */
+/** The text of docs/metrics.md: all metrics of the table, by name. */
 export const renderMetricsReference = (): string => {
   const definitions = Object.values<Definition>(metricTable).sort((a, b) => (a.name < b.name ? -1 : 1))
   return `# Metrics

@@ -7,7 +7,7 @@ import { startUpstream } from '../support/upstream.ts'
 import { behind, prefix, serveModes } from './scene.ts'
 
 const manifest = `/v2/${prefix.here}/app/manifests/v1`
-const refused = 'the changed configuration is refused; the one before it stays in force'
+const refused = 'the changed configuration is refused; the previous one stays in force'
 
 for (const [what, text] of [
   ['an empty file', ''],

@@ -8,7 +8,7 @@ import { behind, blobBehind, serveModes, storedFills } from './scene.ts'
 const room = 4 * 2 ** 20
 // What is known beforehand is no fault of the disk.
 const ended = {
-  known: ['full', 'there is no room for a blob; clients get it from upstream'],
+  known: ['full', 'there is no capacity for a blob; clients get it from upstream'],
   unknown: ['medium', 'a blob could not be stored; clients get it from upstream']
 } as const
 
