@@ -68,7 +68,8 @@ class Verification {
       else this.#defects.push({ kind: 'tag', state: 'missing' })
       return this.#result(text, digest ? { digest } : {})
     } catch (error) {
-      if (error instanceof MalformedReference || isMalformedManifest(error)) return this.#result(text, { fault: error.message })
+      if (error instanceof MalformedReference) return this.#result(text, { fault: error.message })
+      if (isTooDeep(error)) return this.#result(text, { fault: 'its manifests are nested too deep' })
       throw error
     }
   }
@@ -110,7 +111,6 @@ class Verification {
   }
 }
 
-// A graph of manifests that is nested too deep.
-function isMalformedManifest(error: unknown): error is OciError {
+function isTooDeep(error: unknown): boolean {
   return error instanceof OciError && error.code === 'MANIFEST_INVALID'
 }

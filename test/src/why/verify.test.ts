@@ -91,3 +91,18 @@ test('Proxy: content that is only upstream is missing, and no request is sent', 
   t.match(await verifiedOf(registry, [`${own}:v1`]), [{ complete: false, digest, manifests: 1, blobs: 0, lacks: [{}, { digest: layer }] }])
   t.equal(upstream.requests.length, asked)
 })
+
+test('an index that is nested too deep has a fault, and the other references are verified', async t => {
+  const registry = await serveWith(t, {})
+  const { image, index } = await pushIndex(registry)
+  let entry = { mediaType: indexType, digest: image, size: 1 }
+  for (let level = 0; level < 102; level++) {
+    const bytes = JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests: [entry] })
+    await putManifest(registry, own, level === 101 ? 'deep' : digestOf(bytes), bytes, indexType)
+    entry = { mediaType: indexType, digest: digestOf(bytes), size: bytes.length }
+  }
+  t.match(await verifiedOf(registry, [`${own}:deep`, `${own}:v1`]), [
+    { complete: false, fault: /nested too deep/ },
+    { complete: true, digest: index }
+  ])
+})
