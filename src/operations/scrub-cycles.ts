@@ -1,5 +1,4 @@
 import { type Clock, systemClock } from '../../storage/clock.ts'
-import { acquireLease } from '../../storage/lease.ts'
 import { scrubLease } from '../content/keys.ts'
 import { atMostEvery, type ScrubEvent, type ScrubTotals } from './events.ts'
 import { createReadRate, rateFor } from './read-rate.ts'
@@ -79,18 +78,17 @@ export class ScrubCycles {
 
   // Of the processes that share a storage one scrubs it, and another one resumes where that one ended.
   async #runUnderLease(signal: AbortSignal): Promise<boolean> {
-    const { storage } = this.#deps.tree
-    const { conditionalObjects } = storage
-    const lease = conditionalObjects && (await acquireLease(conditionalObjects, scrubLease))
-    if (conditionalObjects) this.#position = await this.#loadPosition()
-    if (conditionalObjects && !lease) return false
+    const { storage, content } = this.#deps.tree
+    const lease = await content.coordination.acquireLease(scrubLease)
+    if (content.coordination.othersWrite) this.#position = await this.#loadPosition()
+    if (!lease) return false
     try {
-      if (!conditionalObjects || this.#position.round || this.#msUntilNextCycle() <= 0)
-        await this.#runCycle(lease ? AbortSignal.any([signal, lease.signal]) : signal)
+      // Another process may have ended the cycle meanwhile.
+      if (this.#position.round || this.#msUntilNextCycle() <= 0) await this.#runCycle(AbortSignal.any([signal, lease.signal]))
       return true
     } finally {
-      if (this.#position.round && !lease?.signal.aborted) await saveScrubPosition(storage, this.#position)
-      await lease?.release()
+      if (this.#position.round && !lease.signal.aborted) await saveScrubPosition(storage, this.#position)
+      await lease.release()
     }
   }
 

@@ -12,7 +12,10 @@ import { blobPath, isTagPath, manifestPath } from './world.ts'
 const largest = 4 * 1024 * 1024
 const tags = ['a', 'b', 'c', 'latest', 'v1.0']
 
-/** Somebody who pushes, tags and deletes at random, and notes what was acknowledged. Deletes only in its own repository, so that nobody else is confused. */
+/**
+ * A client that pushes, tags and deletes at random, and records what was acknowledged. It deletes only in its own
+ * repository, so that other clients are not confused.
+ */
 export class Actor {
   readonly #client: Client
   readonly #world: World
@@ -28,7 +31,7 @@ export class Actor {
     this.#shared = names.shared
   }
 
-  /** One step; rejects if the connection breaks off or the registry refuses. */
+  /** One step; rejects if the connection breaks or the registry refuses. */
   async step(): Promise<void> {
     const dice = this.#random.next()
     const name = this.#random.next() < 0.7 ? this.#own : this.#shared

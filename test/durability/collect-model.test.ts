@@ -41,7 +41,7 @@ async function sequence(t: Test, round: number, place: () => Promise<Place>): Pr
   }
 }
 
-test(`collect: whatever happens in whatever order, nothing that is needed goes and all else does (${repeat})`, { timeout: 0 }, t =>
+test(`collect: whatever happens in whatever order, reachable content is kept and all other is removed (${repeat})`, { timeout: 0 }, t =>
   sequences(t, scale.collectRounds, 1, async () => {
     // A process that dies loses nothing of what the kernel has, so that memory is as good as a disk.
     const root = await mkdtemp(join(process.platform === 'linux' ? '/dev/shm' : tmpdir(), 'collect-'))
@@ -49,7 +49,7 @@ test(`collect: whatever happens in whatever order, nothing that is needed goes a
   })
 )
 
-test(`collect: in a bucket too, nothing that is needed goes and all else does (${repeat})`, { timeout: 0 }, async t => {
+test(`collect: in a bucket too, reachable content is kept and all other is removed (${repeat})`, { timeout: 0 }, async t => {
   const server = await startS3(t)
   if (!server) return
   // Each waits for the service most of the time.

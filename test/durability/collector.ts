@@ -5,16 +5,16 @@ import { type S3Options, S3Storage } from '../../storage/s3/s3.ts'
 import { hour, noYield } from '../support/collect.ts'
 import { createBodyClient } from '../support/s3-server.ts'
 
-/** What a collector is told in its only argument. */
+/** The only argument of a collector, as JSON. */
 export interface CollectorTask {
   options: Omit<S3Options, 'createBodyClient'>
   times: RemovalLeaseTimes
 }
 
-/** What is older than an hour goes, manifests without a tag too. */
+/** A grace period of an hour, also for untagged manifests. */
 export const policy = { grace: hour, untagged: hour, unreferencedCached: 'sweep', yielder: noYield } as const
 
-// A process that collects once, and is there to be killed.
+// A process that runs garbage collection once, for the test to kill.
 if (process.argv[1] === import.meta.filename) {
   const { options, times } = JSON.parse(process.argv[2] ?? '') as CollectorTask
   const storage = await S3Storage.open({ ...options, createBodyClient })

@@ -10,7 +10,7 @@ export interface KnownManifest {
   manifests: Digest[]
   subject?: Digest
   from: From
-  /** When it was last pushed or asked for. */
+  /** When it was last pushed or requested. */
   last: number
 }
 
@@ -18,11 +18,11 @@ export interface KnownManifest {
 export interface Repository {
   manifests: Map<Digest, KnownManifest>
   tags: Map<Tag, { digest: Digest; from: From }>
-  /** Blobs that were there when somebody last knew, and when a pusher was told so; that is no promise where it is undefined. */
+  /** Blobs as of their last observation, and when a client was told of them; undefined is no promise. */
   blobs: Map<Digest, { from: From; told: number | undefined }>
 }
 
-/** What anybody was told of a store: what has to be there, and why. */
+/** What clients were told of a storage: what has to be there, and why. */
 export class Model {
   readonly grace: number
   /** What the step under way may change, as `<name> <digest or tag>`. */
@@ -43,7 +43,7 @@ export class Model {
     return [...this.#names]
   }
 
-  /** Blobs of `name` that have to be readable: a manifest needs them, or a pusher was told of them a moment ago. */
+  /** Blobs of `name` that have to be readable: a manifest needs them, or a client was told of them a moment ago. */
   certain(name: Name, now: number): Digest[] {
     const { manifests, blobs } = this.at(name)
     const stay = [...manifests].filter(([digest]) => !this.footprint.has(`${name} ${digest}`))
@@ -72,7 +72,7 @@ export class Model {
     }
   }
 
-  /** Whether an eviction of what was last asked for before `before` may take a manifest. */
+  /** Whether an eviction of content with a last access before `before` may remove a manifest. */
   mayExpire(name: Name, digest: Digest, before: number): boolean {
     const { manifests, tags } = this.at(name)
     const known = manifests.get(digest)
@@ -81,7 +81,7 @@ export class Model {
     )
   }
 
-  /** Whether a collection may take a manifest that was pushed. */
+  /** Whether garbage collection may remove a pushed manifest. */
   mayGoUntagged(name: Name, digest: Digest, now: number, untagged: number): boolean {
     const { manifests, tags } = this.at(name)
     const known = manifests.get(digest)

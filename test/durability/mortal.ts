@@ -1,6 +1,6 @@
 import type { Durability, Key, Storage, Writer } from '../../storage/storage.ts'
 
-/** What every call is answered with after the end. */
+/** The error of every call after the end. */
 export class Dead extends Error {
   override readonly name = 'Dead'
 }

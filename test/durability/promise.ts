@@ -13,8 +13,8 @@ export function findAnswers(calls: readonly Call[]): Call[] {
 }
 
 /**
- * Where the calls break the promise that each 201 comes after fsync of the bytes, their rename, fsync of the directory that received them, and fsync of the parent
- * of every directory that was made on the way. Empty if they keep it.
+ * Where the calls break the promise that each 201 comes after fsync of the bytes, their rename, fsync of the directory
+ * that received them, and fsync of the parent of every directory that was made on the way. Empty if they keep it.
  */
 export function findFaults(calls: readonly Call[], root: string, acknowledged: readonly Acknowledged[]): string[] {
   const answers = findAnswers(calls)

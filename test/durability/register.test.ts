@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import { Register } from './register.ts'
 
-// The account that crashes are judged by: if it let too much pass, nothing would ever be lost.
+// The register judges crashes: if it accepted too much, no loss would ever show.
 
 test('register: after an acknowledged change nothing older is acceptable', async t => {
   const register = new Register()
@@ -10,7 +10,7 @@ test('register: after an acknowledged change nothing older is acceptable', async
   t.same([...register.acceptable()], ['b'])
 })
 
-test('register: a change that nobody answered may have happened or not', async t => {
+test('register: a change without a response may have happened or not', async t => {
   const register = new Register()
   register.write('a').done()
   register.write('b')

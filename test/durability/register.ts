@@ -1,4 +1,4 @@
-/** A change that was asked for. */
+/** A requested change. */
 export interface Attempt {
   /** It was acknowledged: from now on it has happened. */
   done(): void
@@ -9,7 +9,7 @@ export interface Attempt {
 interface Write {
   value: string | undefined
   began: number
-  /** Infinity as long as nobody knows. */
+  /** Infinity until it is known. */
   ended: number
   /** Whether it happened for sure when it ended. */
   sure: boolean
@@ -18,7 +18,7 @@ interface Write {
 // Orders what begins and ends in this process; time would not tell two events of one millisecond apart.
 let clock = 0
 
-/** What one path may hold, seen from outside: the history of the changes that were asked for. Undefined: there is nothing. */
+/** What one path may hold, seen from outside: the history of the requested changes. Undefined: there is nothing. */
 export class Register {
   #writes: Write[] = []
 
@@ -48,7 +48,10 @@ export class Register {
     }
   }
 
-  /** What may be found: every value that no acknowledged change has replaced for sure, which is one that began after it had ended. */
+  /**
+   * What may be found: every value that no acknowledged change has replaced for sure, which is one that began after it
+   * had ended.
+   */
   acceptable(): Set<string | undefined> {
     const sure = this.#writes.filter(each => each.sure && each.ended < Number.POSITIVE_INFINITY)
     return new Set(this.#writes.filter(each => !sure.some(other => other.began > each.ended)).map(each => each.value))

@@ -12,10 +12,11 @@ import { Shop } from './shop.ts'
 const pushing = 5
 const pulling = 3
 const longestRest = 500
-// Short, so that what comes back is often about to leave; and long enough that a slow machine acts within the parts of it that protect.
+// Short, so that content that is pushed again is often a pending deletion; and long enough that a slow machine acts
+// within the parts of it that protect.
 const gc = { grace: '8s', untagged: '8s' }
 
-/** Registries over one bucket, of which the first one collects without a pause. */
+/** Registries over one bucket; the first one runs garbage collection without a pause. */
 function startAll(t: Test, folder: string, service: S3Server): Promise<Server[]> {
   const bucket = makeBucket(service)
   const starting = ['1s', '24h'].map(async (every, at) => {
@@ -27,7 +28,7 @@ function startAll(t: Test, folder: string, service: S3Server): Promise<Server[]>
   return Promise.all(starting)
 }
 
-/** What a counter has come to where its labels say `label`. */
+/** The value of a counter whose labels include `label`. */
 async function counted(admin: Client, counter: string, label: string): Promise<number> {
   const lines = (await admin.ask('GET', '/metrics')).body.toString().split('\n')
   const values = lines.filter(each => each.startsWith(`${counter}{`) && each.includes(label)).map(each => Number(each.split(' ').at(-1)))

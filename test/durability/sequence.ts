@@ -22,7 +22,10 @@ const upstream = 'upstream.example'
 
 type May = (name: Name, digest: Digest) => boolean
 
-/** One random life of a store: pushes, tags, deletes, fills, switches of the mode, collections, evictions and crashes. Throws what is wrong. */
+/**
+ * One random life of a store: pushes, tags, deletes, fills, switches of the mode, collections, evictions and crashes.
+ * Throws what is wrong.
+ */
 export class Sequence {
   readonly #random: Random
   readonly #below: () => Promise<Storage>
@@ -253,11 +256,11 @@ export class Sequence {
     if (manifest.from === 'upstream') manifest.last = this.#clock
   }
 
-  // As whoever serves it does. The process does not wait for the disk, so that it can die before the disk knows.
+  // As serving it does. The process does not wait for the disk, so that it can die before the disk knows.
   #seen(name: Name, digest: Digest): void {
     const { storage, content } = this.#alive
     content.lastAccess.record(name, digest)
-    if (storage.dead) throw new Dead('nobody was served')
+    if (storage.dead) throw new Dead('no client was served')
   }
 
   async #collect({ loose }: { loose: 'keep' | 'sweep' }): Promise<void> {
@@ -358,7 +361,7 @@ export class Sequence {
     else blobs.set(digest, { from: await this.#fromOf(name, digest), told: blobs.get(digest)?.told })
   }
 
-  /** Nothing is stored that no manifest needs, and no repository that holds nothing. */
+  /** Nothing unreferenced is stored, and no empty repository. */
   async #nothingLeft(): Promise<void> {
     const { storage, content } = this.#alive
     const needed = new Set<Digest>()

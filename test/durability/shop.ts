@@ -21,15 +21,18 @@ interface Image {
   manifest: Buffer
   /** Whether it was acknowledged, and its deletion not asked for since. */
   there: boolean
-  /** Counts deletions, so that whoever pulls knows of one that came meanwhile. */
+  /** Counts deletions, so that a pull notices one that came meanwhile. */
   deletions: number
 }
 
-/** Images over several registries that have the same store: each request goes to any of them. */
+/** Images over several registries that share a storage: each request goes to any of them. */
 export class Shop {
   /** What should not have happened. */
   readonly failures: string[] = []
-  /** `reused`: blobs that were not sent, since they were there. `again`: pushes that began anew, because something had gone meanwhile. */
+  /**
+   * `reused`: blobs that were not sent, since they were there. `again`: pushes that began anew, because content was
+   * removed meanwhile.
+   */
   readonly done = { pushes: 0, deletions: 0, reused: 0, again: 0, pulls: 0 }
   readonly #clients: readonly Client[]
   readonly #random: Random
@@ -94,7 +97,8 @@ export class Shop {
     return this.#random.next() < part
   }
 
-  // What was there a moment ago may have gone before the manifest says that it is needed: then the push begins anew, as clients do.
+  // What was there a moment ago may have gone before the manifest says that it is needed: then the push begins anew, as
+  // clients do.
   async #push(image: Image): Promise<void> {
     const { name, tag, manifest: body } = image
     const put = async () => {

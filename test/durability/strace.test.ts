@@ -27,7 +27,7 @@ async function record(t: Test): Promise<Recording> {
   return { calls: parseTrace(await readFile(output, 'utf8')), acknowledged, root: server.root }
 }
 
-// The check itself is tried on traces that somebody tampered with: it has to notice each.
+// The check itself is tried on traces that were tampered with: it has to notice each.
 function tampered({ calls, acknowledged, root }: Recording): Record<string, Call[]> {
   const [first] = acknowledged
   const [data = '', link = ''] = first?.keys.map(key => join(root, key)) ?? []
@@ -45,7 +45,7 @@ function tampered({ calls, acknowledged, root }: Recording): Record<string, Call
     'no fsync of the root': without(({ name, path }) => name === 'fsync' && path === root),
     'a rename before the fsync': moved(rename, -(rename?.began ?? 0)),
     'an answer before everything': moved(answer, -(answer?.began ?? 0)),
-    'an answer that nobody expected': answer ? [...calls, answer] : []
+    'an unexpected response': answer ? [...calls, answer] : []
   }
 }
 

@@ -23,17 +23,18 @@ import { type CollectorTask, policy } from './collector.ts'
 const sideBySide = 4
 const names = ['a', 'b'].map(named)
 const times = { statusTtlMs: 0, noticeMs: 0, pollMs: 20, lease: { ttlMs: 3_000, settleMs: 10 } }
-// Manifests of the one repository, its links, those of the other one, bytes; and after each of the first three the marks of what was cached.
+// Manifests of the one repository, its links, those of the other one, bytes; and after each of the first three the
+// marks of what was cached.
 const removals = 7
 
-/** Past the service, in whose directory objects are files. */
+/** Writes past the service, in whose directory objects are files. */
 async function makeOld({ root }: S3Server, bucket: string): Promise<void> {
   const then = new Date(Date.now() - 2 * hour)
   for (const each of await readdir(join(root, bucket), { recursive: true, withFileTypes: true }))
     if (each.isFile()) await utimes(join(each.parentPath, each.name), then, then)
 }
 
-/** In each repository an image that a tag names and blobs that nothing needs, in the first one a manifest as well. */
+/** In each repository a tagged image and unreferenced blobs, in the first one an untagged manifest as well. */
 async function fill(content: Content): Promise<void> {
   for (const name of names) {
     for (const each of ['config', `layer of ${name}`, 'garbage', `garbage of ${name}`]) await pushBlob(content, name, each)
@@ -80,7 +81,7 @@ async function collectWhenItMay(content: Content, storage: Parameters<typeof col
   }
 }
 
-test(`takeover: a collection that was killed is ended by another process, and nothing is lost that somebody needs (${repeat})`, {
+test(`takeover: a garbage collection that was killed is ended by another process, and nothing reachable is lost (${repeat})`, {
   timeout: 0
 }, async t => {
   const server = await startS3(t)
@@ -97,7 +98,7 @@ test(`takeover: a collection that was killed is ended by another process, and no
         await fill(content)
         await makeOld(server, bucket)
         await collectAndDie(t, server, bucket, at, effect)
-        // Of what may be about to leave for ever.
+        // For a pending deletion that is never removed.
         const push = new LocalSink(content).putManifest(named('b'), parseReference('v2'), { bytes: imageOf('garbage of b', []) }, []).then(
           () => true,
           () => false

@@ -22,7 +22,10 @@ const whole = /^(\w+)\((.*)\) += (-?\d+)/
 const unfinished = /^(\w+)\((.*) <unfinished \.\.\.>$/
 const resumed = /^<\.\.\. (\w+) resumed>(.*)$/
 
-/** Reads what strace wrote. Threads are woven into each other: a call that was interrupted by another's is put together again. */
+/**
+ * Reads what strace wrote. Threads are woven into each other: a call that was interrupted by another's is put together
+ * again.
+ */
 export function parseTrace(text: string): Call[] {
   const calls: Call[] = []
   const open = new Map<string, { start: string; began: number }>()

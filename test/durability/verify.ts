@@ -46,7 +46,10 @@ export async function verifyContent(client: Client, entries: Iterable<[path: str
   }
 }
 
-/** Continues every upload session that was left open from where the registry says that it stands. Resolves to how many were finished. */
+/**
+ * Continues every upload session that was left open from where the registry says that it stands. Resolves to how many
+ * were finished.
+ */
 export async function resumeSessions(client: Client, world: World, faults: Faults): Promise<number> {
   let resumed = 0
   for (const open of world.sessions) {

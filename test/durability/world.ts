@@ -14,7 +14,9 @@ export interface Referrer {
   digest: string
 }
 
-/** What is known of the registry's content from what it acknowledged. Keys are the paths at which content is asked for. */
+/**
+ * What is known of the registry's content from what it acknowledged. Keys are the paths at which content is asked for.
+ */
 export class World {
   readonly #registers = new Map<string, Map<string, Register>>()
   readonly #touched = new Set<string>()

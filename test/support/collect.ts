@@ -25,7 +25,10 @@ export async function collected(target: Target, more: Parameters<typeof collecti
   return summaries(await Array.fromAsync(collecting(target, more)))
 }
 
-/** The removals of an eviction of content with a last access before `before`, as `summaries` gives them; without a grace period. */
+/**
+ * The removals of an eviction of content with a last access before `before`, as `summaries` gives them; without a grace
+ * period.
+ */
 export async function evicted(
   { storage, content }: Target,
   before: number,

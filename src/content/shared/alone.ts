@@ -24,6 +24,7 @@ export function createAlone(storage: Storage): Coordination {
     reread: async () => undefined,
     acquireRemovalLease: async () => async () => {},
     announce: (_digests, task) => task(() => undefined),
+    acquireLease: async () => ({ signal: new AbortController().signal, release: async () => {} }),
     now: Date.now,
     createBarrier: () => barrier,
     renewAfterMs: () => renewAfterMs,

@@ -1,4 +1,5 @@
 import type { Clock } from '../../../storage/clock.ts'
+import type { Lease } from '../../../storage/lease.ts'
 import type { Key, ObjectStat, Storage } from '../../../storage/storage.ts'
 import type { Digest } from '../../oci/digest.ts'
 import type { Links } from '../links.ts'
@@ -31,6 +32,9 @@ export interface DeletionBarrier {
    */
   findRemoved(reported: readonly ReportedContent[], epoch: number): Promise<ReportedContent[]>
 }
+
+/** A lease that this process holds until it is released. `signal` is aborted when it is lost. */
+export type HeldLease = Pick<Lease, 'signal' | 'release'>
 
 /** How many digests one removal takes. */
 export interface RemovalBatch {
@@ -67,6 +71,10 @@ export interface Coordination {
    * since the epoch.
    */
   now(): number
+  /**
+   * Acquires the lease under `key` for other work of one process at a time; undefined while another process holds it.
+   */
+  acquireLease(key: Key): Promise<HeldLease | undefined>
   /** The deletion barrier, over the links that this process caches. */
   createBarrier(links: Links, renew: Renew): DeletionBarrier
   /** The age, in ms, from which bytes are given a new time when a client is told of them. */

@@ -1,4 +1,5 @@
 import { systemClock } from '../../../storage/clock.ts'
+import { acquireLease } from '../../../storage/lease.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import * as keys from '../keys.ts'
 import { createObjectListing } from '../listing.ts'
@@ -29,6 +30,7 @@ export function createShared(
     reread: key => storage.get(key),
     acquireRemovalLease: () => lease.acquire(),
     announce: (digests, task) => lease.announce(digests, task),
+    acquireLease: key => acquireLease(conditionalObjects, key, leaseTimes?.lease, clock),
     now: () => lease.now(),
     createBarrier: (links, renew) => new SharedDeletionBarrier({ storage, links, renew, lease }),
     renewAfterMs: graceMs => graceMs / partOfGrace,
