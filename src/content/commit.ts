@@ -218,7 +218,7 @@ export class Commit {
     const change = old !== digest || madePushed ? ({ kind: 'manifest-linked', digest, ...from(upstream) } as const) : undefined
     const write = this.#links.write(link, digest)
     await this.#effect(name, name, write, change, async () => (await this.#links.readCurrent(link)) === digest)
-    this.#manifests.remember(digest, bytes)
+    this.#manifests.cache(digest, bytes)
     const set: SetTag[] = []
     for (const tag of tags) {
       if (provenance && !(await this.#mayCache(name, tag, digest, expected))) continue

@@ -28,6 +28,9 @@ export const repositories: Key = `${top}/repositories`
 
 const path = (digest: Digest): string => `${algorithmOf(digest)}/${encodedOf(digest)}`
 
+/** The link of a digest below a prefix of links. */
+export const link = (prefix: Key, digest: Digest): Key => `${prefix}/${path(digest)}/link`
+
 /** All of one repository. */
 export const repository = (name: Name | string): Key => `${repositories}/${name}`
 
@@ -45,12 +48,12 @@ export const blob = (digest: Digest): Key => {
 /** The blob links of a repository. */
 export const layers = (name: Name): Key => `${repository(name)}/_layers`
 /** The link that lets `name` read a blob. */
-export const layer = (name: Name, digest: Digest): Key => `${layers(name)}/${path(digest)}/link`
+export const layer = (name: Name, digest: Digest): Key => link(layers(name), digest)
 
 /** The manifests of a repository. */
 export const revisions = (name: Name): Key => `${repository(name)}/_manifests/revisions`
 /** The link that says that `name` has a manifest. */
-export const revision = (name: Name, digest: Digest): Key => `${revisions(name)}/${path(digest)}/link`
+export const revision = (name: Name, digest: Digest): Key => link(revisions(name), digest)
 
 /** Below it, one prefix per tag. */
 export const tags = (name: Name): Key => `${repository(name)}/_manifests/tags`
@@ -59,7 +62,7 @@ export const tag = (name: Name, each: Tag): Key => `${tags(name)}/${each}/curren
 /** Every digest that a tag ever had. */
 export const tagIndex = (name: Name, each: Tag): Key => `${tags(name)}/${each}/index`
 /** The link of one of those digests. */
-export const tagIndexEntry = (name: Name, each: Tag, digest: Digest): Key => `${tagIndex(name, each)}/${path(digest)}/link`
+export const tagIndexEntry = (name: Name, each: Tag, digest: Digest): Key => link(tagIndex(name, each), digest)
 
 /** Below it, one prefix per upload session. */
 export const uploads = (name: Name): Key => `${repository(name)}/_uploads`
@@ -75,7 +78,7 @@ export const allReferrers = (name: Name): Key => `${repository(name)}/_referrers
 /** The index of the referrers of `subject`. */
 export const referrers = (name: Name, subject: Digest): Key => `${allReferrers(name)}/${path(subject)}`
 /** The link of one referrer. */
-export const referrer = (name: Name, subject: Digest, digest: Digest): Key => `${referrers(name, subject)}/${path(digest)}/link`
+export const referrer = (name: Name, subject: Digest, digest: Digest): Key => link(referrers(name, subject), digest)
 
 /** The digest that `<algorithm>/<encoded>` spells. */
 export function digestOfPath(algorithm: string, encoded: string): Digest | undefined {

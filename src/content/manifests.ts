@@ -61,7 +61,7 @@ export class Manifests {
     const known = this.#cache.get(digest)
     if (known) return known
     const bytes = await this.#read(digest, from)
-    return bytes && this.remember(digest, bytes)
+    return bytes && this.cache(digest, bytes)
   }
 
   async #read(digest: Digest, from: LinkedManifest | undefined): Promise<Uint8Array | undefined> {
@@ -93,7 +93,7 @@ export class Manifests {
   }
 
   /** Caches verified bytes. */
-  remember(digest: Digest, bytes: Uint8Array): Manifest {
+  cache(digest: Digest, bytes: Uint8Array): Manifest {
     const manifest = { descriptor: { mediaType: mediaTypeOf(bytes), digest, size: bytes.length }, bytes: copyOutOfPool(bytes) }
     this.#cache.set(digest, manifest)
     return manifest

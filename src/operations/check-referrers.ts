@@ -29,11 +29,7 @@ export async function* checkReferrers({ content, storage }: Tree, name: Name, si
 }
 
 async function* entries(storage: Tree['storage'], name: Name): AsyncGenerator<{ subject: Digest; digest: Digest }, void> {
-  for await (const algorithm of storage.walk(keys.allReferrers(name))) {
-    for await (const encoded of storage.walk(algorithm.key)) {
-      const subject = keys.digestOfPath(algorithm.name, encoded.name)
-      if (!subject) continue
-      for await (const digest of listDigests(storage, encoded.key)) yield { subject, digest }
-    }
+  for await (const subject of listDigests(storage, keys.allReferrers(name))) {
+    for await (const digest of listDigests(storage, keys.referrers(name, subject))) yield { subject, digest }
   }
 }

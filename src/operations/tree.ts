@@ -1,6 +1,7 @@
 import type { Key, Storage } from '../../storage/storage.ts'
 import type { Content } from '../content/content.ts'
 import * as keys from '../content/keys.ts'
+import { listDigests } from '../content/walk.ts'
 import { algorithmOf, type Digest, isDigest } from '../oci/digest.ts'
 import type { Name } from '../oci/name.ts'
 
@@ -36,15 +37,11 @@ export async function readLink(storage: Storage, key: Key): Promise<string | und
 
 /** The links `<algorithm>/<encoded>/link` below `prefix`, ordered. */
 export async function* linksBelow(storage: Storage, prefix: Key): AsyncGenerator<FoundLink, void> {
-  for await (const algorithm of storage.walk(prefix)) {
-    for await (const encoded of storage.walk(algorithm.key)) {
-      const digest = keys.digestOfPath(algorithm.name, encoded.name)
-      if (!digest) continue
-      const key = `${encoded.key}/link`
-      const text = await readLink(storage, key)
-      // A prefix without a link is debris of a crash during a removal.
-      if (text !== undefined) yield { key, digest, ...(isTarget(digest, text) ? { target: text } : {}) }
-    }
+  for await (const digest of listDigests(storage, prefix)) {
+    const key = keys.link(prefix, digest)
+    const text = await readLink(storage, key)
+    // A prefix without a link is debris of a crash during a removal.
+    if (text !== undefined) yield { key, digest, ...(isTarget(digest, text) ? { target: text } : {}) }
   }
 }
 

@@ -235,6 +235,24 @@ test('changes: a write that failed after it took effect gives its change, since 
   t.strictSame(taken(), [])
 })
 
+test('changes: cached content that becomes pushed is a change even if the rest of the push fails, since a retry finds it pushed', async t => {
+  const below = await openStorage(t)
+  let failing = false
+  const watched = watchStorage(below, (call, key) => {
+    if (failing && call === 'put' && key === keys.revision(name, digest)) throw full()
+  })
+  const { content, taken } = await noted(t, watched)
+  await content.commit.putManifest(name, digest, bytes, { tags: [], provenance: cached })
+  taken()
+  failing = true
+  await t.rejects(storeManifest(content, name, bytes), { code: 'ENOSPC' })
+  t.equal(await content.provenance.get(name, digest), undefined)
+  t.strictSame(taken(), [{ at, name, kind: 'manifest-linked', digest }])
+  failing = false
+  await storeManifest(content, name, bytes)
+  t.strictSame(taken(), [])
+})
+
 test('changes: each is delivered when it has taken effect, and before the request ends', async t => {
   const delivery = Promise.withResolvers<void>()
   const found: unknown[] = []
