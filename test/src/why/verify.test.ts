@@ -94,12 +94,13 @@ test('Proxy: content that is only upstream is missing, and no request is sent', 
 
 test('an index that is nested too deep has a fault, and the other references are verified', async t => {
   const registry = await serveWith(t, {})
-  const { image, index } = await pushIndex(registry)
-  let entry = { mediaType: indexType, digest: image, size: 1 }
+  const { index } = await pushIndex(registry)
+  let manifests: object[] = []
   for (let level = 0; level < 102; level++) {
-    const bytes = JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests: [entry] })
-    await putManifest(registry, own, level === 101 ? 'deep' : digestOf(bytes), bytes, indexType)
-    entry = { mediaType: indexType, digest: digestOf(bytes), size: bytes.length }
+    const bytes = JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests })
+    const { status } = await putManifest(registry, own, level === 101 ? 'deep' : digestOf(bytes), bytes, indexType)
+    if (status !== 201) throw new Error(`PUT of level ${level} answered ${status}`)
+    manifests = [{ mediaType: indexType, digest: digestOf(bytes), size: bytes.length }]
   }
   t.match(await verifiedOf(registry, [`${own}:deep`, `${own}:v1`]), [
     { complete: false, fault: /nested too deep/ },
