@@ -29,7 +29,7 @@ test('the registry port and the admin port may not be the same', async t => {
   t.same(refused(t, 'server:\n  listen: 127.0.0.1:5002'), ['1 server.admin: another address than server.listen'])
 })
 
-test('forwarders without an authority for client certificates are refused: nobody could be one', async t => {
+test('forwarders without an authority for client certificates are refused: no client could be one', async t => {
   const expected = 'server.tls.clientCA beside it: without one no client certificate is verified'
   t.same(refused(t, 'server:\n  forwarders: [lb]'), [`2 server.forwarders: ${expected}`])
   const { forwarders } = loaded(t, 'server: { forwarders: [lb], tls: { certificate: c, key: k, clientCA: a } }').server

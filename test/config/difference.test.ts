@@ -48,7 +48,7 @@ test('the role of a user called like a method of objects is a difference as any 
   t.same(configDifference(users(''), users('constructor: [pull]')), ['auth.users.roles.constructor'])
 })
 
-test('what a running process cannot change is told from what it can', async t => {
+test('settings that need a restart are distinguished from others', async t => {
   const old = loaded(t, 'server: { listen: "127.0.0.1:1" }')
   const changed = loaded(
     t,

@@ -16,7 +16,7 @@ for (const [what, text] of [
   ['an unknown setting', 'registry: { mode: Local, mod: Proxy }\n'],
   ['a wrong value', 'registry: { mode: Unmanaged }\n']
 ] as const) {
-  test(`${what} changes nothing, and is told in log, metric and status`, async t => {
+  test(`${what} changes nothing, and is reported in log, metric and status`, async t => {
     const upstream = await startUpstream(t)
     upstream.addImage(`${prefix.there}/app`, 'v1')
     const served = await serveModes(t, { registry: behind('Proxy', upstream) })
@@ -28,18 +28,18 @@ for (const [what, text] of [
     t.equal((await served.status())['mode'], 'Proxy')
     t.equal((await ask(served.listen, 'GET', manifest)).status, 200)
     await served.reload()
-    t.equal(served.logged(refused).length, 1, 'the same fault is told once')
+    t.equal(served.logged(refused).length, 1, 'the same fault is reported once')
   })
 }
 
-test('a fault that was taken back is no longer in the status', async t => {
+test('a fault that was undone is no longer in the status', async t => {
   const registry = { mode: 'Local' }
   const served = await serveModes(t, { registry })
   await served.write('')
   t.equal((await served.change({ registry })).result, 'unchanged')
   t.match((await served.status())['reload'], { result: 'unchanged' })
   t.equal((await served.write('')).result, 'faulty')
-  t.equal(served.logged(refused).length, 2, 'the fault comes back and is told again')
+  t.equal(served.logged(refused).length, 2, 'the fault comes back and is reported again')
 })
 
 test('a file that is missing changes nothing', async t => {
@@ -67,7 +67,7 @@ for (const [path, sections] of [
   })
 }
 
-test('a changed configuration is told in log, metric and status', async t => {
+test('a changed configuration is reported in log, metric and status', async t => {
   const upstream = await startUpstream(t)
   const served = await serveModes(t, { registry: { mode: 'Local' } })
   await served.change({ registry: behind('Direct', upstream) })
@@ -110,7 +110,7 @@ test('changed endpoints of the upstream take effect', async t => {
   t.equal((await ask(served.listen, 'GET', manifest)).status, 200)
 })
 
-test('changed rights take effect', async t => {
+test('changed permissions take effect', async t => {
   const served = await serveModes(t, { registry: { mode: 'Local' }, auth: { anonymous: ['pull'] } })
   t.equal((await ask(served.listen, 'POST', '/v2/a/blobs/uploads/')).status, 401)
   await served.change({ registry: { mode: 'Local' }, auth: { anonymous: ['pull', 'push'] } })

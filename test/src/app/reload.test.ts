@@ -34,7 +34,7 @@ function reloading(t: Test, ...texts: string[]) {
 
 const level = (name: string) => `log: { level: ${name} }\n`
 
-test('Reload: what has not changed is not applied, and nothing is said', async t => {
+test('Reload: an unchanged file is not applied, and nothing is reported', async t => {
   const { reload, applied, lines } = reloading(t, level('info'))
   t.equal((await reload.check()).result, 'unchanged')
   t.strictSame([applied.length, lines, reload.last], [0, [], undefined])
@@ -51,7 +51,7 @@ test('Reload: a change is applied once, with the settings that changed', async t
   t.match(reload.last, { result: 'applied' })
 })
 
-test('Reload: a file that reads differently the second time is looked at again, until it reads the same twice', async t => {
+test('Reload: a file that differs at the second reading is read again, until two readings agree', async t => {
   const { reload, applied } = reloading(t, level('info'), level('warn'), level('error'), level('debug'))
   t.equal((await reload.check()).result, 'applied')
   t.strictSame(
@@ -60,13 +60,13 @@ test('Reload: a file that reads differently the second time is looked at again, 
   )
 })
 
-test('Reload: a file that is cut off at the second look changes nothing', async t => {
+test('Reload: a file that is truncated at the second reading changes nothing', async t => {
   const { reload, applied } = reloading(t, level('info'), level('warn'), 'log: { lev')
   t.equal((await reload.check()).result, 'faulty')
   t.equal(applied.length, 0)
 })
 
-test('Reload: what cannot be applied is faulty, and is tried again', async t => {
+test('Reload: a change that cannot be applied is faulty, and is retried', async t => {
   const { reload, fault, applied } = reloading(t, level('info'), level('warn'))
   fault.message = 'no such users'
   t.match(await reload.check(), { result: 'faulty', reason: 'no such users' })
@@ -75,7 +75,7 @@ test('Reload: what cannot be applied is faulty, and is tried again', async t => 
   t.equal(applied.length, 1)
 })
 
-test('Reload: a fault is said once, and again when it comes back', async t => {
+test('Reload: a fault is reported once, and again when it comes back', async t => {
   const { reload, lines, texts } = reloading(t, level('info'), '')
   await reload.check()
   await reload.check()
@@ -88,7 +88,7 @@ test('Reload: a fault is said once, and again when it comes back', async t => {
   t.equal(lines.length, 2)
 })
 
-test('Reload: two looks at once are made one after the other', async t => {
+test('Reload: two checks at once run one after the other', async t => {
   const { reload, applied } = reloading(t, level('info'), level('warn'))
   const both = await Promise.all([reload.check(), reload.check()])
   t.strictSame(

@@ -9,7 +9,7 @@ import { ask, bytesOf, configured, digestOf, folder, openFiles, pushBlob, pushIm
 
 const quiet = pino({ level: 'silent' })
 
-test('server: what was pushed is there after a restart', async t => {
+test('server: pushed content is there after a restart', async t => {
   const served = await serve(t)
   const { manifest } = await pushImage(served, 'a', 'v1')
   await served.stop()
@@ -44,7 +44,7 @@ test('server: stop resolves to true when all transfers could end', async t => {
   t.equal(await served.stop(), true)
 })
 
-test('server: stop ends what is running when server.drain is over, and says so', async t => {
+test('server: stop ends what is running when server.drain is over, and resolves to false', async t => {
   const served = await serve(t)
   const wire = await Wire.dial(t, served.listen)
   wire.head(`PATCH ${await startSession(served, 'a')}`, ['Content-Length: 100', 'Expect: 100-continue'])
@@ -68,7 +68,7 @@ test('server: after a stop no port answers', async t => {
   for (const address of [served.listen, served.admin]) await t.rejects(ask(address, 'GET', '/'), { code: 'ECONNREFUSED' })
 })
 
-test('server: content that is removed from under it is unknown, and what is pushed next is there', async t => {
+test('server: content whose directory was removed is unknown, and the next push works', async t => {
   const served = await serve(t)
   const digest = await pushBlob(served, 'a', bytesOf(3))
   await rm(join(served.root, 'docker'), { recursive: true })
