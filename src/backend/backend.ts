@@ -2,9 +2,11 @@ import type { Mode } from '../../config/schema.ts'
 import type { Sink } from '../oci/sink.ts'
 import type { Source } from '../oci/source.ts'
 
-/** One per mode. The API asks for it once a request, so that a switch of modes never splits one. */
+/**
+ * Answers requests in one mode. The API looks it up once a request, so that a switch of modes never splits a request.
+ */
 export interface Backend extends Source {
   readonly mode: Mode
-  /** Present where content can be pushed; without it the API answers UNSUPPORTED. */
+  /** Absent where nothing can be pushed: then the API answers UNSUPPORTED. */
   readonly sink?: Sink
 }

@@ -19,18 +19,21 @@ export interface BackendDeps {
   sink: Sink
   fills: Fills
   observe: (event: UpstreamEvent) => void
-  /** Where what comes from upstreams is limited. */
+  /** The rate limit for what comes from upstreams. */
   ingress?: RateLimiter | undefined
 }
 
-// A client may wait before it follows, and go on after a while. Collections leave alone for longer what was just asked for.
+// A client may wait before it follows a redirect, and pause. The grace period of garbage collection is longer.
 const redirectTtlSeconds = 600
 
-/** The backends of a configuration, and the upstreams that they ask. Nothing is dialled here: a registry starts with its upstream down. */
-export async function buildBackends(config: Config, parts: BackendDeps): Promise<{ backends: Backends; upstreams: Map<string, Upstream> }> {
+/**
+ * Makes the backends of a configuration and their upstreams. Nothing is connected to: a registry starts with its
+ * upstream down.
+ */
+export async function buildBackends(config: Config, deps: BackendDeps): Promise<{ backends: Backends; upstreams: Map<string, Upstream> }> {
   const upstreams = new Map<string, Upstream>()
   const upstream = async (key: string, route: UpstreamConfig): Promise<Upstream> => {
-    // Only where there is an upstream: the client and the public suffix list take 20 MiB and 100 ms.
+    // Loaded only if there is an upstream: the client and the public suffix list take 20 MiB and 100 ms.
     const { Upstream } = await import('../upstream/upstream.ts')
     const made = new Upstream(
       {
@@ -41,7 +44,7 @@ export async function buildBackends(config: Config, parts: BackendDeps): Promise
         ...(route.ca === undefined ? {} : { ca: route.ca }),
         ...(config.upstream.proxy ? { proxy: config.upstream.proxy } : {})
       },
-      { observe: parts.observe, ingress: parts.ingress }
+      { observe: deps.observe, ingress: deps.ingress }
     )
     upstreams.set(key, made)
     return made
@@ -49,7 +52,7 @@ export async function buildBackends(config: Config, parts: BackendDeps): Promise
   const { redirect: wanted } = config.storage.s3 ?? {}
   const redirect = wanted && { overBytes: wanted.over, validSeconds: redirectTtlSeconds }
   const cached = (route: UpstreamRoute) =>
-    new ProxyBackend(parts.content, parts.fills, route, { cache: config.cache, maxFills: config.upstream.fills, redirect })
+    new ProxyBackend(deps.content, deps.fills, route, { cache: config.cache, maxFills: config.upstream.fills, redirect })
 
   const { mode, upstream: own, upstreams: others } = config.registry
   const byHost = new Map<string, Backend>()
@@ -58,18 +61,17 @@ export async function buildBackends(config: Config, parts: BackendDeps): Promise
     byHost.set(host, each.policy === 'cache' ? cached(route) : new DirectBackend(route))
   }
   const names = new Set(config.server.names.map(each => each.toLowerCase()))
-  if (!own || mode === 'Local')
-    return { backends: { own: new LocalBackend(parts.content, parts.sink, redirect), names, byHost }, upstreams }
+  if (!own || mode === 'Local') return { backends: { own: new LocalBackend(deps.content, deps.sink, redirect), names, byHost }, upstreams }
   const route = ownRoute(config.server.path, own, await upstream(keyOfOwn(own), own))
   return { backends: { own: mode === 'Proxy' ? cached(route) : new DirectBackend(route), names, byHost }, upstreams }
 }
 
-/** What the upstream behind this registry's own address is called among the upstreams. */
+/** The key of the upstream that requests without `ns=` go to. */
 export function keyOfOwn({ host, path }: Pick<UpstreamConfig, 'host' | 'path'>): string {
   return `${host}/${path}`
 }
 
-/** What an upstream that is reached by `ns=` is called among the upstreams. */
+/** The key of the upstream of a namespace (`ns=`). */
 export function keyOfNamespace(host: string): string {
   return `ns=${host}`
 }

@@ -4,7 +4,7 @@ import { OciError } from '../oci/errors.ts'
 import { type Name, type Reference, referenceText } from '../oci/name.ts'
 import { UpstreamError } from '../upstream/error.ts'
 
-/** What a client is told when upstream does not give what was asked for; `unknown` is the answer to a true 404. Other errors are given back as they are. */
+/** The OciError for an UpstreamError; `unknown` makes the one for a 404. Other errors are returned as they are. */
 export function ociErrorOf(error: unknown, unknown: () => OciError): unknown {
   if (!(error instanceof UpstreamError)) return error
   const detail = { reason: error.message }
@@ -34,18 +34,21 @@ export function ociErrorOf(error: unknown, unknown: () => OciError): unknown {
   }
 }
 
-/** Whether somebody's own time limit ended the waiting. */
+/** Whether a time limit of our own ended the wait (`AbortSignal.timeout`). */
 export function isTimeoutReason(error: unknown): boolean {
   return error instanceof DOMException && error.name === 'TimeoutError'
 }
 
-/** What a client is told whose answer cannot begin in time. */
+/** The 504 for an upstream that does not respond in time. */
 export function timeoutError(origin: string): OciError {
   const error = new UpstreamError('timeout', `${origin} takes too long`, { endpoint: origin })
   return new OciError('UNAVAILABLE', { status: 504, detail: { reason: error.message }, cause: error })
 }
 
-/** Whether the last known answer is to be served: upstream could not be asked, or did not want to be. A refusal (401, 403) and a true 404 are answers. */
+/**
+ * Whether stale content may be served in place of this error: the upstream did not respond or is overloaded. 401, 403
+ * and 404 are responses.
+ */
 export function isTransient(error: unknown): error is UpstreamError {
   return error instanceof UpstreamError && passing.has(error.kind)
 }
@@ -67,12 +70,12 @@ export function unknownName(name: Name): OciError {
   return new OciError('NAME_UNKNOWN', { detail: { name } })
 }
 
-/** `unknownManifest` for stored content, or `unknownName` where the repository does not exist: people need to know which. */
+/** `unknownManifest`, or `unknownName` if nothing is stored under `name`. */
 export async function notStored(content: Content, name: Name, reference: Reference): Promise<OciError> {
   return (await content.names.has(name)) ? unknownManifest(name, reference) : unknownName(name)
 }
 
-/** A head has to tell the size, and upstream does not. */
+/** A HEAD needs the size, and the upstream does not tell it. */
 export function unknownSize(): OciError {
   return new OciError('UNAVAILABLE', { status: 502, detail: { reason: 'upstream does not tell the size of the blob' } })
 }

@@ -8,10 +8,10 @@ import { keyOfNamespace, keyOfOwn } from './build.ts'
 import type { UpstreamRoute } from './routes.ts'
 import { namespaceRoute, ownRoute } from './routes.ts'
 
-// An upstream that takes longer is not one to fetch everything from again.
+// A slower upstream counts as unavailable: everything that expires has to be fetched from it again.
 const timeoutMs = 25_000
 
-/** What `expiryOf` looks at; the configuration and the upstreams are those in force. */
+/** What `expiryOf` reads; configuration and upstreams are those in force. */
 export interface ExpiryView {
   config: Config
   upstreams: ReadonlyMap<string, Upstream>
@@ -19,28 +19,29 @@ export interface ExpiryView {
 }
 
 /**
- * The time before which content of a name was last asked for that expires now; undefined for a name of which nothing does. Content expires in Proxy mode only, and only
- * while its upstream can be asked for it again: each upstream is asked once for something that is cached, and has to give it or to say that it has no such thing.
+ * For a name: cached content whose last access is before the returned time (ms since the epoch) expires; undefined if
+ * none does. Content expires in Proxy mode only, and only while its upstream is available: each is requested one cached
+ * manifest, and has to return it or a 404.
  */
 export async function expiryOf(view: ExpiryView, now: number, signal: AbortSignal): Promise<(name: Name) => number | undefined> {
   const { ttl } = view.config.registry.upstream ?? {}
   if (view.config.registry.mode !== 'Proxy' || ttl === undefined) return () => undefined
   const routes: UpstreamRoute[] = []
-  for (const route of cachedRoutes(view)) if (await canBeAsked(route, view.content, signal)) routes.push(route)
+  for (const route of cachedRoutes(view)) if (await isAvailable(route, view.content, signal)) routes.push(route)
   return name => (routes.some(each => each.nameOfContent(name) !== undefined) ? now - ttl : undefined)
 }
 
 function cachedRoutes({ config, upstreams }: ExpiryView): UpstreamRoute[] {
   const { upstream: own, upstreams: others } = config.registry
-  const asked = own && upstreams.get(keyOfOwn(own))
+  const first = own && upstreams.get(keyOfOwn(own))
   const further = Object.entries(others).flatMap(([host, { policy }]) => {
     const each = policy === 'cache' ? upstreams.get(keyOfNamespace(host)) : undefined
     return each ? [namespaceRoute(host, each)] : []
   })
-  return asked ? [ownRoute(config.server.path, own, asked), ...further] : further
+  return first ? [ownRoute(config.server.path, own, first), ...further] : further
 }
 
-async function canBeAsked(route: UpstreamRoute, content: Content, signal: AbortSignal): Promise<boolean> {
+async function isAvailable(route: UpstreamRoute, content: Content, signal: AbortSignal): Promise<boolean> {
   const cached = await anyCached(route, content)
   if (!cached) return false
   try {

@@ -3,14 +3,17 @@ import type { Body } from '../oci/source.ts'
 import { isTransient } from './errors.ts'
 
 /**
- * A body whose medium may fail in the middle: then the rest is read from `open`, a body of the same bytes from the first on that can only be read forward. Errors other
- * than the medium's are passed on.
+ * A body that continues elsewhere after an I/O error of the storage: the rest is read from the body that `open` gives,
+ * which has the same bytes from the first on and can only be read forward. Other errors are thrown.
  */
 export function fallbackBody(first: Body, open: () => Promise<Body>): Body {
   return new FallbackBody(first, open)
 }
 
-/** What `here` gives, or `there` where the medium fails before that; where upstream cannot be asked either, the medium's error says what is wrong. */
+/**
+ * The result of `here`, or of `there` after an I/O error of the storage. If the upstream fails too, the I/O error is
+ * thrown.
+ */
 export async function orFallback<T>(here: () => Promise<T>, there: () => Promise<T>): Promise<T> {
   try {
     return await here()
@@ -22,12 +25,14 @@ export async function orFallback<T>(here: () => Promise<T>, there: () => Promise
   }
 }
 
-/** Whether an error is the medium's: those of system calls have a code, those of upstreams have a name. */
+/**
+ * Whether an error is an I/O error of the storage: those of system calls have a code, those of upstreams have a name.
+ */
 export function isStorageError(error: unknown): boolean {
   return error instanceof Error && error.name === 'Error' && 'code' in error && typeof error.code === 'string'
 }
 
-// A call that hangs may still write into what it was given.
+// A read that hangs may still write into its buffer.
 function holdsMemory(error: unknown): boolean {
   return (error as { underway?: boolean }).underway === true
 }
@@ -35,7 +40,7 @@ function holdsMemory(error: unknown): boolean {
 class FallbackBody implements Body {
   readonly #open: () => Promise<Body>
   #body: Body
-  /** Where the second body stands; undefined while the first serves. */
+  /** The position of the second body; undefined while the first serves. */
   #at: number | undefined
 
   constructor(first: Body, open: () => Promise<Body>) {
@@ -43,13 +48,13 @@ class FallbackBody implements Body {
     this.#open = open
   }
 
-  /** That of the first; what comes from elsewhere is not known to be the same. */
+  /** Of the first body; bytes from elsewhere are not known to be the same. */
   get identity(): Body['identity'] {
     return this.#at === undefined ? this.#body.identity : undefined
   }
 
   ready(position: number): Promise<void> | undefined {
-    // What is wrong shows when it is read.
+    // An error shows when the bytes are read.
     return this.#at === undefined ? this.#body.ready?.(position)?.catch(() => {}) : undefined
   }
 
@@ -72,7 +77,7 @@ class FallbackBody implements Body {
     await failed.close()
   }
 
-  // The client has these bytes already; they are read again since only a whole can be verified.
+  // The client has the bytes before `position`; they are read again since only a whole blob can be verified.
   async #forward(into: Buffer, position: number): Promise<number> {
     let at = this.#at ?? 0
     for (let read = -1; at < position && read !== 0; at += read) read = await this.#body.readInto(into.subarray(0, position - at), at)

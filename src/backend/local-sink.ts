@@ -8,10 +8,10 @@ import type { Name, Reference, Tag } from '../oci/name.ts'
 import type { PutManifest, SessionId, Sink, UploadSession } from '../oci/sink.ts'
 import { notStored, unknownBlob } from './errors.ts'
 
-// Checks that run side by side; an image has some tens of layers.
+// An image has some tens of layers.
 const concurrentChecks = 8
 
-/** Pushes go into what is stored. */
+/** Pushes into the content. */
 export class LocalSink implements Sink {
   readonly #content: Content
 
@@ -34,11 +34,12 @@ export class LocalSink implements Sink {
   async #mount(name: Name, digest: Digest, from: Name | undefined): Promise<boolean> {
     const { blobs, commit } = this.#content
     if ((await blobs.statRenewed(name, digest)) !== undefined) return true
-    // Rights are the same for all repositories, so that a blob may be found in any of them ("automatic content discovery").
+    // Access rights are the same for all repositories, so a blob may be mounted from any ("automatic content
+    // discovery").
     const target = from === undefined ? await this.#stored(digest) : await this.#soundIn(from, digest)
     if (target === undefined) return false
     await commit.linkBlob(name, digest, { target })
-    // Through the new link the blob is checked like any other; a damaged one is to be pushed anew.
+    // The blob is checked through its new link like any other; a damaged one has to be pushed again.
     if ((await blobs.statRenewed(name, digest)) !== undefined) return true
     await commit.unlinkBlob(name, digest)
     return false
@@ -66,22 +67,23 @@ export class LocalSink implements Sink {
     }
     const subject = parsed.subject?.digest
     const all = reference.tag === undefined ? tags : [reference.tag, ...tags]
-    // What was found to be there has to be there when the manifest is.
+    // What the check finds must not be removed before the manifest is committed.
     const release = await this.#content.holds.holdAll([...parsed.blobs, ...parsed.manifests].map(each => each.digest))
     try {
       const since = await this.#content.barrier.readEpoch()
       await this.#checkContent(name, parsed)
       const before = await this.#checkNotRemoved(name, parsed, since)
       const set = await this.#content.commit.putManifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
-      // Who began to collect meanwhile may not have seen the manifest.
-      if (before === 'nobody') await this.#checkNotRemoved(name, parsed, since)
+      // A garbage collection of another process that began meanwhile may not have seen the manifest.
+      if (before === 'unchanged') await this.#checkNotRemoved(name, parsed, since)
       return { digest: actual, tags: set, ...(subject ? { subject } : {}) }
     } finally {
       release()
     }
   }
 
-  // A manifest is accepted when everything it needs can be read from the same repository; its subject may come later (distribution-spec, "Push").
+  // A manifest is accepted if the repository has everything it needs; its subject may come later (distribution-spec,
+  // "Push").
   async #checkContent(name: Name, { blobs, manifests }: ParsedManifest): Promise<void> {
     const content = this.#content
     const needed = [
@@ -108,17 +110,17 @@ export class LocalSink implements Sink {
     if (missing.length > 0) throw new OciError('MANIFEST_BLOB_UNKNOWN', { detail: { missing } })
   }
 
-  // What it needs stays, whatever another process removes.
-  async #checkNotRemoved(name: Name, { blobs, manifests }: ParsedManifest, since: number): Promise<'nobody' | 'others'> {
-    const { barrier: staying } = this.#content
-    if (await staying.isUnchanged(since)) return 'nobody'
-    const relied = [
+  // The deletion barrier for what the manifest needs.
+  async #checkNotRemoved(name: Name, { blobs, manifests }: ParsedManifest, since: number): Promise<'unchanged' | 'changed'> {
+    const { barrier } = this.#content
+    if (await barrier.isUnchanged(since)) return 'unchanged'
+    const needed = [
       ...blobs.filter(each => !isNonDistributable(each.mediaType)).map(({ digest }) => ({ link: keys.layer(name, digest), digest })),
       ...manifests.map(({ digest }) => ({ link: keys.revision(name, digest), digest }))
     ]
-    const missing = (await staying.findRemoved(relied, since)).map(each => each.digest)
+    const missing = (await barrier.findRemoved(needed, since)).map(each => each.digest)
     if (missing.length > 0) throw new OciError('MANIFEST_BLOB_UNKNOWN', { detail: { missing } })
-    return 'others'
+    return 'changed'
   }
 
   async deleteBlob(name: Name, digest: Digest): Promise<void> {
@@ -134,7 +136,7 @@ export class LocalSink implements Sink {
     }
     const { digest } = reference
     const { manifests, commit } = this.#content
-    // A damaged manifest can be deleted too; only its bytes would tell the subject.
+    // A damaged manifest can be deleted too; its subject is unknown then.
     if (!(await manifests.linked(name, digest))) throw await notStored(this.#content, name, reference)
     const manifest = await manifests.get(name, digest)
     const subject = manifest && readManifest(manifest.bytes)?.subject?.digest

@@ -8,7 +8,7 @@ import type { BlobLocation, BlobRequest, Manifest, OpenBlob, Page, PageRequest, 
 import type { Backend } from './backend.ts'
 import { notStored, unknownBlob, unknownName } from './errors.ts'
 
-/** What is stored is the authoritative copy. */
+/** Local mode: the stored content is the authoritative copy. */
 export class LocalBackend implements Backend {
   readonly mode = 'Local'
   readonly sink: Sink
@@ -22,7 +22,7 @@ export class LocalBackend implements Backend {
   }
 
   async statBlob(name: Name, digest: Digest): Promise<Served<Descriptor>> {
-    // Who asks for a head may be about to push a manifest instead of the blob.
+    // A client that gets a 200 may skip the blob and push its manifest.
     const size = await this.#content.blobs.statRenewed(name, digest)
     if (size === undefined) throw unknownBlob(name, digest)
     return hit({ mediaType: mediaTypes.blob, digest, size })
@@ -50,7 +50,7 @@ export class LocalBackend implements Backend {
 
   async getManifest(name: Name, reference: Reference): Promise<Served<Manifest>> {
     const manifest = await findManifest(this.#content, name, reference)
-    // Whoever reads a manifest asks for its blobs next.
+    // The client requests the blobs of the manifest next.
     this.#content.sizes.learn(manifest.descriptor.digest, manifest.bytes)
     this.#content.lastAccess.record(name, manifest.descriptor.digest)
     return hit(manifest)

@@ -1,15 +1,18 @@
 import { isName, type Name, parseName } from '../oci/name.ts'
 
 /**
- * The name at the upstream of a name here: `<localPrefix>[/…]` is `<upstreamPath>[/…]`, whole components only.
- * Undefined where the upstream has no such repository: outside the prefix, and the prefix itself where `upstreamPath` is empty.
+ * The upstream's name for a name here: `<localPrefix>[/…]` is `<upstreamPath>[/…]`, by whole components. Undefined
+ * outside of the prefix, and for the prefix itself if `upstreamPath` is empty.
  */
 export function mapName(name: string, localPrefix: string, upstreamPath: string): string | undefined {
   const rest = below(name, localPrefix)
   return rest === undefined ? undefined : joined(upstreamPath, rest) || undefined
 }
 
-/** The name here of a name at the upstream, for catalogs; undefined when it is outside `upstreamPath` or could not be pulled here. */
+/**
+ * The name here for an upstream's name, for catalogs; undefined outside of `upstreamPath`, or if it is no valid name
+ * here.
+ */
 export function unmapName(upstreamName: string, localPrefix: string, upstreamPath: string): Name | undefined {
   const rest = upstreamPath === '' ? upstreamName : below(upstreamName, upstreamPath)
   if (rest === undefined || upstreamName === '') return undefined
@@ -17,20 +20,28 @@ export function unmapName(upstreamName: string, localPrefix: string, upstreamPat
   return isName(name) ? name : undefined
 }
 
-/** Under which name content of a further upstream is kept: `upstreams/<host>/<name>`; NAME_INVALID when that is too long for a name. */
+/**
+ * The name under which content of a namespace is stored: `upstreams/<host>/<name>`; NAME_INVALID if that is too long.
+ */
 export function contentName(host: string, name: Name): Name {
   return parseName(`${contentPrefix(host)}/${name}`)
 }
 
-/** The name at a further upstream of what is kept under `kept`; undefined for what is another's. */
-export function nameBelow(host: string, kept: Name): Name | undefined {
-  const name = below(kept, contentPrefix(host))
+/**
+ * The name in the namespace `host` of content that is stored under `stored`; undefined for content that is not of that
+ * namespace.
+ */
+export function nameBelow(host: string, stored: Name): Name | undefined {
+  const name = below(stored, contentPrefix(host))
   return name !== undefined && isName(name) ? name : undefined
 }
 
-/** Whose content is kept under `kept`, and under which name there; undefined for what is this registry's own. */
-export function hostOfContent(kept: Name): { host: string; name: string } | undefined {
-  const [first, host, ...name] = kept.split('/')
+/**
+ * The namespace of content that is stored under `stored`, and its name there; undefined for this registry's own
+ * content.
+ */
+export function hostOfContent(stored: Name): { host: string; name: string } | undefined {
+  const [first, host, ...name] = stored.split('/')
   return first === upstreams && host !== undefined && name.length > 0
     ? { host: host.replaceAll('_', ':'), name: name.join('/') }
     : undefined
@@ -38,12 +49,12 @@ export function hostOfContent(kept: Name): { host: string; name: string } | unde
 
 const upstreams = 'upstreams'
 
-// A host has no underscore, so no two hosts meet here.
+// A host has no underscore, so two hosts never have the same prefix.
 function contentPrefix(host: string): string {
   return `${upstreams}/${host.toLowerCase().replaceAll(':', '_')}`
 }
 
-/** What follows `prefix`: empty for the prefix itself, undefined for what is not below it. */
+/** The rest of `name` after `prefix`: empty for the prefix itself, undefined if it is not below it. */
 function below(name: string, prefix: string): string | undefined {
   if (name === prefix) return ''
   return name.startsWith(`${prefix}/`) ? name.slice(prefix.length + 1) : undefined

@@ -2,14 +2,17 @@ import type { EvictPolicy } from '../content/gc/evict.ts'
 import type { Name } from '../oci/name.ts'
 import { hostOfContent } from './name-mapping.ts'
 
-/** What stays in the cache, as patterns of `<name>`, `<name>:<tag>` or `<name>@<digest>`: `*` is any part of one component, `**` any part at all. */
+/**
+ * Pinned content, by patterns of `<name>`, `<name>:<tag>` or `<name>@<digest>`: `*` matches within a component, `**`
+ * anything.
+ */
 export function createPinnedReferences(patterns: readonly string[]): EvictPolicy['pinned'] {
   const all = patterns.map(expressionOf)
   if (all.length === 0) return () => false
-  return (kept, reference) => namesOf(kept).some(name => all.some(each => each.test(textOf(name, reference))))
+  return (stored, reference) => namesOf(stored).some(name => all.some(each => each.test(textOf(name, reference))))
 }
 
-/** The patterns of a file: one a line, what follows `#` is a comment. */
+/** The patterns of a pin file: one a line; `#` begins a comment. */
 export function parsePins(text: string): string[] {
   return text.split('\n').flatMap(line => line.replace(/(^|\s)#.*/, '').trim() || [])
 }
@@ -19,10 +22,10 @@ function textOf(name: string, reference: Parameters<EvictPolicy['pinned']>[1]): 
   return 'tag' in reference ? `${name}:${reference.tag}` : `${name}@${reference.digest}`
 }
 
-// As it lies here, and as the clients name what lies below the prefix of a further upstream.
-function namesOf(kept: Name): string[] {
-  const below = hostOfContent(kept)
-  return below ? [kept, `${below.host}/${below.name}`] : [kept]
+// The name in the storage, and for content of a namespace also `<host>/<name>` as clients write it.
+function namesOf(stored: Name): string[] {
+  const below = hostOfContent(stored)
+  return below ? [stored, `${below.host}/${below.name}`] : [stored]
 }
 
 function expressionOf(pattern: string): RegExp {

@@ -12,23 +12,24 @@ import { isTimeoutReason, ociErrorOf, timeoutError, unknownBlob, unknownName, un
 import { fallbackBody, isStorageError, orFallback } from './fallback-body.ts'
 import type { UpstreamRoute } from './routes.ts'
 
-// A range that a fill would reach only after this long is fetched for itself, uncached. containerd asks for several far apart at once and waits minutes for bytes.
+// A range that the fill would reach only later than this is fetched by itself, uncached. containerd requests several
+// distant ranges at once, and waits minutes for bytes.
 const maxWaitMs = 60_000
 const measureAfterMs = 2_000
 
-/** What tests change: the clock, and how long a client waits for the head of an answer, in ms. */
+/** The clock (ms since the epoch), and how long a client waits for the head of a response, in ms. */
 export interface ProxyTimes {
   now: () => number
   timeoutMs: number
 }
 
-/** containerd gives up 30 s after its request if no head has come. */
+/** containerd gives up if no head has come 30 s after its request. */
 export const defaultTimes: ProxyTimes = { now: Date.now, timeoutMs: 25_000 }
 
-// Of unknown size: the answer ends where the blob does, and a range cannot be answered.
+// For a blob of unknown size: the response ends where the blob does, and a range cannot be answered.
 const endless = { offset: 0, length: Number.POSITIVE_INFINITY }
 
-/** Blobs of a cache: from what is stored, else from a fill that all who want the blob share. */
+/** Blobs of a cache: from the storage, else from a fill that all readers of the blob share. */
 export class ProxyBlobs {
   readonly #content: Content
   readonly #fills: Fills
@@ -52,7 +53,7 @@ export class ProxyBlobs {
     this.#times = times
   }
 
-  /** Starts no fill: whoever asks for a head does not want the body. */
+  /** Starts no fill, since a HEAD does not need the body. */
   async stat(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     this.#upstreamName(name)
     const own = this.#route.contentName(name)
@@ -77,7 +78,7 @@ export class ProxyBlobs {
     return { value: { mediaType: mediaTypes.blob, digest, size }, outcome: 'bypass' }
   }
 
-  /** A disk that takes or gives nothing is no reason not to serve what upstream has. */
+  /** After an I/O error of the storage the blob comes from upstream, uncached. */
   open(name: Name, digest: Digest, want: BlobRequest & { redirect?: never }): Promise<Served<OpenBlob>>
   open(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob | BlobLocation>>
   open(name: Name, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob | BlobLocation>> {
@@ -98,7 +99,7 @@ export class ProxyBlobs {
         return { value: { ...stored, body: fallbackBody(stored.body, this.#reopen(name, digest, want.signal)) }, outcome: 'hit' }
       }
       const running = this.#fills.find(digest)
-      // Bytes that another name brought, or brings: upstream says first whether this one may read them.
+      // The bytes came by another name: upstream has to say that this name may read them.
       if (running) {
         if (!running.allows(own)) {
           await this.#permitted(name, digest, want.signal)
@@ -110,7 +111,7 @@ export class ProxyBlobs {
         granted = true
         continue
       }
-      // No await from here to the start: that is the whole of single-flight.
+      // Single-flight: nothing is awaited between this lookup and the start.
       const joined = this.#fills.find(digest)
       if (joined && !joined.allows(own)) continue
       const fill = joined ?? this.#start(own, there, digest)
@@ -123,13 +124,13 @@ export class ProxyBlobs {
     return redirect && this.#redirect ? blobs.openOrLocate(own, digest, { ...this.#redirect, range }) : blobs.open(own, digest, range)
   }
 
-  // Lets `name` read what is stored. One that may already found it damaged, or came when its fill had just ended.
+  // Links stored bytes to `name`. A link that exists already leads to damaged bytes, or its fill has just ended.
   async #grant(name: Name, own: Name, digest: Digest, signal: AbortSignal): Promise<void> {
     if (await this.#content.blobs.linked(own, digest)) return
     await this.#permitted(name, digest, signal)
     const { blobs, commit, holds } = this.#content
     await holds.during(digest, async () => {
-      // It may have been removed while upstream was asked.
+      // The bytes may have been removed meanwhile.
       if (await blobs.stored(digest)) await commit.linkBlob(own, digest, { upstream: this.#route.origin })
     })
   }
@@ -153,7 +154,7 @@ export class ProxyBlobs {
     try {
       size = await abortable(fill.opened, AbortSignal.any([signal, AbortSignal.timeout(this.#times.timeoutMs)]))
     } catch (error) {
-      // The source answered but the disk takes nothing: the client gets its bytes all the same.
+      // Upstream responded, but the storage takes nothing.
       if (isStorageError(error)) return this.#bypass(name, digest, want)
       throw isTimeoutReason(error) ? timeoutError(this.#route.origin) : ociErrorOf(error, () => unknownBlob(name, digest))
     }
@@ -162,7 +163,7 @@ export class ProxyBlobs {
     return { value: { size, part, body: fallbackBody(fill.reader(signal), this.#reopen(name, digest, signal)) }, outcome }
   }
 
-  // All of the blob once more, for who has read a part of it from a disk that then failed.
+  // The whole blob from upstream, for a reader whose storage failed in the middle.
   #reopen(name: Name, digest: Digest, signal: AbortSignal): () => Promise<Body> {
     return async () => (await this.#route.upstream.openBlob(this.#upstreamName(name), digest, { signal })).value.body
   }

@@ -13,28 +13,29 @@ import { isStorageError, orFallback } from './fallback-body.ts'
 import { defaultTimes, type ProxyTimes } from './proxy-blobs.ts'
 import type { UpstreamRoute } from './routes.ts'
 
-/** How a cache treats its tags; times in ms. */
+/** How a cache treats tags; times in ms. */
 export interface CachePolicy {
-  /** How long a tag is believed without asking upstream. */
+  /** How long a tag is served without revalidation. */
   tagTTL: number
-  /** What a true 404 does to a cached tag: `serve` it all the same, or `forget` it. */
+  /** What a 404 from upstream does to a cached tag: `serve` it stale, or `forget` it. */
   onUpstreamNotFound: 'serve' | 'forget'
-  /** How long a 404 is remembered. */
+  /** How long a 404 is cached. */
   negativeTTL: number
 }
 
-// Tags that were cached together are not asked for together.
+// So that tags that were cached together are not revalidated together: a fraction of the TTL.
 const jitter = 0.1
-// How long upstream is left alone after it could not be asked for a tag that is cached.
+// How long a cached tag is served stale after upstream failed, before the next request.
 const faultBackoffMs = 5_000
 
-// What is known when upstream is asked: for a conditional request, and for a push in the meantime to win.
+// The cached state before a request to upstream: `known` for a conditional request, `seen` so that a push meanwhile
+// wins.
 interface KnownState {
   known?: { manifest: Manifest; etag: string | undefined }
   seen?: TagState
 }
 
-/** Manifests of a cache: by digest once, by tag as fresh as the policy says. */
+/** Manifests of a cache: by digest fetched once, by tag revalidated as the policy says. */
 export class ProxyManifests {
   readonly #content: Content
   readonly #route: UpstreamRoute
@@ -42,7 +43,7 @@ export class ProxyManifests {
   readonly #times: ProxyTimes
   readonly #flights = new SingleFlight<Served<Manifest>>()
   readonly #absent: LRUCache<string, true>
-  /** When a tag may be asked for again, after upstream could not be. */
+  /** Tags whose upstream failed, with the time of the next request in ms since the epoch. */
   readonly #backoff = new LRUCache<string, { until: number; reason: string }>({ max: 10_000 })
 
   constructor(content: Content, route: UpstreamRoute, policy: CachePolicy, times: ProxyTimes = defaultTimes) {
@@ -78,7 +79,7 @@ export class ProxyManifests {
     return joined && value.outcome === 'miss' ? { ...value, outcome: 'join' } : value
   }
 
-  // What lies here cannot be read, and so nothing is stored either.
+  // After an I/O error of the storage: nothing is read or stored.
   async #bypass(name: Name, reference: Reference): Promise<Served<Manifest>> {
     const { value } = await this.#flights.run(`past ${name} ${referenceText(reference)}`, async () => {
       const answer = await this.#ask(name, reference)
@@ -111,7 +112,7 @@ export class ProxyManifests {
     return { digest, content, origin: await this.#content.provenance.getTag(own, tag) }
   }
 
-  // One conditional request, whoever waits for it.
+  // One conditional request for all that wait.
   async #revalidate(name: Name, tag: Tag): Promise<Served<Manifest>> {
     const { digest, content, origin } = await this.#local(name, tag)
     const same = origin?.upstream === this.#route.origin && origin.digest === content?.descriptor.digest
@@ -138,18 +139,18 @@ export class ProxyManifests {
     return { value, outcome: 'stale', warning: `stale: ${reason}`, ...(age === undefined ? {} : { age: age / 1_000 }) }
   }
 
-  // A tag that is cached is served although upstream has none; the memory of the 404 only spares upstream.
+  // The cached 404 only saves a request: a cached tag is served as after a new 404.
   async #cached404(name: Name, reference: Reference): Promise<Served<Manifest>> {
     if (reference.tag !== undefined) {
       const { content, origin } = await this.#local(name, reference.tag)
-      // What was pushed is not upstream's to take away.
+      // Pushed content does not depend on upstream.
       if (content && (this.#policy.onUpstreamNotFound === 'serve' || !origin))
         return this.#stale(content, origin && this.#now() - origin.checked, 'upstream no longer has this tag')
     }
     throw unknownManifest(name, reference)
   }
 
-  // A fetch for several clients belongs to none of them, so that it has a time limit of its own.
+  // Several clients may wait for one request, so that it has a time limit of its own and not their signals.
   async #fetch(name: Name, reference: Reference, { known, seen }: KnownState = {}): Promise<Served<Manifest>> {
     const answer = await this.#ask(name, reference, known && (known.etag ?? `"${known.manifest.descriptor.digest}"`))
     if (answer !== 'not-modified') return await this.#store(name, reference, answer, seen)
@@ -188,7 +189,7 @@ export class ProxyManifests {
       this.#backoff.delete(`${name} ${referenceText(reference)}`)
       return { value: { descriptor, bytes }, outcome: 'miss', age: 0 }
     } catch (error) {
-      // A disk that takes nothing is no reason not to serve what is in hand.
+      // The manifest can be served although it could not be stored.
       if (!isStorageError(error)) throw error
       return { value: { descriptor, bytes }, outcome: 'bypass', age: 0 }
     }
@@ -210,7 +211,7 @@ function unexpected304(): OciError {
   return new OciError('UNAVAILABLE', { status: 502, detail: { reason: 'upstream answered 304 to a request without a condition' } })
 }
 
-// A number from 0 to 1 that is the same for the same tag.
+// From 0 to 1, always the same for a tag.
 function hashFraction(tag: Tag): number {
   let sum = 0
   for (const char of tag) sum = (sum * 31 + (char.codePointAt(0) ?? 0)) % 1009

@@ -12,7 +12,7 @@ import { ProxyBlobs } from './proxy-blobs.ts'
 import { type CachePolicy, ProxyManifests } from './proxy-manifests.ts'
 import type { UpstreamRoute } from './routes.ts'
 
-/** What is stored, else what upstream gives, which is stored on the way. */
+/** Proxy mode: stored content, else the upstream's, which is stored on the way. */
 export class ProxyBackend implements Backend {
   readonly mode = 'Proxy'
   readonly #content: Content
@@ -44,7 +44,7 @@ export class ProxyBackend implements Backend {
     return this.#blobs.open(name, digest, want)
   }
 
-  // A head that is answered promises that the manifest can be had, so it is fetched; it is small.
+  // A HEAD promises that a GET succeeds, so the manifest is fetched; it is small.
   async statManifest(name: Name, reference: Reference): Promise<Served<Descriptor>> {
     const served = await this.#manifests.get(name, reference)
     return { ...served, value: served.value.descriptor }
@@ -78,7 +78,7 @@ export class ProxyBackend implements Backend {
     return this.#listed(this.#lists.listNames(page, signal), () => this.#cachedNames(page))
   }
 
-  // The store holds names of others as well: they are left out before the page is cut.
+  // Names of other upstreams are left out before the page is cut.
   async #cachedNames({ n, last = '' }: PageRequest): Promise<Page<string>> {
     const { items } = await this.#content.names.list({})
     const names = items.flatMap(each => this.#route.nameOfContent(each) ?? []).filter(each => each > last)
@@ -87,10 +87,10 @@ export class ProxyBackend implements Backend {
     return page.length < names.length && end !== undefined ? { items: page, next: end } : { items: page }
   }
 
-  // Upstream knows all, the cache only what was pulled: better than nothing, and said so. Where it holds nothing at all, upstream's fault is the answer.
-  async #listed<T>(asked: Promise<Served<Page<T>>>, cached: () => Promise<Page<T> | undefined>): Promise<Served<Page<T>>> {
+  // If upstream fails, the list of what is cached is served as stale. If nothing is cached, upstream's error is thrown.
+  async #listed<T>(fromUpstream: Promise<Served<Page<T>>>, cached: () => Promise<Page<T> | undefined>): Promise<Served<Page<T>>> {
     try {
-      return await asked
+      return await fromUpstream
     } catch (error) {
       const { cause } = error as Error
       if (!isTransient(cause)) throw error

@@ -3,22 +3,22 @@ import { isName, type Name } from '../oci/name.ts'
 import type { Upstream } from '../upstream/upstream.ts'
 import { contentName, mapName, nameBelow, unmapName } from './name-mapping.ts'
 
-/** An upstream, and which names here are whose names there. */
+/** An upstream, and the mapping of names. */
 export interface UpstreamRoute {
   upstream: Upstream
-  /** What content from it is marked with: `<host>/<path>`. */
+  /** The upstream in provenance records: `<host>/<path>`. */
   origin: string
-  /** The name upstream of a name here; undefined: upstream has no such repository. */
+  /** The upstream's name for a name here; undefined if the name is not the upstream's. */
   upstreamName(name: Name): string | undefined
-  /** The name under which content is kept here. */
+  /** The name under which content is stored. */
   contentName(name: Name): Name
-  /** The name here of what is kept under a name, the reverse of `contentName`; undefined for content that is not this upstream's. */
+  /** The reverse of `contentName`; undefined for content of another upstream. */
   nameOfContent(kept: Name): Name | undefined
-  /** The name here of an upstream's name, for catalogs. */
+  /** The name here for an upstream's name, for catalogs. */
   localName(upstreamName: string): Name | undefined
 }
 
-/** What stands behind `server.path`: `<path>[/…]` here is `<upstream's path>[/…]` there. */
+/** The route of `server.path`: `<path>[/…]` here is `<upstream's path>[/…]` there. */
 export function ownRoute(path: string, { host, path: there }: Pick<UpstreamConfig, 'host' | 'path'>, upstream: Upstream): UpstreamRoute {
   return {
     upstream,
@@ -30,7 +30,7 @@ export function ownRoute(path: string, { host, path: there }: Pick<UpstreamConfi
   }
 }
 
-/** What stands behind one `ns=`: names are the same there, and kept below a prefix of their own here. */
+/** The route of one namespace (`ns=`): names are the same there, and content is stored under a prefix of its own. */
 export function namespaceRoute(host: string, upstream: Upstream): UpstreamRoute {
   return {
     upstream,

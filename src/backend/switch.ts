@@ -1,17 +1,17 @@
 import type { Mode } from '../../config/schema.ts'
 import type { Backend } from './backend.ts'
 
-/** Which backend answers for which `ns=`. */
+/** The backend of each namespace (`ns=`). */
 export interface Backends {
-  /** For requests without `ns=`, and with one of `names`. */
+  /** For requests without `ns=`, or with one of `names`. */
   own: Backend
   /** This registry's own names, in lower case. */
   names: ReadonlySet<string>
-  /** Further upstreams by host, in lower case. */
+  /** Of other namespaces, by host in lower case. */
   byHost: ReadonlyMap<string, Backend>
 }
 
-/** The backends in force. They are replaced at once and as a whole; a request that has its backend keeps it to its end. */
+/** The backends in force. They are replaced as a whole; a request keeps its backend to its end. */
 export class BackendSwitch {
   #current: Backends
 
@@ -23,7 +23,7 @@ export class BackendSwitch {
     return this.#current.own.mode
   }
 
-  /** A closed world: an `ns` that is not configured is no host to dial, it is undefined. */
+  /** Undefined for an `ns` that is not configured: it is never connected to (SSRF). */
   backendFor(ns: string | undefined): Backend | undefined {
     if (ns === undefined) return this.#current.own
     const host = ns.toLowerCase()

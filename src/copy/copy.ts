@@ -28,7 +28,10 @@ export interface CopyTarget {
 
 /** How a copy goes about it. */
 export interface CopyOptions {
-  /** `os/architecture[/variant]`; empty or absent: all. An index from which others are left out is written anew, under another digest. */
+  /**
+   * `os/architecture[/variant]`; empty or absent: all. An index from which others are left out is written anew, under
+   * another digest.
+   */
   platforms?: readonly string[]
   /** Whether manifests that have a copied one as their subject are copied too, with their own referrers. */
   referrers?: 'copy' | 'skip'
@@ -44,9 +47,9 @@ export interface CopyOptions {
 const defaultConcurrency = 4
 
 /**
- * Copies a reference with everything that it needs: blobs before manifests, children before parents, tags last. What the target has is
- * passed over, so that a copy can be broken off and begun again. The copy runs while its events are read, and ends when they are no
- * longer read. A failure is the event `failed`; an aborted signal is thrown.
+ * Copies a reference with everything that it needs: blobs before manifests, children before parents, tags last. What
+ * the target has is passed over, so that a copy can be broken off and begun again. The copy runs while its events are
+ * read, and ends when they are no longer read. A failure is the event `failed`; an aborted signal is thrown.
  */
 export async function* copy(from: CopySource, to: CopyTarget, options: CopyOptions): AsyncGenerator<CopyEvent, void> {
   const left = new AbortController()

@@ -36,7 +36,10 @@ export type CopyEvent =
   /** `digest` is the blob or manifest that could not be copied, where it was one. */
   | { type: 'failed'; reason: string; error: unknown; digest?: Digest }
 
-/** Events between a task that produces them and a consumer that may be slower: of several progress events the last one is kept. */
+/**
+ * Events between a task that produces them and a consumer that may be slower: of several progress events the last one
+ * is kept.
+ */
 export class EventQueue {
   #events: CopyEvent[] = []
   #end: { error?: unknown } | undefined

@@ -4,8 +4,8 @@ import type { ManifestNode } from '../oci/graph.ts'
 import { matchesPlatform } from '../oci/platform.ts'
 
 /**
- * An index without the children for other platforms, and with the descriptors of those of its children that were written anew
- * themselves. Undefined where nothing is to be changed. Everything else in the document stays.
+ * An index without the children for other platforms, and with the descriptors of those of its children that were
+ * written anew themselves. Undefined where nothing is to be changed. Everything else in the document stays.
  */
 export function filterIndex(
   { bytes, parsed, descriptor }: ManifestNode,

@@ -28,9 +28,9 @@ const firstPauseMs = 200
 const cancelTimeoutMs = 5_000
 
 /**
- * Sends a blob, verified on the way: the last piece is sent only when the digest of all is right. After an error of the sink it goes on
- * where the session stands; an error of the source is final, since sources resume by themselves. A session that comes to nothing is
- * cancelled.
+ * Sends a blob, verified on the way: the last piece is sent only when the digest of all is right. After an error of the
+ * sink it goes on where the session stands; an error of the source is final, since sources resume by themselves. A
+ * session that comes to nothing is cancelled.
  */
 export async function transferBlob(transfer: Transfer): Promise<void> {
   const session = await transfer.sink.startUpload(transfer.name, algorithmOf(transfer.digest), transfer.signal)

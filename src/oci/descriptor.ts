@@ -1,6 +1,6 @@
 import type { Digest } from './digest.ts'
 
-/** What points at content (image-spec, "OCI Content Descriptors"): media type, digest, size in bytes. */
+/** Points at content (image-spec, "OCI Content Descriptors"): media type, digest, size in bytes. */
 export interface Descriptor {
   mediaType: string
   digest: Digest
@@ -18,7 +18,10 @@ export const mediaTypes = {
   blob: 'application/octet-stream'
 } as const
 
-/** Layers that a registry need not hold: their descriptors carry URLs of their own (image-spec, "Non-Distributable Layers"; Docker's foreign layers). */
+/**
+ * Whether a registry need not hold a layer, since its descriptor has URLs (image-spec, "Non-Distributable Layers";
+ * Docker's foreign layers).
+ */
 export function isNonDistributable(mediaType: string): boolean {
   return mediaType.startsWith('application/vnd.oci.image.layer.nondistributable.') || mediaType.includes('.image.rootfs.foreign.')
 }

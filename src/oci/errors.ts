@@ -1,7 +1,10 @@
-/** The error codes of the distribution-spec ("Error Codes"), and three of ours for answers of 500 and above, which the spec leaves open. */
+/**
+ * The error codes of the distribution-spec ("Error Codes"), and three of ours for statuses from 500 on, which the spec
+ * leaves open.
+ */
 export type ErrorCode = keyof typeof table
 
-/** What the answer says about itself; `message` is fixed per code, the particulars go into `detail`. */
+/** Status and message of a code. Particulars go into `detail`. */
 export interface ErrorAnswer {
   status: number
   message: string
@@ -27,12 +30,15 @@ const table = {
   INSUFFICIENT_STORAGE: { status: 507, message: 'the registry cannot store more' }
 } as const satisfies Record<string, ErrorAnswer>
 
-/** What a client reads: one code of the table, and particulars. Everything else that is thrown is an operator's matter and becomes UNKNOWN. */
+/**
+ * An error for the client: a code of the table, with particulars in `detail`. Any other error is for the operator, and
+ * the client gets UNKNOWN.
+ */
 export class OciError extends Error {
   readonly code: ErrorCode
   readonly status: number
   readonly detail: unknown
-  /** Further header fields of the answer, e.g. `Retry-After` or `WWW-Authenticate`. */
+  /** Header fields of the response, e.g. `Retry-After` or `WWW-Authenticate`. */
   readonly headers: Readonly<Record<string, string>>
 
   constructor(
@@ -47,7 +53,7 @@ export class OciError extends Error {
     this.headers = options.headers ?? {}
   }
 
-  /** The body of the answer (distribution-spec, "Error Codes"). */
+  /** The body of the response (distribution-spec, "Error Codes"). */
   toJSON(): { errors: [{ code: ErrorCode; message: string; detail?: unknown }] } {
     const detail = this.detail === undefined ? {} : { detail: this.detail }
     return { errors: [{ code: this.code, message: this.message, ...detail }] }
@@ -56,13 +62,13 @@ export class OciError extends Error {
 
 const unknownCodes: readonly ErrorCode[] = ['BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'NAME_UNKNOWN']
 
-/** Whether a source says that it has no such content, as an OciError or as another registry's answer (an error of the kind `not-found`). */
+/** Whether an error of a source means unknown content: an OciError, or an upstream's error of the kind `not-found`. */
 export function isNotFound(error: unknown): boolean {
   if (error instanceof OciError) return unknownCodes.includes(error.code)
   return error instanceof Error && 'kind' in error && error.kind === 'not-found'
 }
 
-/** Why something failed, in one line: the message with the particulars of an OciError, or with its cause. */
+/** The message of an error in one line, with the reason of an OciError or with the cause. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   const detail = error instanceof OciError ? (error.detail as { reason?: unknown } | undefined) : undefined

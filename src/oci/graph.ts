@@ -43,7 +43,10 @@ export type ManifestPart =
   | Pick<BlobNode, 'kind' | 'role' | 'descriptor' | 'nonDistributable'>
   | Pick<ManifestLink, 'kind' | 'role' | 'descriptor' | 'platform'>
 
-/** What a manifest refers to, in a fixed order: children as the index lists them, config, layers from the base up, subject. */
+/**
+ * What a manifest refers to, in a fixed order: children as the index lists them, config, layers from the base up,
+ * subject.
+ */
 export function partsOf({ manifests, blobs, subject }: ParsedManifest): ManifestPart[] {
   const blob = (descriptor: Descriptor, at: number): ManifestPart => ({
     kind: 'blob',
@@ -67,17 +70,26 @@ export interface WalkOptions {
   /** Called once for each digest. `signal` is aborted when the walk fails elsewhere. */
   visit(node: ManifestNode | BlobNode, signal: AbortSignal): Promise<void> | void
   /**
-   * `parents-first`: a manifest's visit ends before anything below it is visited. `children-first`: it begins after those of all
-   * its parts, as a registry demands of a push.
+   * `parents-first`: a manifest's visit ends before anything below it is visited. `children-first`: it begins after
+   * those of all its parts, as a registry demands of a push.
    */
   order: 'parents-first' | 'children-first'
-  /** Visits at once; 1 if left out, which makes the order of all visits a fixed one. Manifests are read one after the other. */
+  /**
+   * Visits at once; 1 if left out, which makes the order of all visits a fixed one. Manifests are read one after the
+   * other.
+   */
   concurrency?: number
-  /** `os/architecture[/variant]`: children of an index for other platforms, or for none, are left out. Empty: all are walked. */
+  /**
+   * `os/architecture[/variant]`: children of an index for other platforms, or for none, are left out. Empty: all are
+   * walked.
+   */
   platforms?: readonly string[]
   /** Whether a manifest's subject is walked too. */
   subjects?: 'follow' | 'ignore'
-  /** The manifests that have `subject` as their subject. They are walked after all else, and each is visited after its subject. */
+  /**
+   * The manifests that have `subject` as their subject. They are walked after all else, and each is visited after its
+   * subject.
+   */
   referrers?(subject: Digest, signal: AbortSignal): Promise<readonly Descriptor[]>
   /** Levels below the root; a deeper graph is MANIFEST_INVALID. */
   maxDepth?: number
@@ -88,17 +100,18 @@ export interface WalkOptions {
 const defaultMaxDepth = 100
 
 /**
- * Walks all that `root` leads to: each digest once, cycles are harmless. Pass the root's bytes if they are at hand. Rejects with the
- * first error of `read`, `visit` or `referrers`, or with the signal's reason, when no visit is running any more.
+ * Walks all that `root` leads to: each digest once, cycles are harmless. Pass the root's bytes if they are at hand.
+ * Rejects with the first error of `read`, `visit` or `referrers`, or with the signal's reason, when no visit is running
+ * any more.
  */
 export function walkGraph(root: { descriptor: Descriptor; bytes?: Uint8Array }, options: WalkOptions): Promise<void> {
   return new GraphWalk(options).run(root)
 }
 
 /**
- * Discovery is one depth-first pass, and visits run beside it. So a manifest waits only for what was discovered completely before it,
- * and two visits never wait for each other, whatever the graph looks like. Discovery waits for a permit before each read and each
- * blob, so that it does not run ahead and fill the memory with manifests.
+ * Discovery is one depth-first pass, and visits run beside it. So a manifest waits only for what was discovered
+ * completely before it, and two visits never wait for each other, whatever the graph looks like. Discovery waits for a
+ * permit before each read and each blob, so that it does not run ahead and fill the memory with manifests.
  */
 class GraphWalk {
   readonly #options: WalkOptions

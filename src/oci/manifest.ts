@@ -3,25 +3,27 @@ import { type Digest, isDigest } from './digest.ts'
 import { OciError } from './errors.ts'
 import { platformText } from './platform.ts'
 
-/** What a manifest says, as far as a registry has to know. */
+/** A manifest, as far as a registry needs it. */
 export interface ParsedManifest {
   mediaType: string
-  /** Content that the manifest needs in the same repository: config and layers, in this order. */
+  /** Config and layers, in this order. */
   blobs: Descriptor[]
-  /** The manifests of an image index, each with its platform (`os/architecture[/variant]`) where the index names one. */
+  /** Children of an image index, each with its platform (`os/architecture[/variant]`) if the index has one. */
   manifests: (Descriptor & { platform?: string })[]
   subject?: Descriptor
-  /** As the referrers API shows it: the manifest's own, else the config's media type (distribution-spec, "Listing Referrers"). */
+  /**
+   * For the referrers API: the manifest's own, else the config's media type (distribution-spec, "Listing Referrers").
+   */
   artifactType?: string
   annotations?: Record<string, string>
 }
 
 const images: readonly string[] = [mediaTypes.ociManifest, mediaTypes.dockerManifest]
-// RFC 6838 §4.2: what may stand in a header field.
+// RFC 6838 §4.2. It becomes a header field.
 const mediaTypeGrammar = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/i
 const indexes: readonly string[] = [mediaTypes.ociIndex, mediaTypes.dockerList]
 
-/** Reads a manifest that a client pushes under `contentType`; MANIFEST_INVALID (400) with the reason if it is none. */
+/** Parses a pushed manifest; MANIFEST_INVALID (400) with the reason. */
 export function parseManifest(bytes: Uint8Array, contentType: string | undefined): ParsedManifest {
   const json = parseObject(bytes)
   if (json['schemaVersion'] !== 2) throw invalid('schemaVersion is not 2')
@@ -29,7 +31,7 @@ export function parseManifest(bytes: Uint8Array, contentType: string | undefined
   return indexes.includes(mediaType) ? parseIndex(json, mediaType) : parseImage(json, mediaType)
 }
 
-/** Reads a manifest that is stored; undefined if it is of a kind that this registry does not know, which is no reason not to serve it. */
+/** Parses a stored manifest; undefined for a kind that this registry does not know, which is served all the same. */
 export function readManifest(bytes: Uint8Array): ParsedManifest | undefined {
   try {
     return parseManifest(bytes, undefined)
@@ -38,7 +40,10 @@ export function readManifest(bytes: Uint8Array): ParsedManifest | undefined {
   }
 }
 
-/** The media type of a stored manifest: its own word, else told from its shape (the layout on disk does not keep the pushed Content-Type). */
+/**
+ * The media type of a stored manifest: its `mediaType`, else by its shape (the layout on disk does not keep the
+ * Content-Type).
+ */
 export function mediaTypeOf(bytes: Uint8Array): string {
   try {
     const json = parseObject(bytes)
@@ -53,10 +58,10 @@ export function mediaTypeOf(bytes: Uint8Array): string {
 
 type Json = Record<string, unknown>
 
-// A byte order mark stays, and is no JSON: clients would stumble over it.
+// A byte order mark stays and is no JSON: clients cannot parse it.
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-// Clients' parsers give up at some depth, at 10,000 those written in Go; a manifest has six levels.
+// Parsers of clients have a limit, 10,000 in Go; a manifest has six levels.
 const maxNesting = 1_000
 
 function isDeeperThan(levels: number, text: string): boolean {
@@ -91,8 +96,8 @@ function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-// What the document calls itself, what the client calls it and what it looks like have to agree: a document that can be read as an image and as an
-// index means different things to different clients.
+// `mediaType`, `Content-Type` and shape have to agree: a document that can be read as an image and as an index means
+// different things to different clients (CVE-2021-41190).
 function agreedMediaType(json: Json, contentType: string | undefined): string {
   const own = json['mediaType']
   if (own !== undefined && typeof own !== 'string') throw invalid('mediaType is not a string')
@@ -102,7 +107,7 @@ function agreedMediaType(json: Json, contentType: string | undefined): string {
   if (mediaType === undefined) throw invalid('neither a mediaType, nor a config, nor manifests')
   if (own !== undefined && sent !== undefined && own !== sent) throw invalid(`mediaType is ${own}, Content-Type is ${sent}`)
   if (!images.includes(mediaType) && !indexes.includes(mediaType)) throw invalid(`media type ${mediaType.slice(0, 160)} is not supported`)
-  // Without a mediaType of its own the document would be served as what it looks like.
+  // Without a `mediaType` the document would be served by its shape.
   if (own === undefined && mediaType !== shape) throw invalid(`a document of ${mediaType} has to say so in its mediaType`)
   return mediaType
 }

@@ -1,4 +1,4 @@
-/** A descriptor's `platform` as `os/architecture[/variant]`; undefined where it names no platform. */
+/** A descriptor's `platform` as `os/architecture[/variant]`; undefined if it is absent or incomplete. */
 export function platformText(platform: unknown): string | undefined {
   if (typeof platform !== 'object' || platform === null) return undefined
   const { os, architecture, variant } = platform as Record<string, unknown>
@@ -12,7 +12,10 @@ export function platformText(platform: unknown): string | undefined {
         .slice(0, 64)
 }
 
-/** Whether a child of an index is one of `platforms`; a platform without a variant stands for all its variants. An empty list takes all children. */
+/**
+ * Whether a child of an index is for one of `platforms`. A platform without a variant matches all its variants, an
+ * empty list all children.
+ */
 export function matchesPlatform(platform: string | undefined, platforms: readonly string[]): boolean {
   return platforms.length === 0 || platforms.some(each => platform === each || platform?.startsWith(`${each}/`))
 }

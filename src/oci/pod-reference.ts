@@ -1,24 +1,24 @@
 import { isDigest } from './digest.ts'
 import { isName, isTag, type Name, type Reference } from './name.ts'
 
-/** A reference as it stands in a pod, in its parts. */
+/** An image reference of a pod, parsed. */
 export interface PodReference {
-  /** In lower case, with a port where one was written; absent: this registry. */
+  /** In lower case, with the port if there is one; absent: this registry. */
   host?: string
   name: Name
   reference: Reference
 }
 
-/** The text is no reference; the message says what is wrong with it. */
+/** A malformed reference; the message says why. */
 export class MalformedReference extends Error {
   override readonly name = 'MalformedReference'
 }
 
-// An image of Docker Hub that names no user is one of the user `library`; every client adds that before it asks.
+// Clients add `library/` to an image of Docker Hub without a user.
 const hub = 'docker.io'
 const hosts = /^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$/
 
-/** Reads `[<host>/]<name>[:<tag>][@<digest>]`; without tag and digest it is `latest`, and with both the digest counts. */
+/** Parses `[<host>/]<name>[:<tag>][@<digest>]`. Without tag and digest it is `latest`; with both the digest counts. */
 export function parsePodReference(text: string): PodReference {
   if (text.includes('://')) throw new MalformedReference('it begins with a scheme; a reference begins with the host')
   const [rest = '', digest, ...more] = text.split('@')
@@ -35,7 +35,7 @@ export function parsePodReference(text: string): PodReference {
   return { ...(host === undefined ? {} : { host }), name: whole, reference: digest === undefined ? { tag } : { digest } }
 }
 
-// What comes first is a host if it looks like one and not like the first part of a name; containerd and Docker decide so too.
+// The first component is a host if it looks like one, by the same rule as in containerd and Docker.
 function splitHost(text: string): { host?: string; path: string } {
   const slash = text.indexOf('/')
   const first = text.slice(0, slash)

@@ -1,4 +1,4 @@
-/** A single range as a client asks for it (RFC 9110 §14.1.2): positions are inclusive, in bytes. */
+/** A single requested range (RFC 9110 §14.1.2). Positions are in bytes and inclusive. */
 export type RangeRequest = { first: number; last?: number } | { suffix: number }
 
 /** A range of a representation whose size is known: `length` bytes from `offset`. */
@@ -10,8 +10,9 @@ export interface Part {
 const single = /^bytes=\s*(\d*)-(\d*)\s*$/i
 
 /**
- * The `Range` field of a GET. Undefined where the field is to be ignored and the whole body is the answer (RFC 9110 §14.2): another unit, several ranges, or garbage.
- * A last position before the first would be garbage too, but the conformance suite wants it refused; `select` does.
+ * Reads the `Range` field of a GET. Undefined if the field is to be ignored (RFC 9110 §14.2): another unit, several
+ * ranges, or malformed. A last position before the first is malformed too, but the conformance suite expects 416;
+ * `resolveRange` gives it.
  */
 export function parseRange(field: string | undefined): RangeRequest | undefined {
   const match = field === undefined ? undefined : single.exec(field)
@@ -27,7 +28,7 @@ function bounded(digits: string): number {
   return Math.min(Number(digits), Number.MAX_SAFE_INTEGER)
 }
 
-/** What of `size` bytes a request selects; undefined if it is unsatisfiable (416). */
+/** The part of `size` bytes that a range selects; undefined if it is unsatisfiable (416). */
 export function resolveRange(range: RangeRequest, size: number): Part | undefined {
   if ('suffix' in range) {
     const length = Math.min(range.suffix, size)
@@ -44,7 +45,10 @@ export function contentRange(part: Part, size: number): string {
 
 const chunk = /^(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:\/(?:\*|\d+))?$/
 
-/** The `Content-Range` of a chunk (distribution-spec, "Pushing a blob in chunks"): `<start>-<end>`, inclusive. Undefined if it has another form. */
+/**
+ * Reads the `Content-Range` of a chunk (distribution-spec, "Pushing a blob in chunks"): `<start>-<end>`, inclusive.
+ * Undefined if malformed.
+ */
 export function parseChunkRange(field: string): Part | undefined {
   const match = chunk.exec(field.trim())
   if (!match) return undefined

@@ -3,32 +3,38 @@ import type { Digest } from './digest.ts'
 import type { Name, Reference } from './name.ts'
 import type { Part, RangeRequest } from './range.ts'
 
-/** How an answer came about: `hit` from what is stored, `miss` filled for this request, `join` another's fill, `stale` upstream could not be asked, `bypass` not stored. */
+/**
+ * How a response came about. `hit`: stored. `miss`: filled for this request. `join`: by a running fill. `stale`:
+ * stored, and upstream failed. `bypass`: passed through, not stored.
+ */
 export type Outcome = 'hit' | 'miss' | 'join' | 'stale' | 'bypass'
 
-/** A value and how it came about; `warning` is for the `Warning` field (distribution-spec, "Warnings"). */
+/** A value and how it came about. `warning` is for the `Warning` field (distribution-spec, "Warnings"). */
 export interface Served<T> {
   value: T
   outcome: Outcome
-  /** Seconds since the value was last known to be the upstream's. */
+  /** Seconds since the value was last validated at the upstream. */
   age?: number
   warning?: string
 }
 
-/** Bytes that can be read at any position. Whoever opened it closes it. */
+/** Bytes that can be read at any position. The caller that opened it closes it. */
 export interface Body {
-  /** Bodies with the same one have the same bytes at the same positions as long as they have it, so that what one reads may be given to the readers of all of them. */
+  /** Bodies of the same identity have the same bytes at the same positions, so that a reader group may share chunks. */
   readonly identity?: string | object | undefined
-  /** Resolves when `readInto` would not wait for bytes that are still to come; undefined if it would not now. May reject as it does. */
+  /**
+   * Resolves when `readInto` at `position` would not wait for a fill; undefined if it would not now. Rejects like
+   * `readInto`.
+   */
   ready?(position: number): Promise<void> | undefined
-  /** Reads at most `into.length` bytes at `position` (absolute); 0 is the end. */
+  /** Reads at most `into.length` bytes at `position` of the blob, and resolves to their number; 0 at the end. */
   readInto(into: Buffer, position: number): Promise<number>
   close(): Promise<void>
 }
 
 /**
- * A blob that is open: `size` of the whole, if it is known; `part` what was selected of it, of infinite length where the size is not known (undefined: the range is
- * unsatisfiable).
+ * A blob that is open. `size` is of the whole, in bytes, if it is known. `part` is the selected range, of infinite
+ * length if the size is unknown, and undefined if the range is unsatisfiable.
  */
 export interface OpenBlob {
   size: number | undefined
@@ -41,7 +47,7 @@ export interface BlobLocation {
   location: string
 }
 
-/** What of a blob is wanted, and whether the source may name a place instead of opening it. */
+/** How a blob is opened: a range of it, and whether the source may return a location instead. */
 export interface BlobRequest {
   range?: RangeRequest
   redirect?: 'allowed'
@@ -54,19 +60,22 @@ export interface Manifest {
   bytes: Uint8Array
 }
 
-/** Part of an ordered list: `next` is the `last` of the following request, if there is more. */
+/** A page of an ordered list. `next` is the `last` of the following request, if there is more. */
 export interface Page<T> {
   items: T[]
   next?: string
 }
 
-/** Which part of an ordered list is wanted: at most `n` items after `last`. */
+/** The requested page of an ordered list: at most `n` items after `last`. */
 export interface PageRequest {
   n?: number
   last?: string
 }
 
-/** Anything that content can be pulled from. What is not there is an OciError: NAME_UNKNOWN, MANIFEST_UNKNOWN or BLOB_UNKNOWN. */
+/**
+ * Anything that content can be pulled from. For unknown content each method throws an error that `isNotFound`
+ * recognises: a backend an OciError (NAME_UNKNOWN, MANIFEST_UNKNOWN, BLOB_UNKNOWN), an upstream its own.
+ */
 export interface Source {
   statBlob(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>>
   openBlob(name: Name, digest: Digest, want: BlobRequest & { redirect?: never }): Promise<Served<OpenBlob>>
@@ -75,7 +84,7 @@ export interface Source {
   getManifest(name: Name, reference: Reference, want: { signal: AbortSignal }): Promise<Served<Manifest>>
   /** Tags in byte order (distribution-spec, "Listing Tags"). */
   listTags(name: Name, page: PageRequest, signal: AbortSignal): Promise<Served<Page<string>>>
-  /** Never fails for an unknown name or digest: the list is empty (distribution-spec, "Listing Referrers"). */
+  /** Empty for an unknown name or digest (distribution-spec, "Listing Referrers"). */
   listReferrers(
     name: Name,
     subject: Digest,

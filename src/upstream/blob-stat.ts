@@ -5,20 +5,24 @@ import type { UpstreamRequest } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
 import type { FailoverClient } from './failover.ts'
 
-// Some registries want rights for HEAD that they give to nobody, and a store behind them may have signed the URL for GET only.
+// Some registries demand rights for HEAD that no user has, and object storage behind them may have signed the URL for
+// GET only.
 const refusals: readonly (number | undefined)[] = [401, 403, 405, 501]
 
-/** Whether an upstream refused a HEAD in a way that it might not refuse a GET. */
+/** Whether a GET may succeed where the upstream refused a HEAD. */
 export function isHeadRefused(error: unknown): boolean {
   return error instanceof UpstreamError && error.code !== 'TOKEN' && refusals.includes(error.status)
 }
 
-/** What a request for a blob looks like. */
+/** The request for a blob (end-2). */
 export function blobRequest(method: 'GET' | 'HEAD', name: string, digest: Digest): UpstreamRequest {
   return { resource: 'blob', method, path: `/v2/${name}/blobs/${digest}`, scope: `repository:${name}:pull` }
 }
 
-/** Whether a blob is there, and its size if upstream tells: by HEAD, else by a GET whose body is not read. */
+/**
+ * Checks that a blob exists, by HEAD or else by a GET whose body is not read. `size` is in bytes, absent if the
+ * upstream does not tell it.
+ */
 export async function checkBlob(client: FailoverClient, name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
   const stat = async (method: 'GET' | 'HEAD') => {
     const size = await client.run(blobRequest(method, name, digest), signal, async ({ headers, body }) => {

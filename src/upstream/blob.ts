@@ -8,21 +8,21 @@ import { connectionError, unusableResponse } from './failure.ts'
 import type { UpstreamEvent } from './options.ts'
 import { openSegment, rangeField, type Segment } from './segment.ts'
 
-// In a row without a byte: together they bridge some seconds, in which a registry restarts.
+// Resumes in a row that bring no byte. With their pauses they bridge some seconds, in which a registry restarts.
 const maxStalledResumes = 5
-// Whoever breaks more often than once per MiB will not come to an end.
+// A body that breaks more often than once per MiB will not end.
 const freeResumes = 16
 const bytesPerResume = 1024 * 1024
 
-/** A blob that arrives. */
+/** A blob that is being downloaded. */
 export interface BlobDownload {
   /** Of the whole blob, in bytes, if upstream told it. */
   readonly size?: number
   /** The position in the blob where `chunks` begins. */
   readonly offset: number
-  /** In order, once; broken connections are resumed inside. Ends after the last byte of the range, or throws UpstreamError (or the signal's reason). */
+  /** In order, readable once. Broken connections are resumed inside. Throws UpstreamError or the signal's reason. */
   readonly chunks: AsyncIterable<Buffer>
-  /** Closes the connection; to be called by a reader that does not read `chunks` to their end. */
+  /** Closes the connection. Call it if `chunks` are not read to their end. */
   cancel(): void
 }
 
@@ -31,11 +31,14 @@ interface BlobStreamDeps {
   observe: (event: UpstreamEvent) => void
   signal: AbortSignal
   onEnd: () => void
-  /** Its share of the rate limit. */
+  /** Its share of the rate limit for what comes from upstreams. */
   share?: RateShare | undefined
 }
 
-/** Opens a blob (or a range of it) and keeps it coming. */
+/**
+ * Downloads a blob or a range of it, and resumes with `Range` where a connection breaks, at another endpoint if need
+ * be.
+ */
 export class BlobStream {
   readonly #client: FailoverClient
   readonly #request: UpstreamRequest
@@ -72,7 +75,10 @@ export class BlobStream {
     this.#until = segment.until
   }
 
-  /** Resolves with the head of the answer. `onEnd` is called once, when the body has ended, failed or been given up; not if opening fails. */
+  /**
+   * Resolves with the head of the response. `onEnd` is called once when the body has ended, failed or been cancelled;
+   * not if opening fails.
+   */
   static async open(request: UpstreamRequest, range: RangeRequest | undefined, { signal, ...deps }: BlobStreamDeps): Promise<BlobStream> {
     const left = new AbortController()
     const either = AbortSignal.any([signal, left.signal])
@@ -101,7 +107,7 @@ export class BlobStream {
     const iterator: AsyncIterableIterator<Buffer> = {
       [Symbol.asyncIterator]: () => iterator,
       next: () => chunks.next(),
-      // A generator that never began has no `finally` to run.
+      // A generator that never began runs no `finally`.
       return: () => {
         if (!this.#started) this.#cancel()
         return chunks.return()
@@ -131,7 +137,7 @@ export class BlobStream {
     this.#onEnd()
   }
 
-  // Gives the segment's bytes; returns why it ended early, or nothing if all is there.
+  // Yields the bytes of the segment; returns the reason if it ended early.
   async *#read(): AsyncGenerator<Buffer, UpstreamError | 'partial' | undefined, undefined> {
     const { body, endpoint, text } = this.#segment
     const before = this.#received
@@ -144,7 +150,7 @@ export class BlobStream {
         this.#checkLength(position)
         const wanted = chunk.subarray(Math.max(this.#offset - begins, 0), this.#until === undefined ? undefined : this.#until - begins)
         this.#received += chunk.length
-        // The body is paused meanwhile, which `bodyTimeout` does not count.
+        // The body is paused meanwhile, and `bodyTimeout` does not run.
         if (this.#share) await this.#share.take(chunk.length, this.#signal)
         if (this.#offset > position || wanted.length === 0) continue
         this.#offset += wanted.length
@@ -186,7 +192,7 @@ export class BlobStream {
     return unusableResponse('broken', reason, { endpoint, text }, 'SIZE')
   }
 
-  // Goes on where the bytes stopped; false if there is nothing left to come.
+  // Opens a segment from the next byte on; false if no byte is left.
   async #resume(cause: UpstreamError | 'partial'): Promise<boolean> {
     let error = cause
     for (;;) {
@@ -207,7 +213,7 @@ export class BlobStream {
     this.#resumes++
     this.#stalledResumes++
     if (this.#stalledResumes <= maxStalledResumes && this.#resumes <= freeResumes + this.#received / bytesPerResume) return
-    throw error === 'partial' ? this.#broken('only ever parts of it') : error
+    throw error === 'partial' ? this.#broken('the upstream sends only parts of it') : error
   }
 
   async #reopen(): Promise<boolean> {
@@ -221,13 +227,14 @@ export class BlobStream {
       this.#until ??= segment.until
       return true
     } catch (error) {
-      // The connection broke behind the last byte, before its end could be told.
+      // The connection broke after the last byte.
       if (error instanceof UpstreamError && error.kind === 'unsatisfiable' && error.size === this.#offset) return false
       throw error
     }
   }
 
-  // There is no validator to send with If-Range: the digest is the same, so that only the size can show that it is another's blob.
+  // If-Range has no validator to send, since the digest is the same: only another size shows that the bytes are another
+  // blob's.
   #checkSameBlob(segment: Segment): Segment {
     if (this.#size === undefined || segment.size === undefined || segment.size === this.#size) return segment
     abandon(segment.body)

@@ -15,27 +15,27 @@ export interface UpstreamRequest {
   method: UpstreamMethod
   /** A path with its query, or an absolute URL; another host than the endpoint's gets no credentials. */
   path: string
-  /** The right that it needs, in the words of the token protocol. */
+  /** The token scope that it needs, e.g. `repository:<name>:pull`. */
   scope: string
   headers?: Record<string, string>
   body?: RequestBody
 }
 
-/** A successful answer (2xx or 304); whoever got it reads or abandons the body. */
+/** A successful response (2xx or 304). The caller reads or abandons its body. */
 export interface UpstreamResponse {
   status: number
   headers: IncomingHttpHeaders
   body: ResponseBody
   endpoint: URL
-  /** The request without its query, for messages. */
+  /** Method and path of the request, without the query, for messages. */
   text: string
 }
 
-// No token, a stale one, a new one.
+// Without a token, with an expired one, with a new one.
 const maxSends = 3
 const maxErrorBytes = 65_536
 
-/** Asks single endpoints: authentication, redirects, and the meaning of statuses. */
+/** Sends requests to single endpoints: authentication, redirects, and errors by status. */
 export class EndpointClient {
   readonly #connections: Connections
   readonly #authorizations: Authorizations
@@ -52,7 +52,7 @@ export class EndpointClient {
     this.#observe = observe
   }
 
-  /** One answer of one endpoint; UpstreamError for everything that is no success. */
+  /** Any response but a success is an UpstreamError. */
   async send(endpoint: URL, request: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
     const started = this.#now()
     const { resource, method } = request
@@ -84,7 +84,7 @@ export class EndpointClient {
         abandon(response.body)
         throw error
       })
-      // A stream has been read. The authorization is known for the next request.
+      // A stream cannot be sent again, but the next request finds the authorization.
       if (!better || (request.body && 'stream' in request.body)) return { response, text }
       await drain(response.body)
       sent = better

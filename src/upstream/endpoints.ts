@@ -1,7 +1,7 @@
 import { UpstreamError } from './error.ts'
 import type { EndpointHealth, UpstreamEvent } from './options.ts'
 
-// A limit without a time: short enough to notice its end, long enough not to be part of the trouble.
+// For a 429 without Retry-After: short enough to notice its end, long enough to relieve the upstream.
 const defaultPauseMs = 10_000
 const firstBackoffMs = 1_000
 const maxBackoffMs = 30_000
@@ -9,18 +9,18 @@ const maxBackoffMs = 30_000
 interface State {
   readonly url: URL
   failures: number
-  /** Until then it is tried after the others. */
+  /** Until then it is tried after the healthy ones. */
   backoffUntil: number
-  /** Set from the moment that it said when to come back until it has answered again. */
+  /** The circuit breaker: set by a rate limit, cleared by the first response after that time. */
   openUntil?: number | undefined
   probing: boolean
   lastError?: { message: string; at: number }
 }
 
-/** How a request to an endpoint ended; undefined if whoever asked left first. */
+/** How a request to an endpoint ended; undefined if it was aborted. */
 export type RequestResult = 'answered' | UpstreamError | undefined
 
-/** The endpoints of one upstream: which to ask first, and which not to ask at all. */
+/** The endpoints of one upstream, with their health and circuit breakers. */
 export class Endpoints {
   readonly #states: State[]
   readonly #now: () => number
@@ -32,15 +32,21 @@ export class Endpoints {
     this.#observe = observe
   }
 
-  /** All of them: those that do well in order of preference, then those that failed, the one that rested longest first. */
+  /**
+   * All endpoints: the healthy ones in order of preference, then those in backoff, the one whose backoff ends first
+   * leading.
+   */
   order(): URL[] {
     const now = this.#now()
-    const well = this.#states.filter(each => each.backoffUntil <= now)
-    const ill = this.#states.filter(each => each.backoffUntil > now).sort((a, b) => a.backoffUntil - b.backoffUntil)
-    return [...well, ...ill].map(each => each.url)
+    const healthy = this.#states.filter(each => each.backoffUntil <= now)
+    const unhealthy = this.#states.filter(each => each.backoffUntil > now).sort((a, b) => a.backoffUntil - b.backoffUntil)
+    return [...healthy, ...unhealthy].map(each => each.url)
   }
 
-  /** Undefined if the endpoint may be asked, else why not. Whoever was admitted calls `settle`. After a pause one request goes ahead alone. */
+  /**
+   * Why the endpoint's circuit breaker refuses a request; undefined if it is admitted, and then `report` has to be
+   * called. When the time is over one request goes first as a probe.
+   */
   refusal(url: URL): UpstreamError | undefined {
     const state = this.#state(url)
     if (!state || state.openUntil === undefined) return undefined
@@ -50,22 +56,22 @@ export class Endpoints {
       return undefined
     }
     const retryAfter = Math.max(left, 1000)
-    const message = `${url.host}: not asked for another ${Math.ceil(retryAfter / 1000)} s, as it wished`
+    const message = `${url.host}: rate limited for another ${Math.ceil(retryAfter / 1000)} s`
     return new UpstreamError('limited', message, { endpoint: url.host, retryAfter })
   }
 
-  /** Takes note of how a request ended. */
-  report(url: URL, ending: RequestResult): void {
+  /** Records how a request ended. */
+  report(url: URL, result: RequestResult): void {
     const state = this.#state(url)
     if (!state) return
     state.probing = false
-    if (ending === undefined) return
-    if (ending === 'answered' || isHealthy(ending)) {
+    if (result === undefined) return
+    if (result === 'answered' || isHealthy(result)) {
       state.failures = 0
       state.backoffUntil = 0
-      // What had been sent before the limit came does not lift it.
+      // A response to a request from before the limit does not lift it.
       if (state.openUntil !== undefined && state.openUntil <= this.#now()) state.openUntil = undefined
-    } else this.#failed(state, ending)
+    } else this.#failed(state, result)
   }
 
   #failed(state: State, error: UpstreamError): void {
@@ -81,7 +87,7 @@ export class Endpoints {
     state.openUntil = undefined
   }
 
-  /** For `/status`. */
+  /** For `/status`, in order of preference. */
   health(): EndpointHealth[] {
     const now = this.#now()
     return this.#states.map(({ url, backoffUntil, openUntil, lastError }) => ({
@@ -97,7 +103,7 @@ export class Endpoints {
   }
 }
 
-// The endpoint works, whatever it says about this content.
+// The endpoint works, whatever it responds about this content.
 function isHealthy({ kind }: UpstreamError): boolean {
   return kind === 'not-found' || kind === 'unauthorized' || kind === 'denied' || kind === 'unsatisfiable'
 }

@@ -1,6 +1,7 @@
 /**
- * Why an upstream gave nothing: `unreachable` no connection, `broken` an answer of 5xx, a cut connection or wrong bytes, `invalid` an answer that makes no sense,
- * `refused` an answer that is not followed (a redirect or a token realm to where it must not go), `unsatisfiable` the range lies outside the blob.
+ * Why a request to an upstream failed. `unreachable`: no connection. `broken`: a 5xx, a truncated body or a wrong
+ * digest. `invalid`: a response that cannot be understood. `refused`: a redirect or a token realm that is not allowed.
+ * `unsatisfiable`: 416. `limited`: 429, or 503 with Retry-After.
  */
 export type UpstreamFault =
   | 'not-found'
@@ -19,16 +20,19 @@ export interface UpstreamErrorOptions {
   /** Host and port of the endpoint. */
   endpoint: string
   status?: number
-  /** Milliseconds until it may be asked again. */
+  /** Milliseconds until the endpoint accepts requests again. */
   retryAfter?: number
   /** The upstream's own error code, or that of the connection. */
   code?: string
-  /** The blob's size, where an unsatisfiable range told it. */
+  /** Of the blob, in bytes, if a 416 told it. */
   size?: number
   cause?: unknown
 }
 
-/** The upstream could not be asked, or its answer could not be used. The message names host, request and answer, never credentials or a query. */
+/**
+ * A request to an upstream failed, or its response cannot be used. The message names host, request and response, never
+ * credentials or a query.
+ */
 export class UpstreamError extends Error {
   readonly kind: UpstreamFault
   readonly endpoint: string

@@ -5,16 +5,16 @@ import { UpstreamError } from './error.ts'
 const maxRounds = 3
 const firstPauseMs = 100
 
-// A second try a moment later finds these as they are.
+// Permanent: a retry a moment later fails in the same way.
 const lasting = /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|DIGEST$|SIZE$|EPROTO$)/
-// The request was not sent.
+// The connection was not made, so the request was not sent.
 const unsent =
   /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|EAI_|ECONNREFUSED$|EHOSTUNREACH$|ENETUNREACH$|UND_ERR_CONNECT_TIMEOUT$)/
 
 type Use<T> = (answer: UpstreamResponse) => Promise<T> | T
 type Outcome<T> = { value: T } | { error: UpstreamError }
 
-/** Tries the endpoints of an upstream in turn. */
+/** Sends requests to the endpoints of an upstream, one after the other until one gives a usable response. */
 export class FailoverClient {
   readonly #endpoints: Endpoints
   readonly #client: EndpointClient
@@ -33,22 +33,22 @@ export class FailoverClient {
   }
 
   /**
-   * Sends a GET or HEAD until an endpoint gives a usable answer, up to three times to each. `use` makes a value of an answer; an UpstreamError that it throws
-   * counts as the endpoint's failure, like one of the request. `not-found` needs the word of all endpoints; a wrong credential is final, and so is a range
-   * outside of the blob.
+   * For a GET or HEAD; each endpoint is tried up to three times. `use` makes a value of the response; an UpstreamError
+   * that it throws counts as the endpoint's failure. Content is `not-found` only if no endpoint has it. 401, 403 and
+   * 416 are final.
    */
   run<T>(request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
     return this.#retry(() => this.#round(this.#endpoints.order(), request, signal, use), signal)
   }
 
-  /** As `run`, at one endpoint: the one that knows an upload session. */
+  /** As `run`, at the one endpoint that has an upload session. */
   runAt<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
     return this.#retry(() => this.#round([endpoint], request, signal, use), signal)
   }
 
   /**
-   * Sends a request that changes something. The next endpoint gets it only where the one before cannot have seen it. A PUT, which means the same twice, is
-   * repeated after a transient failure; other methods are not.
+   * For a request that changes something. Another endpoint gets it only if the one before cannot have received it. A
+   * PUT, which is idempotent (RFC 9110 §9.2.2), is retried after a transient error; other methods are not.
    */
   async write<T>(request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
     if (request.method === 'PUT') return this.#retry(() => this.#firstReached(request, signal, use), signal)
@@ -57,25 +57,25 @@ export class FailoverClient {
     throw outcome.error
   }
 
-  /** Sends a request to one endpoint, once. */
+  /** Sends a request to one endpoint, once, without a retry. */
   async writeAt<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
     const outcome = await this.#admitted(endpoint, request, signal, use)
     if ('value' in outcome) return outcome.value
     throw outcome.error
   }
 
-  /** Sends a following request of a conversation, to the endpoint that it began with. */
+  /** Sends the request for a further page to the endpoint of the first page. */
   send(endpoint: URL, request: UpstreamRequest, signal: AbortSignal): Promise<UpstreamResponse> {
     return this.#client.send(endpoint, request, signal)
   }
 
-  /** Waits before attempt `number` + 1: twice as long each time, between half and the whole of it. */
+  /** Waits before attempt `number` + 1: exponential backoff with jitter. */
   pause(number: number, signal: AbortSignal): Promise<void> {
     const wholeMs = firstPauseMs * 2 ** number
     return this.#sleep(wholeMs / 2 + (wholeMs / 2) * this.#random(), signal)
   }
 
-  /** Records what happened to a body after its answer had begun. */
+  /** Records how a response body ended. */
   report(endpoint: URL, result: RequestResult): void {
     this.#endpoints.report(endpoint, result)
   }
@@ -97,7 +97,7 @@ export class FailoverClient {
       if (isFinal(outcome.error)) throw outcome.error
       errors.push(outcome.error)
     }
-    // An endpoint that may have it and did not answer outweighs all that do not have it.
+    // An endpoint that failed may have the content, so its error outweighs `not-found` from all others.
     const missing = (each: UpstreamError) => each.kind === 'not-found'
     const limited = (each: UpstreamError) => each.kind === 'limited'
     const error = errors.findLast(each => !missing(each) && !limited(each)) ?? soonest(errors.filter(limited)) ?? errors.at(-1)
@@ -137,12 +137,12 @@ export class FailoverClient {
   }
 }
 
-// A registry that refuses what is pushed does well; one that calls a plain GET invalid does not.
+// A 400 to a push says that the pushed content is wrong; a 400 to a GET says that the endpoint is.
 function isRefusedWrite({ method }: UpstreamRequest, { kind, status = 0 }: UpstreamError): boolean {
   return method !== 'GET' && method !== 'HEAD' && kind === 'invalid' && status >= 400 && status < 500
 }
 
-// A limit is an answer that says that nothing was done.
+// A rate limit says that the request was not processed.
 function wasUnsent({ kind, code = '' }: UpstreamError): boolean {
   return kind === 'limited' || unsent.test(code)
 }

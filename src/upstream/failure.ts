@@ -45,7 +45,10 @@ function messageOf(cause: unknown): string {
   return cause instanceof Error ? cause.message || cause.name : 'unknown cause'
 }
 
-/** The meaning of a status other than success; `own` if the registry itself responded, `foreign` if a host that it redirected to. */
+/**
+ * The meaning of a status other than success; `own` if the registry itself responded, `foreign` if a host that it
+ * redirected to.
+ */
 export function faultOfStatus(status: number, own: 'own' | 'foreign'): UpstreamFault {
   if (status === 404 || status === 410) return 'not-found'
   if (status === 408) return 'timeout'

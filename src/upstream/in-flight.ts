@@ -1,4 +1,4 @@
-/** What is under way, so that its end can be waited for. */
+/** Counts tasks in flight, so that closing can wait for them. */
 export class InFlight {
   #count = 0
   #closed = false
@@ -8,7 +8,7 @@ export class InFlight {
     return this.#closed
   }
 
-  /** Counts one more; the function returned is called when it has ended. */
+  /** Counts a task; call the returned function once when it has ended. */
   begin(): () => void {
     this.#count++
     return () => {
@@ -17,7 +17,7 @@ export class InFlight {
     }
   }
 
-  /** Resolves when nothing is under way. */
+  /** Resolves when no task is in flight. Later tasks are the caller's to refuse. */
   close(): Promise<void> {
     this.#closed = true
     if (this.#count === 0) return Promise.resolve()

@@ -4,21 +4,21 @@ import type { UpstreamResponse } from './endpoint-client.ts'
 import type { UpstreamError } from './error.ts'
 import { connectionError, unusableResponse } from './failure.ts'
 
-/** One answer of a list; `next` is the following page on the same endpoint. */
+/** One page of a list; `next` is the following page at the same endpoint. */
 export interface ListPage<T> {
   items: T[]
   next?: URL
 }
 
-/** Takes the entries out of a JSON object; undefined if there is no list where one belongs. */
+/** Reads the entries from a JSON object; undefined if it has no list where one belongs. */
 export type ParseItems<T> = (value: Record<string, unknown>) => T[] | undefined
 
 const maxPageBytes = 32 * 1024 * 1024
 
-/** Reads one page of the list at `path`; UpstreamError if it is none. */
+/** Reads one page of the list at `path`; UpstreamError if the response is not a page. */
 export async function readPage<T>(answer: UpstreamResponse, parse: ParseItems<T>, path: string): Promise<ListPage<T>> {
   const items = parse(await readObject(answer))
-  if (!items) throw invalid(answer, 'the answer holds no list')
+  if (!items) throw invalid(answer, 'the response has no list')
   const target = nextLink(answer.headers.link)
   return target === undefined ? { items } : { items, next: nextPage.resolve(answer, target, path) }
 }
@@ -26,13 +26,13 @@ export async function readPage<T>(answer: UpstreamResponse, parse: ParseItems<T>
 async function readObject(answer: UpstreamResponse): Promise<Record<string, unknown>> {
   if (answer.status !== 200) {
     abandon(answer.body)
-    throw invalid(answer, `${answer.status} is no answer to it`)
+    throw invalid(answer, `${answer.status} is not a valid status here`)
   }
   const bytes = await readBytes(answer.body, maxPageBytes).catch(cause => {
     throw cause instanceof BodyTooLong ? invalid(answer, cause.message) : connectionError(cause, answer.endpoint.host, answer.text)
   })
   const value = parseJson(bytes)
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(answer, 'the answer is not a JSON object')
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid(answer, 'the response is not a JSON object')
   return value as Record<string, unknown>
 }
 
@@ -44,9 +44,10 @@ function parseJson(bytes: Buffer): unknown {
   }
 }
 
-/** Where a list goes on. */
+/** The following page of a list. */
 export const nextPage = {
-  // Only the path counts: what stands behind a reverse proxy often has its own name wrong, and no other host is asked with our authorization.
+  // Only path and query count: behind a reverse proxy a registry often has its own host name wrong, and no other host
+  // gets our credentials.
   resolve(answer: UpstreamResponse, target: string, path: string): URL {
     const url = URL.parse(target, new URL(path, answer.endpoint).href)
     if (!url?.pathname.startsWith('/v2/')) throw invalid(answer, 'the next page is elsewhere')

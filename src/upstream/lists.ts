@@ -4,11 +4,11 @@ import type { UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
 import type { FailoverClient } from './failover.ts'
 import { type ListPage, nextPage, type ParseItems, readPage } from './list-page.ts'
 
-/** A list that has more pages or entries than any registry has is no list. */
+// More than any registry has: such a list does not end.
 const maxPages = 1000
 const maxItems = 1_000_000
 
-/** Tags, in byte order where the upstream keeps it. */
+/** Tags, in the upstream's order (byte order by the spec). */
 export function listTags(client: FailoverClient, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
   const request: UpstreamRequest = { resource: 'tags', method: 'GET', path: `/v2/${name}/tags/list`, scope: `repository:${name}:pull` }
   return listTexts(client, request, page, { parse: textsOf('tags', isTag), signal })
@@ -34,8 +34,8 @@ function listTexts(
   })
 }
 
-// A page whose successor can be named by its last entry is passed on as it is. Everything else (a cursor of the upstream's own, an upstream that ignores `n` or
-// `last`, a caller who wants all) is read to its end and paged here.
+// A page is returned as it is if its last entry is the cursor of the next page. Otherwise (an opaque cursor, an
+// upstream that ignores `n` or `last`, no `n` requested) the list is read to its end and paged here.
 function singlePage({ items, next }: ListPage<string>, { n, last }: PageRequest): Page<string> | undefined {
   if (n === undefined || items.length > n) return undefined
   const [first] = items
@@ -45,7 +45,7 @@ function singlePage({ items, next }: ListPage<string>, { n, last }: PageRequest)
   return cursor !== null && cursor === items.at(-1) && cursor !== last ? { items, next: cursor } : undefined
 }
 
-/** All entries from a first page on, read from the endpoint that gave it. */
+/** All entries from a first page on, read from the same endpoint. */
 export async function readAllPages<T>(
   client: FailoverClient,
   request: UpstreamRequest,
@@ -76,7 +76,7 @@ function select(all: string[], { n, last = '' }: PageRequest): Page<string> {
 function withPage(path: string, { n, last }: PageRequest): string {
   const query = new URLSearchParams()
   if (n !== undefined) query.set('n', `${n}`)
-  // Who ignores `last` is asked for all of it below; who heeds it saves the way there.
+  // An upstream may ignore `last`; then all is read and paged here.
   if (last !== undefined && last !== '') query.set('last', last)
   return query.size === 0 ? path : `${path}?${query}`
 }

@@ -10,20 +10,23 @@ import type { UpstreamError } from './error.ts'
 import type { FailoverClient } from './failover.ts'
 import { connectionError, unusableResponse } from './failure.ts'
 
-/** A manifest as the upstream sent it: asked for by digest, the bytes have it; by tag, they are a JSON object with the digest that the upstream named. */
+/**
+ * A manifest as the upstream sent it. By digest its bytes are verified; by tag they are a JSON object, verified against
+ * `Docker-Content-Digest` if that was sent.
+ */
 export interface UpstreamManifest {
   descriptor: Descriptor
   bytes: Buffer
   etag?: string
 }
 
-/** How many bytes of a manifest are read where nobody says otherwise (distribution-spec: at least 4 MiB should be accepted), and at most. */
+/** The largest manifest, in bytes: by default (distribution-spec: at least 4 MiB should be accepted), and at most. */
 export const manifestLimits = { default: 4 * 1024 * 1024, max: 32 * 1024 * 1024 } as const
 
 const { dockerList, dockerManifest, ociIndex, ociManifest } = mediaTypes
 const accept = [dockerManifest, dockerList, ociManifest, ociIndex, '*/*'].join(', ')
 
-// What servers and stores say who do not know the type.
+// Sent by servers and object storage that do not know the type.
 const unspecificTypes: ReadonlySet<string> = new Set([
   '',
   'application/json',
@@ -32,7 +35,7 @@ const unspecificTypes: ReadonlySet<string> = new Set([
   'text/plain'
 ])
 
-/** The descriptor of what `reference` names, from a HEAD if it says enough. */
+/** The descriptor of a manifest, from a HEAD if that has digest, size and media type, else from a GET. */
 export async function statManifest(client: FailoverClient, name: string, reference: Reference, signal: AbortSignal): Promise<Descriptor> {
   try {
     const described = await client.run(manifestRequest('HEAD', name, reference), signal, async answer => {
@@ -44,7 +47,7 @@ export async function statManifest(client: FailoverClient, name: string, referen
     if (!isHeadRefused(error)) throw error
   }
   const manifest = await fetchManifest(client, name, reference, { signal })
-  // Without a condition there is no 304.
+  // An unconditional request that is answered 304 has thrown already.
   if (manifest === 'not-modified') throw new Error('not modified, though nothing was known')
   return manifest.descriptor
 }
@@ -57,12 +60,12 @@ function describe(answer: UpstreamResponse, reference: Reference): Descriptor | 
   if (answer.status !== 200 || digest === undefined || !isDigest(digest) || size === undefined || unspecificTypes.has(mediaType))
     return undefined
   if (named !== undefined && isDigest(named) && algorithmOf(named) === algorithmOf(digest) && named !== digest) {
-    throw wrong(answer, `the answer is about ${named}`)
+    throw wrong(answer, `the response names ${named}`)
   }
   return { mediaType, digest, size }
 }
 
-/** The manifest's bytes, verified as far as they can be. */
+/** The bytes of a manifest, verified as far as possible. */
 export function fetchManifest(
   client: FailoverClient,
   name: string,
@@ -73,7 +76,7 @@ export function fetchManifest(
   return client.run(request, signal, async answer => {
     if (answer.status !== 304) return verify(answer, reference, await readManifest(answer, Math.min(limit, manifestLimits.max)))
     await drain(answer.body)
-    if (ifNoneMatch === undefined) throw unusableResponse('invalid', '304 to a request without a condition', answer)
+    if (ifNoneMatch === undefined) throw unusableResponse('invalid', '304 to an unconditional request', answer)
     return 'not-modified'
   })
 }
@@ -92,7 +95,7 @@ function manifestRequest(method: 'GET' | 'HEAD', name: string, reference: Refere
 async function readManifest(answer: UpstreamResponse, limit: number): Promise<Buffer> {
   if (answer.status !== 200) {
     abandon(answer.body)
-    throw unusableResponse('invalid', `${answer.status} is no answer to it`, answer)
+    throw unusableResponse('invalid', `${answer.status} is not a valid status here`, answer)
   }
   try {
     if ((lengthOf(answer.headers) ?? 0) > limit) throw new BodyTooLong(limit)
@@ -118,7 +121,7 @@ function verifyDigest(answer: UpstreamResponse, digest: Digest, bytes: Buffer): 
   return digest
 }
 
-// A tag says nothing about bytes, and a login page is a 200 too.
+// A tag does not verify bytes, and a login page is a 200 too.
 function verifyTagged(answer: UpstreamResponse, bytes: Buffer): Digest {
   const named = fieldOf(answer.headers, 'docker-content-digest')
   if (named !== undefined && !isDigest(named)) throw unusableResponse('invalid', 'a Docker-Content-Digest that is no digest', answer)

@@ -1,7 +1,7 @@
 import type { LookupFunction } from 'node:net'
 import type { RateLimiter } from '../../storage/rate-limiter.ts'
 
-/** What another registry is and how it may be asked. */
+/** Which registry an upstream is, and how it is reached. */
 export interface UpstreamOptions {
   /** Origins that hold the same content (mirrors, replicas), in order of preference. */
   endpoints: readonly URL[]
@@ -10,12 +10,12 @@ export interface UpstreamOptions {
   ca?: string
   /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY as given: this client reads no environment. */
   proxy?: ProxySettings
-  /** Hosts (`host` or `host:port`) where tokens may be asked for, beside the endpoint's host and its registrable domain. */
+  /** Hosts (`host` or `host:port`) of token services, besides the endpoint's host and its registrable domain. */
   tokenHosts: readonly string[]
   limits: UpstreamLimits
 }
 
-/** Which proxy stands before which scheme, and which hosts are asked without. */
+/** Which proxy stands before which scheme, and which hosts need none. */
 export interface ProxySettings {
   http?: string
   https?: string
@@ -26,13 +26,13 @@ export interface ProxySettings {
 export interface UpstreamLimits {
   connections: number
   connectTimeout: number
-  /** From the request to the head of its answer. */
+  /** From the request to the head of its response. */
   headerTimeout: number
   /** Between two pieces of a body. */
   bodyTimeout: number
 }
 
-/** What the client takes from outside; the defaults are the real ones. */
+/** Dependencies that tests replace; the defaults are the real ones. */
 export interface UpstreamHooks {
   /** Milliseconds since the epoch. */
   now?: () => number
@@ -41,11 +41,11 @@ export interface UpstreamHooks {
   sleep?: (ms: number, signal: AbortSignal) => Promise<void>
   observe?: (event: UpstreamEvent) => void
   lookup?: LookupFunction
-  /** Where the bytes of blobs are limited, together with those of other upstreams. */
+  /** The rate limit for the bytes of blobs, shared by all upstreams. */
   ingress?: RateLimiter | undefined
 }
 
-/** What a request is about, as metrics tell it apart. */
+/** What a request is for; the label `asked` of metrics. */
 export type UpstreamResource = 'blob' | 'manifest' | 'tags' | 'names' | 'referrers' | 'upload'
 
 /** The methods of the distribution-spec. */
@@ -60,11 +60,11 @@ export type UpstreamEvent =
   | { type: 'breaker'; endpoint: string; until: number }
   | { type: 'token'; endpoint: string; result: 'granted' | 'failed' }
 
-/** How an endpoint does, for `/status`. The times are in milliseconds since the epoch. */
+/** The health of an endpoint, for `/status`. Times are in ms since the epoch. */
 export interface EndpointHealth {
   url: string
   healthy: boolean
   lastError?: { message: string; at: number }
-  /** It said when to come back; until then nothing is asked. */
+  /** The end of a rate limit; until then no request is sent. */
   openUntil?: number
 }

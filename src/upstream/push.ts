@@ -11,7 +11,7 @@ import { unusableResponse } from './failure.ts'
 import { statManifest } from './manifests.ts'
 import { type UploadDeps, UpstreamUpload } from './upload.ts'
 
-/** What pushing needs from the upstream. */
+/** Dependencies of an UpstreamSink. */
 export interface UpstreamSinkDeps {
   client: FailoverClient
   run: UploadDeps['run']
@@ -23,9 +23,9 @@ const neverAborted = new AbortController().signal
 const tagsPerRequest = 10
 
 /**
- * Pushes to another registry over HTTP. Names and references are the registry's own. Errors are UpstreamErrors, the signal's reason, or
- * what the pushed body threw. A step that is not idempotent is sent once: it goes to another endpoint only where the one before cannot
- * have seen it.
+ * Pushes to another registry over HTTP. Names and references are the registry's own. Errors are UpstreamErrors, the
+ * signal's reason, or the error of the pushed body. A request that is not idempotent is sent once; another endpoint
+ * gets it only if the one before cannot have received it.
  */
 export class UpstreamSink implements Sink {
   readonly #client: FailoverClient
@@ -39,7 +39,7 @@ export class UpstreamSink implements Sink {
     this.#hasBlob = hasBlob
   }
 
-  /** end-4a. */
+  /** Starts a session (end-4a). */
   startUpload(name: string, algorithm: Algorithm = canonical, signal: AbortSignal = neverAborted): Promise<UpstreamUpload> {
     const query = algorithm === canonical ? '' : `?digest-algorithm=${algorithm}`
     const request: UpstreamRequest = {
@@ -57,7 +57,7 @@ export class UpstreamSink implements Sink {
     )
   }
 
-  /** Sessions are known to the sink that began them, until they end. */
+  /** A sink resumes only the sessions that it started and that have not ended. */
   async resumeUpload(name: string, id: SessionId): Promise<UpstreamUpload> {
     const session = this.#sessions.get(id)
     if (session?.name !== name) throw new UpstreamError('not-found', 'no such upload session was begun here', { endpoint: '' })
@@ -78,7 +78,7 @@ export class UpstreamSink implements Sink {
     return upload
   }
 
-  /** end-11. A registry that does not mount answers with an upload session, which is cancelled; false also where it refuses. */
+  /** Mounts a blob (end-11). False if the registry refuses, or starts an upload session instead, which is cancelled. */
   mountBlob(name: string, digest: Digest, from?: string, signal: AbortSignal = neverAborted): Promise<boolean> {
     const query = new URLSearchParams({ mount: digest, ...(from === undefined ? {} : { from }) })
     const rights = from === undefined || from === name ? pushScope(name) : `${pushScope(name)} repository:${from}:pull`
@@ -98,7 +98,10 @@ export class UpstreamSink implements Sink {
     })
   }
 
-  /** end-7a and end-7b: under the reference first, then under each tag that the registry did not set with it. */
+  /**
+   * Puts a manifest under its reference with `?tag=` (end-7b), then under each tag that the response does not confirm
+   * (end-7a).
+   */
   async putManifest(
     name: string,
     reference: Reference,
@@ -145,13 +148,15 @@ export class UpstreamSink implements Sink {
     )
   }
 
-  /** end-10. */
+  /** Removes a blob (end-10). */
   deleteBlob(name: string, digest: Digest, signal: AbortSignal = neverAborted): Promise<void> {
     const request: UpstreamRequest = { resource: 'blob', method: 'DELETE', path: `/v2/${name}/blobs/${digest}`, scope: deleteScope(name) }
     return this.#run(() => this.#client.write(request, signal, answer => drain(answer.body)))
   }
 
-  /** end-9. The registry does not say which tags go with a digest: `tags` has the one that was named, if one was. */
+  /**
+   * Removes a manifest or a tag (end-9). A registry does not tell which tags go with a digest, so `tags` is empty then.
+   */
   deleteManifest(name: string, reference: Reference, signal: AbortSignal = neverAborted): Promise<{ digest: Digest; tags: Tag[] }> {
     return this.#run(async () => {
       const digest = reference.digest ?? (await statManifest(this.#client, name, reference, signal)).digest
@@ -161,7 +166,7 @@ export class UpstreamSink implements Sink {
   }
 }
 
-// The blob is not there, may not be read there, or the registry knows no mounts: it is uploaded instead.
+// `from` does not have the blob or may not be read, or the registry has no mounts: the blob can be uploaded instead.
 const mountRefusals = new Set<UpstreamFault>(['not-found', 'denied', 'unauthorized', 'invalid'])
 
 function pushScope(name: string): string {

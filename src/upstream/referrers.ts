@@ -9,10 +9,13 @@ import { type ParseItems, readPage } from './list-page.ts'
 import { readAllPages } from './lists.ts'
 import { fetchManifest } from './manifests.ts'
 
-/** What to request of a subject's referrers. */
+/** Which of a subject's referrers are wanted. */
 export type ReferrersWanted = PageRequest & { artifactType?: string }
 
-/** Descriptors of the manifests whose subject is `subject`, ordered by digest; none if the upstream knows none (distribution-spec, "Listing Referrers"). */
+/**
+ * Descriptors of the manifests whose subject is `subject`, ordered by digest; empty for an unknown one
+ * (distribution-spec, "Listing Referrers").
+ */
 export async function listReferrers(
   client: FailoverClient,
   name: string,
@@ -42,7 +45,7 @@ async function fromApi(
   }
 }
 
-// Where the registry has no referrers API, clients keep the list themselves (distribution-spec, "Referrers Tag Schema").
+// Without a referrers API clients keep the list under a tag (distribution-spec, "Referrers Tag Schema").
 async function fromTag(client: FailoverClient, name: string, subject: Digest, signal: AbortSignal): Promise<Descriptor[]> {
   const [algorithm = '', encoded = ''] = subject.split(':')
   const tag = parseTag(`${algorithm.slice(0, 32)}-${encoded.slice(0, 64)}`)
@@ -78,7 +81,7 @@ function isTexts(value: unknown): value is Record<string, string> {
   )
 }
 
-// The upstream may or may not have filtered; doing it once more costs nothing.
+// Filtered again: an upstream may ignore `artifactType`.
 function select(all: Descriptor[], { n, last = '', artifactType }: ReferrersWanted): Page<Descriptor> {
   const unique = [...new Map(all.map(each => [each.digest, each])).values()]
   const after = unique

@@ -6,17 +6,17 @@ import type { UpstreamResponse } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
 import { unusableResponse } from './failure.ts'
 
-/** One answer's worth of a blob; all positions count from the blob's first byte, ends are exclusive. */
+/** The part of a blob in one response. Positions are bytes of the blob, ends are exclusive. */
 export interface Segment {
   readonly endpoint: URL
   readonly body: ResponseBody
   readonly text: string
-  /** Where the body begins; what lies before `from` is skipped. */
+  /** Where the body begins; bytes before `from` are skipped. */
   readonly begins: number
   readonly from: number
-  /** Where the body ends, if that was declared. */
+  /** Where the body ends, if the response declared it. */
   readonly ends?: number
-  /** Where what was asked for ends, if that is known. */
+  /** Where the requested range ends, if that is known. */
   readonly until?: number
   /** Of the whole blob. */
   readonly size?: number
@@ -28,7 +28,7 @@ export function rangeField(range: RangeRequest | undefined): Record<string, stri
   return { range: 'suffix' in range ? `bytes=-${range.suffix}` : `bytes=${range.first}-${range.last ?? ''}` }
 }
 
-/** What of the blob an answer holds; an answer that does not fit the request is given up, and UpstreamError thrown. */
+/** The segment of a response. One that does not fit the request is abandoned, and an UpstreamError thrown. */
 export function openSegment(answer: UpstreamResponse, range: RangeRequest | undefined): Segment {
   try {
     return answer.status === 206 ? partial(answer, range) : whole(answer, range)
@@ -40,14 +40,14 @@ export function openSegment(answer: UpstreamResponse, range: RangeRequest | unde
 
 function partial(answer: UpstreamResponse, range: RangeRequest | undefined): Segment {
   const { part, size } = parseContentRange(fieldOf(answer.headers, 'content-range')) ?? {}
-  if (!range || !part) throw invalid(answer, range ? '206 without a Content-Range that can be read' : '206 though no range was asked for')
+  if (!range || !part) throw invalid(answer, range ? '206 without a Content-Range that can be read' : '206 without a requested range')
   const length = lengthOf(answer.headers)
   if (length !== undefined && length !== part.last - part.first + 1) throw invalid(answer, 'Content-Length and Content-Range disagree')
-  if (!fits(part, range, size)) throw invalid(answer, `another range than asked for: ${part.first}-${part.last}`)
+  if (!fits(part, range, size)) throw invalid(answer, `not the requested range: ${part.first}-${part.last}`)
   return { ...segmentOf(answer), ...known({ size }), ...until(range, size), begins: part.first, from: part.first, ends: part.last + 1 }
 }
 
-// A server may send less than was asked for, but not from elsewhere.
+// A server may send less than was requested, but not from another position.
 function fits(part: { first: number; last: number }, range: RangeRequest, size: number | undefined): boolean {
   if ('first' in range) return part.first === range.first && part.last <= (range.last ?? part.last)
   return size !== undefined && part.first === Math.max(size - range.suffix, 0)
@@ -55,11 +55,11 @@ function fits(part: { first: number; last: number }, range: RangeRequest, size: 
 
 function whole(answer: UpstreamResponse, range: RangeRequest | undefined): Segment {
   const { status, headers, text, endpoint } = answer
-  if (status !== 200) throw invalid(answer, `${status} is no answer to it`)
+  if (status !== 200) throw invalid(answer, `${status} is not a valid status here`)
   const size = lengthOf(headers)
   if (range && 'suffix' in range && size === undefined) throw invalid(answer, 'the range was ignored, and no length tells where it begins')
   const from = !range ? 0 : 'first' in range ? range.first : Math.max((size ?? 0) - range.suffix, 0)
-  // Where a resumed body ended exactly at the end of the blob, nothing is left, and that is all right.
+  // A resumed body may have broken exactly at the end of the blob: the caller takes this error for the end.
   if (range && size !== undefined && from >= size) {
     const message = `${endpoint.host}: ${text}: the range begins past the end`
     throw new UpstreamError('unsatisfiable', message, { endpoint: endpoint.host, status, size })

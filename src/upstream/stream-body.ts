@@ -3,21 +3,24 @@ import { type RangeRequest, resolveRange } from '../oci/range.ts'
 import type { Body, OpenBlob } from '../oci/source.ts'
 import type { BlobDownload } from './blob.ts'
 
-/** A stream of bytes from elsewhere. */
+/** A stream of bytes from an upstream. */
 export interface ByteStream {
   chunks: AsyncIterable<Uint8Array>
   cancel(): void
 }
 
 /**
- * A body that can only be read forward, and is stored nowhere. With `digest` it is verified on the way: the last chunk is held back until the whole is known to be right,
- * so that wrong bytes end short and are never a complete lie.
+ * A body that can only be read forward. With `digest` it is verified: the last chunk is held back until the digest of
+ * all bytes matches, so that wrong bytes become a truncated body and never a complete one.
  */
 export function streamBody(source: ByteStream, digest?: Digest): Body {
   return new StreamBody(source, digest)
 }
 
-/** Opens a download as a blob. `start` is called with the range, and once more without it where upstream tells no size. */
+/**
+ * Opens a download as a blob. `start` is called with the range, and again without it if the upstream does not tell the
+ * size.
+ */
 export async function openDownload(
   start: (range?: RangeRequest) => Promise<BlobDownload>,
   digest: Digest,
@@ -25,7 +28,7 @@ export async function openDownload(
 ): Promise<OpenBlob> {
   const download = await start(range)
   if (!range || download.size !== undefined) return openBlobOf(download, digest, range)
-  // Without a size a range cannot be answered: the whole is sent, as RFC 9110 §14.2 allows.
+  // Without a size there is no Content-Range: the whole blob is sent, as RFC 9110 §14.2 allows.
   download.cancel()
   return openBlobOf(await start(), digest, undefined)
 }
@@ -91,7 +94,7 @@ class StreamBody implements Body {
   async close(): Promise<void> {
     this.#ended = true
     this.#source.cancel()
-    // Whoever waits for the end of the source would wait for ever where it was left in the middle.
+    // Ends the generator of the source, which would otherwise stay suspended for ever.
     void this.#chunks.return?.().catch(() => {})
   }
 }

@@ -10,41 +10,41 @@ import { UpstreamError } from './error.ts'
 import { type FailoverClient, isTransient } from './failover.ts'
 import { unusableResponse } from './failure.ts'
 
-/** What an upload session needs from its sink. */
+/** Dependencies of an UpstreamUpload. */
 export interface UploadDeps {
   client: FailoverClient
   name: string
   scope: string
-  /** Counts a request as in flight, and refuses it where the upstream is closed. */
+  /** Counts a request as in flight; throws if the upstream is closed. */
   run: <T>(task: () => Promise<T>) => Promise<T>
   /** Whether the upstream has a blob. */
   has: (digest: Digest, signal: AbortSignal) => Promise<boolean>
-  /** Called once, when the session is over. */
+  /** Called when the session has ended. */
   onEnd: (id: SessionId) => void
 }
 
 const neverAborted = new AbortController().signal
 
 /**
- * An upload session of another registry (distribution-spec, "Pushing blobs"). It stays at the endpoint that began it. No request is
- * repeated, except the GET of `refresh`: after an error call `refresh`, and append again from `offset`.
+ * An upload session of another registry (distribution-spec, "Pushing blobs"), at the endpoint that started it. Only the
+ * GET of `refresh` is retried. After an error call `refresh`, then append from `offset`.
  */
 export class UpstreamUpload implements UploadSession {
-  /** Known in this process only: what the registry calls the session is part of its location. */
+  /** Known in this process only; the registry's own id is part of the location. */
   readonly id: SessionId
-  /** Chunks except the last need at least so many bytes (`OCI-Chunk-Min-Length`). */
+  /** `OCI-Chunk-Min-Length`; 0 if the registry sent none. */
   readonly minChunkBytes: number
   readonly #deps: UploadDeps
   readonly #endpoint: URL
-  /** A path with its query, or the URL of another host. */
+  /** A path with its query, or a URL on another host. */
   #location: string
   #offset = 0
-  /** The largest offset that a chunk may have brought the session to. */
+  /** The largest offset that the session can have reached. */
   #attempted = 0
-  /** Whether `0-0` turned out to mean a single byte; registries say it of an empty session too. */
+  /** Whether `Range: 0-0` means one byte; registries send it for an empty session too. */
   #singleByte = false
 
-  /** `answer` is the 202 that began the session. */
+  /** `answer` is the 202 that started the session. */
   constructor(answer: UpstreamResponse, deps: UploadDeps) {
     const id = parseSessionId(randomUUID())
     if (!id) throw new Error('a random UUID is no session id')
@@ -114,7 +114,7 @@ export class UpstreamUpload implements UploadSession {
     return { mediaType: mediaTypes.blob, digest, size: size() }
   }
 
-  /** A session that the registry does not know any more is over, too. */
+  /** Succeeds for a session that the registry has ended already. */
   async cancel(): Promise<void> {
     this.#deps.onEnd(this.id)
     const request = this.#request('DELETE')
@@ -130,7 +130,7 @@ export class UpstreamUpload implements UploadSession {
     body?: RequestBody & { length?: number | undefined },
     digest?: Digest
   ): UpstreamRequest {
-    // The query of a location is opaque, so the digest is added to its text.
+    // A location's query is opaque, so it is extended as text.
     const query = digest === undefined ? '' : `${this.#location.includes('?') ? '&' : '?'}digest=${encodeURIComponent(digest)}`
     const { length } = body ?? {}
     const range = length ? { 'content-range': `${this.#offset}-${this.#offset + length - 1}` } : {}
@@ -143,7 +143,7 @@ export class UpstreamUpload implements UploadSession {
     }
   }
 
-  // `Upload-Offset` (IETF resumable uploads) is exact, `Range` is not: `0-0` means one byte or none.
+  // `Upload-Offset` (IETF resumable uploads) is exact; `Range: 0-0` means one byte or none.
   #offsetIn({ headers }: UpstreamResponse): number | undefined {
     const exact = fieldOf(headers, 'upload-offset') ?? ''
     if (/^\d{1,15}$/.test(exact)) return Number(exact)
@@ -157,7 +157,7 @@ export class UpstreamUpload implements UploadSession {
     this.#location = locationOf(answer, this.#location) ?? this.#location
   }
 
-  // 416: the session is elsewhere than we thought.
+  // A 416 says that the session has another offset.
   async #refused(error: unknown, signal: AbortSignal): Promise<never> {
     if (!(error instanceof UpstreamError) || error.kind !== 'unsatisfiable') throw error
     const before = this.#offset
@@ -169,7 +169,8 @@ export class UpstreamUpload implements UploadSession {
     throw new UploadOffsetError(this.#offset)
   }
 
-  // The answer to a PUT may be lost after the registry published the blob: then the session is gone, and the blob is there.
+  // The response to a PUT may be lost after the registry has published the blob. Then the session is unknown, and the
+  // blob exists.
   async #isPublished(error: unknown, digest: Digest, signal: AbortSignal): Promise<boolean> {
     if (!(error instanceof UpstreamError) || !(isTransient(error) || error.kind === 'timeout' || error.kind === 'not-found')) return false
     return this.#deps.has(digest, signal).catch(() => false)
@@ -200,8 +201,9 @@ function checkCreated(answer: UpstreamResponse, digest: Digest): void {
 }
 
 /**
- * Where a session goes on. On the endpoint's own host only path and query count: behind a reverse proxy a registry often has its own
- * scheme or port wrong. Another host is asked as it stands, but neither without TLS where the endpoint has it nor with its credentials.
+ * The location of a session. On the endpoint's own host only path and query count: behind a reverse proxy a registry
+ * often has its own scheme or port wrong. Another host is used as it is, but never over plain HTTP if the endpoint has
+ * TLS, and it gets no credentials. Undefined if it cannot be used.
  */
 function locationOf({ headers, endpoint }: UpstreamResponse, base: string): string | undefined {
   const field = fieldOf(headers, 'location')

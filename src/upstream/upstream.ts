@@ -25,8 +25,9 @@ export type { UpstreamManifest } from './manifests.ts'
 export type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './options.ts'
 
 /**
- * Another registry over HTTP. Names and references are the upstream's own: a name may be longer than one here. Errors are UpstreamErrors (what is not there
- * has the kind `not-found`), or the signal's reason if that was aborted. Nothing is stored, so each outcome is `bypass`.
+ * Another registry over HTTP, as a source and with a sink. Names and references are the upstream's own; a name may be
+ * longer than one here. Errors are UpstreamErrors (`not-found` for unknown content) or the signal's reason. Nothing is
+ * stored: each outcome is `bypass`.
  */
 export class Upstream implements Source {
   readonly #options: UpstreamOptions
@@ -56,7 +57,10 @@ export class Upstream implements Source {
     })
   }
 
-  /** Whether the blob is there, and its size if upstream tells it: a HEAD, or where that is refused or has no length, a GET whose body is not read. */
+  /**
+   * Checks that a blob exists: a HEAD, or if that is refused or has no length, a GET whose body is not read. `size` in
+   * bytes, if it was told.
+   */
   checkBlob(name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
     return this.#run(() => checkBlob(this.#client, name, digest, signal))
   }
@@ -71,7 +75,7 @@ export class Upstream implements Source {
     }
   }
 
-  /** As `checkBlob`; an upstream that does not tell the size is `invalid`. */
+  /** As `checkBlob`; no size is an error of the kind `invalid`. */
   async statBlob(name: string, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {
     const { size } = await this.checkBlob(name, digest, signal)
     if (size !== undefined) return bypass({ mediaType: mediaTypes.blob, digest, size })
@@ -79,7 +83,7 @@ export class Upstream implements Source {
   }
 
   /**
-   * Downloads the blob or a range of it by one GET; a range outside of it is `unsatisfiable`. The bytes are not verified: fills do that themselves.
+   * Downloads a blob or a range of it by one GET; a range past its end is `unsatisfiable`. The bytes are not verified.
    */
   async streamBlob(name: string, digest: Digest, { range, signal }: { range?: RangeRequest; signal: AbortSignal }): Promise<BlobDownload> {
     this.#checkOpen()
@@ -93,26 +97,26 @@ export class Upstream implements Source {
     }
   }
 
-  /** A body that can be read forward only, verified on the way where all of the blob is read. */
+  /** The body can only be read forward. It is verified if all of the blob is read. */
   async openBlob(name: string, digest: Digest, want: BlobRequest): Promise<Served<OpenBlob>> {
     const download = (range?: RangeRequest) => this.streamBlob(name, digest, { signal: want.signal, ...(range ? { range } : {}) })
     return bypass(await openDownload(download, digest, want.range))
   }
 
-  /** The digest is the upstream's word where `reference` is a tag and a HEAD told enough. */
+  /** For a tag, the digest is the upstream's claim: bytes are read only if a HEAD tells too little. */
   async statManifest(name: string, reference: Reference, signal: AbortSignal): Promise<Served<Descriptor>> {
     return bypass(await this.#run(() => statManifest(this.#client, name, reference, signal)))
   }
 
-  /** Verified bytes, 4 MiB of them at most. */
+  /** Verified, and 4 MiB at most. */
   async getManifest(name: string, reference: Reference, { signal }: { signal: AbortSignal }): Promise<Served<UpstreamManifest>> {
     const manifest = await this.fetchManifest(name, reference, { signal })
-    // Without a condition a 304 is an UpstreamError already.
+    // An unconditional request that is answered 304 has thrown already.
     if (manifest === 'not-modified') throw new Error('an unconditional request was answered 304')
     return bypass(manifest)
   }
 
-  /** As `getManifest`, on a condition and with a limit in bytes (4 MiB if left out, 32 MiB at most). */
+  /** As `getManifest`, conditionally, and with a limit in bytes (default 4 MiB, 32 MiB at most). */
   fetchManifest(
     name: string,
     reference: Reference,
@@ -121,7 +125,7 @@ export class Upstream implements Source {
     return this.#run(() => fetchManifest(this.#client, name, reference, want))
   }
 
-  /** Tags after `page.last`; all of them if no number is asked for. */
+  /** Tags after `page.last`; all of them without `page.n`. */
   async listTags(name: string, page: PageRequest, signal: AbortSignal): Promise<Served<Page<string>>> {
     return bypass(await this.#run(() => listTags(this.#client, name, page, signal)))
   }
@@ -131,7 +135,7 @@ export class Upstream implements Source {
     return bypass(await this.#run(() => listNames(this.#client, page, signal)))
   }
 
-  /** By the API or, where there is none, by the referrers tag; an unknown subject has none. */
+  /** By the referrers API, else by the referrers tag. Empty for an unknown subject. */
   async listReferrers(
     name: string,
     subject: Digest,
@@ -141,12 +145,12 @@ export class Upstream implements Source {
     return bypass(await this.#run(() => listReferrers(this.#client, name, subject, { ...want, signal })))
   }
 
-  /** In the order of the options. */
+  /** Of each endpoint, in order of preference. */
   health(): EndpointHealth[] {
     return this.#endpoints.health()
   }
 
-  /** Refuses new requests and waits for those in flight, bodies included. */
+  /** Refuses new requests, and waits for those in flight with their bodies. */
   async close(): Promise<void> {
     await this.#inFlight.close()
     await this.#connections.destroy()
@@ -169,7 +173,7 @@ export class Upstream implements Source {
   #checkOpen(): void {
     if (!this.#inFlight.closed) return
     const endpoint = this.#firstHost
-    throw new UpstreamError('unreachable', `${endpoint}: the settings have changed, and this upstream is no longer asked`, { endpoint })
+    throw new UpstreamError('unreachable', `${endpoint}: the settings have changed, and this upstream is closed`, { endpoint })
   }
 }
 

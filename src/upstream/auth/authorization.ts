@@ -6,13 +6,13 @@ import { type Challenge, parseChallenges } from './challenge.ts'
 import { checkRealm } from './realm.ts'
 import { requestToken } from './token-service.ts'
 
-/** The value of an `Authorization` field; `fresh` if it was obtained for this very request. */
+/** The value of an `Authorization` field; `fresh` if it was obtained for this request. */
 export interface Authorization {
   value: string
   fresh: boolean
 }
 
-/** What an endpoint wants for a scope. */
+/** The authentication that an endpoint requires for a scope. */
 type RequiredAuth = { scheme: 'basic' } | { scheme: 'bearer'; realm: URL; service: string; scope: string }
 
 interface Token {
@@ -25,8 +25,9 @@ const maxEntries = 10_000
 const maxScopeLength = 1024
 
 /**
- * Authorization for one upstream. Nothing is sent before an endpoint has asked for it; what it asked for is remembered per endpoint and scope, tokens per endpoint,
- * realm, service and scope. Keys are JSON of the parts: no part can be mistaken for two.
+ * Credentials and tokens for one upstream. None is sent before an endpoint has sent a challenge. Challenges are cached
+ * by endpoint and scope, tokens by endpoint, realm, service and scope. Keys are JSON, so that no two lists of strings
+ * have the same key.
  */
 export class Authorizations {
   readonly #options: UpstreamOptions
@@ -47,13 +48,13 @@ export class Authorizations {
     this.#observe = observe
   }
 
-  /** What the endpoint is known to want for `scope`. */
+  /** By the cached challenge for `scope`; undefined before the first one. */
   async known(endpoint: URL, scope: string, signal: AbortSignal): Promise<Authorization | undefined> {
     const required = this.#required.get(keyOf(endpoint.origin, scope))
     return required && (await this.#authorize(endpoint, required, signal))
   }
 
-  /** What to send after a 401; undefined if there is nothing better than what was sent. */
+  /** What to send after a 401; undefined if it would be the same again. */
   async answer(
     endpoint: URL,
     scope: string,
@@ -81,7 +82,8 @@ export class Authorizations {
     }
   }
 
-  // A token that was refused is not used again, unless it was made for this request and nobody says that the token itself is at fault.
+  // A refused token is dropped, unless it is fresh and the challenge does not call it invalid: then the right is
+  // missing.
   #drop(key: string, { parameters }: Challenge, sent: Authorization | undefined): void {
     const token = this.#tokens.get(key)
     if (!token || sent?.value !== bearer(token)) return
@@ -98,7 +100,7 @@ export class Authorizations {
     try {
       return { value: bearer(await abortable(this.#renew(endpoint, required), signal)), fresh: true }
     } catch (error) {
-      // Renewed ahead of time: while the service is away the old token still serves.
+      // Tokens are renewed early: while the token service fails, the old one is still valid.
       if (cached && this.#now() < cached.expiresAt && !signal.aborted) return { value: bearer(cached), fresh: false }
       throw error
     }

@@ -1,4 +1,4 @@
-/** One way to authenticate that a 401 offers (RFC 9110 §11.6.1); scheme and names of parameters in lower case. */
+/** A challenge of a 401 (RFC 9110 §11.6.1); scheme and names of parameters in lower case. */
 export interface Challenge {
   scheme: string
   parameters: ReadonlyMap<string, string>
@@ -8,7 +8,7 @@ const token = /[!#$%&'*+\-.^_`|~0-9A-Za-z]+/y
 const quoted = /"((?:[^"\\]|\\[\s\S])*)"/y
 const maxLength = 8192
 
-/** Reads `WWW-Authenticate`; what cannot be read is left out. */
+/** Reads `WWW-Authenticate`; malformed challenges are left out. */
 export function parseChallenges(field: string | string[] | undefined): Challenge[] {
   const text = (Array.isArray(field) ? field.join(', ') : (field ?? '')).slice(0, maxLength)
   const found: { scheme: string; parameters: Map<string, string> }[] = []
@@ -17,7 +17,7 @@ export function parseChallenges(field: string | string[] | undefined): Challenge
     skip(cursor, /[\s,]*/y)
     const word = take(cursor, token)?.[0].toLowerCase()
     if (word === undefined) {
-      // What is no token ends at the next comma.
+      // Anything but a token is skipped to the next comma.
       skip(cursor, /[^,]*,?/y)
       continue
     }
@@ -39,7 +39,7 @@ function readParameter(cursor: Cursor, name: string, parameters: Map<string, str
   const inQuotes = take(cursor, quoted)
   const value = inQuotes ? (inQuotes[1] ?? '').replace(/\\([\s\S])/g, '$1') : take(cursor, token)?.[0]
   if (value === undefined) skip(cursor, /[^,]*/y)
-  // The first of two is the one that the server's own checks are likely to have seen.
+  // Of a repeated parameter the first one counts: checks in the server have likely seen that one.
   else if (parameters && !parameters.has(name)) parameters.set(name, value)
 }
 

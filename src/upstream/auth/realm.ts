@@ -2,12 +2,13 @@ import { getDomain } from 'tldts'
 import { UpstreamError } from '../error.ts'
 
 /**
- * Where a token may be asked for. The realm is the upstream's word, and credentials go there: it has to be on the endpoint's host, in its registrable domain (the
- * public suffix list, so that two customers of one hoster are two) or on a host of the settings.
+ * Checks a token realm, which the upstream names and to which credentials are sent. It has to be on the endpoint's
+ * host, in its registrable domain (by the public suffix list, which keeps two customers of one hoster apart) or on a
+ * host of `tokenHosts`.
  */
 export function checkRealm(realm: string | undefined, endpoint: URL, tokenHosts: readonly string[]): URL {
   const url = URL.parse(realm ?? '')
-  // A host with an empty label is none, but the list of suffixes would find a domain in it.
+  // A host with an empty label is malformed, but the public suffix list would find a domain in it.
   if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:') || /^\.|\.\./.test(url.hostname))
     throw refusal(endpoint, 'invalid', 'names no token realm')
   if (url.username !== '' || url.password !== '') throw refusal(endpoint, 'refused', 'has credentials in its token realm')

@@ -5,17 +5,17 @@ import { type HttpResponse, send } from '../connection/send.ts'
 import { UpstreamError } from '../error.ts'
 import { connectionError, faultOfStatus } from '../failure.ts'
 
-/** A token and the seconds that it is good for. */
+/** A token, and how many seconds it is valid. */
 export interface TokenGrant {
   token: string
   lifetime: number
 }
 
 const maxResponseBytes = 1024 * 1024
-// What a service means that names no time.
+// By the token specification, for a response without `expires_in`.
 const defaultLifetimeSeconds = 60
 
-/** Asks a token service; `endpoint` is the host that errors are about. */
+/** Requests a token. `endpoint` is the host that errors name, `now` is in ms since the epoch. */
 export async function requestToken(
   connections: Connections,
   { url, authorization, endpoint, now, signal }: { url: URL; authorization?: string; endpoint: string; now: number; signal: AbortSignal }
@@ -35,7 +35,7 @@ export async function requestToken(
 }
 
 function refused({ status, headers }: HttpResponse, endpoint: string, text: string, now: number): UpstreamError {
-  // A token service knows no content: what it does not find is its own path.
+  // A token service has no content: a 404 means that the realm is wrong.
   const fault = faultOfStatus(status, 'own')
   const kind = fault === 'not-found' || fault === 'unsatisfiable' ? 'invalid' : fault
   const retryAfter = retryAfterMs(fieldOf(headers, 'retry-after'), now)
@@ -43,7 +43,7 @@ function refused({ status, headers }: HttpResponse, endpoint: string, text: stri
   return new UpstreamError(kind, `${endpoint}: ${text} answered ${status}`, { endpoint, status, code: 'TOKEN', ...pause })
 }
 
-/** Reads the answer of a token service; undefined if there is no usable token in it. */
+/** Reads the response of a token service; undefined if it has no usable token. */
 export function parseGrant(bytes: Buffer): TokenGrant | undefined {
   let answer: unknown
   try {
@@ -54,7 +54,7 @@ export function parseGrant(bytes: Buffer): TokenGrant | undefined {
   if (typeof answer !== 'object' || answer === null) return undefined
   const { token, access_token: accessToken, expires_in: lifetime } = answer as Record<string, unknown>
   const text = token || accessToken
-  // It becomes a header field: anything else than visible characters would be another field.
+  // It becomes a header field, and a line break would begin another one.
   if (typeof text !== 'string' || !/^[\x21-\x7e]{1,65536}$/.test(text)) return undefined
   const usable = typeof lifetime === 'number' && Number.isFinite(lifetime) && lifetime > 0
   return { token: text, lifetime: usable ? lifetime : defaultLifetimeSeconds }

@@ -1,9 +1,9 @@
 import { BlockList, isIP, type LookupFunction } from 'node:net'
 
-/** Kinds of addresses that an upstream must not send us to, unless it is there itself. */
+/** Ranges of addresses to which a redirect or a realm must not lead, unless the upstream itself is there. */
 export type SpecialRange = 'loopback' | 'link-local' | 'metadata' | 'unspecified' | 'multicast'
 
-// Some clouds keep their metadata service outside of the link-local networks.
+// Some clouds have their metadata service outside of the link-local range.
 const networks: Record<SpecialRange, [address: string, prefix: number][]> = {
   metadata: [
     ['169.254.169.254', 32],
@@ -45,19 +45,19 @@ function familyOf(address: string): 'ipv4' | 'ipv6' {
   return isIP(address) === 6 ? 'ipv6' : 'ipv4'
 }
 
-/** Which special place an address is; addresses of IPv4 inside IPv6 count as what they hold. */
+/** The special range of an address; IPv4 inside of IPv6 counts as IPv4. */
 export function specialRange(address: string): SpecialRange | undefined {
   const plain = address.replace(/%.*$/, '')
   return lists.find(({ list }) => list.check(plain, familyOf(plain)))?.range
 }
 
-/** The address in a URL's `hostname`; undefined if a name stands there. */
+/** The address in a URL's `hostname`; undefined for a name. */
 export function literalAddress(hostname: string): string | undefined {
   const bare = hostname.startsWith('[') ? hostname.slice(1, -1) : hostname
   return isIP(bare) === 0 ? undefined : bare
 }
 
-/** A lookup that reports every address found before it is connected to; what `see` throws is the outcome of the lookup. */
+/** A lookup that passes each address to `see` before it is connected to; an error of `see` fails the lookup. */
 export function watchedLookup(lookup: LookupFunction, see: (address: string) => void): LookupFunction {
   return (hostname, options, callback) => {
     lookup(hostname, { ...options, all: true }, (error, found, family) => {

@@ -6,17 +6,18 @@ import type { UpstreamOptions } from '../options.ts'
 import { literalAddress, type SpecialRange, specialRange, watchedLookup } from './addresses.ts'
 import { parseNoProxy } from './no-proxy.ts'
 
-// Registries close idle connections after about a minute; a connection that is about to be closed is not used again.
+// Registries close idle connections after about a minute; one that is about to be closed must not be reused.
 const keepAliveTimeout = 30_000
 
-/** A name or an address that an upstream must not send us to. */
+/** A redirect or a realm leads to a special address where the upstream is not. */
 export class RefusedAddress extends Error {
   readonly code = 'ADDRESS_REFUSED'
 }
 
 /**
- * Connections to one upstream and to where it sends us. Hosts from the settings are trusted; any other host is refused if it is, or resolves to, a special range
- * where no endpoint is. The check is made on the very addresses that are connected to, so that a name cannot change its mind in between.
+ * Connections to one upstream and to the hosts of its redirects and realms. Hosts of the options are trusted. Any other host is
+ * refused if it is, or resolves to, a special address in a range where no endpoint is (SSRF). The check is made in the lookup of
+ * the connection itself, so that DNS rebinding does not get around it.
  */
 export class Connections {
   readonly #options: UpstreamOptions
@@ -36,7 +37,7 @@ export class Connections {
     for (const { hostname } of options.endpoints) this.#learn(literalAddress(hostname))
   }
 
-  /** What carries a request to `url`; RefusedAddress if its host already says that it must not be asked. */
+  /** The dispatcher for a URL; RefusedAddress if its host is a special address. */
   to(url: URL): Dispatcher {
     const trust = this.#trusted.has(url.hostname) ? 'trusted' : 'foreign'
     if (trust === 'foreign') this.#check(literalAddress(url.hostname), url.hostname)
@@ -49,7 +50,7 @@ export class Connections {
     return made
   }
 
-  /** Cuts every connection. */
+  /** Closes every connection at once. */
   async destroy(): Promise<void> {
     await Promise.all([...this.#dispatchers.values()].map(each => each.destroy()))
   }
@@ -67,7 +68,7 @@ export class Connections {
     return new Agent({ ...this.#limits(), connect: { lookup, ...tls, timeout: this.#options.limits.connectTimeout } })
   }
 
-  // The proxy resolves the names itself, so that only what stands in the URL could be checked.
+  // A proxy resolves names itself, so only the host in the URL is checked.
   #proxyAgent(uri: string): ProxyAgent {
     const limits = this.#limits()
     const tls = { secureContext: this.#secureContext(), timeout: limits.connectTimeout }
@@ -81,7 +82,7 @@ export class Connections {
     return { connections, connectTimeout, headersTimeout: headerTimeout, bodyTimeout, keepAliveTimeout, allowH2: false }
   }
 
-  // One context for all connections: reading some hundred certificates takes 90 ms.
+  // Shared by all connections: parsing some hundred certificates takes 90 ms.
   #secureContext(): SecureContext {
     const own = this.#options.ca === undefined ? [] : [this.#options.ca]
     this.#context ??= createSecureContext({ ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system')]), ...own] })

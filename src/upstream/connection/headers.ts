@@ -1,15 +1,15 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
-// An hour: what a wrong clock or a typing mistake may cost.
+// Bounds the cost of a wrong clock or of a mistake.
 const maxRetryAfterMs = 3_600_000
 
-/** A field that stands once; the first if it was repeated. */
+/** A field that is expected once; the first value if it is repeated. */
 export function fieldOf(headers: IncomingHttpHeaders, name: string): string | undefined {
   const value = headers[name]
   return Array.isArray(value) ? value[0] : value
 }
 
-/** `Content-Length`; undefined if there is none that can be believed. */
+/** `Content-Length` in bytes; undefined if it is absent or malformed. */
 export function lengthOf(headers: IncomingHttpHeaders): number | undefined {
   return wholeNumber(fieldOf(headers, 'content-length'))
 }
@@ -18,7 +18,10 @@ function wholeNumber(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
 }
 
-/** What a `Content-Range` says (RFC 9110 §14.4): positions are inclusive; those of a 416 are missing, and so is a size that is not known. */
+/**
+ * A `Content-Range` (RFC 9110 §14.4). Positions are inclusive; a 416 has no `part`, and `size` is absent if it is
+ * unknown.
+ */
 export interface ContentRange {
   part?: { first: number; last: number }
   size?: number
@@ -26,7 +29,7 @@ export interface ContentRange {
 
 const contentRange = /^bytes (?:(\d{1,15})-(\d{1,15})|\*)\/(\d{1,15}|\*)$/i
 
-/** Reads a `Content-Range`; undefined if it has another form or contradicts itself. */
+/** Reads a `Content-Range`; undefined if it is malformed or contradicts itself. */
 export function parseContentRange(field: string | undefined): ContentRange | undefined {
   const match = contentRange.exec(field?.trim() ?? '')
   if (!match) return undefined
@@ -39,7 +42,7 @@ export function parseContentRange(field: string | undefined): ContentRange | und
   return { part, ...known }
 }
 
-/** `Retry-After` (RFC 9110 §10.2.3) as milliseconds from `now`, at most an hour; undefined if it says nothing. */
+/** `Retry-After` (RFC 9110 §10.2.3) in ms from `now`, an hour at most; undefined if it is absent or malformed. */
 export function retryAfterMs(field: string | undefined, now: number): number | undefined {
   if (field === undefined) return undefined
   const text = field.trim()
@@ -48,11 +51,11 @@ export function retryAfterMs(field: string | undefined, now: number): number | u
   return Number.isNaN(at) ? undefined : Math.min(Math.max(at - now, 0), maxRetryAfterMs)
 }
 
-// `[^<>"]` and `[^;,"]` keep it linear: each character can be taken in one way only.
+// `[^<>"]` and `[^;,"]` keep matching linear: each character can match in one way only.
 const links = /<([^<>"]{0,8192})>((?:\s*;\s*[\w*-]+\s*(?:=\s*(?:"[^"]*"|[^;,"\s]*))?)*)/g
 const parameter = /;\s*([\w*-]+)\s*(?:=\s*(?:"([^"]*)"|([^;,"\s]*)))?/g
 
-/** The target of `Link: <…>; rel="next"` (RFC 8288), as it stands there. */
+/** The target of `Link: <…>; rel="next"` (RFC 8288), unresolved. */
 export function nextLink(field: string | string[] | undefined): string | undefined {
   const text = (Array.isArray(field) ? field.join(', ') : (field ?? '')).slice(0, 16_384)
   for (const [, target, parameters = ''] of text.matchAll(links)) {

@@ -1,7 +1,10 @@
 import { BlockList, isIP } from 'node:net'
 import { literalAddress } from './addresses.ts'
 
-/** Whether NO_PROXY, as given, lets `url` be asked directly: `*`, hosts with their subdomains, `host:port`, addresses and networks. */
+/**
+ * Reads NO_PROXY (`*`, hosts with their subdomains, `host:port`, addresses, networks): whether a URL is connected to
+ * directly.
+ */
 export function parseNoProxy(text: string | undefined): (url: URL) => boolean {
   const rules = (text ?? '')
     .split(/[\s,]+/)

@@ -2,35 +2,35 @@ import type { ResponseBody } from './response-body.ts'
 
 const maxDrainedBytes = 65_536
 
-/** The body has more bytes than were allowed. */
+/** A body is longer than its limit. */
 export class BodyTooLong extends Error {
-  readonly limit: number
+  readonly limitBytes: number
 
-  constructor(limit: number) {
-    super(`more than ${limit} bytes`)
+  constructor(limitBytes: number) {
+    super(`more than ${limitBytes} bytes`)
     this.name = 'TooLong'
-    this.limit = limit
+    this.limitBytes = limitBytes
   }
 }
 
-/** Reads a whole body, which is destroyed where it exceeds `limit`. */
-export async function readBytes(body: ResponseBody, limit: number): Promise<Buffer> {
+/** Reads a whole body; BodyTooLong past `limitBytes`. */
+export async function readBytes(body: ResponseBody, limitBytes: number): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
     length += chunk.length
-    if (length > limit) throw new BodyTooLong(limit)
+    if (length > limitBytes) throw new BodyTooLong(limitBytes)
     chunks.push(chunk)
   }
   return Buffer.concat(chunks)
 }
 
-/** Reads what no one wants to its end, so that the connection can be used again; what is long or breaks is given up. */
+/** Discards a short body, so that its connection can be reused; a long one is abandoned. */
 export async function drain(body: ResponseBody): Promise<void> {
   await readBytes(body, maxDrainedBytes).catch(() => {})
 }
 
-/** Gives up a body; its connection is closed with it. */
+/** Abandons a body and closes its connection. */
 export function abandon(body: ResponseBody): void {
   body.destroy()
 }

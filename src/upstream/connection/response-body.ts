@@ -1,19 +1,19 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Dispatcher } from 'undici'
 
-// Bytes that wait for their reader; the connection is paused when there are more.
+// The connection is paused when more bytes wait for their reader.
 const maxBufferedBytes = 256 * 1024
-// A chunk of so many bytes is worth its way alone: over plain HTTP they are those of one read from the socket.
+// A chunk of this size is passed on without a copy: over plain HTTP it is one read from the socket.
 const largeChunkBytes = 32 * 1024
 
-/** The head of an answer, and its body. */
+/** The head of a response, and its body. */
 export interface ResponseHead {
   status: number
   headers: IncomingHttpHeaders
   body: ResponseBody
 }
 
-/** Sends a request; resolves with the head of its answer. Rejects with undici's error, or with the signal's reason. */
+/** Sends a request; resolves with the head of its response. Rejects with undici's error or the signal's reason. */
 export function dispatch(dispatcher: Dispatcher, request: Dispatcher.DispatchOptions, signal: AbortSignal): Promise<ResponseHead> {
   return new Promise((resolve, reject) => {
     signal.throwIfAborted()
@@ -34,8 +34,8 @@ export function dispatch(dispatcher: Dispatcher, request: Dispatcher.DispatchOpt
 }
 
 /**
- * The body of an answer, read once. What arrives in one turn of the event loop is given in one piece: over TLS each record is a chunk of at most 16 KiB, and what a
- * chunk costs on its way to a client or to the disk is more than a copy of it.
+ * The body of a response, readable once. Bytes that arrive in one turn of the event loop are yielded in one chunk: over
+ * TLS each record is a chunk of at most 16 KiB, and sending or writing a chunk costs more than copying it.
  */
 export class ResponseBody implements AsyncIterable<Buffer> {
   readonly #signal: AbortSignal
@@ -45,7 +45,6 @@ export class ResponseBody implements AsyncIterable<Buffer> {
   #bytes = 0
   #state: 'open' | 'ended' | Error = 'open'
   #wake: (() => void) | undefined
-  /** Whether the reader is about to be woken. */
   #wakeScheduled = false
 
   constructor(signal: AbortSignal) {
@@ -54,7 +53,7 @@ export class ResponseBody implements AsyncIterable<Buffer> {
     signal.addEventListener('abort', this.#onAbort, { once: true })
   }
 
-  /** Called when the request is sent, and again if it is sent anew. */
+  /** Called when the request is sent, and again if undici sends it again. */
   started(controller: Dispatcher.DispatchController): void {
     this.#controller = controller
     if (this.#state !== 'open') controller.abort(this.#failure())
@@ -66,7 +65,7 @@ export class ResponseBody implements AsyncIterable<Buffer> {
     this.#bytes += chunk.length
     if (this.#bytes >= maxBufferedBytes) this.#controller?.pause()
     if (!this.#wake || this.#wakeScheduled) return
-    // Later in this turn there may be more.
+    // More may arrive in this turn.
     this.#wakeScheduled = true
     setImmediate(() => {
       this.#wakeScheduled = false
@@ -84,9 +83,9 @@ export class ResponseBody implements AsyncIterable<Buffer> {
     this.#over()
   }
 
-  /** Gives it up; its connection is closed with it. */
+  /** Abandons the body and closes its connection. */
   destroy(): void {
-    if (this.#state === 'open') this.#abort(new Error('the body was given up'))
+    if (this.#state === 'open') this.#abort(new Error('the body was abandoned'))
     this.#chunks = []
     this.#bytes = 0
   }
@@ -125,7 +124,7 @@ export class ResponseBody implements AsyncIterable<Buffer> {
   }
 
   #abort(reason: unknown): void {
-    const error = reason instanceof Error ? reason : new Error('the request was given up', { cause: reason })
+    const error = reason instanceof Error ? reason : new Error('the request was aborted', { cause: reason })
     this.#controller?.abort(error)
     this.fail(error)
   }

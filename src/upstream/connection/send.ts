@@ -8,20 +8,20 @@ import { fieldOf } from './headers.ts'
 import { drain } from './read-body.ts'
 import { dispatch, type ResponseBody } from './response-body.ts'
 
-/** The body of a request: bytes that can be sent again, or a stream that cannot. */
+/** The body of a request. Bytes can be sent again, a stream cannot. `length` is in bytes. */
 export type RequestBody = { bytes: Uint8Array } | { stream: AsyncIterable<Uint8Array>; length?: number | undefined }
 
-/** A request as it goes over the connection. */
+/** A request for one URL. */
 export interface HttpRequest {
   method: UpstreamMethod
   url: URL
   headers: Record<string, string>
-  /** Sent to the first host and to no other. */
+  /** Sent to the first host only, and not after a redirect to another one. */
   authorization?: string | undefined
   body?: RequestBody | undefined
 }
 
-/** An answer whose body is still to be read; `url` is who gave it, after redirects. */
+/** A response whose body is still to be read; `url` is the last one after redirects. */
 export interface HttpResponse {
   status: number
   headers: IncomingHttpHeaders
@@ -34,8 +34,8 @@ const redirects: ReadonlySet<number> = new Set([301, 302, 303, 307, 308])
 const common = { 'accept-encoding': 'identity', 'user-agent': 'deckhouse-registry' }
 
 /**
- * Sends a request. Redirects of a GET or HEAD are followed, each of them checked; those of other methods are refused. Throws UpstreamError, the signal's
- * reason, or what the request's own body threw.
+ * Sends a request. Redirects of a GET or HEAD are checked and followed, those of other methods refused. Throws
+ * UpstreamError, the signal's reason, or the error of the request's body.
  */
 export async function send(
   connections: Connections,
@@ -61,20 +61,20 @@ export async function send(
   }
 }
 
-// Without a length, a body is sent in chunked encoding, and a POST without a body would have none of both.
+// A POST, PATCH or PUT without a body needs `content-length: 0`. A body without a length is sent in chunked encoding.
 function lengthField(method: UpstreamMethod, body: RequestBody | undefined): Record<string, string> {
   if (!body) return method === 'GET' || method === 'HEAD' || method === 'DELETE' ? {} : { 'content-length': '0' }
   const length = 'bytes' in body ? body.bytes.length : body.length
   return length === undefined ? {} : { 'content-length': String(length) }
 }
 
-/** Tells an error of the body's source from one of the connection. */
+/** The body of a request as undici takes it; tells an error of its source from one of the connection. */
 class RequestSource {
   readonly body: Uint8Array | Readable | null
   #failure: { error: unknown } | undefined
 
   constructor(body: RequestBody | undefined) {
-    // A stream, and not the iterator: it is destroyed where the request never begins.
+    // A Readable, since undici destroys it if the request never begins; it would leave an iterator open.
     this.body = !body ? null : 'bytes' in body ? body.bytes : Readable.from(this.#watch(body.stream), { objectMode: false })
   }
 
@@ -116,7 +116,7 @@ function refusal(at: URL, first: URL, text: string, reason: string): UpstreamErr
   return new UpstreamError('refused', `${hostOf(at, first)}: ${text} ${reason}`, { endpoint: first.host, code: 'REDIRECT' })
 }
 
-/** The host that a message is about, and whose it is. */
+/** The host for a message, with the endpoint that redirected to it. */
 export function hostOf(at: URL, first: URL): string {
   return at.host === first.host ? at.host : `${at.host} (for ${first.host})`
 }

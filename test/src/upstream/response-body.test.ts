@@ -103,7 +103,7 @@ test('incoming: a reader that leaves closes the connection, one that read to the
     t.equal(piece.toString(), 'a')
     break
   }
-  t.match(left.seen, ['abort: the body was given up'])
+  t.match(left.seen, ['abort: the body was abandoned'])
   const read = incoming()
   read.body.push(Buffer.from('a'))
   read.body.end()
