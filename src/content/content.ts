@@ -55,7 +55,7 @@ export function openContent(
   const barrier = coordination.createBarrier(links, (digest, modified) => holds.renew(digest, modified))
   const quarantine = new Quarantine({ storage, holds, coordination, ...(options.clock ? { clock: options.clock } : {}) })
   const manifests = new Manifests(storage, links, quarantine, reportDamage)
-  const sizes = new Sizes(manifests, coordination)
+  const sizes = new Sizes(manifests, coordination, options.clock)
   const tags = new Tags(storage, links)
   const names = new Names(storage)
   const provenance = new Provenance(storage, coordination.cacheTtlMs)

@@ -119,7 +119,7 @@ test('end-6 PUT: without a digest it answers 400 and the session stays', async t
   t.equal((await ask(served.listen, 'GET', location)).status, 204)
 })
 
-test('end-13 GET: where a session stands', async t => {
+test('end-13 GET: the offset of a session', async t => {
   const { served, location } = await setUp(t)
   await ask(served.listen, 'PATCH', location, { body: bytes })
   const { status, headers } = await ask(served.listen, 'GET', location)
