@@ -1,4 +1,5 @@
-import type { Durability, Key, Storage, Writer } from '../../storage/storage.ts'
+import type { ConditionalObjects, Durability, Key, Storage, Writer } from '../../storage/storage.ts'
+import { createConditionalObjects } from '../support/conditional-objects.ts'
 
 /** The error of every call after the end. */
 export class Dead extends Error {
@@ -8,6 +9,8 @@ export class Dead extends Error {
 /** Storage whose process can die between any two steps, and whose times are those of a clock that the test sets. */
 export class MortalStorage implements Storage {
   readonly sharing: Storage['sharing']
+  /** Of this process alone: no other one runs at the same time, and a lease dies with its process. */
+  readonly conditionalObjects?: ConditionalObjects
   readonly #below: Storage
   readonly #times: Map<Key, number>
   readonly #now: () => number
@@ -18,6 +21,7 @@ export class MortalStorage implements Storage {
   /** `times` outlives the process, as the disk does. */
   constructor(below: Storage, times: Map<Key, number>, now: () => number) {
     this.sharing = below.sharing
+    if (below.sharing === 'shared') this.conditionalObjects = createConditionalObjects({ now: Date.now }).view()
     this.#below = below
     this.#times = times
     this.#now = now

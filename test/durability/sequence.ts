@@ -4,6 +4,7 @@ import { type Content, openContent } from '../../src/content/content.ts'
 import { collect } from '../../src/content/gc/collect.ts'
 import { evict } from '../../src/content/gc/evict.ts'
 import * as keys from '../../src/content/keys.ts'
+import type { RemovalLeaseTimes } from '../../src/content/shared/removal-lease.ts'
 import { type Digest, digestOf } from '../../src/oci/digest.ts'
 import { readManifest } from '../../src/oci/manifest.ts'
 import type { Name, Tag } from '../../src/oci/name.ts'
@@ -21,6 +22,9 @@ const payloadOf = new Map(payloads.map(each => [digestOf(Buffer.from(each)), eac
 const upstream = 'upstream.example'
 
 type May = (name: Name, digest: Digest) => boolean
+
+// One process runs at a time: the lease is free whenever it is acquired, and never held by another process.
+const leaseTimes: RemovalLeaseTimes = { statusTtlMs: Number.POSITIVE_INFINITY, noticeMs: 0, pollMs: 1 }
 
 /**
  * One random life of a store: pushes, tags, deletes, fills, switches of the mode, collections, evictions and crashes.
@@ -73,7 +77,7 @@ export class Sequence {
   async #open(): Promise<void> {
     this.#storage = new MortalStorage(await this.#below(), this.#times, () => this.#clock)
     const damaged = (key: string, reason: string) => ok(this.#storage?.dead, `${key}: ${reason}`)
-    this.#content = openContent(this.#storage, damaged, { now: () => this.#clock })
+    this.#content = openContent(this.#storage, damaged, { now: () => this.#clock, leaseTimes })
   }
 
   async #guarded(step: () => Promise<void>): Promise<void> {
