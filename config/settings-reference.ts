@@ -39,5 +39,5 @@ const row = (setting: SettingSchema, path: string): string => {
   return `| ${name} | ${cell(expects)} | ${value} | ${cell(setting.description)} | ${reloadPolicyOf(path)} |`
 }
 
-// A bar would end the cell of the table; <root> would be an HTML tag.
-const cell = (text = ''): string => text.replaceAll('|', '\\|').replaceAll('<', '&lt;')
+// A bar would end the cell of the table, asterisks would be emphasis, and <root> an HTML tag.
+const cell = (text = ''): string => text.replaceAll(/[|*]/g, '\\$&').replaceAll('<', '&lt;')

@@ -2,8 +2,8 @@ import { formatPath, type Path } from './fault.ts'
 import type { SettingSchema } from './walk.ts'
 
 /** The expectation at an unknown setting: the most similar setting beside it, or the place where this name is known. */
-export const expectedInstead = (root: SettingSchema, around: SettingSchema, key: string): string => {
-  const known = Object.keys(around.properties ?? {})
+export const expectedInstead = (root: SettingSchema, parent: SettingSchema, key: string): string => {
+  const known = Object.keys(parent.properties ?? {})
   const near = nearest(known, key)
   if (near) return `a known setting (did you mean ${near}?)`
   const elsewhere = pathsOf(root, key, [])[0]

@@ -51,7 +51,7 @@ export const gcSection = section(
     untagged: age({
       default: 'keep',
       description:
-        'When a pushed manifest is removed that no tag names, no index lists, and whose subject is gone: never, or after so long. A platform pulls by digest.'
+        'When a pushed manifest is removed that no tag names, no kept index lists, and that has no kept subject: never, or after so long. A platform pulls by digest.'
     }),
     grace: duration({
       default: '1h',
