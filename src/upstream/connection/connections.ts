@@ -15,9 +15,9 @@ export class RefusedAddress extends Error {
 }
 
 /**
- * Connections to one upstream and to the hosts of its redirects and realms. Hosts of the options are trusted. Any other host is
- * refused if it is, or resolves to, a special address in a range where no endpoint is (SSRF). The check is made in the lookup of
- * the connection itself, so that DNS rebinding does not get around it.
+ * Connections to one upstream and to the hosts of its redirects and realms. Hosts of the options are trusted. Any other
+ * host is refused if it is, or resolves to, a special address in a range where no endpoint is (SSRF). The check is made
+ * in the lookup of the connection itself, so that DNS rebinding does not get around it.
  */
 export class Connections {
   readonly #options: UpstreamOptions

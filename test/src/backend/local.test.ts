@@ -104,7 +104,7 @@ test('Local: a tag whose manifest is damaged is MANIFEST_UNKNOWN, and reported',
   t.match(damages, [{ key: keys.blob(digest) }])
 })
 
-test('Local: whoever reads a manifest makes the sizes of its blobs known', async t => {
+test('Local: reading a manifest makes the sizes of its blobs known', async t => {
   const { storage } = await filled(t)
   const { content, damages } = await openFor(t, storage)
   const local = new LocalBackend(content, new LocalSink(content))

@@ -44,7 +44,7 @@ test('a name of an upstream catalog outside the path has none here', async t => 
   t.equal(unmapName('', here, ''), undefined)
 })
 
-test('a name of an upstream catalog that nobody could pull here is left out', async t => {
+test('a name of an upstream catalog that cannot be pulled here is left out', async t => {
   for (const name of ['Modules', '../a', 'a//b', 'a/_uploads', '/a', 'x'.repeat(240)]) t.equal(unmapName(name, here, ''), undefined, name)
 })
 

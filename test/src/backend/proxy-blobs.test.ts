@@ -19,7 +19,7 @@ async function failing(t: Test, fail: (call: string, key: string) => void) {
   return { ...made, blobs: new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 }) }
 }
 
-test('a medium that takes nothing: the client gets its bytes from upstream, and nothing is left behind', async t => {
+test('a storage that takes nothing: the client gets its bytes from upstream, and nothing is left behind', async t => {
   const { server, blobs, storage, ended } = await failing(t, call => {
     if (call === 'stage') throw full()
   })
@@ -34,7 +34,7 @@ test('a medium that takes nothing: the client gets its bytes from upstream, and 
   t.strictSame(await keysBelow(storage, '.registry/tmp'), [])
 })
 
-test('a medium that fails in the middle: the client gets all its bytes, verified', async t => {
+test('a storage that fails in the middle: the client gets all its bytes, verified', async t => {
   const { server, blobs, storage } = await failing(t, (call, key) => {
     if (call === 'write' && key.includes('/tmp/') && --writes < 0) throw full()
   })
@@ -77,11 +77,11 @@ for (const [when, from] of Object.entries({ 'from its first byte on': 0, 'in its
     await made.server.stop()
     const served = await blobs.open(name, digest, { signal: neverAborted })
     await t.rejects(readAll(served.value))
-    t.ok(await made.content.holds.remove(digest, async () => true), 'and nobody holds it any more')
+    t.ok(await made.content.holds.remove(digest, async () => true), 'and no hold is left')
   })
 }
 
-test('a medium that fails in the middle, and wrong bytes from then on: the answer ends short', async t => {
+test('a storage that fails in the middle, and wrong bytes from then on: the answer ends short', async t => {
   const { server, blobs } = await failing(t, (call, key) => {
     if (call === 'write' && key.includes('/tmp/') && --writes < 0) {
       server.faults.wrongByte = 7 * 2 ** 20
@@ -94,7 +94,7 @@ test('a medium that fails in the middle, and wrong bytes from then on: the answe
   await t.rejects(readAll((await blobs.open(name, digest, { signal: neverAborted })).value), /upstream sent bytes of/)
 })
 
-test('after the medium failed nothing is tried to be stored for a while, then again', async t => {
+test('after the storage failed no fill is started for a while, then again', async t => {
   let broken = true
   const { server, blobs, content, clock, fills } = await failing(t, call => {
     if (broken && call === 'stage') throw full()
@@ -128,7 +128,7 @@ test('a blob that cannot be published is served all the same', async t => {
   )
 })
 
-test('a client waits for the head of an answer no longer than it has patience, and the download goes on', async t => {
+test('a client waits for the head of an answer no longer than its timeout, and the download goes on', async t => {
   const made = await scene(t)
   const blobs = new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 }, { now: Date.now, timeoutMs: 50 })
   const { digest } = blobIn(made.server, 'there/app', 1000)
@@ -183,7 +183,7 @@ test('two clients that ask at the same moment share one download', async t => {
   t.equal(made.server.count('/blobs/'), 1)
 })
 
-test('what is cached is marked with where it came from, what was pushed before is not', async t => {
+test('a cached blob has a provenance record, a blob that was pushed before has none', async t => {
   const made = await scene(t)
   const blobs = new ProxyBlobs(made.content, made.fills, made.route, { maxFills: 8 })
   const { bytes, digest } = blobIn(made.server, 'there/app', 1000)

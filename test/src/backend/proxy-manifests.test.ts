@@ -47,7 +47,7 @@ async function held({ server, asked }: Cache, ask: () => Promise<unknown>): Prom
   return { asking, answer: resolve }
 }
 
-test('a tag is a miss, then a hit without a question within tagTTL, with its age', async t => {
+test('a tag is a miss, then a hit without a request within tagTTL, with its age', async t => {
   const { server, manifests, asked, clock } = await cache(t)
   const image = server.addImage('there/app', 'v1')
   const first = await manifests.get(name, v1)
@@ -180,7 +180,7 @@ for (const status of [401, 403]) {
   })
 }
 
-test('upstream that is away is left alone for a few seconds, then asked again', async t => {
+test('an upstream that fails gets no request for a few seconds, then one again', async t => {
   const { server, manifests, asked, clock } = await cache(t)
   server.addImage('there/app', 'v1')
   await manifests.get(name, v1)
@@ -205,7 +205,7 @@ test('after a 429 with Retry-After a cached tag asks once in that time', async t
   t.equal(asked(), 2)
 })
 
-test('a pushed tag is not asked for again and again either while upstream is away', async t => {
+test('a pushed tag is not requested again and again either while upstream fails', async t => {
   const { server, manifests, content, asked } = await cache(t)
   await storeManifest(content, name, imageOf('c', ['l']), { tags: [tagged('v1')] })
   server.faults.statuses.push({ status: 500 })

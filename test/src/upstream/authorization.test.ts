@@ -60,7 +60,7 @@ test('upstream Bearer: many who wait for a slow token service make one request',
   t.equal(server.tokenRequests.length, 1)
 })
 
-test('upstream Bearer: whoever leaves does not take the token away from the others', async t => {
+test('upstream Bearer: an aborted request does not abort the token request that others wait for', async t => {
   const server = await startUpstream(t, { auth: { scheme: 'Bearer', tokenDelay: 100 } })
   server.addImage('a', '1')
   const { upstream } = clientOf(t, [server])
@@ -120,7 +120,7 @@ test('upstream Bearer: tokens that are always refused end as unauthorized after 
   t.strictSame([server.requests.length, server.tokenRequests.length], [3, 2])
 })
 
-test('upstream Bearer: wrong credentials at the token service are unauthorized, and told as the token service', async t => {
+test('upstream Bearer: wrong credentials at the token service are unauthorized, and the error names the token service', async t => {
   const server = await startUpstream(t, { auth: { scheme: 'Bearer', username: 'user', password: 'other' } })
   const error = await errorOf(clientOf(t, [server], { credentials }).upstream.statManifest('a', ref('1'), never()))
   t.match(error, { kind: 'unauthorized', code: 'TOKEN', message: /GET of a token from .* answered 401$/ })
@@ -170,7 +170,7 @@ test('upstream Bearer: a realm on a host of the settings is asked', async t => {
   t.equal(server.requests[1]?.authorization, 'Bearer mine')
 })
 
-test('upstream challenge: a scheme that nobody knows is unauthorized', async t => {
+test('upstream challenge: an unknown scheme is unauthorized', async t => {
   const server = await startUpstream(t, { auth: { scheme: 'Bearer', challenge: 'Negotiate abc==' } })
   t.equal((await errorOf(clientOf(t, [server], { credentials }).upstream.statManifest('a', ref('1'), never()))).kind, 'unauthorized')
 })

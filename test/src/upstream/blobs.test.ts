@@ -66,7 +66,7 @@ test('upstream blob: a range outside of one without a length is unsatisfiable, n
   t.match(await errorOf(read(clientOf(t, [server]).upstream, 'a', digest, { first: 2000 })), { kind: 'unsatisfiable', size: 1000 })
 })
 
-test('upstream blob: a broken body goes on by Range at exactly the byte where it broke', async t => {
+test('upstream blob: a broken body is resumed by Range at exactly the byte where it broke', async t => {
   const server = await startUpstream(t)
   const { bytes, digest } = blobIn(server, 'a', 10 * mib)
   server.faults.cutAt = [4 * mib, 7 * mib]
@@ -205,7 +205,7 @@ test('upstream blob: a 206 for another range is invalid', async t => {
   t.equal((await errorOf(read(clientOf(t, [server]).upstream, 'a', digest, { first: 10 }))).kind, 'invalid')
 })
 
-test('upstream blob: a 206 that nobody asked for is invalid', async t => {
+test('upstream blob: a 206 without a requested range is invalid', async t => {
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 100)
   server.faults.statuses = [{ status: 206, headers: { 'content-range': 'bytes 0-19/100' }, body: 'x'.repeat(20) }]
@@ -278,7 +278,7 @@ test('upstream blob: a body that stalls is a timeout, and goes on elsewhere', as
   t.match(upstream.health(), [{ healthy: false, lastError: { message: /Body Timeout/ } }, { healthy: true }])
 })
 
-test('upstream blob: a body that breaks before anybody reads it harms nobody, and goes on when it is read', async t => {
+test('upstream blob: a body that breaks before it is read is resumed when it is read', async t => {
   const server = await startUpstream(t)
   const { bytes, digest } = blobIn(server, 'a', 4 * mib)
   server.faults.cutAt = [1000]

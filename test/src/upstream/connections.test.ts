@@ -64,7 +64,7 @@ test('upstream proxy: one that is down is unreachable', async t => {
   t.match(await errorOf(upstream.statManifest('a', ref('1'), never())), { kind: 'unreachable', code: 'ECONNREFUSED' })
 })
 
-test('upstream DNS: a name that does not exist is told as that, and not asked for again', async t => {
+test('upstream DNS: a name that does not exist is an error of its own, and not retried', async t => {
   let lookups = 0
   const { upstream } = clientOf(t, [{ url: 'http://registry.invalid' }], {
     hooks: {

@@ -15,7 +15,7 @@ test('upstream endpoints: one that refuses connections is passed over, and tried
   t.match(upstream.health(), [{ url: dead.url, healthy: false, lastError: { message: /ECONNREFUSED/ } }, { healthy: true }])
 })
 
-test('upstream endpoints: after its rest an endpoint has its place again', async t => {
+test('upstream endpoints: after its backoff an endpoint has its place again', async t => {
   let now = 1_000_000
   const first = await startUpstream(t)
   const second = await startUpstream(t, { content: first.content })
@@ -136,7 +136,7 @@ test('upstream limit: after a 429 with Retry-After nothing is asked until then, 
   t.equal(server.requests.length, 2)
 })
 
-test('upstream limit: after the pause one goes ahead, the others wait for what it hears', async t => {
+test('upstream limit: after the time one request probes the endpoint, and the others are refused until its response', async t => {
   let now = 1_000_000
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 1000)
@@ -149,7 +149,7 @@ test('upstream limit: after the pause one goes ahead, the others wait for what i
   t.equal(server.requests.length, 2)
 })
 
-test('upstream limit: one who goes ahead and leaves makes room for the next', async t => {
+test('upstream limit: a probe that is aborted lets the next one go', async t => {
   let now = 1_000_000
   const server = await startUpstream(t)
   const { bytes, digest } = blobIn(server, 'a', 1000)
@@ -186,7 +186,7 @@ test('upstream limit: a 503 with Retry-After is a limit too', async t => {
   t.equal(server.requests.length, 1)
 })
 
-test('upstream limit: a wish of years is an hour', async t => {
+test('upstream limit: a Retry-After of years is an hour', async t => {
   const server = await startUpstream(t)
   server.faults.statuses = [{ status: 429, headers: { 'retry-after': '999999999' } }]
   t.equal((await errorOf(clientOf(t, [server]).upstream.statManifest('a', ref('1'), never()))).retryAfter, 3_600_000)

@@ -6,7 +6,7 @@ import { blobIn, clientOf, limits, never, read, ref } from './ask.ts'
 
 const kib = 1024
 
-test('upstream limit: a body that is held back longer than bodyTimeout is not taken for one that stalls', async t => {
+test('upstream limit: a body that the rate limit delays longer than bodyTimeout does not count as stalled', async t => {
   const server = await startUpstream(t)
   const { bytes, digest } = blobIn(server, 'a', 300 * kib)
   const hooks = { ingress: new RateLimiter(100 * kib) }
@@ -19,7 +19,7 @@ test('upstream limit: a body that is held back longer than bodyTimeout is not ta
   )
 })
 
-test('upstream limit: one that is given up while it is held back ends at once', async t => {
+test('upstream limit: a body that is cancelled while the rate limit delays it ends at once', async t => {
   const server = await startUpstream(t)
   const { digest } = blobIn(server, 'a', 300 * kib)
   const ingress = new RateLimiter(kib, { clock: createTestClock() })
