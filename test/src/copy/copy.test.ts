@@ -161,7 +161,8 @@ test('copy: a connection that is cut in the middle of a blob is resumed where th
   const { source, target, proxy, run } = await scene(t)
   const image = await addImage(source, [3 * mebibyte])
   await putManifest(source, name, 'v1', image.manifest)
-  proxy.faults.cutAt = [mebibyte]
+  // The config comes first, and whole.
+  proxy.faults.cutAt = [Number.POSITIVE_INFINITY, mebibyte]
   const { last } = await run({ concurrency: 1 })
   t.match(last, { type: 'done', digest: image.digest, copiedBytes: 3 * mebibyte + 64 })
   const layer = image.blobs[1] as Buffer
@@ -174,11 +175,13 @@ test('copy: chunks are as large as allowed, and a cut between them is resumed', 
   const { source, proxy, run } = await scene(t)
   const image = await addImage(source, [mebibyte])
   await putManifest(source, name, 'v1', image.manifest)
-  proxy.faults.cutAt = [100_000]
+  proxy.faults.cutAt = [Number.POSITIVE_INFINITY, 100_000]
   t.match((await run({ concurrency: 1, chunkBytes: 300_000 })).last, { type: 'done', digest: image.digest })
   const lengths = proxy.requests.filter(each => each.method === 'PATCH').map(each => Number(each.headers['content-length']))
   t.ok(lengths.length >= 3)
   t.ok(lengths.every(each => each <= 300_000))
+  t.strictSame(proxy.faults.cutAt, [], 'it was cut')
+  t.ok(proxy.methods().includes('GET'), 'and the session was asked for its offset')
 })
 
 test('copy: one that was broken off goes on where it was, when it is begun again', async t => {
