@@ -78,7 +78,7 @@ export const metricTable = {
   }),
   upstreamRequests: counter('registry_upstream_requests_total', 'Requests to upstreams by the requested resource and the result.', {
     endpoint,
-    asked: 'blob, manifest, tags, names, referrers',
+    asked: 'blob, manifest, tags, names, referrers, upload',
     result: 'the status code, or error'
   }),
   upstreamBytes: counter('registry_upstream_bytes_total', 'Bytes of blobs received from upstreams.', {
