@@ -78,7 +78,8 @@ export class EndpointClient {
     for (let sends = 1; ; sends++) {
       const { method, headers = {}, body } = request
       const response = await send(this.#connections, { method, url, headers, authorization: sent?.value, body }, signal)
-      if (response.status !== 401 || response.url.origin !== endpoint.origin || sends === maxSends) return { response, text }
+      // The challenge counts only if the request went to the endpoint itself: it is sent again to the same URL.
+      if (response.status !== 401 || !own || response.url.origin !== endpoint.origin || sends === maxSends) return { response, text }
       const field = response.headers['www-authenticate']
       const better = await this.#authorizations.answer(endpoint, request.scope, { field, sent, signal }).catch(error => {
         abandon(response.body)

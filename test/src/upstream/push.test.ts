@@ -306,6 +306,25 @@ test('push: a Location on another host is asked without our credentials', async 
   t.strictSame(seen, [{ authorization: undefined, method: 'PUT' }])
 })
 
+test('push: another host gets no credentials either when it redirects to an endpoint that demands them', async t => {
+  const seen: { authorization: string | undefined; method: string | undefined }[] = []
+  const { sink, proxy } = await pushing(t)
+  const elsewhere = createServer((request, response) => {
+    seen.push({ authorization: request.headers.authorization, method: request.method })
+    response.writeHead(307, { location: `${proxy.url}/v2/` }).end()
+  })
+  elsewhere.listen(0, '127.0.0.1')
+  await once(elsewhere, 'listening')
+  t.teardown(() => void elsewhere.close())
+  proxy.faults.token = { given: [] }
+  proxy.faults.rewrite = headers => {
+    headers['location'] = `http://localhost:${(elsewhere.address() as AddressInfo).port}/somewhere`
+  }
+  const upload = await sink.startUpload(name)
+  t.match(await errorOf(upload.refresh()), { kind: 'unauthorized' })
+  t.strictSame(seen, [{ authorization: undefined, method: 'GET' }])
+})
+
 test('push: another endpoint begins a session only where the first was never reached', async t => {
   const served = await serve(t)
   const proxy = await startPushProxy(t, served.listen)
