@@ -36,7 +36,7 @@ export class UpstreamUpload implements UploadSession {
   readonly minChunkBytes: number
   readonly #deps: UploadDeps
   readonly #endpoint: URL
-  /** A path with its query, or a URL on another host. */
+  /** A URL of the endpoint or on another host. */
   #location: string
   #offset = 0
   /** The largest offset that the session can have reached. */
@@ -209,7 +209,8 @@ function locationOf({ headers, endpoint }: UpstreamResponse, base: string): stri
   const field = fieldOf(headers, 'location')
   const url = field === undefined ? null : URL.parse(field, new URL(base, endpoint).href)
   if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) return undefined
-  if (url.hostname === endpoint.hostname) return url.pathname + url.search
+  // A whole URL, since a path that begins with `//` would name another host.
+  if (url.hostname === endpoint.hostname) return endpoint.origin + url.pathname + url.search
   if (url.username !== '' || url.password !== '' || (endpoint.protocol === 'https:' && url.protocol === 'http:')) return undefined
   return url.origin + url.pathname + url.search
 }

@@ -285,6 +285,16 @@ test('push: an absolute Location on the same host, with a query, is followed at 
   t.equal((await get(`${name}/blobs/${digest}`)).status, 200)
 })
 
+test('push: a Location whose path begins with two slashes is a path of the endpoint', async t => {
+  const { sink, proxy } = await pushing(t)
+  proxy.faults.rewrite = headers => {
+    headers['location'] = `${proxy.url}/${headers['location']}`
+  }
+  const upload = await sink.startUpload(name)
+  await errorOf(upload.refresh())
+  t.match(proxy.requests[1], { method: 'GET', path: /^\/\/v2\// })
+})
+
 test('push: a Location on another host is asked without our credentials', async t => {
   const seen: { authorization: string | undefined; method: string | undefined }[] = []
   const elsewhere = createServer((request, response) => {
