@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { algorithmOf, createDigester, type Digest, type Digester } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
-import type { Sink, UploadSession } from '../oci/sink.ts'
+import { type Sink, UploadOffsetError, type UploadSession } from '../oci/sink.ts'
 import type { OpenBlob, Source } from '../oci/source.ts'
 
 /** One blob to be sent from a source to a sink. */
@@ -40,6 +40,14 @@ export async function transferBlob(transfer: Transfer): Promise<void> {
     await Promise.race([session.cancel().catch(() => {}), delay(cancelTimeoutMs, undefined, { ref: false })])
     throw error
   }
+}
+
+/** A blob of the source while it is read. */
+interface OpenedSource extends OpenBlob {
+  /** Where a body stands that can be read forward only. */
+  position: number
+  /** A read that is still under way then fails because of that. */
+  closing: boolean
 }
 
 class BlobTransfer {
@@ -94,39 +102,42 @@ class BlobTransfer {
       while (size - session.offset > chunkBytes) {
         const { offset } = session
         await session.append({ body: this.#read(opened, offset, offset + chunkBytes), offset, length: chunkBytes, signal })
+        // The body stands behind the session's offset, and may not be readable again.
+        if (session.offset !== offset + chunkBytes) throw new UploadOffsetError(session.offset)
       }
       const { offset } = session
       await session.finish(digest, { body: this.#read(opened, offset, size), offset, length: size - offset, signal })
     } finally {
+      opened.closing = true
       await opened.body.close()
     }
   }
 
-  async #open(offset: number): Promise<OpenBlob & { position: number }> {
+  async #open(offset: number): Promise<OpenedSource> {
     const { source, sourceName, digest, size, signal } = this.#transfer
     return this.#fromSource(async () => {
       const want = { signal, ...(offset > 0 ? { range: { first: offset } } : {}) }
       const { value } = await source.openBlob(sourceName, digest, want)
       // A source that does not know the size gives the whole blob whatever the range.
       const position = value.part?.offset ?? Number.POSITIVE_INFINITY
-      if (position <= offset && (value.size === undefined || value.size === size)) return { ...value, position }
+      if (position <= offset && (value.size === undefined || value.size === size)) return { ...value, position, closing: false }
       await value.body.close()
       throw new Error(`the source has ${value.size} bytes of the blob, the manifest says ${size}`)
     })
   }
 
-  /** The bytes from `offset` to `end`. `opened.position` is where a body that can be read forward only stands. */
-  async *#read(opened: OpenBlob & { position: number }, offset: number, end: number): AsyncGenerator<Uint8Array, void> {
+  /** The bytes from `offset` to `end`. */
+  async *#read(opened: OpenedSource, offset: number, end: number): AsyncGenerator<Uint8Array, void> {
     while (opened.position < end) {
       const begins = opened.position
       const limit = begins < offset ? offset : end
       // The sink may keep what it is given, so that each piece has a buffer of its own.
-      const piece = await this.#fromSource(() => this.#piece(opened, Math.min(limit - begins, pieceBytes)))
+      const piece = await this.#fromSource(() => this.#piece(opened, Math.min(limit - begins, pieceBytes)), opened)
       if (begins >= offset) yield piece
     }
   }
 
-  async #piece(opened: OpenBlob & { position: number }, length: number): Promise<Uint8Array> {
+  async #piece(opened: OpenedSource, length: number): Promise<Uint8Array> {
     const { digest, size, signal, onBytes } = this.#transfer
     signal.throwIfAborted()
     const buffer = Buffer.allocUnsafeSlow(length)
@@ -147,11 +158,11 @@ class BlobTransfer {
     return piece
   }
 
-  async #fromSource<T>(task: () => Promise<T>): Promise<T> {
+  async #fromSource<T>(task: () => Promise<T>, opened?: OpenedSource): Promise<T> {
     try {
       return await task()
     } catch (error) {
-      this.#sourceFailure = { error }
+      if (!opened?.closing) this.#sourceFailure = { error }
       throw error
     }
   }

@@ -184,6 +184,28 @@ test('copy: chunks are as large as allowed, and a cut between them is resumed', 
   t.ok(proxy.methods().includes('GET'), 'and the session was asked for its offset')
 })
 
+test('copy: a source that is slower than the sink is no failure of the source when the sink breaks', async t => {
+  const { source, proxy, from, run } = await scene(t)
+  const image = await addImage(source, [mebibyte])
+  await putManifest(source, name, 'v1', image.manifest)
+  const layer = image.blobs[1] as Buffer
+  proxy.faults.cutAt = [Number.POSITIVE_INFINITY, 1000, 2000]
+  let opened = 0
+  // The first two bodies give one piece, then nothing until they are closed.
+  const slow = instead(from, parseDigest(digestOf(layer)), () => {
+    const whole = bodyOf(layer)
+    if (++opened > 2) return whole
+    const closed = Promise.withResolvers<number>()
+    const readInto: Body['readInto'] = (into, position) =>
+      position === 0 || into.length === 0 ? whole.body.readInto(into, position) : closed.promise
+    const close = async () => closed.reject(new Error('closed'))
+    closed.promise.catch(() => {})
+    return { ...whole, body: { readInto, close } }
+  })
+  t.match((await run({ from: slow, concurrency: 1 })).last, { type: 'done', digest: image.digest })
+  t.equal(opened, 3)
+})
+
 test('copy: one that was broken off goes on where it was, when it is begun again', async t => {
   const { source, proxy, run } = await scene(t)
   const { digest } = await addIndex(source)
