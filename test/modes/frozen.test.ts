@@ -20,9 +20,10 @@ import {
   until
 } from '../src/support.ts'
 import { mountFreezable } from '../support/place.ts'
+import { program as script } from '../support/program.ts'
 import { startUpstream } from '../support/upstream.ts'
 import { pull } from './client.ts'
-import { launch, main } from './program.ts'
+import { launch } from './program.ts'
 import { behind, blobBehind, prefix, serveModes, storedFills } from './scene.ts'
 
 const silent = "the registry's storage does not answer"
@@ -173,7 +174,7 @@ test('a disk that is frozen before the start: the program ends with a line that 
     stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { ...unbounded, filesystem: { root } } })
   )
   disk.freeze()
-  const child = spawn(process.execPath, [main, 'serve', '--config', file], { stdio: ['ignore', 'ignore', 'pipe'] })
+  const child = spawn(process.execPath, [...script, 'serve', '--config', file], { stdio: ['ignore', 'ignore', 'pipe'] })
   const ended = once(child, 'close')
   const [line] = await once(child.stderr.setEncoding('utf8'), 'data')
   t.equal(line, `the disk of ${root} has not answered for 10 s: the registry cannot start before it does\n`)

@@ -2,14 +2,11 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
 import { folder, unbounded, until } from '../src/support.ts'
+import { program } from '../support/program.ts'
 import { prefix } from './scene.ts'
-
-/** The script of the program. */
-export const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url))
 
 /** The program as it is started in earnest, ended with the test; `write` changes its file. */
 export async function launch(t: Test, registry: Record<string, unknown>) {
@@ -20,7 +17,7 @@ export async function launch(t: Test, registry: Record<string, unknown>) {
     writeFileSync(file, stringify({ registry: given, server, storage: { ...unbounded, filesystem: { root: join(place, 'root') } } }))
   }
   write(registry)
-  const child = spawn(process.execPath, [main, 'serve', '--config', file], {
+  const child = spawn(process.execPath, [...program, 'serve', '--config', file], {
     env: { PATH: process.env['PATH'] },
     stdio: ['ignore', 'pipe', 'inherit']
   })

@@ -7,15 +7,14 @@ import { stringify } from 'yaml'
 import type { CommandContext } from '../../src/commands/run-operation.ts'
 import { verify } from '../../src/commands/verify.ts'
 import { operations } from '../../src/operations/operations.ts'
+import { program } from '../support/program.ts'
 import { filesBelow, folder, pushImage, type Served, unbounded } from './support.ts'
 import { inFront, own, path, serveWith } from './why/scene.ts'
-
-const program = join(import.meta.dirname, '../../src/main.ts')
 
 /** Runs a command to its end. */
 async function run(t: Test, ...args: string[]): Promise<{ code: number | null; out: string; err: string }> {
   const env = { PATH: process.env['PATH'], HOME: '/' }
-  const child: ChildProcess = spawn(process.execPath, [program, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child: ChildProcess = spawn(process.execPath, [...program, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => child.kill('SIGKILL'))
   const texts = { out: '', err: '' }
   child.stdout?.on('data', chunk => {

@@ -4,10 +4,9 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
+import { program } from '../support/program.ts'
 import { ask, bytesOf, configured, dataPath, digestOf, filesBelow, folder, pushBlob, pushImage, type Served, serve } from './support.ts'
 import { inFront, own, path } from './why/scene.ts'
-
-const program = join(import.meta.dirname, '../../src/main.ts')
 
 interface Ended {
   code: number | null
@@ -20,7 +19,7 @@ interface Ended {
 /** A running command. */
 function begin(t: Test, args: readonly string[], input = ''): { child: ChildProcess; ended: Promise<Ended> } {
   const env = { PATH: process.env['PATH'], HOME: '/' }
-  const child = spawn(process.execPath, [program, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [...program, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] })
   t.teardown(() => child.kill('SIGKILL'))
   child.stdin.end(input)
   const texts = { out: '', err: '' }

@@ -5,10 +5,10 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
 import pkg from '../../package.json' with { type: 'json' }
+import { program } from '../support/program.ts'
 import { Wire } from './api/wire.ts'
 import { ask, bytesOf, digestOf, folder, unbounded } from './support.ts'
 
-const program = join(import.meta.dirname, '../../src/main.ts')
 const MIB = 1024 * 1024
 
 /** The exit code and output of a process. */
@@ -26,7 +26,7 @@ class Program {
 
   constructor(t: Test, args: readonly string[], options: { uid?: number; cwd?: string } = {}) {
     const env = { PATH: process.env['PATH'], HOME: '/' }
-    this.child = spawn(process.execPath, [program, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'], ...options })
+    this.child = spawn(process.execPath, [...program, ...args], { env, stdio: ['ignore', 'pipe', 'pipe'], ...options })
     this.child.stdout?.on('data', chunk => {
       this.out += chunk
     })

@@ -1,8 +1,8 @@
 import { type Test, test } from 'tap'
-import { proxyS3, type S3Proxy } from '../../support/s3-proxy.ts'
-import { makeBucket, type S3Server, s3Options, startS3 } from '../../support/s3-server.ts'
-import { Wire } from '../api/wire.ts'
-import { ask, bytesOf, codeOf, digestOf, imageType, pushBlob, pushImage, type Served, serve } from '../support.ts'
+import { Wire } from '../src/api/wire.ts'
+import { ask, bytesOf, codeOf, digestOf, imageType, pushBlob, pushImage, type Served, serve } from '../src/support.ts'
+import { proxyS3, type S3Proxy } from '../support/s3-proxy.ts'
+import { makeBucket, type S3Server, s3Options, startS3 } from '../support/s3-server.ts'
 
 /** A registry over a bucket of `server`. */
 async function serveS3(

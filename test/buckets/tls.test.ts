@@ -1,9 +1,9 @@
 import { test } from 'tap'
-import { reading } from '../../storage/contract-reading.ts'
-import { certificate } from '../../support/certificate.ts'
-import { temporaryDirectory } from '../../support/place.ts'
-import { makeBucket, openS3, s3Settings, startS3 } from '../../support/s3-server.ts'
-import { ask, bytesOf, digestOf, pushBlob, serve, startSession } from '../support.ts'
+import { ask, bytesOf, digestOf, pushBlob, serve, startSession } from '../src/support.ts'
+import { reading } from '../storage/contract-reading.ts'
+import { certificate } from '../support/certificate.ts'
+import { temporaryDirectory } from '../support/place.ts'
+import { makeBucket, openS3, s3Settings, startS3 } from '../support/s3-server.ts'
 
 const mebibyte = 1024 * 1024
 

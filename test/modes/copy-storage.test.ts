@@ -5,16 +5,16 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
-import { proxyS3 } from '../../support/s3-proxy.ts'
-import { makeBucket, s3Settings, startS3 } from '../../support/s3-server.ts'
-import { ask, bytesOf, digestOf, filesBelow, folder, imageOf, imageType, pushBlob, putManifest, serve, unbounded } from '../support.ts'
+import { ask, bytesOf, digestOf, filesBelow, folder, imageOf, imageType, pushBlob, putManifest, serve, unbounded } from '../src/support.ts'
+import { program } from '../support/program.ts'
+import { proxyS3 } from '../support/s3-proxy.ts'
+import { makeBucket, s3Settings, startS3 } from '../support/s3-server.ts'
 
-const program = join(import.meta.dirname, '../../../src/main.ts')
 const hour = 3_600_000
 
 /** The command on its way, until the test ends. */
 function begin(t: Test, from: string, to: string) {
-  const child = spawn(process.execPath, [program, 'copy-storage', '--from', from, '--to', to], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [...program, 'copy-storage', '--from', from, '--to', to], { stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => child.kill('SIGKILL'))
   const ended = Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')])
   return { child, ended: ended.then(([out, err, [code]]) => ({ code, out, err })) }

@@ -5,11 +5,12 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
-import { createSemaphore } from '../../../storage/semaphore.ts'
-import { certificate } from '../../support/certificate.ts'
-import { temporaryDirectory } from '../../support/place.ts'
-import { type Fate, proxyS3 } from '../../support/s3-proxy.ts'
-import { asUser, bucketFor, credentialsFile, makeBucket, ownerOf, type S3Server, s3Settings, startS3 } from '../../support/s3-server.ts'
+import { createSemaphore } from '../../storage/semaphore.ts'
+import { certificate } from '../support/certificate.ts'
+import { temporaryDirectory } from '../support/place.ts'
+import { program } from '../support/program.ts'
+import { type Fate, proxyS3 } from '../support/s3-proxy.ts'
+import { asUser, bucketFor, credentialsFile, makeBucket, ownerOf, type S3Server, s3Settings, startS3 } from '../support/s3-server.ts'
 
 /** Runs `registry serve` with this section `storage.s3`, and waits for its end. */
 async function start(t: Test, s3: Record<string, unknown>): Promise<{ code: number; said: string }> {
@@ -19,7 +20,7 @@ async function start(t: Test, s3: Record<string, unknown>): Promise<{ code: numb
     file,
     stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { s3: { ...s3, spool: join(folder, 'spool') } } })
   )
-  const child = spawn(process.execPath, ['src/main.ts', 'serve', '--config', file], {
+  const child = spawn(process.execPath, [...program, 'serve', '--config', file], {
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...process.env, NODE_OPTIONS: '' }
   })

@@ -5,12 +5,12 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
-import { proxyS3 } from '../../support/s3-proxy.ts'
-import { makeBucket, s3Settings, startS3 } from '../../support/s3-server.ts'
-import { ask, bytesOf, dataPath, digestOf, folder } from '../support.ts'
+import { ask, bytesOf, dataPath, digestOf, folder } from '../src/support.ts'
+import { program } from '../support/program.ts'
+import { proxyS3 } from '../support/s3-proxy.ts'
+import { makeBucket, s3Settings, startS3 } from '../support/s3-server.ts'
 
-const main = join(import.meta.dirname, '../../../src/main.ts')
-const clock = join(import.meta.dirname, '../../support/clock-ahead.ts')
+const clock = join(import.meta.dirname, '../support/clock-ahead.ts')
 const mebibyte = 1024 * 1024
 // The default of gc.grace.
 const graceSeconds = 3_600
@@ -19,7 +19,7 @@ const graceSeconds = 3_600
 async function serveAhead(t: Test, aheadMs: number, s3: Record<string, unknown>): Promise<string> {
   const file = join(folder(t), 'registry.yaml')
   writeFileSync(file, stringify({ server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0' }, storage: { s3 } }))
-  const child = spawn(process.execPath, ['--import', clock, main, 'serve', '--config', file], {
+  const child = spawn(process.execPath, ['--import', clock, ...program, 'serve', '--config', file], {
     env: { CLOCK_AHEAD: String(aheadMs) },
     stdio: ['ignore', 'pipe', 'inherit']
   })

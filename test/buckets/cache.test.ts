@@ -1,11 +1,11 @@
 import { test } from 'tap'
-import { ProxyBlobs } from '../../../src/backend/proxy-blobs.ts'
-import { blob } from '../../../src/content/keys.ts'
-import { named, neverAborted } from '../../support/content.ts'
-import { type Fate, proxyS3 } from '../../support/s3-proxy.ts'
-import { makeBucket, multipartUploads, openS3, ownerOf, startS3 } from '../../support/s3-server.ts'
-import { blobIn } from '../upstream/ask.ts'
-import { readAll, scene } from './scene.ts'
+import { ProxyBlobs } from '../../src/backend/proxy-blobs.ts'
+import { blob } from '../../src/content/keys.ts'
+import { readAll, scene } from '../src/backend/scene.ts'
+import { blobIn } from '../src/upstream/ask.ts'
+import { named, neverAborted } from '../support/content.ts'
+import { type Fate, proxyS3 } from '../support/s3-proxy.ts'
+import { makeBucket, multipartUploads, openS3, ownerOf, startS3 } from '../support/s3-server.ts'
 
 const name = named('here/app')
 const mebibyte = 1024 * 1024

@@ -2,9 +2,7 @@ import { readdirSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { CreateMultipartUploadCommand } from '@aws-sdk/client-s3'
 import { type Test, test } from 'tap'
-import { streamControl } from '../../../src/ports/control-client.ts'
-import { temporaryDirectory } from '../../support/place.ts'
-import { allow, asUser, bucketFor, multipartUploads, ownerOf, s3Settings, startS3 } from '../../support/s3-server.ts'
+import { streamControl } from '../../src/ports/control-client.ts'
 import {
   ask,
   bytesOf,
@@ -18,7 +16,9 @@ import {
   serve,
   startSession,
   until
-} from '../support.ts'
+} from '../src/support.ts'
+import { temporaryDirectory } from '../support/place.ts'
+import { allow, asUser, bucketFor, multipartUploads, ownerOf, s3Settings, startS3 } from '../support/s3-server.ts'
 
 const mebibyte = 1024 * 1024
 

@@ -4,10 +4,6 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Test, test } from 'tap'
-import { temporaryDirectory } from '../../support/place.ts'
-import { type Fate, proxyS3 } from '../../support/s3-proxy.ts'
-import { credentialsFile, makeBucket, type S3Server, s3Settings, startS3 } from '../../support/s3-server.ts'
-import { withoutToken } from '../../support/s3-sign.ts'
 import {
   type Answer,
   ask,
@@ -21,7 +17,11 @@ import {
   serve,
   startSession,
   until
-} from '../support.ts'
+} from '../src/support.ts'
+import { temporaryDirectory } from '../support/place.ts'
+import { type Fate, proxyS3 } from '../support/s3-proxy.ts'
+import { credentialsFile, makeBucket, type S3Server, s3Settings, startS3 } from '../support/s3-server.ts'
+import { withoutToken } from '../support/s3-sign.ts'
 
 const mebibyte = 1024 * 1024
 const unavailable = { status: 503, reason: "the registry's storage does not answer" }
