@@ -44,6 +44,8 @@ export async function inspectManifest(
   if (!target) return { inspection: { state: 'missing' } }
   const manifest = await content.manifests.get(name, digest)
   if (!manifest) return { inspection: { state: 'damaged', damage: 'noticed' } }
+  // A truncated blob of it is then noticed at once, and not only when all manifests of the repository have been read.
+  content.sizes.learn(manifest.descriptor.digest, manifest.bytes)
   if (depth === 'size') return { inspection: { state: 'here', checked: 'size' }, manifest }
   // The manifest may come from memory; a restart would read the storage.
   const bytes = await storage.get(blobKey(target))

@@ -1,5 +1,9 @@
 import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { test } from 'tap'
+import * as keys from '../../../src/content/keys.ts'
+import { inspectBlob, inspectManifest } from '../../../src/why/inspect.ts'
+import { imageOf as imageWith, named, openFor, pushBlob as pushInto, storeManifest } from '../../support/content.ts'
+import { openStorage, watchStorage } from '../../support/storage.ts'
 import {
   ask,
   bytesOf,
@@ -70,6 +74,26 @@ test('a blob of the right size and wrong bytes is found by computing digests, an
   t.match(await verifiedOf(registry, [`${own}:v1`], 'digest'), [
     { complete: false, lacks: [{ kind: 'blob', digest: layer, state: 'damaged' }] }
   ])
+})
+
+test('a truncated blob is damaged by its size although the other manifests of its repository are not read yet', async t => {
+  const storage = await openStorage(t)
+  const { content: before } = await openFor(t, storage)
+  const name = named(own)
+  const layer = await pushInto(before, name, 'a layer')
+  // Manifests are read in the order of their digests, some at once: the last one would have to wait for all others.
+  const images = Array.from({ length: 40 }, (_, at) => imageWith(`config ${at}`, ['a layer']))
+  const digests = (await Promise.all(images.map(each => storeManifest(before, name, each)))).sort()
+  const [image = layer] = digests.splice(-1)
+  truncateSync(dataPath(storage.root, layer), 3)
+  const disk = Promise.withResolvers<void>()
+  t.teardown(disk.resolve)
+  const slow = new Set(digests.map(each => keys.blob(each)))
+  const watched = watchStorage(storage, (call, key) => (call === 'get' && slow.has(key) ? disk.promise : undefined))
+  const { content } = await openFor(t, watched)
+  const { inspection } = await inspectManifest({ content, storage: watched }, name, image, 'size')
+  t.match(inspection, { state: 'here' })
+  t.strictSame(await inspectBlob(content, name, layer, 'size'), { state: 'damaged', damage: 'noticed' })
 })
 
 test('a reference that cannot be verified does not keep the others from it', async t => {
