@@ -3,7 +3,16 @@ import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { test } from 'tap'
 
-const documents = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'test/README.md', 'docs/glossary.md', 'docs/s3.md', 'docs/benchmarks.md']
+const documents = [
+  'README.md',
+  'CONTRIBUTING.md',
+  'SECURITY.md',
+  'test/README.md',
+  'docs/glossary.md',
+  'docs/architecture.md',
+  'docs/s3.md',
+  'docs/benchmarks.md'
+]
 const root = join(import.meta.dirname, '../..')
 
 /** The paths that a document links to or names in code, without those on the web. */
