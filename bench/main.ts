@@ -25,7 +25,7 @@ async function main(options: Options): Promise<void> {
   const chosen = choose(options.only)
   const say = (text: string) => void process.stderr.write(`${text}\n`)
   await must('npm', ['run', '-s', 'build'], { cwd: join(import.meta.dirname, '..') })
-  const present = await findPresent()
+  const present = await findPresent(options.before)
   for (const each of present.missing) say(`missing: ${each}`)
   const folder = await mkdtemp(join(tmpdir(), 'registry-bench-'))
   // Whatever ends it: the disk is not left full.

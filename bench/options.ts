@@ -7,15 +7,18 @@ export interface Options {
   format: 'tables' | 'json'
   size: 'full' | 'quick'
   rounds: number
+  /** The `dist/src/main.js` of another build, compared with this one in place of the peers. */
+  before?: string
   /** Whether docs/benchmarks.md gets the tables. */
   document: 'write' | 'leave'
 }
 
 /** Printed for --help. */
-export const usage = `npm run bench -- [--only WORKLOAD[,WORKLOAD]] [--rounds N] [--quick] [--json] [--write]
+export const usage = `npm run bench -- [--only WORKLOAD[,WORKLOAD]] [--rounds N] [--quick] [--before SCRIPT] [--json] [--write]
   --only    these workloads and no others
   --rounds  how often each server does each of them (3; with --quick 2)
   --quick   blobs of 256 MiB in place of 1 GiB
+  --before  compares with another build of the registry, by its dist/src/main.js, and with no peer
   --json    every sample, for machines
   --write   puts the tables of what was measured into docs/benchmarks.md
 `
@@ -27,6 +30,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
     options: {
       only: { type: 'string', multiple: true, default: [] },
       rounds: { type: 'string' },
+      before: { type: 'string' },
       quick: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       write: { type: 'boolean', default: false },
@@ -41,6 +45,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
     format: values.json ? 'json' : 'tables',
     size: values.quick ? 'quick' : 'full',
     rounds,
+    ...(values.before === undefined ? {} : { before: values.before }),
     document: values.write ? 'write' : 'leave'
   }
 }

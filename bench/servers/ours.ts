@@ -10,27 +10,33 @@ import { startProcess } from '../process.ts'
 import { probeOf } from './probe.ts'
 import type { Kind, Server, Setup, Task, Upstream } from './server.ts'
 
-const script = join(import.meta.dirname, '../../dist/src/main.js')
-
 /** Everything that is addressed through the upstream of Proxy and Direct begins with it. */
 export const platformPath = 'system/deckhouse'
 
-/** This registry, compiled, as `npm start` and the image run it. */
-export const ours: Kind = {
-  name: 'ours',
-  version: `${pkg.version}, Node ${process.version}`,
-  modes: ['Local', 'Proxy', 'Direct'],
-  writes: 'pushes',
-  start: startOurs,
-  plant: plantRegistry
+/** A compiled registry, run as `npm start` and the image run it. */
+function registryOf(name: string, script: string): Kind {
+  return {
+    name,
+    version: `${pkg.version}, Node ${process.version}`,
+    modes: ['Local', 'Proxy', 'Direct'],
+    writes: 'pushes',
+    start: setup => startRegistry(name, script, setup),
+    plant: plantRegistry
+  }
 }
 
-async function startOurs({ folder, task, pki, bucket }: Setup): Promise<Server> {
+/** This registry. */
+export const ours: Kind = registryOf('ours', join(import.meta.dirname, '../../dist/src/main.js'))
+
+/** Another build of it, by its `dist/src/main.js`, to see what a change costs. */
+export const before = (script: string): Kind => registryOf('before', script)
+
+async function startRegistry(name: string, script: string, { folder, task, pki, bucket }: Setup): Promise<Server> {
   const address = `127.0.0.1:${await freePort()}`
   const file = join(folder, 'registry.yaml')
   const tls = pki ? { tls: { certificate: pki.certificate, key: pki.key } } : {}
   const settings = {
-    registry: registryOf(task),
+    registry: modeOf(task),
     server: { listen: address, admin: '127.0.0.1:0', ...tls },
     storage: bucket
       ? { s3: { ...bucket, forcePathStyle: true, spool: folder } }
@@ -42,13 +48,13 @@ async function startOurs({ folder, task, pki, bucket }: Setup): Promise<Server> 
     command: process.execPath,
     args: [...startFlags, script, 'serve', '--config', file],
     env: { NODE_ENV: 'production', ...startEnvironment },
-    log: join(folder, 'ours.log'),
+    log: join(folder, `${name}.log`),
     probe: probeOf(address, pki)
   })
-  return { ...running, name: 'ours', address, ...(pki ? { ca: pki.ca } : {}) }
+  return { ...running, name, address, ...(pki ? { ca: pki.ca } : {}) }
 }
 
-function registryOf(task: Task): object {
+function modeOf(task: Task): object {
   if (task.mode === 'Local') return { mode: 'Local' }
   return { mode: task.mode, [task.mode.toLowerCase()]: upstreamOf(task.upstream) }
 }

@@ -3,7 +3,7 @@ import { run } from '../../test/e2e/command.ts'
 import { isPresent } from '../../test/e2e/tool.ts'
 import { distribution } from './distribution.ts'
 import { nginx } from './nginx.ts'
-import { ours } from './ours.ts'
+import { before, ours } from './ours.ts'
 import type { Kind } from './server.ts'
 
 /** What this machine has, and why it has not the rest. */
@@ -17,8 +17,8 @@ export interface Present {
 const build = join(import.meta.dirname, '../../test/tools/build')
 const buildLimit = 900_000
 
-/** Looks for the peers and the tools. */
-export async function findPresent(): Promise<Present> {
+/** Looks for the peers and the tools; with the script of another build that one is the only peer. */
+export async function findPresent(script?: string): Promise<Present> {
   const missing: string[] = []
   const kinds: Kind[] = [ours]
   const versions: Record<string, string> = { ours: ours.version }
@@ -49,5 +49,5 @@ export async function findPresent(): Promise<Present> {
     ['curl', '--version']
   ] as const)
     await ask(tool, flag)
-  return { kinds, versions, missing }
+  return { kinds: script === undefined ? kinds : [ours, before(script)], versions, missing }
 }
