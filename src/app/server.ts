@@ -75,6 +75,8 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   if (tls) stack.defer(() => tls.close())
   const { gateway } = stack.use(createGateway(context, { store, modes: backends.modes, access, egress: rates.egress }))
   const background = stack.use(await startBackground(context, store, backends, () => gateway.running))
+  // A start that fails after this disposes of its parts too: what runs in the background ends at once.
+  stack.defer(() => stopping.abort(new Error('the registry stops')))
   collectGauges(metrics, store, gateway)
   const port = stack.use(await openRegistryPort(context, gateway, tls))
   const deps = { startedAtMs, listen: port.address, store, backends, gateway, background, lastReload: () => reload.last }
