@@ -1,3 +1,4 @@
+import { RequestBodyError } from './connection/send.ts'
 import type { EndpointClient, UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
 import type { Endpoints, RequestResult } from './endpoints.ts'
 import { UpstreamError } from './error.ts'
@@ -128,6 +129,7 @@ export class FailoverClient {
       return { value }
     } catch (error) {
       signal.throwIfAborted()
+      if (error instanceof RequestBodyError) throw error.cause
       if (!(error instanceof UpstreamError)) throw error
       result = isRefusedWrite(request, error) ? 'answered' : error
       return { error }

@@ -21,6 +21,11 @@ export interface HttpRequest {
   body?: RequestBody | undefined
 }
 
+/** The body of a request failed; `cause` is its error, which may be an UpstreamError of another upstream. */
+export class RequestBodyError extends Error {
+  override readonly name = 'RequestBodyError'
+}
+
 /** A response whose body is still to be read; `url` is the last one after redirects. */
 export interface HttpResponse {
   status: number
@@ -35,7 +40,7 @@ const common = { 'accept-encoding': 'identity', 'user-agent': 'deckhouse-registr
 
 /**
  * Sends a request. Redirects of a GET or HEAD are checked and followed, those of other methods refused. Throws
- * UpstreamError, the signal's reason, or the error of the request's body.
+ * UpstreamError, the signal's reason, or a RequestBodyError.
  */
 export async function send(
   connections: Connections,
@@ -79,7 +84,7 @@ class RequestSource {
   }
 
   throwIfFailed(): void {
-    if (this.#failure) throw this.#failure.error
+    if (this.#failure) throw new RequestBodyError('the body of the request failed', { cause: this.#failure.error })
   }
 
   async *#watch(stream: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array, void> {

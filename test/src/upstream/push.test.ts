@@ -5,6 +5,7 @@ import { type Test, test } from 'tap'
 import { parseDigest } from '../../../src/oci/digest.ts'
 import { parseName, parseReference, parseTag } from '../../../src/oci/name.ts'
 import { UploadOffsetError } from '../../../src/oci/sink.ts'
+import { UpstreamError } from '../../../src/upstream/upstream.ts'
 import { startPushProxy } from '../../support/push-proxy.ts'
 import { ask, bytesOf, dataPath, digestOf, imageOf, imageType, serve } from '../support.ts'
 import { clientOf, errorOf, never } from './ask.ts'
@@ -186,6 +187,21 @@ test('push: what the body throws is thrown, and is not held against the endpoint
   t.match(upstream.health(), [{ healthy: true }])
   await upload.refresh()
   t.ok(upload.offset <= 100)
+})
+
+test('push: an error of another upstream in the body is not held against the endpoint', async t => {
+  const { sink, upstream, events } = await pushing(t)
+  const upload = await sink.startUpload(name)
+  const fault = new UpstreamError('limited', 'the source is rate limited', { endpoint: 'a.example', retryAfter: 60_000 })
+  async function* failing(): AsyncGenerator<Buffer, void> {
+    yield bytesOf(100)
+    throw fault
+  }
+  t.equal(await errorOf(upload.append({ body: failing(), length: 1000, signal })), fault)
+  t.equal(await errorOf(upload.finish(blob(1).digest, { body: failing(), length: 1000, signal })), fault)
+  t.match(upstream.health(), [{ healthy: true, lastError: undefined }])
+  t.notOk(events.some(each => each.type === 'failure' || each.type === 'breaker'))
+  await upload.refresh()
 })
 
 test('push: a signal ends an upload with its reason, and the session can be cancelled', async t => {
