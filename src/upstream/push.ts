@@ -1,3 +1,4 @@
+import { LRUCache } from 'lru-cache'
 import { type Algorithm, algorithmOf, canonical, type Digest, digestOf, isDigest } from '../oci/digest.ts'
 import { mediaTypeOf } from '../oci/manifest.ts'
 import { type Reference, referenceText, type Tag } from '../oci/name.ts'
@@ -21,6 +22,7 @@ export interface UpstreamSinkDeps {
 const neverAborted = new AbortController().signal
 // end-7b: a registry has to take at least 10 tags in one request.
 const tagsPerRequest = 10
+const maxSessions = 1_000
 
 /**
  * Pushes to another registry over HTTP. Names and references are the registry's own. Errors are UpstreamErrors, the
@@ -31,7 +33,8 @@ export class UpstreamSink implements Sink {
   readonly #client: FailoverClient
   readonly #run: UploadDeps['run']
   readonly #hasBlob: UpstreamSinkDeps['hasBlob']
-  readonly #sessions = new Map<SessionId, { name: string; upload: UpstreamUpload }>()
+  /** Sessions that can be resumed. Nothing tells when a caller has abandoned one. */
+  readonly #sessions = new LRUCache<SessionId, { name: string; upload: UpstreamUpload }>({ max: maxSessions })
 
   constructor({ client, run, hasBlob }: UpstreamSinkDeps) {
     this.#client = client
@@ -57,7 +60,7 @@ export class UpstreamSink implements Sink {
     )
   }
 
-  /** A sink resumes only the sessions that it started and that have not ended. */
+  /** A sink resumes only the sessions that it started and that have not ended, of those the last 1,000. */
   async resumeUpload(name: string, id: SessionId): Promise<UpstreamUpload> {
     const session = this.#sessions.get(id)
     if (session?.name !== name) throw new UpstreamError('not-found', 'no such upload session was begun here', { endpoint: '' })

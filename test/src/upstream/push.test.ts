@@ -204,6 +204,23 @@ test('push: an error of another upstream in the body is not held against the end
   await upload.refresh()
 })
 
+test('push: sessions that were abandoned are forgotten, the oldest first', async t => {
+  let count = 0
+  const registry = createServer((request, response) => {
+    const status = request.method === 'POST' ? 202 : 204
+    request.resume().on('end', () => response.writeHead(status, { location: `/v2/${name}/blobs/uploads/${++count}` }).end())
+  })
+  registry.listen(0, '127.0.0.1')
+  await once(registry, 'listening')
+  t.teardown(() => void registry.close())
+  const { sink } = clientOf(t, [{ url: `http://127.0.0.1:${(registry.address() as AddressInfo).port}` }]).upstream
+  const first = await sink.startUpload(name)
+  t.equal(await sink.resumeUpload(name, first.id), first)
+  const last = (await Promise.all(Array.from({ length: 1000 }, () => sink.startUpload(name)))).at(-1)
+  t.equal(last && (await sink.resumeUpload(name, last.id)), last)
+  t.match(await errorOf(sink.resumeUpload(name, first.id)), { kind: 'not-found' })
+})
+
 test('push: a signal ends an upload with its reason, and the session can be cancelled', async t => {
   const { sink, proxy, served } = await pushing(t)
   const left = new AbortController()
