@@ -159,7 +159,7 @@ class GraphWalk {
     this.#manifests.set(digest, ended.promise)
     this.#path.add(digest)
     try {
-      if (!bytes) await this.#permit()
+      while (!bytes && this.#isFull) await Promise.race(this.#running)
       const read = bytes ?? (await this.#options.read(link, this.#signal))
       if (read) await this.#below({ ...link, bytes: read, parsed: readManifest(read) }, { ended, after })
       else ended.resolve()
@@ -203,7 +203,7 @@ class GraphWalk {
   async #blob(node: BlobNode): Promise<void> {
     const { digest } = node.descriptor
     if (this.#blobs.has(digest)) return
-    await this.#permit()
+    while (this.#isFull) await Promise.race(this.#running)
     this.#blobs.set(digest, this.#visit(node))
   }
 
@@ -219,13 +219,13 @@ class GraphWalk {
   }
 
   async #permitted(node: ManifestNode): Promise<void> {
-    await this.#permit()
+    while (this.#isFull) await Promise.race(this.#running)
     await this.#visit(node)
   }
 
-  // Nothing is awaited between the permit and the visit that takes it.
-  async #permit(): Promise<void> {
-    while (this.#running.size >= this.#concurrency) await Promise.race(this.#running)
+  // Checked in the microtask in which the visit starts: several manifests may have waited for one blob.
+  get #isFull(): boolean {
+    return this.#running.size >= this.#concurrency
   }
 
   #visit(node: ManifestNode | BlobNode): Promise<void> {

@@ -92,6 +92,26 @@ t.test('children of other platforms are neither read nor visited, and a platform
   t.strictSame(graph.reads, ['index', 'arm'])
 })
 
+t.test('manifests that have waited for the same blob are not visited all at once when it is done', async t => {
+  const graph = new Graph()
+  const config = graph.blob('shared')
+  const images = Array.from({ length: 20 }, (_, at) => graph.add(`image ${at}`, { config, layers: [] }))
+  const root = graph.index('index', images)
+  const discovered = Promise.withResolvers<void>()
+  let [running, most] = [0, 0]
+  const visit: WalkOptions['visit'] = async node => {
+    most = Math.max(most, ++running)
+    if (node.kind === 'blob') await discovered.promise
+    else await turn()
+    running--
+  }
+  const walk = graph.walk(root, { concurrency: 2, visit })
+  while (graph.reads.length < 21) await turn()
+  discovered.resolve()
+  t.equal((await walk).length, 22)
+  t.equal(most, 2)
+})
+
 t.test('a manifest that is passed over hides what is below it, and nothing else', async t => {
   const graph = new Graph()
   const root = twoPlatforms(graph)
