@@ -75,8 +75,8 @@ export interface WalkOptions {
    */
   order: 'parents-first' | 'children-first'
   /**
-   * Visits at once; 1 if left out, which makes the order of all visits a fixed one. Manifests are read one after the
-   * other.
+   * Visits at once, at least 1; 1 if left out, which makes the order of all visits a fixed one. Manifests are read one
+   * after the other.
    */
   concurrency?: number
   /**
@@ -98,20 +98,25 @@ export interface WalkOptions {
 
 // Images have 2 levels. Clients give up long before this.
 const defaultMaxDepth = 100
+// Manifests that may wait for their parts, or the concurrency if that is more: enough to keep all permits in use while
+// many images wait for one large layer that they share.
+const defaultMaxWaiting = 32
 
 /**
  * Walks all that `root` leads to: each digest once, cycles are harmless. Pass the root's bytes if they are at hand.
  * Rejects with the first error of `read`, `visit` or `referrers`, or with the signal's reason, when no visit is running
  * any more.
  */
-export function walkGraph(root: { descriptor: Descriptor; bytes?: Uint8Array }, options: WalkOptions): Promise<void> {
+export async function walkGraph(root: { descriptor: Descriptor; bytes?: Uint8Array }, options: WalkOptions): Promise<void> {
   return new GraphWalk(options).run(root)
 }
 
 /**
  * Discovery is one depth-first pass, and visits run beside it. So a manifest waits only for what was discovered
  * completely before it, and two visits never wait for each other, whatever the graph looks like. Discovery waits for a
- * permit before each read and each blob, so that it does not run ahead and fill the memory with manifests.
+ * permit before each read and each blob, and before a read until few enough manifests wait for their parts: so it does
+ * not run ahead and fill the memory with manifests, whatever the size of an index. That wait ends, since those parts
+ * have been discovered already.
  */
 class GraphWalk {
   readonly #options: WalkOptions
@@ -122,6 +127,8 @@ class GraphWalk {
   readonly #manifests = new Map<Digest, Promise<void>>()
   readonly #blobs = new Map<Digest, Promise<void>>()
   readonly #running = new Set<Promise<void>>()
+  /** Manifests that are held in memory until their parts were visited. */
+  readonly #waiting = new Set<Promise<void>>()
   /** Manifests between the root and the one being discovered: an edge to one of them closes a cycle. */
   readonly #path = new Set<Digest>()
   /** Manifests whose referrers are still to be asked for. */
@@ -130,6 +137,7 @@ class GraphWalk {
   constructor(options: WalkOptions) {
     this.#options = options
     this.#concurrency = options.concurrency ?? 1
+    if (!(this.#concurrency >= 1)) throw new RangeError(`concurrency is ${this.#concurrency}, not at least 1`)
     this.#signal = AbortSignal.any([options.signal, this.#failure.signal])
   }
 
@@ -159,6 +167,7 @@ class GraphWalk {
     this.#manifests.set(digest, ended.promise)
     this.#path.add(digest)
     try {
+      while (!bytes && this.#waiting.size >= Math.max(defaultMaxWaiting, this.#concurrency)) await Promise.race(this.#waiting)
       while (!bytes && this.#isFull) await Promise.race(this.#running)
       const read = bytes ?? (await this.#options.read(link, this.#signal))
       if (read) await this.#below({ ...link, bytes: read, parsed: readManifest(read) }, { ended, after })
@@ -189,7 +198,10 @@ class GraphWalk {
         parts.push(this.#manifests.get(digest))
       }
     }
-    const visited = Promise.all(parts).then(() => (first ? undefined : this.#permitted(node)))
+    const visited = Promise.all(parts)
+      .then(() => (first ? undefined : this.#permitted(node)))
+      .finally(() => this.#waiting.delete(visited))
+    this.#waiting.add(visited)
     ended.resolve(visited)
     if (this.#options.referrers) this.#subjects.push({ digest: node.descriptor.digest, depth: node.depth })
     if (this.#concurrency === 1) await visited

@@ -112,6 +112,36 @@ t.test('manifests that have waited for the same blob are not visited all at once
   t.equal(most, 2)
 })
 
+t.test(
+  'few manifests are held while they wait for a blob that they share, and the walk goes on when it is done',
+  { timeout: 20_000 },
+  async t => {
+    for (const order of ['children-first', 'parents-first'] as const) {
+      const graph = new Graph()
+      const config = graph.blob('shared')
+      const images = Array.from({ length: 1000 }, (_, at) => graph.add(`image ${at}`, { config, layers: [] }))
+      const root = graph.index('index', images)
+      const shared = Promise.withResolvers<void>()
+      const visit: WalkOptions['visit'] = node => (node.kind === 'blob' ? shared.promise : undefined)
+      const walk = graph.walk(root, { order, concurrency: 8, visit })
+      let [before, reads] = [-1, 0]
+      while (reads !== before) {
+        for (let turns = 0; turns < 10; turns++) await turn()
+        ;[before, reads] = [reads, graph.reads.length]
+      }
+      t.ok(reads > 8 && reads <= 33, `${reads}`)
+      shared.resolve()
+      t.equal((await walk).length, 1002)
+    }
+  }
+)
+
+t.test('a concurrency below 1 is refused', async t => {
+  const graph = new Graph()
+  for (const concurrency of [0, -1, Number.NaN])
+    await t.rejects(graph.walk(graph.image('image', []), { concurrency }), { name: 'RangeError', message: /concurrency/ })
+})
+
 t.test('a manifest that is passed over hides what is below it, and nothing else', async t => {
   const graph = new Graph()
   const root = twoPlatforms(graph)
