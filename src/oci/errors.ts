@@ -68,6 +68,22 @@ export function isNotFound(error: unknown): boolean {
   return error instanceof Error && 'kind' in error && error.kind === 'not-found'
 }
 
+/** Whether an error of a source means missing rights: UNAUTHORIZED or DENIED, or an upstream's error of these kinds. */
+export function isDenied(error: unknown): boolean {
+  if (error instanceof OciError) return error.code === 'UNAUTHORIZED' || error.code === 'DENIED'
+  return error instanceof Error && 'kind' in error && (error.kind === 'unauthorized' || error.kind === 'denied')
+}
+
+/**
+ * In how many milliseconds at the earliest another attempt may succeed; undefined if the error is permanent, as any is
+ * that is neither an OciError nor says so itself (`retryableAfterMs`, as an upstream's error does).
+ */
+export function retryableAfterMs(error: unknown): number | undefined {
+  if (error instanceof OciError) return error.code === 'UNAVAILABLE' || error.code === 'TOOMANYREQUESTS' ? 0 : undefined
+  const own = error instanceof Error && 'retryableAfterMs' in error ? error.retryableAfterMs : undefined
+  return typeof own === 'number' ? own : undefined
+}
+
 /** The message of an error in one line, with the reason of an OciError or with the cause. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error)

@@ -41,9 +41,10 @@ export interface UploadSession {
   append(chunk: Chunk): Promise<number>
   /**
    * Appends the last chunk, if there is one, verifies and publishes. DIGEST_INVALID if the bytes have another digest:
-   * then the session ends and nothing is left of it.
+   * then the session ends and nothing is left of it. `signal` is for a call without a chunk, which has its own; a sink
+   * that makes no request may ignore it.
    */
-  finish(digest: Digest, last?: Chunk): Promise<Descriptor>
+  finish(digest: Digest, last?: Chunk, signal?: AbortSignal): Promise<Descriptor>
   /** Ends the session and frees its bytes. */
   cancel(): Promise<void>
 }

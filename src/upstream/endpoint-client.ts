@@ -5,7 +5,7 @@ import { fieldOf, parseContentRange, retryAfterMs } from './connection/headers.t
 import { abandon, drain, readBytes } from './connection/read-body.ts'
 import type { ResponseBody } from './connection/response-body.ts'
 import { type HttpResponse, hostOf, type RequestBody, send } from './connection/send.ts'
-import { UpstreamError } from './error.ts'
+import { tokenRenewed, UpstreamError } from './error.ts'
 import { errorCode, faultOfStatus } from './failure.ts'
 import type { UpstreamEvent, UpstreamMethod, UpstreamOptions, UpstreamResource } from './options.ts'
 
@@ -27,6 +27,8 @@ export interface UpstreamResponse {
   headers: IncomingHttpHeaders
   body: ResponseBody
   endpoint: URL
+  /** The URL that answered: the request's, or the last one after redirects. */
+  url: URL
   /** Method and path of the request, without the query, for messages. */
   text: string
 }
@@ -58,11 +60,11 @@ export class EndpointClient {
     const { resource, method } = request
     const about = () => ({ endpoint: endpoint.host, resource, method, ms: this.#now() - started })
     try {
-      const { response, text } = await this.#authorized(endpoint, request, signal)
+      const { response, text, code } = await this.#authorized(endpoint, request, signal)
       this.#observe({ type: 'answer', ...about(), status: response.status })
-      const { status, headers, body } = response
-      if ((status >= 200 && status < 300) || status === 304) return { status, headers, body, endpoint, text }
-      throw await this.#errorOf(response, endpoint, text)
+      const { status, headers, body, url } = response
+      if ((status >= 200 && status < 300) || status === 304) return { status, headers, body, endpoint, url, text }
+      throw await this.#errorOf(response, endpoint, { text, code })
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof UpstreamError && error.status === undefined) this.#observe({ type: 'failure', ...about(), error })
@@ -70,7 +72,12 @@ export class EndpointClient {
     }
   }
 
-  async #authorized(endpoint: URL, request: UpstreamRequest, signal: AbortSignal): Promise<{ response: HttpResponse; text: string }> {
+  /** `code`: of the error that the response becomes, in place of the upstream's own. */
+  async #authorized(
+    endpoint: URL,
+    request: UpstreamRequest,
+    signal: AbortSignal
+  ): Promise<{ response: HttpResponse; text: string; code?: string }> {
     const url = new URL(request.path, endpoint)
     const text = `${request.method} ${url.pathname}`
     const own = url.origin === endpoint.origin
@@ -86,14 +93,20 @@ export class EndpointClient {
         throw error
       })
       // A stream cannot be sent again, but the next request finds the authorization.
-      if (!better || (request.body && 'stream' in request.body)) return { response, text }
+      if (!better) return { response, text }
+      if (request.body && 'stream' in request.body) return { response, text, code: tokenRenewed }
       await drain(response.body)
       sent = better
     }
   }
 
-  async #errorOf({ status, headers, body, url }: HttpResponse, endpoint: URL, text: string): Promise<UpstreamError> {
-    const code = errorCode(await readBytes(body, maxErrorBytes).catch(() => Buffer.alloc(0)))
+  async #errorOf(
+    { status, headers, body, url }: HttpResponse,
+    endpoint: URL,
+    { text, code: given }: { text: string; code: string | undefined }
+  ): Promise<UpstreamError> {
+    const own = errorCode(await readBytes(body, maxErrorBytes).catch(() => Buffer.alloc(0)))
+    const code = given ?? own
     const retryAfter = retryAfterMs(fieldOf(headers, 'retry-after'), this.#now())
     const size = status === 416 ? parseContentRange(fieldOf(headers, 'content-range'))?.size : undefined
     const fault = faultOfStatus(status, url.origin === endpoint.origin ? 'own' : 'foreign')

@@ -29,6 +29,12 @@ export interface UpstreamErrorOptions {
   cause?: unknown
 }
 
+// Permanent: a retry a moment later fails in the same way.
+const lasting = /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|DIGEST$|SIZE$|EPROTO$)/
+
+/** The code of a 401 to a stream, which cannot be sent again: another one would be sent with a new token. */
+export const tokenRenewed = 'TOKEN_RENEWED'
+
 /**
  * A request to an upstream failed, or its response cannot be used. The message names host, request and response, never
  * credentials or a query.
@@ -50,5 +56,13 @@ export class UpstreamError extends Error {
     if (retryAfter !== undefined) this.retryAfter = retryAfter
     if (code !== undefined) this.code = code
     if (size !== undefined) this.size = size
+  }
+
+  /** In how many milliseconds at the earliest the same request may succeed; undefined if the fault is permanent. */
+  get retryableAfterMs(): number | undefined {
+    const { kind, code = '' } = this
+    if (kind === 'limited') return this.retryAfter ?? 0
+    if (kind === 'unauthorized') return code === tokenRenewed ? 0 : undefined
+    return kind === 'timeout' || ((kind === 'unreachable' || kind === 'broken') && !lasting.test(code)) ? 0 : undefined
   }
 }

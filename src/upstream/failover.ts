@@ -6,8 +6,6 @@ import { UpstreamError } from './error.ts'
 const maxRounds = 3
 const firstPauseMs = 100
 
-// Permanent: a retry a moment later fails in the same way.
-const lasting = /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|DIGEST$|SIZE$|EPROTO$)/
 // The connection was not made, so the request was not sent.
 const unsent =
   /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|EAI_|ECONNREFUSED$|EHOSTUNREACH$|ENETUNREACH$|UND_ERR_CONNECT_TIMEOUT$)/
@@ -153,10 +151,10 @@ function isFinal({ kind }: UpstreamError): boolean {
   return kind === 'unauthorized' || kind === 'denied' || kind === 'unsatisfiable'
 }
 
-/** Whether the same request may succeed a moment later. */
-export function isTransient({ kind, status, code = '' }: UpstreamError): boolean {
+/** Whether the same request may succeed a moment later. Not after a timeout of ours: that was the moment. */
+export function isTransient({ kind, status, retryableAfterMs }: UpstreamError): boolean {
   if (kind === 'timeout') return status === 408
-  return (kind === 'unreachable' || kind === 'broken') && !lasting.test(code)
+  return (kind === 'unreachable' || kind === 'broken') && retryableAfterMs !== undefined
 }
 
 function soonest(limited: UpstreamError[]): UpstreamError | undefined {

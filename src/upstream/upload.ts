@@ -53,7 +53,7 @@ export class UpstreamUpload implements UploadSession {
     this.#endpoint = answer.endpoint
     const minimum = fieldOf(answer.headers, 'oci-chunk-min-length') ?? ''
     this.minChunkBytes = /^\d{1,15}$/.test(minimum) ? Number(minimum) : 0
-    const location = locationOf(answer, `/v2/${deps.name}/blobs/uploads/`)
+    const location = locationOf(answer)
     if (location === undefined) throw invalid(answer, 'an upload session without a usable Location')
     this.#location = location
   }
@@ -93,8 +93,8 @@ export class UpstreamUpload implements UploadSession {
     return this.#offset
   }
 
-  async finish(digest: Digest, last?: Chunk): Promise<Descriptor> {
-    const { offset = this.#offset, length, signal = neverAborted } = last ?? {}
+  async finish(digest: Digest, last?: Chunk, finishSignal: AbortSignal = neverAborted): Promise<Descriptor> {
+    const { offset = this.#offset, length, signal = finishSignal } = last ?? {}
     if (offset !== this.#offset) throw new UploadOffsetError(this.#offset)
     const counted = last && count(last.body)
     const request = this.#request('PUT', counted && { stream: counted.body, length }, digest)
@@ -154,7 +154,7 @@ export class UpstreamUpload implements UploadSession {
   }
 
   #relocate(answer: UpstreamResponse): void {
-    this.#location = locationOf(answer, this.#location) ?? this.#location
+    this.#location = locationOf(answer) ?? this.#location
   }
 
   // A 416 says that the session has another offset.
@@ -204,13 +204,20 @@ function checkCreated(answer: UpstreamResponse, digest: Digest): void {
  * The location of a session. On the endpoint's own host only path and query count: behind a reverse proxy a registry
  * often has its own scheme or port wrong. Another host is used as it is, but never over plain HTTP if the endpoint has
  * TLS, and it gets no credentials. Undefined if it cannot be used.
+ *
+ * Credentials go only to URLs that the endpoint itself named: another host that names one of the endpoint is refused,
+ * since it could have us write anywhere on the endpoint with our rights.
  */
-function locationOf({ headers, endpoint }: UpstreamResponse, base: string): string | undefined {
+function locationOf(answer: UpstreamResponse): string | undefined {
+  const { headers, endpoint, url: answered } = answer
   const field = fieldOf(headers, 'location')
-  const url = field === undefined ? null : URL.parse(field, new URL(base, endpoint).href)
+  const url = field === undefined ? null : URL.parse(field, answered.href)
   if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) return undefined
+  const isOwn = answered.origin === endpoint.origin
+  if (!isOwn && url.origin === endpoint.origin)
+    throw unusableResponse('refused', `${answered.host} named a Location on ${endpoint.host}`, answer, 'REDIRECT')
   // A whole URL, since a path that begins with `//` would name another host.
-  if (url.hostname === endpoint.hostname) return endpoint.origin + url.pathname + url.search
+  if (isOwn && url.hostname === endpoint.hostname) return endpoint.origin + url.pathname + url.search
   if (url.username !== '' || url.password !== '' || (endpoint.protocol === 'https:' && url.protocol === 'http:')) return undefined
   return url.origin + url.pathname + url.search
 }

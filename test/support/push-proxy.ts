@@ -17,8 +17,8 @@ export interface PushFaults {
   cutAt: number[]
   /** Answers to so many requests of this method are lost: the registry has done what it was told. */
   lost?: { method: string; times: number; path?: RegExp }
-  /** So many requests for a token scope are refused first, then a token is demanded. */
-  token?: { scope?: string; given: string[] }
+  /** A token is demanded of every request, `secret` if none is named here. `given` are the scopes of those obtained. */
+  token?: { scope?: string; given: string[]; value?: string }
   /** An answer instead of the registry's. */
   status?: { status: number; times: number; when: (request: PassedRequest) => boolean; headers?: Record<string, string> }
   /** Changes the head of an answer. */
@@ -62,11 +62,13 @@ async function pass(
   if (path.startsWith('/token')) {
     const scopes = new URL(path, 'http://any').searchParams.getAll('scope').join(' ')
     faults.token?.given.push(scopes)
-    return void response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ token: 'secret' }))
+    return void response
+      .writeHead(200, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ token: faults.token?.value ?? 'secret' }))
   }
   const passed: PassedRequest = { method, path, headers, bytes: 0 }
   requests.push(passed)
-  if (faults.token && headers.authorization !== 'Bearer secret') {
+  if (faults.token && headers.authorization !== `Bearer ${faults.token.value ?? 'secret'}`) {
     const scope = faults.token.scope === undefined ? '' : `,scope="${faults.token.scope}"`
     const challenge = `Bearer realm="http://${headers.host}/token",service="test"${scope}`
     return void response.writeHead(401, { 'www-authenticate': challenge, 'content-length': 0 }).end()

@@ -140,6 +140,17 @@ test('push: a 401 in the middle of a session renews the token, and the stream is
   t.equal(given.length, 2)
 })
 
+test('push: a 401 to a stream that a new token would mend says so', async t => {
+  const { sink, proxy } = await pushing(t)
+  const { bytes, digest } = blob(1000)
+  proxy.faults.token = { given: [] }
+  const upload = await sink.startUpload(name)
+  proxy.faults.token.value = 'another'
+  const error = await errorOf(upload.finish(digest, { body: pieces(bytes), length: 1000, signal }))
+  t.match(error, { kind: 'unauthorized', code: 'TOKEN_RENEWED', retryableAfterMs: 0 })
+  await upload.finish(digest, { body: pieces(bytes), length: 1000, signal })
+})
+
 test('push: a 416 says where the session stands', async t => {
   const { sink, proxy } = await pushing(t)
   const { bytes, digest } = blob(1000)
@@ -347,6 +358,38 @@ test('push: a Location on another host is asked without our credentials', async 
   const upload = await sink.startUpload(name)
   await upload.finish(digest, { body: pieces(bytes), length: 10, signal })
   t.strictSame(seen, [{ authorization: undefined, method: 'PUT' }])
+})
+
+test('push: another host cannot have a session go on at the endpoint, where it would get our credentials', async t => {
+  const { sink, proxy } = await pushing(t)
+  const elsewhere = createServer((request, response) => {
+    const location = `${proxy.url}/v2/${other}/manifests/v1`
+    request.resume().on('end', () => response.writeHead(request.method === 'GET' ? 204 : 202, { location }).end())
+  })
+  elsewhere.listen(0, '127.0.0.1')
+  await once(elsewhere, 'listening')
+  t.teardown(() => void elsewhere.close())
+  proxy.faults.token = { given: [] }
+  proxy.faults.rewrite = headers => {
+    headers['location'] = `http://localhost:${(elsewhere.address() as AddressInfo).port}/somewhere`
+  }
+  const { bytes } = blob(10)
+  const upload = await sink.startUpload(name)
+  const before = proxy.requests.length
+  const refused = { kind: 'refused', message: /localhost:\d+ named a Location on 127\.0\.0\.1/ }
+  t.match(await errorOf(upload.append({ body: pieces(bytes), length: 10, signal })), refused)
+  t.match(await errorOf(upload.refresh()), refused)
+  await upload.cancel()
+  t.equal(proxy.requests.length, before)
+})
+
+test('push: the end of an upload without a last chunk can be aborted', async t => {
+  const { sink } = await pushing(t)
+  const { bytes, digest } = blob(10)
+  const upload = await sink.startUpload(name)
+  await upload.append({ body: pieces(bytes), length: 10, signal })
+  await t.rejects(upload.finish(digest, undefined, AbortSignal.abort(new Error('left'))), { message: 'left' })
+  await upload.finish(digest)
 })
 
 test('push: another host gets no credentials either when it redirects to an endpoint that demands them', async t => {
