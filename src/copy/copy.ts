@@ -1,8 +1,8 @@
 import type { Descriptor } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf } from '../oci/digest.ts'
-import { isNotFound, OciError, reasonOf } from '../oci/errors.ts'
+import { isDenied, isNotFound, OciError, reasonOf } from '../oci/errors.ts'
 import { type BlobNode, type ManifestLink, type ManifestNode, walkGraph } from '../oci/graph.ts'
-import { readManifest } from '../oci/manifest.ts'
+import { mediaTypeOf, readManifest } from '../oci/manifest.ts'
 import type { Name, Reference, Tag } from '../oci/name.ts'
 import { matchesPlatform } from '../oci/platform.ts'
 import type { Sink } from '../oci/sink.ts'
@@ -35,11 +35,11 @@ export interface CopyOptions {
   platforms?: readonly string[]
   /** Whether manifests that have a copied one as their subject are copied too, with their own referrers. */
   referrers?: 'copy' | 'skip'
-  /** Blobs and manifests at once; 4 if left out. */
+  /** Blobs and manifests at once, a positive integer; 4 if left out. */
   concurrency?: number
   /** A repository of the target from which blobs may be mounted. */
   mountFrom?: Name
-  /** The largest request body for a blob; absent: the whole blob in one request. */
+  /** The largest request body for a blob, a positive integer; absent: the whole blob in one request. */
   chunkBytes?: number
   signal: AbortSignal
 }
@@ -49,9 +49,15 @@ const defaultConcurrency = 4
 /**
  * Copies a reference with everything that it needs: blobs before manifests, children before parents, tags last. What
  * the target has is passed over, so that a copy can be broken off and begun again. The copy runs while its events are
- * read, and ends when they are no longer read. A failure is the event `failed`; an aborted signal is thrown.
+ * read, and ends when they are no longer read. A failure is the event `failed`; an aborted signal is thrown, and so is
+ * a RangeError for options that cannot be.
+ *
+ * A manifest of an unknown kind fails the copy, before its tag is set: it may have parts that are not known here, and
+ * `done` promises that everything is there.
  */
 export async function* copy(from: CopySource, to: CopyTarget, options: CopyOptions): AsyncGenerator<CopyEvent, void> {
+  checkPositive('concurrency', options.concurrency)
+  checkPositive('chunkBytes', options.chunkBytes)
   const left = new AbortController()
   const queue = new EventQueue()
   const signal = AbortSignal.any([options.signal, left.signal])
@@ -92,7 +98,6 @@ class Copy {
     const { signal, report, concurrency = defaultConcurrency, referrers = 'skip' } = this.#options
     try {
       const root = await this.#root()
-      this.#learn(root.descriptor.digest, root.bytes)
       await walkGraph(root, {
         read: link => this.#read(link),
         visit: (node, inner) => this.#visit(node, inner),
@@ -112,7 +117,7 @@ class Copy {
   async #root(): Promise<Manifest> {
     const { source, name, reference } = this.#from
     const { value } = await source.getManifest(name, reference, { signal: this.#options.signal })
-    checkDigest(value.bytes, value.descriptor.digest)
+    this.#learn(value.descriptor.digest, value.bytes)
     return value
   }
 
@@ -120,7 +125,6 @@ class Copy {
     const { source, name } = this.#from
     try {
       const { bytes } = (await source.getManifest(name, { digest }, { signal: this.#options.signal })).value
-      checkDigest(bytes, digest)
       this.#learn(digest, bytes)
       return bytes
     } catch (error) {
@@ -129,9 +133,16 @@ class Copy {
     }
   }
 
+  /** Checks the bytes of a manifest, and notes its children. */
   #learn(digest: Digest, bytes: Uint8Array): void {
-    const children = readManifest(bytes)?.manifests ?? []
-    if (children.length > 0) this.#children.set(digest, children)
+    checkDigest(bytes, digest)
+    const parsed = readManifest(bytes)
+    if (!parsed) {
+      this.#failedAt ??= digest
+      const reason = `a manifest of an unknown kind (${mediaTypeOf(bytes)}), whose parts are not known`
+      throw new OciError('MANIFEST_INVALID', { detail: { reason, digest } })
+    }
+    if (parsed.manifests.length > 0) this.#children.set(digest, parsed.manifests)
   }
 
   async #visit(node: ManifestNode | BlobNode, signal: AbortSignal): Promise<void> {
@@ -163,14 +174,12 @@ class Copy {
     const { mountFrom, chunkBytes, report } = this.#options
     const there = await found(registry.statBlob(name, digest, signal))
     if (there?.value.size === size) return 'present'
-    if (mountFrom !== undefined && (await registry.sink.mountBlob(name, digest, mountFrom, signal))) return 'mounted'
     const { source, name: sourceName } = this.#from
     const onBytes = (bytes: number) => {
       this.#progress.bytes += bytes
       report({ type: 'progress', ...this.#progress })
     }
-    await transferBlob({ source, sourceName, sink: registry.sink, name, digest, size, chunkBytes, onBytes, signal })
-    return 'copied'
+    return transferBlob({ source, sourceName, sink: registry.sink, name, digest, size, mountFrom, chunkBytes, onBytes, signal })
   }
 
   async #manifest(node: ManifestNode, signal: AbortSignal): Promise<void> {
@@ -238,11 +247,17 @@ function checkDigest(bytes: Uint8Array, digest: Digest): void {
   if (actual !== digest) throw new OciError('DIGEST_INVALID', { detail: { reason: 'the source has other bytes', digest, actual } })
 }
 
+function checkPositive(option: string, value: number | undefined): void {
+  if (value !== undefined && !(Number.isSafeInteger(value) && value > 0))
+    throw new RangeError(`${option} is ${value}, not a positive integer`)
+}
+
+// A registry may refuse to tell of a repository that does not exist yet. If the right is missing, the push fails.
 async function found<T>(answer: Promise<T>): Promise<T | undefined> {
   try {
     return await answer
   } catch (error) {
-    if (isNotFound(error)) return undefined
+    if (isNotFound(error) || isDenied(error)) return undefined
     throw error
   }
 }

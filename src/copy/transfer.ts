@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { algorithmOf, createDigester, type Digest, type Digester } from '../oci/digest.ts'
-import { OciError } from '../oci/errors.ts'
+import { isNotFound, OciError, retryableAfterMs } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
 import { type Sink, UploadOffsetError, type UploadSession } from '../oci/sink.ts'
 import type { OpenBlob, Source } from '../oci/source.ts'
@@ -14,6 +14,8 @@ export interface Transfer {
   digest: Digest
   /** In bytes, as the manifest says. */
   size: number
+  /** A repository of the sink from which the blob may be mounted. */
+  mountFrom?: Name | undefined
   /** The largest request body; absent: the whole blob in one request. */
   chunkBytes?: number | undefined
   /** Called with the number of bytes that have newly been read for the sink. */
@@ -23,23 +25,21 @@ export interface Transfer {
 
 const pieceBytes = 256 * 1024
 // Attempts in a row that bring no byte further.
-const resumeAttempts = 3
+const maxAttempts = 3
+// How often a blob is begun, at most: each may send all of it.
+const maxSessions = 3
 const firstPauseMs = 200
+const maxPauseMs = 30_000
 const cancelTimeoutMs = 5_000
 
 /**
- * Sends a blob, verified on the way: the last piece is sent only when the digest of all is right. After an error of the
- * sink it goes on where the session stands; an error of the source is final, since sources resume by themselves. A
- * session that comes to nothing is cancelled.
+ * Mounts a blob, or sends it, verified on the way: the last piece is sent only when the digest of all is right. After a
+ * transient error of the sink it goes on where the session stands, and with a new session where that is not known; a
+ * session whose start was lost expires at the sink. Other errors of the sink are final, and so are all of the source,
+ * since sources resume by themselves. A session that comes to nothing is cancelled.
  */
-export async function transferBlob(transfer: Transfer): Promise<void> {
-  const session = await transfer.sink.startUpload(transfer.name, algorithmOf(transfer.digest), transfer.signal)
-  try {
-    await new BlobTransfer(transfer, session).run()
-  } catch (error) {
-    await Promise.race([session.cancel().catch(() => {}), delay(cancelTimeoutMs, undefined, { ref: false })])
-    throw error
-  }
+export function transferBlob(transfer: Transfer): Promise<'mounted' | 'copied'> {
+  return new BlobTransfer(transfer).run()
 }
 
 /** A blob of the source while it is read. */
@@ -52,50 +52,105 @@ interface OpenedSource extends OpenBlob {
 
 class BlobTransfer {
   readonly #transfer: Transfer
-  readonly #session: UploadSession
-  readonly #digester: Digester
-  /** Bytes from the beginning that the digester has seen; those that are read again are not counted twice. */
+  #mountFrom: Name | undefined
+  #session: UploadSession | undefined
+  #sessions = 0
+  #digester: Digester
+  /** Bytes from the beginning that the digester has seen. */
   #verified = 0
+  /** Bytes from the beginning that `onBytes` was told of. */
+  #reported = 0
   #sourceFailure: { error: unknown } | undefined
 
-  constructor(transfer: Transfer, session: UploadSession) {
+  constructor(transfer: Transfer) {
     this.#transfer = transfer
-    this.#session = session
+    this.#mountFrom = transfer.mountFrom
     this.#digester = createDigester(algorithmOf(transfer.digest))
   }
 
-  async run(): Promise<void> {
-    const { signal } = this.#transfer
+  async run(): Promise<'mounted' | 'copied'> {
+    let furthest = 0
+    try {
+      for (let attempts = 1; ; attempts++) {
+        try {
+          return await this.#attempt()
+        } catch (error) {
+          const minPauseMs = await this.#recover(error)
+          const offset = this.#session?.offset ?? 0
+          if (offset > furthest) attempts = 0
+          furthest = Math.max(furthest, offset)
+          if (attempts >= maxAttempts) throw error
+          await this.#pause(Math.max(firstPauseMs * 2 ** attempts, minPauseMs))
+        }
+      }
+    } catch (error) {
+      await this.#cancel()
+      throw error
+    }
+  }
+
+  async #attempt(): Promise<'mounted' | 'copied'> {
+    const { sink, name, digest, signal } = this.#transfer
+    if (!this.#session && this.#mountFrom !== undefined) {
+      if (await sink.mountBlob(name, digest, this.#mountFrom, signal)) return 'mounted'
+      this.#mountFrom = undefined
+    }
+    this.#session ??= await this.#begin()
+    await this.#send(this.#session)
+    return 'copied'
+  }
+
+  async #begin(): Promise<UploadSession> {
+    const { sink, name, digest, signal } = this.#transfer
+    const session = await sink.startUpload(name, algorithmOf(digest), signal)
+    this.#sessions++
+    this.#digester = createDigester(algorithmOf(digest))
+    this.#verified = 0
+    return session
+  }
+
+  /** Prepares another attempt, and gives the milliseconds to wait before it at least. Throws what is final. */
+  async #recover(error: unknown): Promise<number> {
+    this.#transfer.signal.throwIfAborted()
+    if (this.#sourceFailure) throw this.#sourceFailure.error
+    const pauseMs = error instanceof UploadOffsetError ? 0 : retryableAfterMs(error)
+    if (pauseMs === undefined && !(this.#session && isSessionUnknown(error))) throw error
+    if (this.#session && !(await this.#isResumable(this.#session))) {
+      await this.#cancel()
+      if (this.#sessions >= maxSessions) throw error
+    } else if (pauseMs === undefined) throw error
+    // A session that answered has waited already.
+    return this.#session ? 0 : (pauseMs ?? 0)
+  }
+
+  // Without its offset a session is of no use. A rate limit is no reason to give it up.
+  async #isResumable(session: UploadSession): Promise<boolean> {
     for (let attempts = 1; ; attempts++) {
-      const before = this.#session.offset
       try {
-        return await this.#send()
+        await session.refresh(this.#transfer.signal)
+        return session.offset <= this.#transfer.size
       } catch (error) {
-        signal.throwIfAborted()
-        if (this.#sourceFailure) throw this.#sourceFailure.error
-        if (error instanceof OciError || !(await this.#refreshed())) throw error
-        if (this.#session.offset > before) attempts = 0
-        if (attempts >= resumeAttempts) throw error
-        await delay(firstPauseMs * 2 ** attempts, undefined, { signal })
+        this.#transfer.signal.throwIfAborted()
+        const pauseMs = retryableAfterMs(error) ?? 0
+        if (pauseMs === 0 || attempts === maxAttempts) return false
+        await this.#pause(pauseMs)
       }
     }
   }
 
-  // A session that the sink does not know any more cannot be resumed: the first error says more.
-  async #refreshed(): Promise<boolean> {
-    try {
-      await this.#session.refresh(this.#transfer.signal)
-      return this.#session.offset <= this.#transfer.size
-    } catch {
-      this.#transfer.signal.throwIfAborted()
-      return false
-    }
+  async #pause(ms: number): Promise<void> {
+    await delay(Math.min(ms, maxPauseMs), undefined, { signal: this.#transfer.signal })
   }
 
-  async #send(): Promise<void> {
-    const { digest, size, signal } = this.#transfer
+  async #cancel(): Promise<void> {
     const session = this.#session
-    if (session.offset === size) return void (await session.finish(digest))
+    this.#session = undefined
+    if (session) await Promise.race([session.cancel().catch(() => {}), delay(cancelTimeoutMs, undefined, { ref: false })])
+  }
+
+  async #send(session: UploadSession): Promise<void> {
+    const { digest, size, signal } = this.#transfer
+    if (session.offset === size) return void (await session.finish(digest, undefined, signal))
     const opened = await this.#open(session.offset)
     try {
       const chunkBytes = Math.max(this.#transfer.chunkBytes ?? size, session.minChunkBytes ?? 0)
@@ -149,7 +204,10 @@ class BlobTransfer {
     if (fresh > 0) {
       this.#digester.update(piece.subarray(Math.max(read - fresh, 0)))
       this.#verified = opened.position
-      onBytes(fresh)
+    }
+    if (opened.position > this.#reported) {
+      onBytes(opened.position - this.#reported)
+      this.#reported = opened.position
     }
     if (opened.position === size) {
       const actual = this.#digester.digest()
@@ -166,4 +224,8 @@ class BlobTransfer {
       throw error
     }
   }
+}
+
+function isSessionUnknown(error: unknown): boolean {
+  return isNotFound(error) || (error instanceof OciError && error.code === 'BLOB_UPLOAD_UNKNOWN')
 }

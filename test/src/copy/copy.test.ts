@@ -221,6 +221,127 @@ test('copy: one that was broken off goes on where it was, when it is begun again
   t.ok(last.copiedBlobs > 0 && last.copiedBlobs < last.blobs, `${last.copiedBlobs}`)
 })
 
+test('copy: a blob whose session was not begun for a lost response is begun anew', async t => {
+  const { source, target, proxy, run } = await scene(t)
+  const image = await addImage(source, [500])
+  await putManifest(source, name, 'v1', image.manifest)
+  proxy.faults.lost = { method: 'POST', times: 2 }
+  t.match((await run({ concurrency: 1 })).last, { type: 'done', copiedBlobs: 2 })
+  for (const each of image.blobs) await pushBlob(target, 'base', each)
+  await ask(target.listen, 'DELETE', `/v2/${there}/blobs/${digestOf(image.blobs[1] as Buffer)}`)
+  proxy.faults.lost = { method: 'POST', times: 1 }
+  const { events, last } = await run({ concurrency: 1, mountFrom: parseName('base') })
+  t.match(last, { type: 'done', copiedBlobs: 0 })
+  t.equal(count(events, 'blob', 'mounted'), 1, 'and a mount is repeated')
+})
+
+test('copy: attempts to begin a session are bounded', async t => {
+  const { source, proxy, run } = await scene(t)
+  const image = await addImage(source, [])
+  await putManifest(source, name, 'v1', image.manifest)
+  proxy.faults.lost = { method: 'POST', times: 100 }
+  t.match((await run()).last, { type: 'failed', error: { kind: 'broken' } })
+  t.equal(proxy.methods().filter(each => each === 'POST').length, 3)
+})
+
+test('copy: a session that the target has lost is begun anew, a few times', async t => {
+  const { source, target, proxy, run } = await scene(t)
+  const image = await addImage(source, [mebibyte])
+  await putManifest(source, name, 'v1', image.manifest)
+  const sessions = () => proxy.methods().filter(each => each === 'POST').length
+  const lost = (times: number) => ({ status: 404, times, when: (each: { path: string }) => /uploads\/./.test(each.path) })
+  // The PATCH, and the GET that asks for the offset.
+  proxy.faults.status = lost(2)
+  const { events, last } = await run({ concurrency: 1, chunkBytes: 300_000 })
+  t.match(last, { type: 'done', copiedBlobs: 2, copiedBytes: mebibyte + 64 })
+  t.equal(sessions(), 3)
+  const progress = events.findLast(each => each.type === 'progress')
+  t.match(progress, { bytes: mebibyte + 64 }, 'bytes that are read again are counted once')
+  for (const each of image.blobs) await ask(target.listen, 'DELETE', `/v2/${there}/blobs/${digestOf(each)}`)
+  proxy.faults.status = lost(100)
+  proxy.requests.length = 0
+  t.match((await run({ concurrency: 1 })).last, { type: 'failed', error: { kind: 'not-found' } })
+  t.equal(sessions(), 3)
+})
+
+test('copy: a session is kept through a rate limit', async t => {
+  const { source, proxy, run } = await scene(t)
+  const image = await addImage(source, [1000])
+  await putManifest(source, name, 'v1', image.manifest)
+  const when = ({ method }: { method: string }) => method === 'PATCH'
+  proxy.faults.status = { status: 429, times: 1, when, headers: { 'retry-after': '1' } }
+  t.match((await run({ concurrency: 1, chunkBytes: 600 })).last, { type: 'done', copiedBlobs: 2 })
+  t.equal(proxy.faults.status.times, 0)
+  t.equal(proxy.methods().filter(each => each === 'POST').length, 2)
+})
+
+test('copy: a blob is sent once where the target refuses it', async t => {
+  const { source, proxy, run } = await scene(t)
+  const image = await addImage(source, [])
+  await putManifest(source, name, 'v1', image.manifest)
+  for (const status of [400, 401, 403, 405, 413, 307]) {
+    proxy.requests.length = 0
+    proxy.faults.status = { status, times: 100, when: each => each.method === 'PUT', headers: { location: '/elsewhere' } }
+    t.match((await run()).last, { type: 'failed', error: { name: 'UpstreamError' } })
+    t.equal(proxy.methods().filter(each => each === 'PUT').length, 1, `${status}`)
+  }
+})
+
+test('copy: a token that expires before a body is renewed, and the body is sent again', async t => {
+  const { source, proxy, run } = await scene(t)
+  const image = await addImage(source, [])
+  await putManifest(source, name, 'v1', image.manifest)
+  proxy.faults.token = { given: [], value: 'first' }
+  proxy.faults.rewrite = (_headers, { method }) => {
+    if (method === 'POST' && proxy.faults.token) proxy.faults.token.value = 'second'
+  }
+  t.match((await run()).last, { type: 'done', copiedBlobs: 1 })
+})
+
+test('copy: the push decides where a target refuses to tell what it has', async t => {
+  const { source, proxy, run } = await scene(t)
+  const image = await addImage(source, [10])
+  await putManifest(source, name, 'v1', image.manifest)
+  for (const status of [401, 403]) {
+    proxy.faults.status = { status, times: 100, when: each => each.method === 'HEAD' || each.method === 'GET' }
+    t.match((await run()).last, { type: 'done', digest: image.digest, copiedBlobs: 2 }, `${status}`)
+  }
+  proxy.faults.status = { status: 403, times: 100, when: () => true }
+  t.match((await run()).last, { type: 'failed', reason: /POST/, error: { kind: 'denied' } })
+})
+
+test('copy: a manifest of an unknown kind fails the copy, and no tag is set', async t => {
+  const { source, target, from, proxy, run } = await scene(t)
+  await addIndex(source)
+  const odd = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: 'application/vnd.odd+json', parts: [] }))
+  const digest = parseDigest(digestOf(odd))
+  const manifests = [{ mediaType: 'application/vnd.odd+json', digest, size: odd.length }]
+  const index = Buffer.from(JSON.stringify({ schemaVersion: 2, mediaType: indexType, manifests }))
+  const given =
+    (bytes: Buffer, mediaType: string): Source['getManifest'] =>
+    async () => ({
+      value: { descriptor: { mediaType, digest: parseDigest(digestOf(bytes)), size: bytes.length }, bytes },
+      outcome: 'bypass'
+    })
+  const child: Source = {
+    ...overriding(from, (name, wanted, { signal }) => from.openBlob(name, wanted, { signal })),
+    getManifest: (...wanted) => given(wanted[1].digest === digest ? odd : index, indexType)(...wanted)
+  }
+  for (const each of [child, { ...child, getManifest: given(odd, 'application/vnd.odd+json') }]) {
+    t.match((await run({ from: each })).last, { type: 'failed', digest, reason: /unknown kind \(application\/vnd.odd\+json\)/ })
+  }
+  t.notOk(proxy.methods().includes('PUT'))
+  t.equal((await ask(target.listen, 'GET', `/v2/${there}/manifests/v1`)).status, 404)
+})
+
+test('copy: options that cannot be are refused', async t => {
+  const { run } = await scene(t)
+  for (const value of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+    await t.rejects(run({ chunkBytes: value }), { name: 'RangeError', message: /chunkBytes is .*, not a positive integer/ })
+    await t.rejects(run({ concurrency: value }), { name: 'RangeError', message: /concurrency/ })
+  }
+})
+
 test('copy: a consumer that stops reading the events ends it', async t => {
   const { source, proxy, from } = await scene(t)
   await addIndex(source)
