@@ -24,6 +24,8 @@ export interface PasswordChecker {
 export interface PasswordLimits {
   /** bcrypt jobs at once, and checks that may wait for one. */
   jobs: { running: number; waiting: number }
+  /** Checks that may wait for a running one of the same password: for each of them, and in sum. */
+  waiters: { perCheck: number; total: number }
   throttle: LoginThrottleLimits
   /** Entries of the caches of right and wrong passwords, and the TTL of a wrong one. */
   cache: { maxAccepted: number; maxRejected: number; rejectedTtlMs: number }
@@ -31,6 +33,8 @@ export interface PasswordLimits {
 
 const defaults: PasswordLimits = {
   jobs: { running: 2, waiting: 64 },
+  // All pulls of a large cluster present one password at once, each on a connection of its own.
+  waiters: { perCheck: 16_384, total: 24_576 },
   throttle: { burst: 20, refillMs: 3000, maxAddresses: 10_000 },
   cache: { maxAccepted: 1024, maxRejected: 4096, rejectedTtlMs: 30_000 }
 }
@@ -38,10 +42,15 @@ const defaults: PasswordLimits = {
 // bcrypt ignores further bytes; accepting them would make every password with the same first 72 bytes valid.
 const maxPasswordBytes = 72
 
+interface RunningCheck {
+  readonly verdict: Promise<Verdict>
+  waiters: number
+}
+
 /** State of one version of the file. A change starts a new generation; running checks end in the old one. */
 interface Generation {
   readonly users: UserList
-  readonly running: Map<string, Promise<Verdict>>
+  readonly running: Map<string, RunningCheck>
   /** When the rejection of a password expires. */
   readonly rejected: LRUCache<string, number>
 }
@@ -58,6 +67,7 @@ export function createPasswordChecker(options: {
   const { now, verify = verifyBcrypt } = options
   const limits = { ...defaults, ...options.limits }
   const jobs = createBcryptJobs(limits, now)
+  const join = createJoin(limits.waiters)
   const accepted = new LRUCache<string, { user: string; hash: string }>({ max: limits.cache.maxAccepted })
   const keyOf = createCacheKeys()
   let current = createGeneration(options.entries, limits)
@@ -82,9 +92,9 @@ export function createPasswordChecker(options: {
     // One job for all hashes of the user, which are verified one after the other.
     const job = jobs.start(address, () => match(generation.users, credentials, verify))
     if ('outcome' in job) return job
-    const check = settle(key, credentials.user, job.result, generation)
+    const check = { verdict: settle(key, credentials.user, job.result, generation), waiters: 0 }
     generation.running.set(key, check)
-    const verdict = await check
+    const verdict = await check.verdict
     if (verdict.outcome === 'ok') jobs.refund(address)
     return verdict
   }
@@ -97,9 +107,7 @@ export function createPasswordChecker(options: {
       if ((current.rejected.get(key) ?? Number.NEGATIVE_INFINITY) > now()) return { outcome: 'failed' }
       // Single-flight: no await from here until `start` has put the check into the map.
       const running = current.running.get(key)
-      if (!running) return await start(key, credentials, address)
-      const verdict = await running
-      return verdict.outcome === 'ok' ? { outcome: 'cached' } : verdict
+      return await (running ? join(running) : start(key, credentials, address))
     },
     replace(entries) {
       current = createGeneration(entries, limits)
@@ -135,6 +143,25 @@ function createBcryptJobs(limits: PasswordLimits, now: () => number) {
       return { outcome: 'limited', retryAfterMs: 1000 }
     },
     refund: (address: string) => throttle.refund(address)
+  }
+}
+
+/**
+ * Waits for a running check, within the limits. A check outlives the connection of its request, so the number of
+ * connections does not bound the waiters.
+ */
+function createJoin({ perCheck, total }: PasswordLimits['waiters']): (check: RunningCheck) => Promise<Verdict> {
+  let waiting = 0
+  return async check => {
+    if (check.waiters >= perCheck || waiting >= total) return { outcome: 'limited', retryAfterMs: 1000 }
+    check.waiters++
+    waiting++
+    try {
+      const verdict = await check.verdict
+      return verdict.outcome === 'ok' ? { outcome: 'cached' } : verdict
+    } finally {
+      waiting--
+    }
   }
 }
 

@@ -31,7 +31,7 @@ export interface GatewayOptions {
   identify(request: IncomingMessage, address: string): Promise<Caller>
   /** The client's address, maybe from `X-Forwarded-For`. */
   addressOf(request: IncomingMessage): string
-  limits: { manifestBytes: number; uploads: number }
+  limits: { manifestBytes: number; uploads: number; connections: number }
   shortage: Exchange['shortage']
   sessions: Exchange['sessions']
   stalls: StallDetector
@@ -43,6 +43,11 @@ export interface GatewayOptions {
 
 // Of all responses together.
 const sendBufferBytes = 16 * 1024 * 1024
+
+// A port runs one request of a connection at a time (`ports/pipelining`), but a request may outlive its connection where
+// it waits for shared work: a client that reconnects could gather them. This is also what bounds the waiters of
+// everything that requests share.
+const maxRequests = (connections: number) => Math.max(256, 2 * connections)
 
 /** Serves the registry port: routes, authorizes, handles and records every request. */
 export class Gateway {
@@ -101,6 +106,9 @@ export class Gateway {
 
   async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
     const { backendFor, identify, limits, shortage, sessions } = this.#options
+    if (this.#requests > maxRequests(limits.connections)) {
+      throw new OciError('TOOMANYREQUESTS', { detail: { reason: 'too many requests are under way' }, headers: { 'retry-after': '1' } })
+    }
     if (request.headers.host === undefined && request.httpVersion === '1.1') {
       throw new OciError('UNSUPPORTED', { status: 400, detail: { reason: 'a request of HTTP/1.1 has to name its host (RFC 9112 §3.2)' } })
     }

@@ -93,8 +93,9 @@ async function identify(access: Access, request: IncomingMessage, address: strin
 /** Opens the registry port. */
 export async function openRegistryPort({ config, metrics, log }: AppContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
   const { limits, server: settings } = config()
+  const onOverflow = (address: string) => log.warn({ address }, 'a connection was closed: it pipelined too many requests')
   const app = createApp(
-    listener => createPort(listener, tls?.options, portLimits(config())),
+    listener => createPort(listener, tls?.options, { ...portLimits(config()), onOverflow }),
     (_error, request, reply) => void gateway.handle(request, reply)
   )
   const server = app.server

@@ -58,35 +58,36 @@ export class ProxyManifests {
     return this.#times.now
   }
 
-  async get(name: Name, reference: Reference): Promise<Served<Manifest>> {
+  /** The signal ends the waiting for upstream, and not the request that others may wait for too. */
+  async get(name: Name, reference: Reference, signal?: AbortSignal): Promise<Served<Manifest>> {
     const served = await orFallback(
-      () => this.#get(name, reference),
-      () => this.#bypass(name, reference)
+      () => this.#get(name, reference, signal),
+      () => this.#bypass(name, reference, signal)
     )
     this.#content.lastAccess.record(this.#route.contentName(name), served.value.descriptor.digest)
     return served
   }
 
-  async #get(name: Name, reference: Reference): Promise<Served<Manifest>> {
+  async #get(name: Name, reference: Reference, signal: AbortSignal | undefined): Promise<Served<Manifest>> {
     if (this.#route.upstreamName(name) === undefined) throw unknownName(name)
     const key = `${name} ${referenceText(reference)}`
     const stored = reference.tag === undefined ? await this.#stored(name, reference.digest) : await this.#fresh(name, reference.tag)
     if (stored) return stored
     if (this.#absent.has(key)) return this.#cached404(name, reference)
-    const { value, joined } = await this.#flights.run(key, () =>
-      reference.tag === undefined ? this.#fetch(name, reference) : this.#revalidate(name, reference.tag)
-    )
+    const { tag } = reference
+    const task = () => (tag === undefined ? this.#fetch(name, reference) : this.#revalidate(name, tag))
+    const { value, joined } = await this.#flights.run(key, task, signal)
     return joined && value.outcome === 'miss' ? { ...value, outcome: 'join' } : value
   }
 
   // After an I/O error of the storage: nothing is read or stored.
-  async #bypass(name: Name, reference: Reference): Promise<Served<Manifest>> {
-    const { value } = await this.#flights.run(`past ${name} ${referenceText(reference)}`, async () => {
+  async #bypass(name: Name, reference: Reference, signal: AbortSignal | undefined): Promise<Served<Manifest>> {
+    const task = async (): Promise<Served<Manifest>> => {
       const answer = await this.#ask(name, reference)
       if (answer === 'not-modified') throw unexpected304()
       return { value: { descriptor: answer.descriptor, bytes: answer.bytes }, outcome: 'bypass', age: 0 }
-    })
-    return value
+    }
+    return (await this.#flights.run(`past ${name} ${referenceText(reference)}`, task, signal)).value
   }
 
   async #stored(name: Name, digest: Digest): Promise<Served<Manifest> | undefined> {

@@ -45,13 +45,13 @@ export class ProxyBackend implements Backend {
   }
 
   // A HEAD promises that a GET succeeds, so the manifest is fetched; it is small.
-  async statManifest(name: Name, reference: Reference): Promise<Served<Descriptor>> {
-    const served = await this.#manifests.get(name, reference)
+  async statManifest(name: Name, reference: Reference, signal: AbortSignal): Promise<Served<Descriptor>> {
+    const served = await this.#manifests.get(name, reference, signal)
     return { ...served, value: served.value.descriptor }
   }
 
-  async getManifest(name: Name, reference: Reference): Promise<Served<Manifest>> {
-    const served = await this.#manifests.get(name, reference)
+  async getManifest(name: Name, reference: Reference, { signal }: { signal: AbortSignal }): Promise<Served<Manifest>> {
+    const served = await this.#manifests.get(name, reference, signal)
     this.#content.sizes.learn(served.value.descriptor.digest, served.value.bytes)
     return served
   }

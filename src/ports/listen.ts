@@ -3,6 +3,7 @@ import { createServer as createTlsServer } from 'node:https'
 import type { Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
 import { OciError } from '../oci/errors.ts'
+import { inTurn } from './pipelining.ts'
 
 /** Limits of a port. */
 export interface PortLimits {
@@ -10,17 +11,22 @@ export interface PortLimits {
   maxConnections: number
   /** Timeout of the head of a request, and of a TLS handshake. */
   headTimeoutMs: number
+  /** Gets the remote address of a connection that is closed since it pipelined too many requests. */
+  onOverflow?: ((address: string) => void) | undefined
 }
 
 // Longer than the idle timeout of load balancers, so that this side never closes a connection that one is about to use.
 const keepAliveTimeoutMs = 75_000
 const maxHeadBytes = 16 * 1024
 
-/** Creates an HTTP or HTTPS server. A request has no total timeout: a body may take as long as it progresses. */
+/**
+ * Creates an HTTP or HTTPS server that handles the requests of one connection one after another. A request has no total
+ * timeout: a body may take as long as it progresses.
+ */
 export function createPort(
   listener: RequestListener,
   tls: TlsOptions | undefined,
-  { maxConnections: connections, headTimeoutMs: head }: PortLimits
+  { maxConnections: connections, headTimeoutMs: head, onOverflow }: PortLimits
 ): Server {
   const options = {
     keepAliveTimeout: keepAliveTimeoutMs,
@@ -33,7 +39,8 @@ export function createPort(
     // The gateway responds with a body that gives the reason.
     requireHostHeader: false
   }
-  const server = tls ? createTlsServer({ ...options, ...tls, handshakeTimeout: head }, listener) : createServer(options, listener)
+  const handle = inTurn(listener, onOverflow)
+  const server = tls ? createTlsServer({ ...options, ...tls, handshakeTimeout: head }, handle) : createServer(options, handle)
   server.maxConnections = connections
   return server
 }

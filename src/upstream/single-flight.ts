@@ -1,14 +1,18 @@
-/** Single-flight: one task for all that request the same key at the same time. */
+/**
+ * Single-flight: one task for all that request the same key at the same time. Its waiters are requests under way, of
+ * which a connection has one; with a signal, one whose client leaves stops waiting.
+ */
 export class SingleFlight<T> {
   readonly #running = new Map<string, Promise<T>>()
 
   /** `joined` tells that another call had started the task. Nothing is awaited between the lookup and the start. */
-  async run(key: string, task: () => Promise<T>): Promise<{ value: T; joined: boolean }> {
+  async run(key: string, task: () => Promise<T>, signal?: AbortSignal): Promise<{ value: T; joined: boolean }> {
+    const wait = (work: Promise<T>) => (signal ? abortable(work, signal) : work)
     const running = this.#running.get(key)
-    if (running) return { value: await running, joined: true }
+    if (running) return { value: await wait(running), joined: true }
     const work = task().finally(() => this.#running.delete(key))
     this.#running.set(key, work)
-    return { value: await work, joined: false }
+    return { value: await wait(work), joined: false }
   }
 }
 

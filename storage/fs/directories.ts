@@ -21,6 +21,7 @@ export class Directories {
   readonly #root: string
   readonly #deps: CountedDisk
   readonly #durable = new Set<string>()
+  /** Pushes and fills under way wait for these; `limits.uploads` and the bound on fills are theirs. */
   readonly #pending = new Map<string, Promise<void>>()
   readonly #syncs = createSemaphore(concurrentSyncs)
 

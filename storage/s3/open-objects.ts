@@ -17,6 +17,7 @@ export class OpenObjects {
   readonly #bucket: Bucket
   readonly #ttlMs: number
   readonly #entries = new Map<Key, SharedBodies>()
+  /** Those that wait are requests under way, which the gateway bounds, and background work. */
   readonly #opening = new Map<Key, Promise<S3Object | undefined>>()
 
   /** `ttlMs`: how long a response counts for others that open the object; 0 turns sharing off. */

@@ -1,0 +1,3 @@
+import { group } from './group.ts'
+
+await group('abuse/*.test.ts')
