@@ -44,9 +44,9 @@ export interface GatewayOptions {
 // Of all responses together.
 const sendBufferBytes = 16 * 1024 * 1024
 
-// A port runs one request of a connection at a time (`ports/pipelining`), but a request may outlive its connection where
-// it waits for shared work: a client that reconnects could gather them. This is also what bounds the waiters of
-// everything that requests share.
+// A port runs one request of a connection at a time (`ports/pipelining`), but a request may outlive its connection
+// where it waits for shared work: a client that reconnects could gather them. This also bounds the waiters of all that
+// requests share.
 const maxRequests = (connections: number) => Math.max(256, 2 * connections)
 
 /** Serves the registry port: routes, authorizes, handles and records every request. */

@@ -106,8 +106,8 @@ class Pipeline {
   }
 
   // Node resumes the socket at the end of each request that it parses, and when its buffer has drained. It emits
-  // `resume` before it reads, so that pausing there leaves the bytes in the kernel, whose window stops the client. While
-  // the socket is paused, a client that leaves is noticed when the next bytes are sent to it.
+  // `resume` before it reads, so that pausing there leaves the bytes in the kernel, whose window stops the client.
+  // While the socket is paused, a client that leaves is noticed when the next bytes are sent to it.
   #pause(): void {
     if (this.#paused === undefined) this.#socket.on('resume', () => this.#paused && this.#socket.pause())
     this.#paused = true
