@@ -91,7 +91,8 @@ export class Holds {
       const now = this.#now()
       const known = this.#renewals.get(digest)
       if (known) known.reportedAt = now
-      if (now - modified < this.#renewAfterMs) {
+      // On a disk a touch is cheap, and what is left out here would be missing from the grace period after a crash.
+      if (this.#coordination.touchCostsRequest && now - modified < this.#renewAfterMs) {
         if (!known) this.#renewals.set(digest, { reportedAt: now, touchedAt: 0, done: Promise.resolve(true) })
         return true
       }
@@ -120,7 +121,7 @@ export class Holds {
 
   /**
    * When a client was last told of `digest`, in ms since the epoch, as far as this process remembers. The stored time
-   * may be a minute older.
+   * may be older by the time for which renewals are not repeated.
    */
   renewedAt(digest: Digest): number {
     return this.#renewals.peek(digest)?.reportedAt ?? 0

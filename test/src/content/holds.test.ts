@@ -79,3 +79,15 @@ test('holds: a renewal gives the bytes a new time, at most once a minute', async
   await holds.renew(digest)
   t.equal(touched.length, 2)
 })
+
+// The random model lost a blob that way: pushed, reported by a HEAD within a minute, then a kill -9 and a garbage collection.
+test('holds: on a disk a renewal gives a new time to young bytes too, since the process may be killed before the next one', async t => {
+  const storage = await openStorage(t)
+  await storage.put(keys.blob(digest), Buffer.from('bytes'))
+  const touched: string[] = []
+  const now = 1_000_000
+  const watched = watchStorage(storage, (call, key) => void (call === 'touch' && touched.push(key)))
+  const holds = new Holds(watched, createCoordination(watched), () => now)
+  await holds.renew(digest, now - 30_000)
+  t.strictSame(touched, [keys.blob(digest)])
+})
