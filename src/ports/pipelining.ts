@@ -27,6 +27,8 @@ export function inTurn(
   const pipelines = new WeakMap<Socket, Pipeline>()
   const deps: PipelineDeps = { listener, onOverflow, limits, total: { waiting: 0 } }
   return (request, response) => {
+    // Node gives the socket to the response that is the next to be sent. Requests that are not pipelined pay for nothing.
+    if (response.socket !== null) return listener(request, response)
     const { socket } = request
     let pipeline = pipelines.get(socket)
     if (!pipeline) {
@@ -44,33 +46,24 @@ interface PipelineDeps {
   total: { waiting: number }
 }
 
-/** The requests of one connection. While one waits, the response to the running one is the next to be sent. */
+/** The waiting requests of one connection. */
 class Pipeline {
   readonly #socket: Socket
   readonly #deps: PipelineDeps
-  readonly #onClose = () => this.#next()
-  #running = false
   #waiting: [request: IncomingMessage, response: ServerResponse][] = []
-  #paused: boolean | undefined
+  #paused = false
 
   constructor(socket: Socket, deps: PipelineDeps) {
     this.#socket = socket
     this.#deps = deps
+    // Responses after one with `Connection: close` never get the socket.
+    socket.once('close', () => this.#drop())
+    // Node resumes the socket at the end of each request that it parses, and when its buffer has drained. It emits
+    // `resume` before it reads, so that pausing there leaves the bytes in the kernel, whose window stops the client.
+    socket.on('resume', () => this.#paused && socket.pause())
   }
 
   add(request: IncomingMessage, response: ServerResponse): void {
-    if (this.#running) this.#wait(request, response)
-    else this.#run(request, response)
-  }
-
-  #run(request: IncomingMessage, response: ServerResponse): void {
-    this.#running = true
-    // Emitted after the last byte, or when the connection is gone: the response is the one that the socket is sending.
-    response.once('close', this.#onClose)
-    this.#deps.listener(request, response)
-  }
-
-  #wait(request: IncomingMessage, response: ServerResponse): void {
     const { limits, total, onOverflow } = this.#deps
     const { length } = this.#waiting
     // The parser goes on to the end of the chunk also after the connection was closed.
@@ -83,17 +76,16 @@ class Pipeline {
     }
     if (length > 0) total.waiting++
     this.#waiting.push([request, response])
+    // Not within the event: Node flushes the response after it.
+    response.once('socket', () => process.nextTick(() => this.#next()))
     if (length + 1 >= limits.pauseAt) this.#pause()
   }
 
   #next(): void {
-    this.#running = false
     const next = this.#waiting.shift()
     if (!next) return
     if (this.#waiting.length > 0) this.#deps.total.waiting--
-    // Nothing can be sent after a response with `Connection: close`.
-    if (!this.#socket.writable) return void this.#drop()
-    this.#run(...next)
+    this.#deps.listener(...next)
     if (this.#paused && this.#waiting.length === 0) {
       this.#paused = false
       this.#socket.resume()
@@ -105,11 +97,8 @@ class Pipeline {
     this.#waiting = []
   }
 
-  // Node resumes the socket at the end of each request that it parses, and when its buffer has drained. It emits
-  // `resume` before it reads, so that pausing there leaves the bytes in the kernel, whose window stops the client.
   // While the socket is paused, a client that leaves is noticed when the next bytes are sent to it.
   #pause(): void {
-    if (this.#paused === undefined) this.#socket.on('resume', () => this.#paused && this.#socket.pause())
     this.#paused = true
     this.#socket.pause()
   }
