@@ -35,7 +35,12 @@ module.exports = {
     ...rule('content', '^src/content/', ['^src/(content|oci|telemetry)/', '^storage/'], ['lru-cache']),
     ...rule('backend', '^src/backend/', ['^src/(backend|oci|content|upstream|telemetry)/'], ['lru-cache']),
     ...rule('upstream', '^src/upstream/', ['^src/(upstream|oci|telemetry)/'], ['undici', 'lru-cache', 'tldts']),
-    ...rule('why', '^src/why/', ['^src/(why|oci|content|upstream|backend)/', '^storage/', '^config/read/near\\.ts$'], []),
+    ...rule(
+      'why',
+      '^src/why/',
+      ['^src/(why|oci|content|upstream|backend)/', '^src/access/(grants|repository-pattern)\\.ts$', '^storage/', '^config/read/near\\.ts$'],
+      []
+    ),
     ...rule('operations', '^src/operations/', ['^src/(operations|why|oci|content|upstream|backend)/', '^storage/'], []),
     ...rule('commands', '^src/commands/', ['^src/(commands|why|ports|containerd|operations|oci)/', '^config/'], ['commander']),
     ...rule('install', '^src/install/', ['^src/install/'], []),

@@ -19,9 +19,14 @@ export const authSection = optionalSection(
   {
     users: optionalSection('Users with a password.', {
       file: path({ description: 'An htpasswd file with bcrypt passwords. A user listed twice has two valid passwords.' }),
-      roles: roles('The permissions of each user, by name. The common name of a verified client certificate is also such a name.')
+      roles: roles(
+        'The permissions of each user, by name: everywhere (pull), or in the repositories that patterns match ({ pull: ["system/deckhouse/**", "docker.io/library/*"] }). * is one component of a name; ** any number of them, also none, once at most. Patterns for registry.upstreams begin with the host, which no wildcard stands for. The common name of a verified client certificate is also such a name.'
+      )
     }),
-    anonymous: permissions({ default: [], description: 'The permissions without credentials; pull includes the catalog.' })
+    anonymous: permissions({
+      default: [],
+      description: 'The permissions without credentials, in the form of the roles; pull includes the catalog of what may be pulled.'
+    })
   },
   { reload: 'live' }
 )

@@ -159,13 +159,40 @@ export const certificates = (description: string): Setting<TString, string | nul
 export const count = (annotations: Annotations & { default: number; maximum: number }): TInteger =>
   Type.Integer({ minimum: 1, expects: `a whole number from 1 to ${annotations.maximum}`, ...annotations })
 
-/** The permissions of a user. */
-export const permissions = (annotations: Annotations) =>
-  Type.Array(oneOf(['pull', 'push', 'delete'], {}), {
+/** A permission everywhere, or permissions for the repositories that patterns match. */
+export type GrantSetting = 'pull' | 'push' | 'delete' | { pull?: Patterns; push?: Patterns; delete?: Patterns }
+
+type Patterns = string | string[]
+
+// A component of a pattern: `*`, one of a name, or first the host of an upstream. `**` may stand once.
+const component = '(\\*{1,2}|[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)'
+const repositoryPattern = `^(?!.*\\*\\*.*\\*\\*)(${component}|[a-z0-9.-]+:[0-9]{1,5}|\\[[0-9a-f:.]+\\](:[0-9]{1,5})?)(/${component})*$`
+
+const patterns = Type.Optional(
+  Type.Unsafe<Patterns>({
+    type: ['string', 'array'],
+    pattern: repositoryPattern,
+    maxLength: 512,
+    items: { type: 'string', pattern: repositoryPattern, maxLength: 512, expects: 'a pattern of repositories such as team/**' },
+    minItems: 1,
     uniqueItems: true,
-    expects: 'a list of different actions out of pull, push, delete',
-    ...annotations
+    expects: 'a pattern of repositories such as team/**, or a list of different ones'
   })
+)
+
+/** The permissions of a user, everywhere or by repository. */
+export const permissions = (annotations: Annotations) =>
+  Type.Array(
+    Type.Unsafe<GrantSetting>({
+      type: ['string', 'object'],
+      pattern: '^(pull|push|delete)$',
+      properties: { pull: patterns, push: patterns, delete: patterns },
+      additionalProperties: false,
+      minProperties: 1,
+      expects: 'one of pull, push, delete, or a mapping of them to repositories such as { pull: "team/**" }'
+    }),
+    { uniqueItems: true, expects: 'a list of different actions out of pull, push, delete', ...annotations }
+  )
 
 /** Names of one form. */
 export const names = (item: Annotations & { pattern: string }, annotations: Annotations) =>

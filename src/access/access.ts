@@ -1,14 +1,13 @@
+import type { GrantSetting } from '../../config/sections/kinds.ts'
 import { OciError } from '../oci/errors.ts'
 import { basicChallenge, parseBasic } from './basic.ts'
+import { compileGrants, type Grants, isGranted, type Permission } from './grants.ts'
 import type { PasswordChecker } from './password-checker.ts'
 
-/** An operation that a role can allow; `pull` includes the catalog. */
-export type Permission = 'pull' | 'push' | 'delete'
-
-/** The user of a request and its permissions; without `user` the request is anonymous. */
+/** The user of a request and what is granted to it; without `user` the request is anonymous. */
 export interface Identity {
   readonly user?: string
-  readonly permissions: ReadonlySet<Permission>
+  readonly grants: Grants
 }
 
 /** How a request was authenticated, as the metric counts it. */
@@ -28,8 +27,11 @@ export interface Presented {
 export interface Access {
   /** Throws UNAUTHORIZED for bad credentials and TOOMANYREQUESTS for too many login attempts. */
   authenticate(presented: Presented): Promise<Identity>
-  /** Throws UNAUTHORIZED if the request is anonymous, DENIED if the user lacks the permission. */
-  authorize(identity: Identity, action: Permission): void
+  /**
+   * Throws UNAUTHORIZED if the request is anonymous, DENIED if the user lacks the permission for the repository `name`,
+   * of this registry or of the upstream `host`; without a name, for any repository there.
+   */
+  authorize(identity: Identity, permission: Permission, name?: string, host?: string): void
   /** Authorizes `GET /v2/` (end-1), by which clients find out whether credentials are required: any user passes. */
   authorizeBase(identity: Identity): void
 }
@@ -37,23 +39,23 @@ export interface Access {
 /** Creates the access rules of a configuration. Without `users` an `Authorization` header is ignored. */
 export function createAccess(options: {
   users?: Pick<PasswordChecker, 'check'> | undefined
-  roles: Readonly<Record<string, readonly Permission[]>>
-  anonymous: readonly Permission[]
+  roles: Readonly<Record<string, readonly GrantSetting[]>>
+  anonymous: readonly GrantSetting[]
   onOutcome: (outcome: AuthOutcome) => void
   realm?: string
 }): Access {
   const { users, anonymous, onOutcome } = options
-  const roles = new Map(Object.entries(options.roles))
+  // A user keeps the permissions of anonymous requests.
+  const roles = new Map(Object.entries(options.roles).map(([user, own]) => [user, compileGrants([...anonymous, ...own])]))
   const challenge = basicChallenge(options.realm ?? 'registry')
-  const anonymousIdentity: Identity = { permissions: new Set(anonymous) }
+  const anonymousIdentity: Identity = { grants: compileGrants(anonymous) }
 
   function unauthorized(detail?: string): OciError {
     return new OciError('UNAUTHORIZED', { headers: challenge, detail })
   }
 
-  // A user keeps the permissions of anonymous requests.
   function identify(user: string): Identity {
-    return { user, permissions: new Set([...anonymous, ...(roles.get(user) ?? [])]) }
+    return { user, grants: roles.get(user) ?? anonymousIdentity.grants }
   }
 
   async function byPassword(check: PasswordChecker['check'], header: string, address: string): Promise<Identity> {
@@ -76,13 +78,13 @@ export function createAccess(options: {
       onOutcome('anonymous')
       return anonymousIdentity
     },
-    authorize({ user, permissions: actions }, action) {
-      if (actions.has(action)) return
+    authorize({ user, grants }, permission, name, host) {
+      if (isGranted(grants, permission, name, host)) return
       if (user === undefined) throw unauthorized()
-      throw new OciError('DENIED', { detail: { action } })
+      throw new OciError('DENIED', { detail: { action: permission, ...(name === undefined ? {} : { name }) } })
     },
-    authorizeBase({ user, permissions: actions }) {
-      if (user === undefined && !actions.has('pull')) throw unauthorized()
+    authorizeBase({ user, grants }) {
+      if (user === undefined && !isGranted(grants, 'pull')) throw unauthorized()
     }
   }
 }

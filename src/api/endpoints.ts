@@ -2,14 +2,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { OciError } from '../oci/errors.ts'
 import { referenceText } from '../oci/name.ts'
 import { deleteBlob, getBlob, headBlob } from './blobs.ts'
-import { type Exchange, respondEmpty } from './exchange.ts'
+import { type Exchange, type RequiredPermission, respondEmpty } from './exchange.ts'
 import { discover, listNames, listReferrers, listTags } from './lists.ts'
 import { deleteManifest, getManifest, headManifest, putManifest } from './manifests.ts'
 import type { Endpoint, Route } from './routes.ts'
 import { deleteUpload, getUpload, patchUpload, putUpload, startUpload } from './uploads.ts'
-
-/** The permission that a request requires; `base` is that of `GET /v2/`, `open` requires none. */
-export type RequiredPermission = 'open' | 'base' | 'pull' | 'push' | 'delete'
 
 type Handler<R extends Route = Route> = (exchange: Exchange, route: R) => Promise<void> | void
 type Of<E extends Endpoint> = Extract<Route, { endpoint: E }>

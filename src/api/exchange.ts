@@ -38,11 +38,26 @@ export interface AuditEvent {
   new?: string
 }
 
+/** The authenticated sender of a request. A `host` is the upstream that `ns=` selects; without it, this registry. */
+export interface Caller {
+  /** Undefined if anonymous. */
+  readonly user?: string | undefined
+  /** Throws UNAUTHORIZED or DENIED without the permission for the repository; without a name, for any there. */
+  require(permission: RequiredPermission, name?: string, host?: string): void
+  mayPull(name: string, host?: string): boolean
+  /** Whether it may pull from all repositories there. */
+  mayPullAll(host?: string): boolean
+}
+
+/** The permission that a request requires; `base` is that of `GET /v2/`, `open` requires none. */
+export type RequiredPermission = 'open' | 'base' | 'pull' | 'push' | 'delete'
+
 /** A request being handled, and what its handler needs. */
 export interface Exchange {
   request: IncomingMessage
   response: ServerResponse
   query: URLSearchParams
+  caller: Caller
   backend: Backend
   /** Sessions that were started in a mode with a sink; they may be completed in every mode. */
   sessions: Pick<Sink, 'resumeUpload'>

@@ -6,22 +6,14 @@ import { OciError } from '../oci/errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { BufferPool } from './buffer-pool.ts'
-import { clientSignal, describe, type RequiredPermission, resolve } from './endpoints.ts'
+import { clientSignal, describe, resolve } from './endpoints.ts'
 import { toOciError, writeError } from './error-writer.ts'
-import type { AuditEvent, Exchange, RequestRecord } from './exchange.ts'
+import type { AuditEvent, Caller, Exchange, RequestRecord } from './exchange.ts'
 import { awaitingContinue, hasBody, SlowClientError } from './receive.ts'
 import { type Endpoint, parseRoute, type Route } from './routes.ts'
 import { type TransferContext, TruncatedError } from './send.ts'
 import { SharedReads } from './shared-reads.ts'
 import type { StallDetector } from './stall-detector.ts'
-
-/** The authenticated sender of a request. */
-export interface Caller {
-  /** Undefined if anonymous. */
-  user?: string
-  /** Throws UNAUTHORIZED or DENIED without the permission. */
-  require(permission: RequiredPermission): void
-}
 
 /** Dependencies of the gateway. */
 export interface GatewayOptions {
@@ -118,9 +110,15 @@ export class Gateway {
     const query = queryStart < 0 ? noQuery : new URLSearchParams(url.slice(queryStart + 1))
     Object.assign(record, describe(route))
     const { permission, handle } = resolve(route, request.method ?? 'GET')
-    if (permission !== 'open') await this.#authorize(request, record, permission, query, identify)
     const ns = query.get('ns') || undefined
     const backend = backendFor(ns)
+    let caller = openCaller
+    if (permission !== 'open') {
+      caller = await identify(request, record.address)
+      if (caller.user !== undefined) record.user = caller.user
+      // A registry that is not served is addressed like one that is.
+      caller.require(permission, route.name, backend ? backend.namespace : ns?.toLowerCase())
+    }
     if (!backend)
       throw new OciError('NAME_UNKNOWN', { detail: { reason: 'ns names a registry that is not served here', ns: ns?.slice(0, 160) } })
     if (ns !== undefined) response.setHeader('oci-namespace', ns)
@@ -128,6 +126,7 @@ export class Gateway {
       request,
       response,
       query,
+      caller,
       backend,
       record,
       limits,
@@ -138,20 +137,6 @@ export class Gateway {
       audit: event => this.#audit(event, record, id)
     }
     await this.#withinUploadLimit(request, route.endpoint, async () => handle(exchange, route as Route))
-  }
-
-  async #authorize(
-    request: IncomingMessage,
-    record: RequestRecord,
-    permission: RequiredPermission,
-    query: URLSearchParams,
-    identify: GatewayOptions['identify']
-  ): Promise<void> {
-    const caller = await identify(request, record.address)
-    if (caller.user !== undefined) record.user = caller.user
-    caller.require(permission)
-    // A mount also reads the blob, from another repository.
-    if (query.has('mount')) caller.require('pull')
   }
 
   async #withinUploadLimit(request: IncomingMessage, endpoint: Endpoint, task: () => Promise<void>): Promise<void> {
@@ -218,6 +203,9 @@ export class Gateway {
     else log.info(line, 'request')
   }
 }
+
+// Of endpoints that require no permission.
+const openCaller: Caller = { require: () => {}, mayPull: () => false, mayPullAll: () => false }
 
 // Shared by all requests without one; never written to.
 const noQuery = new URLSearchParams()

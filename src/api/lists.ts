@@ -4,6 +4,7 @@ import { OciError } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
 import { type Exchange, nextLink, pageRequest, respondBytes } from './exchange.ts'
 import { setServed } from './headers.ts'
+import { listPullableNames } from './pullable-names.ts'
 
 const json = { 'content-type': 'application/json' }
 
@@ -17,10 +18,10 @@ export async function listTags(exchange: Exchange, name: Name): Promise<void> {
   respondBytes(exchange, 200, { ...json, ...link }, encode({ name, tags: served.value.items }))
 }
 
-/** The catalog extension: names of repositories, paged like tags. */
+/** The catalog extension: names of the repositories that may be pulled from, paged like tags. */
 export async function listNames(exchange: Exchange): Promise<void> {
   const page = pageRequest(exchange, badList)
-  const served = await exchange.backend.listNames(page, exchange.signal)
+  const served = await listPullableNames(exchange, page)
   exchange.record.outcome = served.outcome
   setServed(exchange.response, served)
   const link = nextLink(exchange, '/v2/_catalog', served.value, page)

@@ -34,9 +34,13 @@ async function cancelAfter(session: UploadSession, error: unknown): Promise<neve
 }
 
 async function mounted(exchange: Exchange, name: Name, digest: Digest): Promise<boolean> {
-  const from = exchange.query.get('from')
-  if (from !== null && from !== '' && !isName(from)) return false
-  return sinkOf(exchange).mountBlob(name, digest, from ? (from as Name) : undefined)
+  const { backend, caller, query } = exchange
+  const from = query.get('from') || undefined
+  if (from !== undefined && !isName(from)) return false
+  // A mount also reads the blob, from one repository or from any. Without that right it is an ordinary push
+  // (distribution-spec, "Mounting a blob from another repository": 202 if it cannot be mounted).
+  const readable = from === undefined ? caller.mayPullAll(backend.namespace) : caller.mayPull(from, backend.namespace)
+  return readable && sinkOf(exchange).mountBlob(name, digest, from)
 }
 
 function algorithm({ query }: Exchange, digest: Digest | undefined): Algorithm {

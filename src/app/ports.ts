@@ -3,7 +3,9 @@ import type { IncomingMessage, Server } from 'node:http'
 import { dirname } from 'node:path'
 import type { Config } from '../../config/schema.ts'
 import type { Access } from '../access/access.ts'
-import { type Caller, deferContinue, Gateway } from '../api/gateway.ts'
+import { AuthenticatedCaller } from '../access/caller.ts'
+import type { Caller } from '../api/exchange.ts'
+import { deferContinue, Gateway } from '../api/gateway.ts'
 import { StallDetector } from '../api/stall-detector.ts'
 import type { BackendSwitch } from '../backend/switch.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
@@ -84,10 +86,7 @@ export function createGateway(
 async function identify(access: Access, request: IncomingMessage, address: string): Promise<Caller> {
   const { authorization } = request.headers
   const identity = await access.authenticate({ authorization, certificateName: verifiedName(request.socket), address })
-  return {
-    ...(identity.user === undefined ? {} : { user: identity.user }),
-    require: need => (need === 'base' ? access.authorizeBase(identity) : need !== 'open' && access.authorize(identity, need))
-  }
+  return new AuthenticatedCaller(access, identity)
 }
 
 /** Opens the registry port. */

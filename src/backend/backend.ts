@@ -7,6 +7,8 @@ import type { Source } from '../oci/source.ts'
  */
 export interface Backend extends Source {
   readonly mode: Mode
+  /** The host of the upstream that `ns=` selects it for; absent for this registry itself. */
+  readonly namespace?: string | undefined
   /** Absent where nothing can be pushed: then the API answers UNSUPPORTED. */
   readonly sink?: Sink
 }

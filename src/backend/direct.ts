@@ -10,10 +10,12 @@ import type { UpstreamRoute } from './routes.ts'
 /** Passes each request to the upstream under the upstream's name, and translates its errors. Nothing is stored. */
 export class DirectBackend implements Backend {
   readonly mode = 'Direct'
+  readonly namespace: string | undefined
   readonly #route: UpstreamRoute
 
   constructor(route: UpstreamRoute) {
     this.#route = route
+    this.namespace = route.namespace
   }
 
   statBlob(name: Name, digest: Digest, signal: AbortSignal): Promise<Served<Descriptor>> {

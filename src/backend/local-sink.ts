@@ -34,8 +34,7 @@ export class LocalSink implements Sink {
   async #mount(name: Name, digest: Digest, from: Name | undefined): Promise<boolean> {
     const { blobs, commit } = this.#content
     if ((await blobs.statRenewed(name, digest)) !== undefined) return true
-    // Access rights are the same for all repositories, so a blob may be mounted from any ("automatic content
-    // discovery").
+    // "Automatic content discovery": the API allows it to those who may pull from all repositories.
     const target = from === undefined ? await this.#stored(digest) : await this.#soundIn(from, digest)
     if (target === undefined) return false
     await commit.linkBlob(name, digest, { target })

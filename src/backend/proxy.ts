@@ -15,6 +15,7 @@ import type { UpstreamRoute } from './routes.ts'
 /** Proxy mode: stored content, else the upstream's, which is stored on the way. */
 export class ProxyBackend implements Backend {
   readonly mode = 'Proxy'
+  readonly namespace: string | undefined
   readonly #content: Content
   readonly #route: UpstreamRoute
   readonly #blobs: ProxyBlobs
@@ -29,6 +30,7 @@ export class ProxyBackend implements Backend {
   ) {
     this.#content = content
     this.#route = route
+    this.namespace = route.namespace
     this.#blobs = new ProxyBlobs(content, fills, route, { maxFills, redirect })
     this.#manifests = new ProxyManifests(content, route, cache)
     this.#lists = new DirectBackend(route)

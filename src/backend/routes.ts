@@ -6,6 +6,8 @@ import { contentName, mapName, nameBelow, unmapName } from './name-mapping.ts'
 /** An upstream, and the mapping of names. */
 export interface UpstreamRoute {
   upstream: Upstream
+  /** The host that `ns=` names; absent for the route of `server.path`. */
+  namespace?: string
   /** The upstream in provenance records: `<host>/<path>`. */
   origin: string
   /** The upstream's name for a name here; undefined if the name is not the upstream's. */
@@ -34,6 +36,7 @@ export function ownRoute(path: string, { host, path: there }: Pick<UpstreamConfi
 export function namespaceRoute(host: string, upstream: Upstream): UpstreamRoute {
   return {
     upstream,
+    namespace: host,
     origin: host,
     upstreamName: name => name,
     contentName: name => contentName(host, name),

@@ -1,3 +1,4 @@
+import { compileGrants, isGranted } from '../access/grants.ts'
 import { ownPlatform } from '../oci/platform.ts'
 import { MalformedReference, type PodReference, parsePodReference } from '../oci/pod-reference.ts'
 import type { Manifest } from '../oci/source.ts'
@@ -166,6 +167,6 @@ function routeOf({ mode, name, storedName, upstream }: ResolvedReference, { conf
     ...(storedName !== name && mode === 'Proxy' ? { storedAs: storedName } : {}),
     ...(upstream ? { upstream: upstream.route.origin } : {}),
     ...(upstreamName === undefined ? {} : { upstreamName }),
-    anonymousPull: config.auth.anonymous.includes('pull') ? 'allowed' : 'refused'
+    anonymousPull: isGranted(compileGrants(config.auth.anonymous), 'pull', name, upstream?.route.namespace) ? 'allowed' : 'refused'
   }
 }

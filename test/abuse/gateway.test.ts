@@ -18,7 +18,7 @@ test('gateway: requests that outlive their connections are bounded, those beyond
   const listTags = () => door.promise.then(() => ({ value: { items: [] }, outcome: 'hit' }))
   const options = {
     backendFor: () => ({ mode: 'Local', listTags }) as unknown as Backend,
-    identify: async () => ({ require: () => {} }),
+    identify: async () => ({ require: () => {}, mayPull: () => true, mayPullAll: () => true }),
     addressOf: () => '192.0.2.1',
     limits: { manifestBytes: 1, uploads: 1, connections: 128 },
     shortage: async () => undefined,

@@ -5,7 +5,7 @@ import { authority, folder, loaded } from './written.ts'
 
 const full = `
 server: { listen: "[::]:5001", drain: 90s, tls: { certificate: c, key: k, clientCA: a }, forwarders: [lb] }
-auth: { users: { file: h, roles: { rw: [pull, push], __proto__: [pull] } } }
+auth: { users: { file: h, roles: { rw: [pull, push], __proto__: [pull], ci: [{ pull: "**", push: [a/**, "quay.io:443/b/*"] }] } } }
 limits: { manifestBytes: 8MiB, uploadIdle: 1h30m, minimumRate: { per: 1500ms } }
 `
 

@@ -60,9 +60,25 @@ test('mode Unmanaged is refused as the one that goes without the registry, and a
 })
 
 test('an action that there is not, or that is there twice, is refused at its place', async t => {
-  t.same(refused(t, 'auth:\n  anonymous:\n    - pull\n    - write'), ['4 auth.anonymous[1]: one of pull, push, delete'])
+  const expected = 'one of pull, push, delete, or a mapping of them to repositories such as { pull: "team/**" }'
+  t.same(refused(t, 'auth:\n  anonymous:\n    - pull\n    - write'), [`4 auth.anonymous[1]: ${expected}`])
   t.same(refused(t, 'auth: { anonymous: [pull, pull] }'), ['1 auth.anonymous: a list of different actions out of pull, push, delete'])
-  t.same(refused(t, 'auth: { users: { file: h, roles: { "a.b": [admin] } } }'), ['1 auth.users.roles["a.b"][0]: one of pull, push, delete'])
+  t.same(refused(t, 'auth: { users: { file: h, roles: { "a.b": [admin] } } }'), [`1 auth.users.roles["a.b"][0]: ${expected}`])
+})
+
+test('a permission for repositories is refused where its pattern or its form is wrong', async t => {
+  const faults = (role: string) => refused(t, `auth: { users: { file: h, roles: { ci: [${role}] } } }`)
+  const place = '1 auth.users.roles.ci[0]'
+  const expected = 'a pattern of repositories such as team/**'
+  const wrong = ['/team', 'team/', 'team//a', 'Team', 'team*', 'te*am/a', 'team/***', '**/a/**', 'team:v1', 'a/b:5000/c', '..', '', 'a b']
+  for (const pattern of wrong) {
+    t.same(faults(`{ pull: "${pattern}" }`), [`${place}.pull: ${expected}, or a list of different ones`], pattern)
+    t.same(faults(`{ pull: [a, "${pattern}"] }`), [`${place}.pull[1]: ${expected}`], pattern)
+  }
+  t.same(faults('{ push: [] }'), [`${place}.push: ${expected}, or a list of different ones`])
+  t.same(faults('{ push: 5 }'), [`${place}.push: ${expected}, or a list of different ones`])
+  t.same(faults('{ pul: team }'), [`${place}.pul: a known setting (did you mean pull?)`])
+  t.match(faults('{}'), [/^1 auth\.users\.roles\.ci\[0\]: one of pull, push, delete, or a mapping/])
 })
 
 test('TLS needs both the certificate and the key', async t => {

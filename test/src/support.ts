@@ -12,6 +12,7 @@ import type { Test } from 'tap'
 import { stringify } from 'yaml'
 import { loadConfig } from '../../config/load.ts'
 import type { Config } from '../../config/schema.ts'
+import type { GrantSetting } from '../../config/sections/kinds.ts'
 import { type Registry, startRegistry } from '../../src/app/server.ts'
 
 /** Settings as they stand in the file; what is left out has its default, the ports are any free ones. */
@@ -93,11 +94,19 @@ export async function serve(t: Test, given: Given = {}): Promise<Served> {
   return { ...registry, stop, config, root: config.storage.filesystem.root, lines, logged }
 }
 
-/** The section `auth` for the users `ro`, who may pull, and `rw`, who may do everything. */
-export function guarded(t: Test): Record<string, unknown> {
+/** The section `auth` for users with these roles: if none are given, `ro` may pull, and `rw` may do everything. */
+export function guarded(
+  t: Test,
+  roles: Record<string, GrantSetting[]> = { ro: ['pull'], rw: ['pull', 'push', 'delete'] }
+): { users: Record<string, unknown> } {
   const file = join(folder(t), 'htpasswd')
-  writeFileSync(file, ['ro', 'rw'].map(user => `${user}:${hashSync(password, 4)}\n`).join(''))
-  return { users: { file, roles: { ro: ['pull'], rw: ['pull', 'push', 'delete'] } } }
+  writeFileSync(
+    file,
+    Object.keys(roles)
+      .map(user => `${user}:${hashSync(password, 4)}\n`)
+      .join('')
+  )
+  return { users: { file, roles } }
 }
 
 /** The `Authorization` of a user. */
@@ -149,9 +158,9 @@ export function digestOf(bytes: string | Uint8Array, algorithm: 'sha256' | 'sha5
 }
 
 /** Pushes a blob and gives its digest. */
-export async function pushBlob({ listen }: Served, name: string, bytes: Uint8Array): Promise<string> {
+export async function pushBlob({ listen }: Served, name: string, bytes: Uint8Array, headers: OutgoingHttpHeaders = {}): Promise<string> {
   const digest = digestOf(bytes)
-  const { status, body } = await ask(listen, 'POST', `/v2/${name}/blobs/uploads/?digest=${digest}`, { body: bytes })
+  const { status, body } = await ask(listen, 'POST', `/v2/${name}/blobs/uploads/?digest=${digest}`, { body: bytes, headers })
   if (status !== 201) throw new Error(`POST of a blob answered ${status}: ${body}`)
   return digest
 }
@@ -184,11 +193,18 @@ export function putManifest(
 }
 
 /** Pushes an image of one small config under a tag; gives its manifest and digest. */
-export async function pushImage(served: Served, name: string, tag: string, more: Record<string, unknown> = {}) {
+export async function pushImage(
+  served: Served,
+  name: string,
+  tag: string,
+  more: Record<string, unknown> = {},
+  headers: OutgoingHttpHeaders = {}
+) {
   const config = bytesOf(32)
-  await pushBlob(served, name, config)
+  await pushBlob(served, name, config, headers)
   const manifest = imageOf([config], more)
-  const { status, body } = await putManifest(served, name, tag, manifest)
+  const put = { body: manifest, headers: { 'content-type': imageType, ...headers } }
+  const { status, body } = await ask(served.listen, 'PUT', `/v2/${name}/manifests/${tag}`, put)
   if (status !== 201) throw new Error(`PUT of a manifest answered ${status}: ${body}`)
   return { manifest, digest: digestOf(manifest), config: digestOf(config) }
 }
