@@ -5,19 +5,21 @@ import type { Socket } from 'node:net'
 export interface PipelineLimits {
   /** Waiting requests of a connection from which on its socket is not read until none waits. */
   pauseAt: number
-  /** One more waiting request closes the connection. Above `pauseAt`, since one chunk holds many requests. */
-  maxWaiting: number
-  /** Waiting requests of all connections, without the first of each, which the number of connections bounds. */
+  /**
+   * Waiting requests of all connections, without the first of each, which the number of connections bounds. One more
+   * closes the connection with the most. One chunk of 64 KiB, which Node parses to its end, holds 3,640 at most.
+   */
   maxWaitingTotal: number
 }
 
-const defaults: PipelineLimits = { pauseAt: 7, maxWaiting: 512, maxWaitingTotal: 4096 }
+const defaults: PipelineLimits = { pauseAt: 7, maxWaitingTotal: 8192 }
 
 /**
  * Runs `listener` for one request of a connection at a time, in their order; the others wait as parsed heads, for which
  * nothing was checked or opened. Node's server dispatches each pipelined request at once and queues the responses:
- * 64 KiB hold 3,600 requests, each with its authentication, open file and request to upstream. `onOverflow` gets the
- * remote address of a connection that is closed.
+ * 64 KiB hold 3,600 requests, each with its authentication, open file and request to upstream. A connection is closed
+ * only where all together have too many waiting requests, and then it is the one with the most; `onOverflow` gets its
+ * remote address. Its client may repeat what was not answered (RFC 9112 §9.3.2).
  */
 export function inTurn(
   listener: RequestListener,
@@ -25,9 +27,9 @@ export function inTurn(
   limits: PipelineLimits = defaults
 ): RequestListener {
   const pipelines = new WeakMap<Socket, Pipeline>()
-  const deps: PipelineDeps = { listener, onOverflow, limits, total: { waiting: 0 } }
+  const deps: PipelineDeps = { listener, onOverflow, limits, total: { waiting: 0, pipelines: new Set() } }
   return (request, response) => {
-    // Node gives the socket to the response that is the next to be sent. Requests that are not pipelined pay for nothing.
+    // Node gives the socket to the response that is the next to be sent: others than pipelined requests cost nothing.
     if (response.socket !== null) return listener(request, response)
     const { socket } = request
     let pipeline = pipelines.get(socket)
@@ -43,7 +45,8 @@ interface PipelineDeps {
   listener: RequestListener
   onOverflow: (address: string) => void
   limits: PipelineLimits
-  total: { waiting: number }
+  /** Of all connections; `pipelines` are those that count in it. */
+  total: { waiting: number; pipelines: Set<Pipeline> }
 }
 
 /** The waiting requests of one connection. */
@@ -64,27 +67,26 @@ class Pipeline {
   }
 
   add(request: IncomingMessage, response: ServerResponse): void {
-    const { limits, total, onOverflow } = this.#deps
-    const { length } = this.#waiting
+    const { pauseAt } = this.#deps.limits
     // The parser goes on to the end of the chunk also after the connection was closed.
     if (this.#socket.destroyed) return
-    if (length >= limits.maxWaiting || (length > 0 && total.waiting >= limits.maxWaitingTotal)) {
-      const address = this.#socket.remoteAddress ?? ''
-      this.#drop()
-      this.#socket.destroy()
-      return void onOverflow(address)
-    }
-    if (length > 0) total.waiting++
     this.#waiting.push([request, response])
+    this.#count(1)
     // Not within the event: Node flushes the response after it.
     response.once('socket', () => process.nextTick(() => this.#next()))
-    if (length + 1 >= limits.pauseAt) this.#pause()
+    if (this.#waiting.length >= pauseAt) this.#pause()
+    this.#makeRoom()
+  }
+
+  /** Requests that count in the total: all but the first. */
+  get counted(): number {
+    return Math.max(0, this.#waiting.length - 1)
   }
 
   #next(): void {
     const next = this.#waiting.shift()
     if (!next) return
-    if (this.#waiting.length > 0) this.#deps.total.waiting--
+    this.#count(-1)
     this.#deps.listener(...next)
     if (this.#paused && this.#waiting.length === 0) {
       this.#paused = false
@@ -92,8 +94,33 @@ class Pipeline {
     }
   }
 
+  // After one request was added (1) or taken (-1).
+  #count(change: 1 | -1): void {
+    const { total } = this.#deps
+    const { counted } = this
+    if (change === 1 ? counted > 0 : this.#waiting.length > 0) total.waiting += change
+    if (counted > 0) total.pipelines.add(this)
+    else total.pipelines.delete(this)
+  }
+
+  #makeRoom(): void {
+    const { total, limits } = this.#deps
+    if (total.waiting <= limits.maxWaitingTotal) return
+    let most: Pipeline = this
+    for (const each of total.pipelines) if (each.counted > most.counted) most = each
+    most.#overflow()
+  }
+
+  #overflow(): void {
+    const address = this.#socket.remoteAddress ?? ''
+    this.#drop()
+    this.#socket.destroy()
+    this.#deps.onOverflow(address)
+  }
+
   #drop(): void {
-    this.#deps.total.waiting -= Math.max(0, this.#waiting.length - 1)
+    this.#deps.total.waiting -= this.counted
+    this.#deps.total.pipelines.delete(this)
     this.#waiting = []
   }
 

@@ -48,14 +48,19 @@ test('Local: of a pipelining connection that reads nothing one blob is open', as
   t.equal((await openFiles(served.root)).length, 0)
 })
 
-test('Local: short requests without end close their connection, which the log says once; others are served', async t => {
-  const served = await serve(t)
-  const wire = await flood(t, served.listen, pipelined(50_000, 'GET /v2/_catalog'))
-  await wire.end()
-  const line = 'a connection was closed: it pipelined too many requests'
-  await until(() => served.logged(line).length === 1)
-  t.match(served.logged(line)[0], { address: '127.0.0.1' })
+test('Direct before a silent upstream: of many pipelining connections those with the most are closed, which the log says', async t => {
+  const upstream = await startUpstream(t)
+  const served = await serveModes(t, { registry: behind('Direct', upstream) })
+  const silence = Promise.withResolvers<void>()
+  upstream.faults.headerDelay = silence.promise
+  const line = `GET /v2/${prefix.here}/app/manifests/v1`
+  const wires = await Promise.all(Array.from({ length: 16 }, () => flood(t, served.listen, pipelined(2_000, line))))
+  const message = 'a connection was closed: it pipelined too many requests'
+  await until(() => served.logged(message).length > 0)
+  t.match(served.logged(message)[0], { address: '127.0.0.1' })
   t.equal((await ask(served.listen, 'GET', '/v2/')).status, 200)
+  for (const wire of wires) wire.socket.destroy()
+  silence.resolve()
   await until(async () => (await running(served)) === 0)
 })
 
