@@ -32,7 +32,11 @@ export interface Access {
    * of this registry or of the upstream `host`; without a name, for any repository there.
    */
   authorize(identity: Identity, permission: Permission, name?: string, host?: string): void
-  /** Authorizes `GET /v2/` (end-1), by which clients find out whether credentials are required: any user passes. */
+  /**
+   * Authorizes `GET /v2/` (end-1), by which clients find out whether to send credentials at all: any user passes. An
+   * anonymous request is UNAUTHORIZED if it may not pull, and where there are users with a password also if it may:
+   * otherwise skopeo, podman, buildah and docker would never send one, and a login would succeed with any.
+   */
   authorizeBase(identity: Identity): void
 }
 
@@ -58,8 +62,9 @@ export function createAccess(options: {
     return { user, grants: roles.get(user) ?? anonymousIdentity.grants }
   }
 
-  async function byPassword(check: PasswordChecker['check'], header: string, address: string): Promise<Identity> {
+  async function byPassword(check: PasswordChecker['check'], header: string, address: string): Promise<Identity | undefined> {
     const credentials = parseBasic(header)
+    if (credentials === 'empty') return undefined
     const verdict = credentials ? await check(credentials, address) : ({ outcome: 'failed' } as const)
     onOutcome(verdict.outcome)
     if (verdict.outcome === 'limited') throw tooMany(verdict.retryAfterMs)
@@ -70,7 +75,8 @@ export function createAccess(options: {
 
   return {
     async authenticate({ authorization, certificateName, address }) {
-      if (users && authorization !== undefined) return await byPassword(users.check, authorization, address)
+      const identity = users && authorization !== undefined && (await byPassword(users.check, authorization, address))
+      if (identity) return identity
       if (certificateName !== undefined && roles.has(certificateName)) {
         onOutcome('certificate')
         return identify(certificateName)
@@ -84,7 +90,7 @@ export function createAccess(options: {
       throw new OciError('DENIED', { detail: { action: permission, ...(name === undefined ? {} : { name }) } })
     },
     authorizeBase({ user, grants }) {
-      if (user === undefined && !isGranted(grants, 'pull')) throw unauthorized()
+      if (user === undefined && (users || !isGranted(grants, 'pull'))) throw unauthorized()
     }
   }
 }

@@ -15,7 +15,7 @@ type Methods<R extends Route> = Partial<Record<string, { permission: RequiredPer
 // The endpoints table of the distribution-spec ("API").
 const table: { [E in Endpoint]: Methods<Of<E>> } = {
   root: reads('open', exchange => respondEmpty(exchange, 200)),
-  base: reads('base', exchange => respondEmpty(exchange, 200, { 'docker-distribution-api-version': 'registry/2.0' })),
+  base: reads('base', exchange => respondEmpty(exchange, 200)),
   catalog: reads('pull', exchange => listNames(exchange)),
   discover: reads('pull', exchange => discover(exchange)),
   tags: reads('pull', (exchange, { name }) => listTags(exchange, name)),

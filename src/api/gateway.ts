@@ -110,6 +110,8 @@ export class Gateway {
     const query = queryStart < 0 ? noQuery : new URLSearchParams(url.slice(queryStart + 1))
     Object.assign(record, describe(route))
     const { permission, handle } = resolve(route, request.method ?? 'GET')
+    // Also on a 401, where some clients take an answer without it for one of another service.
+    if (permission === 'base') response.setHeader('docker-distribution-api-version', 'registry/2.0')
     const ns = query.get('ns') || undefined
     const backend = backendFor(ns)
     let caller = openCaller

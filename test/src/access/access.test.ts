@@ -9,6 +9,8 @@ import { OciError } from '../../../src/oci/errors.ts'
 const address = '127.0.0.1'
 const entries = parseHtpasswd(['ro', 'rw', 'bare'].map(user => `${user}:${hashSync(`${user}-secret`, 4)}`).join('\n'))
 const basic = (user: string, password = `${user}-secret`): string => `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`
+// What skopeo, podman and buildah send without credentials.
+const empty = 'Basic Og=='
 const challenge = { 'WWW-Authenticate': 'Basic realm="registry", charset="UTF-8"' }
 
 function setUp(anonymous: GrantSetting[] = []) {
@@ -119,12 +121,37 @@ test('access: a user keeps the permissions of anonymous, and a user without a ro
   t.match(await fault(() => access.authorize(identity, 'push')), { code: 'DENIED' })
 })
 
-test('end-1 GET /v2/: no credentials answer 401 unless anonymous may pull, any user passes', async t => {
-  const closed = setUp().access
-  t.match(await fault(async () => closed.authorizeBase(await closed.authenticate({ address }))), { status: 401, headers: challenge })
-  closed.authorizeBase(await closed.authenticate({ authorization: basic('bare'), address }))
-  const open = setUp(['pull']).access
+test('end-1 GET /v2/: without credentials 401, also where anonymous may pull beside users, and any user passes', async t => {
+  for (const anonymous of [[], ['pull'], ['pull', 'push', 'delete']] satisfies GrantSetting[][]) {
+    const { access } = setUp(anonymous)
+    const base = async (authorization?: string) => access.authorizeBase(await access.authenticate({ authorization, address }))
+    t.match(await fault(() => base()), { code: 'UNAUTHORIZED', status: 401, headers: challenge })
+    t.match(await fault(() => base(empty)), { code: 'UNAUTHORIZED', status: 401, headers: challenge })
+    t.match(await fault(() => base(basic('rw', 'guess'))), { code: 'UNAUTHORIZED', status: 401, headers: challenge })
+    await base(basic('bare'))
+  }
+})
+
+test('end-1 GET /v2/: where no password could be right, it is what anonymous may do that decides', async t => {
+  const of = (anonymous: GrantSetting[]) => createAccess({ roles: { certificate: ['push'] }, anonymous, onOutcome: () => {} })
+  const open = of(['pull'])
   open.authorizeBase(await open.authenticate({ address }))
+  open.authorizeBase(await open.authenticate({ authorization: empty, address }))
+  const closed = of([])
+  t.match(await fault(async () => closed.authorizeBase(await closed.authenticate({ address }))), { status: 401 })
+  closed.authorizeBase(await closed.authenticate({ certificateName: 'certificate', address }))
+})
+
+test('access: an empty user with an empty password is no login attempt, but a request without credentials', async t => {
+  const { access, outcomes } = setUp(['pull'])
+  for (let round = 0; round < 5; round++) {
+    const identity = await access.authenticate({ authorization: empty, address })
+    t.equal(identity.user, undefined)
+    access.authorize(identity, 'pull')
+    t.match(await fault(() => access.authorize(identity, 'push')), { code: 'UNAUTHORIZED', headers: challenge })
+  }
+  t.equal((await access.authenticate({ authorization: empty, certificateName: 'ro', address })).user, 'ro')
+  t.strictSame(outcomes, [...Array.from({ length: 5 }, () => 'anonymous'), 'certificate'])
 })
 
 test('access: without users an Authorization header is ignored', async t => {

@@ -11,7 +11,12 @@ test('basic: user and password are cut at the first colon, whatever the case of 
 
 test('basic: password bytes that are not UTF-8 are kept as they are', async t => {
   const bytes = Buffer.from([0x61, 0x3a, 0xe4, 0xff])
-  t.strictSame(parseBasic(encode(bytes))?.password, Buffer.from([0xe4, 0xff]))
+  t.strictSame(parseBasic(encode(bytes)), { user: 'a', password: Buffer.from([0xe4, 0xff]) })
+})
+
+test('basic: neither user nor password is empty, and not malformed', async t => {
+  t.equal(parseBasic(encode(':')), 'empty')
+  t.equal(parseBasic('Basic Og=='), 'empty')
 })
 
 const malformed: [string, string][] = [
@@ -22,6 +27,7 @@ const malformed: [string, string][] = [
   ['base64 with something behind it', `${encode('a:b')} x`],
   ['no colon', encode('ana')],
   ['no user', encode(':secret')],
+  ['no user and a colon as the password', encode('::')],
   ['a NUL in the user', encode('a\0na:b')],
   ['a NUL in the password', encode('ana:b\0c')],
   ['a line break in the password', encode('ana:b\n')],

@@ -58,6 +58,14 @@ test('GET / answers 200 without credentials', async t => {
   t.equal((await ask(listen, 'GET', '/v2/')).status, 401)
 })
 
+test('end-1 GET /v2/ names the version of the API, also where it answers 401', async t => {
+  const version = { 'docker-distribution-api-version': 'registry/2.0' }
+  const open = await serve(t)
+  t.match(await ask(open.listen, 'GET', '/v2/'), { status: 200, headers: version })
+  const closed = await serve(t, { auth: { anonymous: [] } })
+  t.match(await ask(closed.listen, 'GET', '/v2/'), { status: 401, headers: version })
+})
+
 const up = '%2e%2e%2f'.repeat(12)
 const names: [what: string, name: string][] = [
   ['..', '..'],
