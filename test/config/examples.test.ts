@@ -9,7 +9,7 @@ const load = (name: string) => loadConfig({ file: join(examples, name), env: {} 
 
 test('every example loads and names its schema for editors', async t => {
   const names = readdirSync(examples)
-  t.same(names.toSorted(), ['direct.yaml', 'local.yaml', 'proxy.yaml', 'quickstart.yaml', 's3.yaml'])
+  t.same(names.toSorted(), ['direct.yaml', 'local.yaml', 'open-pulls.yaml', 'proxy.yaml', 'quickstart.yaml', 's3.yaml'])
   for (const name of names) {
     t.doesNotThrow(() => load(name), name)
     t.ok(readFileSync(join(examples, name), 'utf8').startsWith('# yaml-language-server: $schema=../registry.schema.json\n'), name)
@@ -51,6 +51,13 @@ test('the local example serves TLS to users with roles and nothing to anonymous'
   t.ok(server.tls?.clientCA)
   t.same(auth.users?.roles['ro'], ['pull'])
   t.same(auth.anonymous, [])
+})
+
+test('the example of open pulls gives all clients the pulls, and users with a password the rest', async t => {
+  const { auth, registry } = load('open-pulls.yaml')
+  t.same(auth.anonymous, ['pull'])
+  t.same(auth.users?.roles, { build: ['push'], admin: ['push', 'delete'] })
+  t.equal(registry.mode, 'Local')
 })
 
 test('the s3 example has a bucket, and what it calls a default is the default', async t => {

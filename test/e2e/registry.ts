@@ -44,6 +44,8 @@ export interface RegistryOptions {
   root: string
   pki?: Pki
   users?: Users
+  /** The rights without credentials, beside users; for the product alone. */
+  anonymous?: readonly string[]
   /** For the product alone; Local mode where nothing is said. */
   settings?: Settings
 }
@@ -89,11 +91,11 @@ export async function startProduct(t: Test, options: RegistryOptions): Promise<P
 }
 
 /** Starts the product with its settings in the folder; whoever calls stops it. */
-export async function launchProduct({ folder, root, pki, users, settings = {} }: LaunchOptions): Promise<Product> {
+export async function launchProduct({ folder, root, pki, users, anonymous = [], settings = {} }: LaunchOptions): Promise<Product> {
   const [address, admin] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`]
   const tls = pki === undefined ? {} : { tls: { certificate: pki.certificate, key: pki.key } }
   const server = { listen: address, names: ['registry.d8-system.svc:5001'], admin, ...tls }
-  const auth = await authOf(folder, users)
+  const auth = await authOf(folder, users, anonymous)
   const file = join(folder, 'registry.yaml')
   const write = async (changed: Settings) => {
     const all = {
@@ -124,10 +126,10 @@ export async function launchProduct({ folder, root, pki, users, settings = {} }:
   return { ...daemon, ...place, reconfigure }
 }
 
-async function authOf(folder: string, users: Users | undefined): Promise<object> {
+async function authOf(folder: string, users: Users | undefined, anonymous: readonly string[]): Promise<object> {
   if (users === undefined) return { anonymous: ['pull', 'push', 'delete'] }
   const roles = Object.fromEntries(Object.entries(users).map(([user, { rights }]) => [user, rights]))
-  return { users: { file: await writeHtpasswd(folder, users), roles } }
+  return { users: { file: await writeHtpasswd(folder, users), roles }, anonymous }
 }
 
 interface LastReload {

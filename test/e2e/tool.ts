@@ -4,6 +4,9 @@ import type { Test } from 'tap'
 
 const origin: Readonly<Record<string, string>> = {
   skopeo: 'Debian package skopeo',
+  podman: 'Debian package podman',
+  buildah: 'Debian package buildah',
+  docker: "docker's command line, of any package",
   containerd: 'Debian package containerd',
   ctr: 'Debian package containerd',
   'docker-registry': 'Debian package docker-registry'
@@ -22,10 +25,10 @@ export function hasTools(t: Test, ...commands: readonly string[]): boolean {
   return false
 }
 
-/** False, having marked the test as skipped, for a user who is not root: containerd unpacks with mounts. */
+/** False, having marked the test as skipped, for a user who is not root: containerd unpacks with mounts, podman gives files to other users. */
 export function isRoot(t: Test): boolean {
   if (process.getuid?.() === 0) return true
-  t.pass('root', { skip: 'containerd has to run as root' })
+  t.pass('root', { skip: 'this client unpacks images only as root' })
   return false
 }
 
