@@ -20,7 +20,8 @@ WORKDIR /app
 ENV NODE_ENV=production UV_THREADPOOL_SIZE=16
 # Buffers of more than 64 KiB go back to the node at once, instead of leaving holes in the heap of malloc; those of just 64 KiB come and go with each piece of a push.
 ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=66000 MALLOC_TRIM_THRESHOLD_=65536 MALLOC_TOP_PAD_=65536
-COPY --from=dependencies /app/node_modules node_modules
+# All other packages are in the program.
+COPY --from=dependencies /app/node_modules/@node-rs node_modules/@node-rs
 COPY --from=build /app/dist dist
 COPY package.json ./
 # A number, so that Kubernetes can tell that it is not root. The process writes below storage.filesystem.root and nowhere else,

@@ -18,22 +18,27 @@ export const cacheOf = (script: string): string => `${script}.cache`
 export function compile(script: string): Script {
   // The bundle is ASCII: nothing to decode, and a byte a character in memory.
   const source = readFileSync(script, 'latin1')
-  const cache = read(cacheOf(script))
-  return new Script(source, { filename: script, ...(cache ? { cachedData: cache } : {}) })
+  const cache = readCache(script)
+  // The name for stack traces is a part of the cache, which is the same wherever the program lies.
+  return new Script(source, { filename: 'program.js', ...(cache ? { cachedData: cache } : {}) })
 }
 
 /** Writes the cache of a script, with what has been compiled of it by now. */
 export function writeCache(script: string, compiled: Script): void {
-  const data = compiled.createCachedData()
+  writeCacheData(script, compiled.createCachedData())
+}
+
+/** Writes what V8 made as the cache of a script. */
+export function writeCacheData(script: string, data: Buffer): void {
   const sum = Buffer.alloc(4)
   sum.writeUInt32LE(crc32(data))
   writeFileSync(cacheOf(script), Buffer.concat([sum, data]))
 }
 
-// Without a cache the start takes longer, and that is all.
-function read(file: string): Buffer | undefined {
+/** What V8 made of a script; undefined if it is absent or damaged: the start takes longer, and that is all. */
+export function readCache(script: string): Buffer | undefined {
   try {
-    const bytes = readFileSync(file)
+    const bytes = readFileSync(cacheOf(script))
     const data = bytes.subarray(4)
     // V8 compares versions and lengths; wrong bytes would end the process.
     return crc32(data) === bytes.readUInt32LE() ? data : undefined

@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import pkg from '../package.json' with { type: 'json' }
 
-// V8 takes the cache only where flags like these are the same.
-const startFlags = /\bnode ((?:--\S+ )*)src\/main\.ts/.exec(pkg.scripts.start)?.[1]?.trim().split(' ').filter(Boolean) ?? []
+/** The flags of a start. V8 takes the cache only where flags like these are the same. */
+export const startFlags: readonly string[] =
+  /\bnode ((?:--\S+ )*)src\/main\.ts/.exec(pkg.scripts.start)?.[1]?.trim().split(' ').filter(Boolean) ?? []
 
 /** Serves with the script until one request is answered, which leaves the cache of it behind. */
 export async function warmUp(script: string): Promise<void> {

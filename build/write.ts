@@ -21,11 +21,14 @@ const options = {
   logOverride: { 'empty-import-meta': 'error' }
 } as const
 
+/** Native modules, which cannot be bundled: the program loads them from `node_modules`. */
+export const nativeModules: readonly string[] = ['@node-rs/bcrypt']
+
 /**
- * Writes the program to `dist`, in the place of what was there: one script, what V8 makes of it, and `src/main.js` that
- * runs it. Resolves to the script's path.
+ * Writes the program to `dist`, in the place of what was there: one script, what V8 makes of it by `cache`, and
+ * `src/main.js` that runs it. Resolves to the script's path.
  */
-export async function writeProgram(dist: string): Promise<string> {
+export async function writeProgram(dist: string, cache: (script: string) => Promise<void> = warmUp): Promise<string> {
   const folder = join(dist, 'src')
   await rm(dist, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
@@ -35,8 +38,7 @@ export async function writeProgram(dist: string): Promise<string> {
   const s3 = await bundle('storage/s3/s3.ts', { supported: { 'dynamic-import': false } })
   const s3Name = `s3-${digestOf(s3)}.js`
   await writeFile(join(folder, s3Name), s3)
-  // Native code cannot be bundled.
-  const bundled = await bundle('src/main.ts', { external: ['@node-rs/bcrypt'], ...apart('/storage/s3/s3.ts', `./${s3Name}`) })
+  const bundled = await bundle('src/main.ts', { external: [...nativeModules], ...apart('/storage/s3/s3.ts', `./${s3Name}`) })
   const program = wrapper.before + bundled.replace(/^#!.*/, '') + wrapper.after
   // A name of its own for each content: of the script that a cache belongs to V8 compares no more than the length.
   const name = `program-${digestOf(program)}.js`
@@ -44,7 +46,7 @@ export async function writeProgram(dist: string): Promise<string> {
   await writeFile(script, program)
   const main = await bundle('build/main.ts', { define: { PROGRAM: JSON.stringify(name) } })
   await writeFile(join(folder, 'main.js'), `#!/usr/bin/env node\n${main}`, { mode: 0o755 })
-  await warmUp(script)
+  await cache(script)
   return script
 }
 
