@@ -37,7 +37,8 @@ export const limitsSection = section(
     uploads: count({
       default: 512,
       maximum: 1_000_000,
-      description: 'The most upload requests at once. Each holds buffers and a file.'
+      description:
+        'The most upload requests at once, and the most manifests being received beside them. An upload holds buffers and a file.'
     }),
     egress: rate('The most bytes per second of blobs to all clients together, in equal shares.'),
     upstream: rate('The most bytes per second of blobs from all upstreams together, in equal shares.')

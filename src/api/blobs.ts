@@ -3,7 +3,7 @@ import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
 import { contentRange, parseRange } from '../oci/range.ts'
-import { type Exchange, respondEmpty, sinkOf } from './exchange.ts'
+import { type Exchange, end, respondEmpty, sinkOf, writeHead } from './exchange.ts'
 import { etagOf, noneMatch, rangeAllowed, setServed } from './headers.ts'
 import { sendBody } from './send.ts'
 
@@ -13,8 +13,8 @@ export async function headBlob(exchange: Exchange, name: Name, digest: Digest): 
   exchange.record.outcome = served.outcome
   setServed(exchange.response, served)
   if (noneMatch(exchange.request.headers['if-none-match'], digest)) return respondEmpty(exchange, 304, validators(digest))
-  exchange.response.writeHead(200, { ...representation(digest), 'content-length': served.value.size })
-  exchange.response.end()
+  writeHead(exchange, 200, { ...representation(digest), 'content-length': served.value.size })
+  end(exchange)
 }
 
 /** end-2 GET: the blob, or the part that `Range` selects (RFC 9110 §14). */
@@ -42,7 +42,7 @@ export async function getBlob(exchange: Exchange, name: Name, digest: Digest): P
     throw unsatisfiable(size ?? 0)
   }
   const partial = range !== undefined && size !== undefined
-  response.writeHead(partial ? 206 : 200, {
+  writeHead(exchange, partial ? 206 : 200, {
     ...representation(digest),
     // A body of unknown size is sent with chunked encoding.
     ...(size === undefined ? {} : { 'content-length': part.length }),

@@ -1,9 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { setTimeout as delay } from 'node:timers/promises'
 import { type ErrorCode, OciError } from '../oci/errors.ts'
 import { UploadOffsetError } from '../oci/sink.ts'
 import { contentRangeOfUpload } from './headers.ts'
-import { awaitingContinue, hasBody } from './receive.ts'
+import { endsConnection, endWhileSending, isSending } from './unread-body.ts'
 
 // I/O errors of the storage, and what the client reads of them: no path, which is for the operator.
 const storageErrors: Record<string, { code: ErrorCode; reason: string; headers?: Record<string, string> }> = {
@@ -43,40 +42,13 @@ export function toOciError(error: unknown): OciError {
   return new OciError('UNKNOWN', { cause: error })
 }
 
-// A small unread body is discarded, so that the connection can be reused; with a larger one the connection is closed.
-const maxReusableBodyBytes = 256 * 1024
-const discardLimit = { bytes: 256 * 1024 * 1024, ms: 5_000 }
-
-/**
- * The one error writer. While the client is still sending, writes the response at once and closes the connection after
- * it. Until then discards the body: closing with unread bytes resets the connection, and the client would never read
- * the response (RFC 9112 §9.6).
- */
+/** The one error writer. While the client is still sending, the response is written at once. */
 export async function writeError(request: IncomingMessage, response: ServerResponse, error: OciError): Promise<void> {
   if (response.headersSent || response.destroyed) return void response.destroy()
-  const body = Buffer.from(JSON.stringify(error))
-  const unread = hasBody(request) && !request.readableEnded
-  const awaitsContinue = awaitingContinue.has(request)
-  const small = !awaitsContinue && Number(request.headers['content-length'] ?? Number.POSITIVE_INFINITY) <= maxReusableBodyBytes
-  if (unread && !small) response.setHeader('connection', 'close')
-  response.writeHead(error.status, { 'content-type': 'application/json', 'content-length': body.length, ...error.headers })
-  if (!unread || awaitsContinue) return void response.end(request.method === 'HEAD' ? undefined : body)
-  if (request.method !== 'HEAD') response.write(body)
-  await discard(request)
-  response.end()
-}
-
-async function discard(request: IncomingMessage): Promise<void> {
-  const stop = new AbortController()
-  let bytes = 0
-  const ended = new Promise<void>(resolve => {
-    request.on('data', (chunk: Buffer) => {
-      bytes += chunk.length
-      if (bytes > discardLimit.bytes) resolve()
-    })
-    for (const event of ['end', 'close', 'error']) request.once(event, () => resolve())
-    if (request.readableEnded || request.destroyed) resolve()
-  })
-  await Promise.race([ended, delay(discardLimit.ms, undefined, { signal: stop.signal, ref: false }).catch(() => {})])
-  stop.abort()
+  const body = request.method === 'HEAD' ? undefined : Buffer.from(JSON.stringify(error))
+  if (endsConnection(request)) response.setHeader('connection', 'close')
+  const length = body?.length ?? Buffer.byteLength(JSON.stringify(error))
+  response.writeHead(error.status, { 'content-type': 'application/json', 'content-length': length, ...error.headers })
+  if (!isSending(request)) return void response.end(body)
+  await endWhileSending(request, response, body)
 }

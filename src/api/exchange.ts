@@ -3,8 +3,10 @@ import type { Shortage } from '../../storage/storage.ts'
 import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Sink } from '../oci/sink.ts'
-import type { Outcome, Page, PageRequest } from '../oci/source.ts'
-import type { TransferContext } from './send.ts'
+import type { Body, Outcome, Page, PageRequest } from '../oci/source.ts'
+import type { HeldBytes } from './held-bytes.ts'
+import { sendBody, type TransferContext } from './send.ts'
+import { endsConnection, endWhileSending, isSending } from './unread-body.ts'
 
 /** The fields of a request for its log line and for the metrics. */
 export interface RequestRecord {
@@ -65,6 +67,8 @@ export interface Exchange {
   signal: AbortSignal
   record: RequestRecord
   transfers: TransferContext
+  /** What bodies keep in memory: those being received, and those being sent. */
+  held: { bodies: HeldBytes; answers: HeldBytes }
   limits: { manifestBytes: number }
   /** The limit that `bytes` more would exceed; undefined if they fit. */
   shortage(bytes: number): Promise<Shortage | undefined>
@@ -84,25 +88,70 @@ export async function requireCapacity({ request, shortage }: Exchange): Promise<
   if (short) throw new OciError('INSUFFICIENT_STORAGE', { detail: short })
 }
 
-/** Responds without a body. */
-export function respondEmpty({ response }: Exchange, status: number, headers: Record<string, string | number> = {}): void {
-  // These have no body, and no Content-Length (RFC 9110 §8.6).
-  response.writeHead(status, { ...(status === 204 || status === 304 ? {} : { 'content-length': 0 }), ...headers })
-  response.end()
+/** Writes the head of a response. */
+export function writeHead({ request, response }: Exchange, status: number, headers: Record<string, string | number>): void {
+  if (endsConnection(request)) response.setHeader('connection', 'close')
+  response.writeHead(status, headers)
 }
 
-/** Responds with a small body; to HEAD with the head only. */
+/** Responds without a body. */
+export function respondEmpty(exchange: Exchange, status: number, headers: Record<string, string | number> = {}): void {
+  // These have no body, and no Content-Length (RFC 9110 §8.6).
+  writeHead(exchange, status, { ...(status === 204 || status === 304 ? {} : { 'content-length': 0 }), ...headers })
+  end(exchange)
+}
+
+// Of a response that is handed to the socket at once. Larger ones go through buffers, at the rate of their client.
+const maxDirectBytes = 64 * 1024
+
+/** Responds with a body that is in memory; to HEAD with the head only. Resolves at once unless the body is large. */
 export function respondBytes(
-  { request, response, record }: Exchange,
+  exchange: Exchange,
   status: number,
   headers: Record<string, string | number>,
   bytes: Uint8Array
-): void {
-  response.writeHead(status, { 'content-length': bytes.length, ...headers })
-  if (request.method === 'HEAD') return void response.end()
+): Promise<void> | void {
+  const { request, record } = exchange
+  const all = { 'content-length': bytes.length, ...headers }
+  if (request.method === 'HEAD') {
+    writeHead(exchange, status, all)
+    return end(exchange)
+  }
   record.promised = bytes.length
+  if (bytes.length > maxDirectBytes) return sendHeld(exchange, status, all, bytes)
   record.sent = bytes.length
-  response.end(bytes)
+  writeHead(exchange, status, all)
+  end(exchange, bytes)
+}
+
+async function sendHeld(exchange: Exchange, status: number, headers: Record<string, string | number>, bytes: Uint8Array): Promise<void> {
+  const { response, record, transfers, held } = exchange
+  // Manifests come from a cache: responses with the same one keep it once.
+  const hold = held.answers.hold(bytes)
+  try {
+    hold.grow(bytes.length)
+    hold.giveWay = () => response.destroy()
+    writeHead(exchange, status, headers)
+    const body: Body = {
+      identity: bytes,
+      readInto: async (into, position) => {
+        const part = bytes.subarray(position, position + into.length)
+        into.set(part)
+        return part.length
+      },
+      close: async () => {}
+    }
+    // `limits.egress` is about blobs.
+    record.sent = await sendBody({ ...transfers, egress: undefined }, response, body, { offset: 0, length: bytes.length })
+  } finally {
+    hold.end()
+  }
+}
+
+/** Ends a response whose head is written. */
+export function end({ request, response }: Exchange, bytes?: Uint8Array): void {
+  if (isSending(request)) void endWhileSending(request, response, bytes)
+  else response.end(bytes)
 }
 
 /** Parses `n` and `last` of a list (distribution-spec, "Listing Tags"); an `n` that is no number is a bad request. */

@@ -9,11 +9,14 @@ import { BufferPool } from './buffer-pool.ts'
 import { clientSignal, describe, resolve } from './endpoints.ts'
 import { toOciError, writeError } from './error-writer.ts'
 import type { AuditEvent, Caller, Exchange, RequestRecord } from './exchange.ts'
-import { awaitingContinue, hasBody, SlowClientError } from './receive.ts'
+import { hostFault } from './headers.ts'
+import { HeldBytes } from './held-bytes.ts'
+import { SlowClientError } from './receive.ts'
 import { type Endpoint, parseRoute, type Route } from './routes.ts'
 import { type TransferContext, TruncatedError } from './send.ts'
 import { SharedReads } from './shared-reads.ts'
 import type { StallDetector } from './stall-detector.ts'
+import { awaitingContinue, hasBody } from './unread-body.ts'
 
 /** Dependencies of the gateway. */
 export interface GatewayOptions {
@@ -35,6 +38,8 @@ export interface GatewayOptions {
 
 // Of all responses together.
 const sendBufferBytes = 16 * 1024 * 1024
+// Of manifests being received, and of large manifests and lists being sent: a few of the largest, many of usual size.
+const maxHeldBytes = 32 * 1024 * 1024
 
 // A port runs one request of a connection at a time (`ports/pipelining`), but a request may outlive its connection
 // where it waits for shared work: a client that reconnects could gather them. This also bounds the waiters of all that
@@ -45,13 +50,19 @@ const maxRequests = (connections: number) => Math.max(256, 2 * connections)
 export class Gateway {
   readonly #options: GatewayOptions
   readonly #transfers: TransferContext
+  readonly #held: Exchange['held']
   #uploading = 0
   #requests = 0
 
   constructor(options: GatewayOptions) {
     this.#options = options
-    const { stalls, egress } = options
+    const { stalls, egress, limits } = options
     this.#transfers = { reads: new SharedReads(new BufferPool(sendBufferBytes)), stalls, egress }
+    this.#held = {
+      // Beside the uploads, so that slow ones do not keep manifests from being pushed.
+      bodies: new HeldBytes({ bytes: maxHeldBytes, holds: limits.uploads }),
+      answers: new HeldBytes({ bytes: maxHeldBytes, holds: Number.POSITIVE_INFINITY })
+    }
   }
 
   /** Handles every path and method of `app`, without Fastify's parsing of bodies. */
@@ -101,9 +112,8 @@ export class Gateway {
     if (this.#requests > maxRequests(limits.connections)) {
       throw new OciError('TOOMANYREQUESTS', { detail: { reason: 'too many requests are under way' }, headers: { 'retry-after': '1' } })
     }
-    if (request.headers.host === undefined && request.httpVersion === '1.1') {
-      throw new OciError('UNSUPPORTED', { status: 400, detail: { reason: 'a request of HTTP/1.1 has to name its host (RFC 9112 §3.2)' } })
-    }
+    const fault = hostFault(request)
+    if (fault !== undefined) throw new OciError('UNSUPPORTED', { status: 400, detail: { reason: fault } })
     const url = (request.url ?? '/').replace(absoluteForm, '/')
     const queryStart = url.indexOf('?')
     const route = parseRoute(queryStart < 0 ? url : url.slice(0, queryStart))
@@ -136,6 +146,7 @@ export class Gateway {
       sessions,
       signal: clientSignal(request, response),
       transfers: this.#transfers,
+      held: this.#held,
       audit: event => this.#audit(event, record, id)
     }
     await this.#withinUploadLimit(request, route.endpoint, async () => handle(exchange, route as Route))

@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Digest } from '../oci/digest.ts'
 import type { Served } from '../oci/source.ts'
 
@@ -28,4 +28,18 @@ export function rangeAllowed(ifRange: string | undefined, digest: Digest): boole
 export function setServed(response: ServerResponse, { age, warning }: Served<unknown>): void {
   if (age !== undefined) response.setHeader('age', Math.floor(age))
   if (warning !== undefined) response.setHeader('warning', `299 - "${warning.replace(/[^ !#-[\]-~]/g, '')}"`)
+}
+
+/**
+ * What is wrong with `Host`; undefined if nothing is (RFC 9112 §3.2). Of two fields Node keeps the first, and a
+ * forwarder may have kept the other.
+ */
+export function hostFault({ rawHeaders, headers: { host }, httpVersion }: IncomingMessage): string | undefined {
+  if (host === undefined) return httpVersion === '1.1' ? 'a request of HTTP/1.1 has to name its host (RFC 9112 §3.2)' : undefined
+  let fields = 0
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at]
+    if (name?.length === 4 && name.toLowerCase() === 'host') fields++
+  }
+  return fields > 1 ? 'a request has one Host field (RFC 9112 §3.2)' : undefined
 }

@@ -15,7 +15,7 @@ export async function listTags(exchange: Exchange, name: Name): Promise<void> {
   exchange.record.outcome = served.outcome
   setServed(exchange.response, served)
   const link = nextLink(exchange, `/v2/${name}/tags/list`, served.value, page)
-  respondBytes(exchange, 200, { ...json, ...link }, encode({ name, tags: served.value.items }))
+  return respondBytes(exchange, 200, { ...json, ...link }, encode({ name, tags: served.value.items }))
 }
 
 /** The catalog extension: names of the repositories that may be pulled from, paged like tags. */
@@ -25,7 +25,7 @@ export async function listNames(exchange: Exchange): Promise<void> {
   exchange.record.outcome = served.outcome
   setServed(exchange.response, served)
   const link = nextLink(exchange, '/v2/_catalog', served.value, page)
-  respondBytes(exchange, 200, { ...json, ...link }, encode({ repositories: served.value.items }))
+  return respondBytes(exchange, 200, { ...json, ...link }, encode({ repositories: served.value.items }))
 }
 
 /** end-12a and end-12b: an image index of descriptors. */
@@ -41,16 +41,16 @@ export async function listReferrers(exchange: Exchange, name: Name, subject: Dig
     ...(artifactType ? { 'oci-filters-applied': 'artifactType' } : {}),
     ...nextLink(exchange, `/v2/${name}/referrers/${subject}`, served.value, page)
   }
-  respondBytes(exchange, 200, headers, encode({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: served.value.items }))
+  return respondBytes(exchange, 200, headers, encode({ schemaVersion: 2, mediaType: mediaTypes.ociIndex, manifests: served.value.items }))
 }
 
 /** The discovery endpoint: lists the extensions of the distribution-spec that are served. */
-export function discover(exchange: Exchange): void {
+export function discover(exchange: Exchange): Promise<void> | void {
   const extensions = [
     { name: '_catalog', description: 'names of repositories, paged by n and last', url: '/v2/_catalog' },
     { name: '_oci', description: 'discovery of extensions', url: '/v2/_oci/ext/discover' }
   ]
-  respondBytes(exchange, 200, json, encode({ extensions }))
+  return respondBytes(exchange, 200, json, encode({ extensions }))
 }
 
 function encode(value: unknown): Buffer {

@@ -1,9 +1,10 @@
 import { OciError } from '../oci/errors.ts'
-import { type Name, parseTag, type Reference, referenceText } from '../oci/name.ts'
+import { type Name, parseTag, type Reference, referenceText, type Tag } from '../oci/name.ts'
 import type { PutManifest } from '../oci/sink.ts'
-import { type Exchange, requireCapacity, respondBytes, respondEmpty, sinkOf } from './exchange.ts'
+import { type Exchange, end, requireCapacity, respondBytes, respondEmpty, sinkOf, writeHead } from './exchange.ts'
 import { etagOf, noneMatch, setServed } from './headers.ts'
-import { receiveBody, receiveWhole } from './receive.ts'
+import type { Hold } from './held-bytes.ts'
+import { receiveWhole } from './receive.ts'
 
 // end-7b requires at least 10; each tag is a durable write.
 const maxTags = 100
@@ -19,7 +20,7 @@ export async function getManifest(exchange: Exchange, name: Name, reference: Ref
   const headers = { etag: etagOf(descriptor.digest), 'docker-content-digest': descriptor.digest, 'content-type': descriptor.mediaType }
   record.digest = descriptor.digest
   if (noneMatch(request.headers['if-none-match'], descriptor.digest)) return respondEmpty(exchange, 304, headers)
-  respondBytes(exchange, 200, headers, bytes)
+  return respondBytes(exchange, 200, headers, bytes)
 }
 
 /** end-3 HEAD. */
@@ -33,22 +34,48 @@ export async function headManifest(exchange: Exchange, name: Name, reference: Re
   record.digest = digest
   const headers = { etag: etagOf(digest), 'docker-content-digest': digest, 'content-type': mediaType }
   if (noneMatch(request.headers['if-none-match'], digest)) return respondEmpty(exchange, 304, headers)
-  response.writeHead(200, { ...headers, 'content-length': size })
-  response.end()
+  writeHead(exchange, 200, { ...headers, 'content-length': size })
+  end(exchange)
 }
 
 /** end-7a, and end-7b with `?tag=`. */
 export async function putManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
-  const { request, response, record, query, transfers, limits } = exchange
+  const { query, held } = exchange
   const tags = query.getAll('tag').map(parseTag)
   if (tags.length > maxTags)
     throw new OciError('MANIFEST_INVALID', { status: 414, detail: { reason: `more than ${maxTags} tags at once` } })
   const sink = sinkOf(exchange)
   await requireCapacity(exchange)
-  const body = receiveBody(request, response, transfers.stalls, bytes => {
-    record.received += bytes
+  // Until the manifest is stored: it is also parsed.
+  const hold = held.bodies.hold()
+  try {
+    await storeManifest(exchange, { sink, name, reference, tags, bytes: await receiveManifest(exchange, hold) })
+  } finally {
+    hold.end()
+  }
+}
+
+function receiveManifest({ request, response, record, transfers, limits }: Exchange, hold: Hold): Promise<Buffer> {
+  return receiveWhole(request, response, {
+    stalls: transfers.stalls,
+    hold,
+    limitBytes: limits.manifestBytes,
+    onChunk: bytes => {
+      record.received += bytes
+    }
   })
-  const bytes = await receiveWhole(request, body, limits.manifestBytes)
+}
+
+interface ReceivedManifest {
+  sink: ReturnType<typeof sinkOf>
+  name: Name
+  reference: Reference
+  tags: Tag[]
+  bytes: Buffer
+}
+
+async function storeManifest(exchange: Exchange, { sink, name, reference, tags, bytes }: ReceivedManifest): Promise<void> {
+  const { request, response, record } = exchange
   // Ignores parameters and case (RFC 9110 §8.3.1).
   const mediaType = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
   const put = await sink.putManifest(name, reference, mediaType ? { mediaType, bytes } : { bytes }, tags)

@@ -1,9 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { OciError } from '../oci/errors.ts'
+import { type Hold, tooMany } from './held-bytes.ts'
 import type { StallDetector } from './stall-detector.ts'
-
-/** Requests whose client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1). */
-export const awaitingContinue = new WeakSet<IncomingMessage>()
+import { awaitingContinue } from './unread-body.ts'
 
 /** The client sent less than `limits.minimumRate`; its connection is closed. */
 export class SlowClientError extends Error {
@@ -25,11 +24,7 @@ export function receiveBody(
 ): AsyncIterable<Buffer> {
   return {
     [Symbol.asyncIterator]() {
-      // Only now, when rights and capacity were checked.
-      if (awaitingContinue.delete(request)) {
-        response.removeHeader('connection')
-        response.writeContinue()
-      }
+      writeContinue(request, response)
       const chunks: AsyncIterator<Buffer> = request.iterator({ destroyOnReturn: false })[Symbol.asyncIterator]()
       const transfer = stalls.receiving(() => request.destroy(new SlowClientError()))
       return {
@@ -60,24 +55,64 @@ export function receiveBody(
   }
 }
 
-/** A small body, whole; SIZE_INVALID with 413 if it has more than `limit` bytes. */
-export async function receiveWhole(request: IncomingMessage, body: AsyncIterable<Buffer>, limit: number): Promise<Buffer> {
-  if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit)
+/** How a body is received whole. */
+export interface ReceiveOptions {
+  stalls: StallDetector
+  /** Counts the bytes; may have the body give way. */
+  hold: Hold
+  limitBytes: number
+  /** Gets the length of each chunk. */
+  onChunk: (bytes: number) => void
+}
+
+/**
+ * A small body, whole; SIZE_INVALID with 413 if it has more than `limitBytes` bytes, TOOMANYREQUESTS if it gives way. A
+ * client that is too slow is disconnected.
+ */
+export async function receiveWhole(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { stalls, hold, limitBytes, onChunk }: ReceiveOptions
+): Promise<Buffer> {
+  if (Number(request.headers['content-length'] ?? 0) > limitBytes) throw tooLarge(limitBytes)
+  writeContinue(request, response)
+  const received = Promise.withResolvers<Buffer>()
+  const left = () => received.reject(new Error('the client left'))
   const chunks: Buffer[] = []
   let size = 0
-  for await (const chunk of body) {
-    size += chunk.length
-    if (size > limit) throw tooLarge(limit)
-    chunks.push(chunk)
+  const take = (chunk: Buffer) => {
+    try {
+      hold.grow(chunk.length)
+      size += chunk.length
+      if (size > limitBytes) throw tooLarge(limitBytes)
+      chunks.push(chunk)
+      transfer.progressed(chunk.length)
+      onChunk(chunk.length)
+    } catch (error) {
+      received.reject(error)
+    }
   }
-  return Buffer.concat(chunks, size)
+  const end = () => received.resolve(Buffer.concat(chunks, size))
+  const transfer = stalls.receiving(() => request.destroy(new SlowClientError()))
+  hold.giveWay = () => received.reject(tooMany())
+  if (request.destroyed) left()
+  request.on('data', take).once('end', end).once('error', received.reject).once('close', left)
+  try {
+    return await received.promise
+  } finally {
+    hold.giveWay = undefined
+    transfer.end()
+    request.off('data', take).off('end', end).off('error', received.reject).off('close', left)
+  }
+}
+
+// Only once rights and capacity were checked.
+function writeContinue(request: IncomingMessage, response: ServerResponse): void {
+  if (!awaitingContinue.delete(request)) return
+  response.removeHeader('connection')
+  response.writeContinue()
 }
 
 function tooLarge(limit: number): OciError {
   return new OciError('SIZE_INVALID', { status: 413, detail: { reason: 'larger than limits.manifestBytes', limit } })
-}
-
-/** Whether a request has a body at all (RFC 9112 §6). */
-export function hasBody({ headers }: IncomingMessage): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
 }

@@ -5,7 +5,8 @@ import { parseChunkRange } from '../oci/range.ts'
 import type { Chunk, SessionId, UploadSession } from '../oci/sink.ts'
 import { type Exchange, requireCapacity, respondEmpty, sinkOf } from './exchange.ts'
 import { contentRangeOfUpload } from './headers.ts'
-import { hasBody, receiveBody } from './receive.ts'
+import { receiveBody } from './receive.ts'
+import { hasBody } from './unread-body.ts'
 
 /** end-4a, end-4b, end-4c and end-11: starts a session, receives a whole blob, or mounts one. */
 export async function startUpload(exchange: Exchange, name: Name): Promise<void> {

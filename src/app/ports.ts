@@ -11,7 +11,7 @@ import type { BackendSwitch } from '../backend/switch.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
 import { addressText, createApp, listen } from '../ports/app.ts'
 import { type ControlDeps, registerControl } from '../ports/control.ts'
-import { clientAddress, verifiedName } from '../ports/forwarded.ts'
+import { clientAddress, isForwarder, verifiedName } from '../ports/forwarded.ts'
 import { createPort, drain } from '../ports/listen.ts'
 import { openTls, type Tls, type TlsFiles } from '../ports/tls.ts'
 import { type AppContext, watchIntervalMs } from './context.ts'
@@ -93,10 +93,10 @@ async function identify(access: Access, request: IncomingMessage, address: strin
 export async function openRegistryPort({ config, metrics, log }: AppContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
   const { limits, server: settings } = config()
   const onOverflow = (address: string) => log.warn({ address }, 'a connection was closed: it pipelined too many requests')
-  const app = createApp(
-    listener => createPort(listener, tls?.options, { ...portLimits(config()), onOverflow }),
-    (_error, request, reply) => void gateway.handle(request, reply)
-  )
+  const app = createApp(listener => createPort(listener, tls?.options, { ...portLimits(config()), onOverflow }), {
+    frameworkErrors: (_error, request, reply) => void gateway.handle(request, reply),
+    believesRequestId: request => isForwarder(request, config().server.forwarders)
+  })
   const server = app.server
   gateway.register(app)
   deferContinue(server)

@@ -1,12 +1,20 @@
-import type { RequestListener, Server } from 'node:http'
+import type { IncomingMessage, RequestListener, Server } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { answerParserError } from './listen.ts'
 
-/** Creates a Fastify instance over a server. `frameworkErrors` responds to requests that Fastify itself refuses. */
+/** How an app differs from one of Fastify. */
+export interface AppOptions {
+  /** Responds to requests that Fastify itself refuses. */
+  frameworkErrors?: NonNullable<FastifyServerOptions['frameworkErrors']>
+  /** Whether the `X-Request-Id` of a request is its id; without it no one is. */
+  believesRequestId?: (request: IncomingMessage) => boolean
+}
+
+/** Creates a Fastify instance over a server. */
 export function createApp(
   createServer: (listener: RequestListener) => Server,
-  frameworkErrors?: NonNullable<FastifyServerOptions['frameworkErrors']>
+  { frameworkErrors, believesRequestId = () => false }: AppOptions = {}
 ): FastifyInstance {
   return Fastify({
     ...(frameworkErrors ? { frameworkErrors } : {}),
@@ -15,7 +23,7 @@ export function createApp(
     routerOptions: { maxParamLength: 16 * 1024 },
     bodyLimit: 64 * 1024,
     requestIdHeader: false,
-    genReqId: request => forwardedRequestId(request.headers['x-request-id']) ?? nextRequestId(),
+    genReqId: request => forwardedRequestId(request, believesRequestId) ?? nextRequestId(),
     exposeHeadRoutes: false
   })
 }
@@ -27,9 +35,11 @@ function nextRequestId(): string {
   return `${started}-${requests.toString(36)}`
 }
 
-// The id of a proxy in front, so that a request can be found in both logs. Restricted, since it is written to the log.
-function forwardedRequestId(field: string | string[] | undefined): string | undefined {
-  return typeof field === 'string' && /^[\w.:/+=-]{1,128}$/.test(field) ? field : undefined
+// The id of a forwarder, so that a request can be found in both logs; any other client could write the id of another
+// request to the log. Restricted in its characters as well.
+function forwardedRequestId(request: IncomingMessage, believes: (request: IncomingMessage) => boolean): string | undefined {
+  const field = request.headers['x-request-id']
+  return typeof field === 'string' && /^[\w.:/+=-]{1,128}$/.test(field) && believes(request) ? field : undefined
 }
 
 /** Listens on an address or on the path of a Unix socket; rejects with an error that names the setting. */

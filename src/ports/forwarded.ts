@@ -10,16 +10,26 @@ export function verifiedName(socket: Socket): string | undefined {
   return names.get(socket)
 }
 
-/**
- * The client's address. `X-Forwarded-For` counts only from a peer whose verified certificate name is in `forwarders`,
- * and only its last address does: the forwarder added that one, while the client can forge all others.
- */
-export function clientAddress({ socket, headers }: IncomingMessage, forwarders: readonly string[]): string {
-  const peer = socket.remoteAddress ?? 'unknown'
-  const field = headers['x-forwarded-for']
-  if (field === undefined || forwarders.length === 0) return peer
+/** Whether the peer is a forwarder: its verified certificate name is in `forwarders`. */
+export function isForwarder({ socket }: IncomingMessage, forwarders: readonly string[]): boolean {
+  if (forwarders.length === 0) return false
   const name = verifiedName(socket)
-  if (name === undefined || !forwarders.includes(name)) return peer
-  const last = [field].flat().join(',').split(',').at(-1)?.trim() ?? ''
-  return isIP(last) ? last : peer
+  return name !== undefined && forwarders.includes(name)
+}
+
+/**
+ * The client's address. `X-Forwarded-For` counts only from a forwarder, and only its last address does: the forwarder
+ * added that one, while the client can forge all others.
+ */
+export function clientAddress(request: IncomingMessage, forwarders: readonly string[]): string {
+  const { socket, headers } = request
+  const peer = socket.remoteAddress ?? 'unknown'
+  if (headers['x-forwarded-for'] === undefined || !isForwarder(request, forwarders)) return peer
+  return forwardedAddress(request) ?? peer
+}
+
+/** The last address of `X-Forwarded-For`, whether it can be believed or not. */
+export function forwardedAddress({ headers }: IncomingMessage): string | undefined {
+  const last = [headers['x-forwarded-for'] ?? ''].flat().join(',').split(',').at(-1)?.trim() ?? ''
+  return isIP(last) ? last : undefined
 }

@@ -28,7 +28,7 @@ async function setUp(t: Test) {
   const seen = async (certificate: string | undefined, forwarded?: string): Promise<unknown> => {
     const own =
       certificate === undefined ? {} : { cert: readFileSync(path(`${certificate}.crt`)), key: readFileSync(path(`${certificate}.key`)) }
-    const headers = forwarded === undefined ? {} : { 'x-forwarded-for': forwarded }
+    const headers = { 'x-request-id': 'from-outside', ...(forwarded === undefined ? {} : { 'x-forwarded-for': forwarded }) }
     const [host, port] = served.listen.split(':')
     const outgoing = request({ host, port, path: '/v2/', ca: readFileSync(path('ca.crt')), ...own, headers, agent: false })
     outgoing.end()
@@ -65,6 +65,17 @@ test('X-Forwarded-For: not believed from another verified certificate', async t 
 test('X-Forwarded-For: not believed without a certificate', async t => {
   const { seen } = await setUp(t)
   t.equal(await seen(undefined, '203.0.113.9'), '127.0.0.1')
+})
+
+test('X-Request-Id: believed from the configured client certificate only', async t => {
+  const { served, seen } = await setUp(t)
+  const id = async (certificate: string | undefined) => {
+    await seen(certificate)
+    return served.logged('request').at(-1)?.['request']
+  }
+  t.equal(await id('balancer'), 'from-outside')
+  t.not(await id('stranger'), 'from-outside')
+  t.not(await id(undefined), 'from-outside')
 })
 
 test('X-Forwarded-For: without the field it is the address of the peer', async t => {
