@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import { authSection } from './sections/auth.ts'
 import { cacheSection, gcSection, scrubSection } from './sections/content.ts'
-import { type Effective, oneOf, section } from './sections/kinds.ts'
+import { auditTarget, type Effective, oneOf, section } from './sections/kinds.ts'
 import { limitsSection } from './sections/limits.ts'
 import { type CheckMode, type Mode, type NamespacePolicy, registrySection } from './sections/registry.ts'
 import type { s3Section } from './sections/s3.ts'
@@ -29,7 +29,13 @@ export const settingsSchema = Type.Object(
     gc: gcSection,
     scrub: scrubSection,
     upstream: upstreamSection,
-    log: section('The log, on standard output.', {
+    log: section('The log, on standard output, and the audit stream.', {
+      audit: auditTarget({
+        default: 'stdout',
+        reload: 'live',
+        description:
+          'Where the audit stream goes, whatever the log level is: stdout, beside the log, or a file of its own, made with mode 0600, to which lines are appended before they are answered for. A renamed file is made anew. While a file takes no lines, pushes and deletions are refused (503); pulls go on.'
+      }),
       level: oneOf<LogLevel>(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], {
         default: 'info',
         reload: 'live',

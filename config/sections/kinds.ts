@@ -151,6 +151,10 @@ export const address = (annotations: Annotations): Setting<TString, Address> =>
 export const path = (annotations: Annotations): Setting<TString, string> =>
   Type.String({ minLength: 1, pattern: '^[^\\u0000]*$', unit: 'path', expects: 'the path of a file', ...annotations })
 
+/** The word `stdout`, or a path. */
+export const auditTarget = (annotations: Annotations): Setting<TString, string> =>
+  Type.String({ minLength: 1, pattern: '^[^\\u0000]*$', unit: 'output', expects: 'stdout, or the path of a file', ...annotations })
+
 /** Certificates in PEM. */
 export const certificates = (description: string): Setting<TString, string | null> =>
   text({ unit: 'certificates', orFile: true, expects: 'certificates in PEM (X.509) and nothing else', description })

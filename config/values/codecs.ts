@@ -34,6 +34,7 @@ export const codecs = {
   imagesRepo: { parse: parseImagesRepo, format: formatImagesRepo },
   endpoint: { parse: text => text.replace(/\/$/, '') },
   path: { parse: (text, folder) => resolve(folder, text) },
+  output: { parse: (text, folder) => (text === 'stdout' ? text : resolve(folder, text)) },
   certificates: { parse: orEmpty(parseCertificates) },
   proxy: { parse: text => (text === '' ? null : parseProxy(text)) },
   redirect: { parse: parseRedirect }

@@ -57,7 +57,7 @@ export async function getBlob(exchange: Exchange, name: Name, digest: Digest): P
 /** end-10: removes the repository's link to the blob. */
 export async function deleteBlob(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
   await sinkOf(exchange).deleteBlob(name, digest)
-  exchange.audit({ action: 'delete', name, old: digest })
+  await exchange.audit({ action: 'delete', name, old: digest })
   respondEmpty(exchange, 202)
 }
 

@@ -31,7 +31,7 @@ export interface RequestRecord {
   error?: unknown
 }
 
-/** A push, a change of a tag or a deletion, for the audit log. */
+/** A push, a change of a tag or a deletion, for the audit stream. */
 export interface AuditEvent {
   action: 'push' | 'tag' | 'delete'
   name: string
@@ -72,7 +72,8 @@ export interface Exchange {
   limits: { manifestBytes: number }
   /** The limit that `bytes` more would exceed; undefined if they fit. */
   shortage(bytes: number): Promise<Shortage | undefined>
-  audit(event: AuditEvent): void
+  /** Resolves when the events are written; call it before the response. UNAVAILABLE if they cannot be. */
+  audit(...events: AuditEvent[]): Promise<void>
 }
 
 /** The sink of the backend; UNSUPPORTED (405) in a mode without one. */

@@ -5,10 +5,11 @@ import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
+import { type RequestAudit, recordChanges, recordRefusal, requireAudit } from './audit.ts'
 import { BufferPool } from './buffer-pool.ts'
 import { clientSignal, describe, resolve } from './endpoints.ts'
 import { toOciError, writeError } from './error-writer.ts'
-import type { AuditEvent, Caller, Exchange, RequestRecord } from './exchange.ts'
+import type { Caller, Exchange, RequestRecord } from './exchange.ts'
 import { hostFault } from './headers.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { SlowClientError } from './receive.ts'
@@ -22,8 +23,8 @@ import { awaitingContinue, hasBody } from './unread-body.ts'
 export interface GatewayOptions {
   /** The backend for containerd's `ns=`; undefined if no such registry is served. */
   backendFor(ns: string | undefined): Backend | undefined
-  /** Authenticates a request; rejects with UNAUTHORIZED or TOOMANYREQUESTS. */
-  identify(request: IncomingMessage, address: string): Promise<Caller>
+  /** Authenticates the request `id`; rejects with UNAUTHORIZED or TOOMANYREQUESTS. */
+  identify(request: IncomingMessage, address: string, id: string): Promise<Caller>
   /** The client's address, maybe from `X-Forwarded-For`. */
   addressOf(request: IncomingMessage): string
   limits: { manifestBytes: number; uploads: number; connections: number }
@@ -34,6 +35,7 @@ export interface GatewayOptions {
   egress?: RateLimiter | undefined
   log: Logger
   metrics: Metrics
+  audit: RequestAudit
 }
 
 // Of all responses together.
@@ -108,7 +110,7 @@ export class Gateway {
   }
 
   async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
-    const { backendFor, identify, limits, shortage, sessions } = this.#options
+    const { backendFor, identify, limits, shortage, sessions, audit } = this.#options
     if (this.#requests > maxRequests(limits.connections)) {
       throw new OciError('TOOMANYREQUESTS', { detail: { reason: 'too many requests are under way' }, headers: { 'retry-after': '1' } })
     }
@@ -126,10 +128,17 @@ export class Gateway {
     const backend = backendFor(ns)
     let caller = openCaller
     if (permission !== 'open') {
-      caller = await identify(request, record.address)
+      caller = await identify(request, record.address, id)
       if (caller.user !== undefined) record.user = caller.user
       // A registry that is not served is addressed like one that is.
-      caller.require(permission, route.name, backend ? backend.namespace : ns?.toLowerCase())
+      const host = backend ? backend.namespace : ns?.toLowerCase()
+      try {
+        caller.require(permission, route.name, host)
+      } catch (error) {
+        await recordRefusal(audit, error, { record, id, permission })
+        throw error
+      }
+      if (permission === 'push' || permission === 'delete') await requireAudit(audit)
     }
     if (!backend)
       throw new OciError('NAME_UNKNOWN', { detail: { reason: 'ns names a registry that is not served here', ns: ns?.slice(0, 160) } })
@@ -147,7 +156,7 @@ export class Gateway {
       signal: clientSignal(request, response),
       transfers: this.#transfers,
       held: this.#held,
-      audit: event => this.#audit(event, record, id)
+      audit: (...events) => recordChanges(audit, events, record, id)
     }
     await this.#withinUploadLimit(request, route.endpoint, async () => handle(exchange, route as Route))
   }
@@ -177,13 +186,6 @@ export class Gateway {
     if (disconnected) record.truncated = request.errored instanceof SlowClientError ? 'stalled' : 'client'
     else if (ociError.status >= 500) record.error = ociError.cause ?? ociError
     await writeError(request, response, ociError)
-  }
-
-  #audit(event: AuditEvent, record: RequestRecord, request: string): void {
-    this.#options.log.info(
-      { audit: true, actor: record.user ?? 'anonymous', ...event, address: record.address, request },
-      'content changed'
-    )
   }
 
   #observe(request: IncomingMessage, response: ServerResponse, record: RequestRecord, { id, ms }: { id: string; ms: number }): void {

@@ -80,7 +80,7 @@ async function storeManifest(exchange: Exchange, { sink, name, reference, tags, 
   const mediaType = request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase()
   const put = await sink.putManifest(name, reference, mediaType ? { mediaType, bytes } : { bytes }, tags)
   record.digest = put.digest
-  auditPut(exchange, name, put)
+  await auditPut(exchange, name, put)
   // Node sends a list as one field per value, as the spec requires of `OCI-Tag`.
   if (tags.length > 0) response.setHeader('oci-tag', tags)
   respondEmpty(exchange, 201, {
@@ -90,16 +90,16 @@ async function storeManifest(exchange: Exchange, { sink, name, reference, tags, 
   })
 }
 
-function auditPut({ audit }: Exchange, name: Name, { digest, tags }: PutManifest): void {
-  audit({ action: 'push', name, new: digest })
-  for (const { tag, old } of tags) audit({ action: 'tag', name, tag, new: digest, ...(old ? { old } : {}) })
+function auditPut({ audit }: Exchange, name: Name, { digest, tags }: PutManifest): Promise<void> {
+  const changes = tags.map(({ tag, old }) => ({ action: 'tag', name, tag, new: digest, ...(old ? { old } : {}) }) as const)
+  return audit({ action: 'push', name, new: digest }, ...changes)
 }
 
 /** end-9: a digest removes the manifest with its tags, a tag only the tag. */
 export async function deleteManifest(exchange: Exchange, name: Name, reference: Reference): Promise<void> {
   const { digest, tags } = await sinkOf(exchange).deleteManifest(name, reference)
-  for (const tag of tags) exchange.audit({ action: 'delete', name, tag, old: digest })
-  if (reference.digest) exchange.audit({ action: 'delete', name, old: digest })
+  const changes = tags.map(tag => ({ action: 'delete', name, tag, old: digest }) as const)
+  await exchange.audit(...changes, ...(reference.digest ? [{ action: 'delete', name, old: digest } as const] : []))
   exchange.record.reference = referenceText(reference)
   respondEmpty(exchange, 202)
 }

@@ -120,12 +120,12 @@ function expectedRange(headers: Exchange['request']['headers']): { offset?: numb
 
 async function finish(exchange: Exchange, name: Name, session: UploadSession, digest: Digest, last?: Chunk): Promise<void> {
   await session.finish(digest, last)
-  blobCreated(exchange, name, digest)
+  await blobCreated(exchange, name, digest)
 }
 
-function blobCreated(exchange: Exchange, name: Name, digest: Digest): void {
+async function blobCreated(exchange: Exchange, name: Name, digest: Digest): Promise<void> {
   exchange.record.digest = digest
-  exchange.audit({ action: 'push', name, new: digest })
+  await exchange.audit({ action: 'push', name, new: digest })
   respondEmpty(exchange, 201, { location: `/v2/${name}/blobs/${digest}`, 'docker-content-digest': digest })
 }
 

@@ -22,12 +22,15 @@ export interface HealthDeps {
 }
 
 /** The probes and the status of the running process. */
-export function createHealth({ log }: AppContext, deps: HealthDeps): Health {
+export function createHealth({ log, audit }: AppContext, deps: HealthDeps): Health {
   const { startedAtMs, listen, store, backends, gateway, background, lastReload } = deps
   const { storage, fills } = store
   return {
     readable: () => storage.check(),
-    writable: () => storage.checkWritable(),
+    writable: async () => {
+      await audit.ready()
+      await storage.checkWritable()
+    },
     status: async () => {
       const reload = lastReload()
       return {

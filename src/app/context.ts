@@ -1,4 +1,5 @@
 import type { Config } from '../../config/schema.ts'
+import type { Audit } from '../telemetry/audit.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 
@@ -10,6 +11,7 @@ export interface AppContext {
   readonly stopping: AbortSignal
   readonly metrics: Metrics
   readonly log: Logger
+  readonly audit: Audit
 }
 
 /** The interval at which watched files are read. A change is applied when two readings agree. */

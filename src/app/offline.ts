@@ -6,11 +6,16 @@ import { collect } from '../content/gc/collect.ts'
 import { createYield } from '../content/gc/yield.ts'
 import type { StorageContext } from '../operations/operation.ts'
 import { loadScrubPosition, saveScrubPosition } from '../operations/scrub-position.ts'
+import type { RecordOperation } from '../ports/operation-record.ts'
+import { Audit } from '../telemetry/audit.ts'
+import { createLog } from '../telemetry/log.ts'
 import { openStorage } from './open-storage.ts'
 
 /** A storage that no registry owns, while a command works on it. */
 export interface Offline {
   context: StorageContext
+  /** Writes a line of the audit file, if there is one: standard output is the command's. */
+  record: RecordOperation
   /** What `registry status` prints without a registry. */
   status(): Promise<object>
   close(): Promise<void>
@@ -27,6 +32,11 @@ export async function openOffline(config: Config): Promise<Offline> {
       throw error instanceof LockedError ? new Error(`${error.message}, but ${notRunning}: is server.control the same there?`) : error
     }
   )
+  let audit: Promise<Audit | undefined> | undefined
+  const close = async () => {
+    await (await audit?.catch(() => undefined))?.[Symbol.asyncDispose]()
+    await storage.close()
+  }
   const content = openContent(storage, () => {})
   await content.quarantine.load()
   const tree = { content, storage, uploadIdleMs: config.limits.uploadIdle, now: Date.now }
@@ -49,6 +59,10 @@ export async function openOffline(config: Config): Promise<Offline> {
   }
   return {
     context,
+    record: async entry => {
+      audit ??= openAuditFile(config)
+      await (await audit)?.record(entry)
+    },
     status: async () => {
       const damages = content.quarantine.list()
       return {
@@ -57,9 +71,14 @@ export async function openOffline(config: Config): Promise<Offline> {
         scrub: { ...(await loadScrubPosition(storage)), damaged: damages.length, quarantinedBytes: content.quarantine.bytes, damages }
       }
     },
-    close: () => storage.close(),
-    [Symbol.asyncDispose]: () => storage.close()
+    close,
+    [Symbol.asyncDispose]: close
   }
+}
+
+async function openAuditFile({ log }: Config): Promise<Audit | undefined> {
+  if (log.audit === 'stdout') return undefined
+  return await Audit.open(log.audit, { log: createLog('silent'), onLost: () => {} })
 }
 
 async function checkOwner(root: string, notRunning: string): Promise<void> {

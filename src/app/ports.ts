@@ -3,17 +3,20 @@ import type { IncomingMessage, Server } from 'node:http'
 import { dirname } from 'node:path'
 import type { Config } from '../../config/schema.ts'
 import type { Access } from '../access/access.ts'
+import { parseBasic } from '../access/basic.ts'
 import { AuthenticatedCaller } from '../access/caller.ts'
 import type { Caller } from '../api/exchange.ts'
 import { deferContinue, Gateway } from '../api/gateway.ts'
 import { StallDetector } from '../api/stall-detector.ts'
 import type { BackendSwitch } from '../backend/switch.ts'
+import { OciError } from '../oci/errors.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
 import { addressText, createApp, listen } from '../ports/app.ts'
 import { type ControlDeps, registerControl } from '../ports/control.ts'
 import { clientAddress, isForwarder, verifiedName } from '../ports/forwarded.ts'
 import { createPort, drain } from '../ports/listen.ts'
 import { openTls, type Tls, type TlsFiles } from '../ports/tls.ts'
+import type { Audit } from '../telemetry/audit.ts'
 import { type AppContext, watchIntervalMs } from './context.ts'
 import type { RateLimits } from './rate-limits.ts'
 import type { Store } from './store.ts'
@@ -30,7 +33,7 @@ export interface OpenedPort extends AsyncDisposable {
 const controlLimits = { maxConnections: 64, headTimeoutMs: 10_000 }
 
 /** Reads the TLS files of the registry port, and again whenever they change. */
-export async function openCertificates(files: TlsFiles, { metrics, log }: AppContext): Promise<Tls> {
+export async function openCertificates(files: TlsFiles, { metrics, log, audit }: AppContext): Promise<Tls> {
   const publish = (expiry: Tls['expiry']) => {
     for (const [kind, date] of Object.entries(expiry)) metrics.certificateExpiry.set({ kind }, date.getTime() / 1000)
   }
@@ -41,12 +44,16 @@ export async function openCertificates(files: TlsFiles, { metrics, log }: AppCon
     onReload: expiry => {
       publish(expiry)
       log.info({ expiry }, 'certificates were reloaded')
+      void audit.record({ action: 'reload', actor: 'local', result: 'applied', file: files.certificate })
     },
     onFault: fault => {
       metrics.reloadFaults.inc({ kind: 'certificates' })
       log.error({ err: fault, files }, 'certificates cannot be used or are outside their validity')
     },
-    onRefused: refused => log.warn(refused, 'a client certificate did not verify; its connection is closed')
+    onRefused: refused => {
+      log.warn(refused, 'a client certificate did not verify; its connection is closed')
+      void audit.refuse('certificate', { actor: 'anonymous', ...refused })
+    }
   })
   publish(tls.expiry)
   return tls
@@ -62,14 +69,15 @@ export interface GatewayDeps {
 
 /** Creates the gateway of the registry port, and its detector of stalled clients. */
 export function createGateway(
-  { config, metrics, log }: AppContext,
+  { config, metrics, log, audit }: AppContext,
   { store: { storage, sink }, modes, access, egress }: GatewayDeps
 ): { gateway: Gateway } & Disposable {
   const { limits } = config()
   const stalls = new StallDetector({ bytes: limits.minimumRate.bytes, perMs: limits.minimumRate.per })
   const gateway = new Gateway({
     backendFor: ns => modes.backendFor(ns),
-    identify: (request, address) => identify(access.current(), request, address),
+    identify: (request, address, id) => identify(access.current(), audit, request, { address, id }),
+    audit,
     addressOf: request => clientAddress(request, config().server.forwarders),
     limits,
     shortage: bytes => storage.shortage(bytes),
@@ -83,11 +91,34 @@ export function createGateway(
 }
 
 // A request keeps the access rights that were in force when it arrived.
-async function identify(access: Access, request: IncomingMessage, address: string): Promise<Caller> {
+async function identify(access: Access, audit: Audit, request: IncomingMessage, from: { address: string; id: string }): Promise<Caller> {
   const { authorization } = request.headers
-  const identity = await access.authenticate({ authorization, certificateName: verifiedName(request.socket), address })
+  const { address, id } = from
+  const presented = { authorization, certificateName: verifiedName(request.socket), address }
+  const identity = await access.authenticate(presented).catch(error => refuseLogin(error, audit, authorization, from))
+  const logged = identity.user === undefined ? undefined : audit.login(identity.user, address, id)
+  if (logged) await logged
   return new AuthenticatedCaller(access, identity)
 }
+
+// The user as the client claims it: its name is not verified.
+async function refuseLogin(
+  error: unknown,
+  audit: Audit,
+  authorization: string | undefined,
+  { address, id }: { address: string; id: string }
+): Promise<never> {
+  if (error instanceof OciError) {
+    const presented = parseBasic(authorization ?? '')
+    const claimed = typeof presented === 'object' ? presented.user.slice(0, maxClaimedLength) : 'unknown'
+    // Refused for their number, they are one kind, so that made-up names are not many.
+    const kind = error.code === 'TOOMANYREQUESTS' ? 'too many passwords' : `wrong credentials of ${claimed}`
+    await audit.refuse(kind, { actor: 'anonymous', claimed, reason: error.code, address, request: id })
+  }
+  throw error
+}
+
+const maxClaimedLength = 128
 
 /** Opens the registry port. */
 export async function openRegistryPort({ config, metrics, log }: AppContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
@@ -121,14 +152,15 @@ export async function openAdminPort({ config, metrics }: AppContext, health: Hea
 
 /** Opens the control socket. If that fails, commands cannot reach this process, and all else works. */
 export async function openControlSocket(
-  { config, log }: AppContext,
-  deps: Omit<ControlDeps, 'levels' | 'setLevel'>,
+  { config, log, audit }: AppContext,
+  deps: Omit<ControlDeps, 'levels' | 'setLevel' | 'record'>,
   storageStalled: () => boolean
 ): Promise<AsyncDisposable | undefined> {
   const path = config().server.control
   const app = createApp(listener => createPort(listener, undefined, controlLimits))
   registerControl(app, {
     ...deps,
+    record: entry => audit.record(entry),
     levels: [...Object.keys(log.levels.values), 'silent'],
     setLevel: level => {
       log.level = level

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { configDifference, needRestart } from '../../config/difference.ts'
 import type { Config } from '../../config/schema.ts'
 import { createMutex } from '../../storage/keyed-mutex.ts'
+import type { Audit } from '../telemetry/audit.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { watchIntervalMs } from './context.ts'
@@ -22,6 +23,7 @@ export interface ReloadDeps {
   apply: (next: Config, changed: readonly string[]) => Promise<void>
   log: Logger
   metrics: Metrics
+  audit: Pick<Audit, 'record' | 'reopen'>
 }
 
 // The file may still be being written: it must read the same twice.
@@ -57,6 +59,7 @@ export class Reload {
 
   /** Reads the configuration and takes its changes, all of them or none. Never rejects. */
   check(): Promise<LastReload> {
+    this.#deps.audit.reopen()
     return this.#mutex(() => this.#check())
   }
 
@@ -65,20 +68,22 @@ export class Reload {
     try {
       const next = load()
       const changed = configDifference(this.#current, next)
-      if (changed.length === 0) return this.#done({ result: 'unchanged' })
+      if (changed.length === 0) return await this.#done({ result: 'unchanged' })
       await delay(confirmDelayMs)
       if (configDifference(next, load()).length > 0) return this.#check()
       const fixed = needRestart(changed)
-      if (fixed.length > 0) return this.#done({ result: 'refused', changed, reason: `only a restart can change ${fixed.join(', ')}` })
+      if (fixed.length > 0) return await this.#done({ result: 'refused', changed, reason: `only a restart can change ${fixed.join(', ')}` })
       await apply(next, changed)
+      const old = this.#current.registry.mode
       this.#current = next
-      return this.#done({ result: 'applied', changed })
+      if (old !== next.registry.mode) await this.#deps.audit.record({ action: 'mode', actor: 'local', old, new: next.registry.mode })
+      return await this.#done({ result: 'applied', changed })
     } catch (error) {
-      return this.#done({ result: 'faulty', reason: (error as Error).message })
+      return await this.#done({ result: 'faulty', reason: (error as Error).message })
     }
   }
 
-  #done(outcome: Omit<LastReload, 'at'>): LastReload {
+  async #done(outcome: Omit<LastReload, 'at'>): Promise<LastReload> {
     const last = { at: new Date().toISOString(), ...outcome }
     const text = JSON.stringify(outcome)
     const before = this.#last?.result
@@ -86,14 +91,15 @@ export class Reload {
     if (outcome.result !== 'unchanged' || before === 'faulty' || before === 'refused') this.#last = last
     if (text === this.#lastReported && outcome.result !== 'applied') return last
     this.#lastReported = text
-    this.#report(last)
+    await this.#report(last)
     return last
   }
 
-  #report({ result, changed, reason }: LastReload): void {
-    const { log, metrics } = this.#deps
+  async #report({ result, changed, reason }: LastReload): Promise<void> {
+    const { log, metrics, audit } = this.#deps
     metrics.reloads.inc({ result })
     if (result === 'applied') log.info({ changed }, 'the changed configuration is in force')
     else if (result !== 'unchanged') log.error({ changed, reason }, 'the changed configuration is refused; the previous one stays in force')
+    if (result !== 'unchanged') await audit.record({ action: 'reload', actor: 'local', result, changed, reason })
   }
 }

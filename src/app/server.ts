@@ -3,6 +3,7 @@ import type { Config } from '../../config/schema.ts'
 import pkg from '../../package.json' with { type: 'json' }
 import type { GcEvent } from '../content/gc/collect.ts'
 import { operations } from '../operations/operations.ts'
+import { Audit } from '../telemetry/audit.ts'
 import type { Logger } from '../telemetry/log.ts'
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
 import { collectGauges, createHealth } from './admin-state.ts'
@@ -51,7 +52,8 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   const stopping = new AbortController()
   const metrics = createMetrics()
   let config = first
-  const context: AppContext = { config: () => config, stopping: stopping.signal, metrics, log }
+  const audit = stack.use(await Audit.open(first.log.audit, { log, onLost: lines => metrics.auditLost.inc(lines) }))
+  const context: AppContext = { config: () => config, stopping: stopping.signal, metrics, log, audit }
   metrics.build.set({ version: pkg.version, node: process.version }, 1)
   showConfig(metrics, first)
 
@@ -61,6 +63,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   const access = stack.use(await openAccess(context))
   const apply = async (next: Config, changed: readonly string[]) => {
     const commits = [await backends.prepare(next, changed), await access.prepare(next, changed)]
+    if (changed.includes('log.audit')) commits.push(await audit.prepare(next.log.audit))
     // From here on nothing can fail.
     for (const commit of commits) commit()
     store.opened.applyLimits(next.storage)
@@ -68,7 +71,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     config = next
     showConfig(metrics, next)
   }
-  const reload = stack.use(new Reload(first, { load, apply, metrics, log }))
+  const reload = stack.use(new Reload(first, { load, apply, metrics, log, audit }))
   reload.start()
 
   const tls = first.server.tls && (await openCertificates(first.server.tls, context))
@@ -88,11 +91,13 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
 
   const ports = { listen: port.address, admin: admin.address }
   const { location } = store.opened
-  log.info({ version: pkg.version, mode: backends.modes.mode, ...ports, tls: tls !== undefined, ...location }, 'the registry is ready')
+  const about = { version: pkg.version, mode: backends.modes.mode }
+  log.info({ ...about, ...ports, tls: tls !== undefined, ...location }, 'the registry is ready')
+  await audit.start(about)
   return {
     ...ports,
     get hanging() {
-      return store.opened.hanging()
+      return store.opened.hanging() || audit.stalled
     },
     reload: () => reload.check(),
     collect: options => background.collect(options),

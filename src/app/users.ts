@@ -53,16 +53,20 @@ export async function openAccess(context: AppContext): Promise<OpenedAccess> {
 
 async function openRights(
   { users, anonymous }: Config['auth'],
-  { metrics, log }: AppContext
+  { metrics, log, audit }: AppContext
 ): Promise<{ access: Access; close: () => void }> {
   const opened =
     users &&
     (await openUsers({
       file: users.file,
       intervalMs: watchIntervalMs,
-      onReload: count => log.info({ file: users.file, passwords: count }, 'the users file was reloaded'),
+      onReload: count => {
+        log.info({ file: users.file, passwords: count }, 'the users file was reloaded')
+        void audit.record({ action: 'reload', actor: 'local', result: 'applied', file: users.file, passwords: count })
+      },
       onFault: fault => {
         metrics.reloadFaults.inc({ kind: 'users' })
+        void audit.record({ action: 'reload', actor: 'local', result: 'faulty', file: users.file })
         log.error({ err: fault, file: users.file }, 'the changed users file cannot be used; the previous users stay in force')
       }
     }))

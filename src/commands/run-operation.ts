@@ -2,11 +2,13 @@ import type { Config } from '../../config/schema.ts'
 import type { Operation, OperationFailed, StorageContext } from '../operations/operation.ts'
 import type { Operations } from '../operations/operations.ts'
 import { callControl, NotRunning, streamControl } from '../ports/control-client.ts'
+import { localUser, type RecordOperation, recordedEvents } from '../ports/operation-record.ts'
 import { type CommandOutput, createEventPrinter } from './output.ts'
 
 /** A storage that no registry owns, opened by a command. */
 export interface OpenedOffline {
   context: StorageContext
+  record: RecordOperation
   close(): Promise<void>
 }
 
@@ -51,9 +53,10 @@ export async function* eventsOf<Input extends object, Event extends object>(
   } catch (error) {
     if (!(error instanceof NotRunning)) throw error
     if (operation.needs === 'registry') throw new NotRunning(`${error.message}, and only a running registry can do this`, { cause: error })
-    const { context, close } = await openOffline()
+    const { context, record, close } = await openOffline()
     try {
-      yield* operation.run(input, context, signal)
+      const events = operation.run(input, context, signal)
+      yield* recordedEvents(operation, input, { events, record, sender: localUser() })
     } finally {
       await close()
     }

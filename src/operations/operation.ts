@@ -15,6 +15,8 @@ interface Description<Input, Event extends object, Context> {
    */
   readonly answer: 'events' | 'document'
   readonly input: InputMembers<Input>
+  /** Whether it may change what is stored, so that the audit stream tells of it. */
+  readonly changes?: true
   /**
    * Yields what it does, event by event. It may be interrupted at any time, by the signal or by a consumer that
    * returns, and be run again. Throws an error whose `name` says its kind; the control socket passes name and message

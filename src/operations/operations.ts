@@ -20,6 +20,7 @@ const gc: StorageOperation<{ dryRun: boolean }, GcEvent> = {
   needs: 'storage',
   path: '/upkeep/gc',
   answer: 'events',
+  changes: true,
   input: { dryRun: flag },
   run: ({ dryRun }, { collect }, signal) => collect({ signal, ...(dryRun ? { dryRun } : {}) })
 }
@@ -29,6 +30,7 @@ const scrub: StorageOperation<{ name?: string }, ScrubEvent> = {
   needs: 'storage',
   path: '/upkeep/scrub',
   answer: 'events',
+  changes: true,
   input: { name: optional(text) },
   async *run({ name }, { tree, reportScrub, recordScrub }, signal) {
     const { scrub, parseRepository } = await import('./scrub.ts')
@@ -58,6 +60,7 @@ const purge: StorageOperation<{ target: string; pushed: 'refused' | 'included' }
   needs: 'storage',
   path: '/upkeep/purge',
   answer: 'events',
+  changes: true,
   input: { target: text, pushed: oneOf(['refused', 'included']) },
   async *run({ target, pushed }, { tree }, signal) {
     const [{ purge }, { parseTarget }] = await Promise.all([import('./purge.ts'), import('./purge-target.ts')])
@@ -70,6 +73,7 @@ const prefetch: RegistryOperation<{ references: string[]; platforms: string[]; a
   needs: 'registry',
   path: '/upkeep/prefetch',
   answer: 'events',
+  changes: true,
   input: { references: texts, platforms: texts, atOnce: integer(1, 64) },
   async *run({ references, platforms, atOnce }, { fetcher }, signal) {
     const { prefetch } = await import('./prefetch.ts')

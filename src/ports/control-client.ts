@@ -1,4 +1,6 @@
 import { type IncomingMessage, request } from 'node:http'
+import { controlUserFields } from './control-user.ts'
+import { localUser } from './operation-record.ts'
 
 /** A request to the control socket. */
 export interface ControlRequest {
@@ -59,7 +61,7 @@ function send(
   { method, path, body, idleTimeoutMs = defaultIdleTimeoutMs, signal }: ControlRequest
 ): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const headers = body === undefined ? {} : { 'content-type': 'application/json' }
+    const headers = { ...controlUserFields(localUser()), ...(body === undefined ? {} : { 'content-type': 'application/json' }) }
     const outgoing = request({ socketPath, method, path, headers, timeout: idleTimeoutMs, ...(signal ? { signal } : {}) }, resolve)
     outgoing.on('timeout', () => outgoing.destroy(new Error('the registry does not answer')))
     outgoing.on('error', (error: NodeJS.ErrnoException) => {

@@ -3,16 +3,25 @@ import { Readable } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { Operation, OperationFailed, RegistryContext } from '../operations/operation.ts'
 import { requireBody } from './body.ts'
+import { controlSender } from './control-user.ts'
+import { type RecordOperation, recordedEvents } from './operation-record.ts'
 
 // A platform has some thousand images; a reference has at most some hundred characters.
 const maxBodyBytes = 16 * 1024 * 1024
 
 /** Offers operations on the control socket. The request's body is the input; a client that leaves interrupts it. */
-export function registerOperations(app: FastifyInstance, operations: readonly Operation[], context: RegistryContext): void {
+export function registerOperations(
+  app: FastifyInstance,
+  operations: readonly Operation[],
+  context: RegistryContext,
+  record: RecordOperation
+): void {
   for (const operation of operations) {
     const { path, answer, input } = operation
-    app.post(path, { bodyLimit: maxBodyBytes, preHandler: requireBody(input) }, async ({ body }, reply) => {
-      const events = operation.run(body as object, context, signalOf(reply.raw))
+    app.post(path, { bodyLimit: maxBodyBytes, preHandler: requireBody(input) }, async (request, reply) => {
+      const body = request.body as object
+      const run = operation.run(body, context, signalOf(reply.raw))
+      const events = recordedEvents(operation, body, { events: run, record, sender: controlSender(request) })
       if (answer === 'document') return firstOf(events)
       return reply.type('application/x-ndjson').send(Readable.from(linesOf(events)))
     })

@@ -1,4 +1,4 @@
-import { destination, type Logger, pino } from 'pino'
+import { destination, type Logger, type LoggerOptions, pino } from 'pino'
 
 export type { Logger } from 'pino'
 
@@ -16,21 +16,20 @@ export function createLog(level: string): Logger {
     }
   }
   process.once('exit', flush)
-  return pino(
-    {
-      level,
-      base: null,
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
-      formatters: { level: label => ({ level: label }), log: withoutSecrets },
-      hooks: {
-        logMethod(args, method, number) {
-          method.apply(this, args)
-          if (number >= urgent) setImmediate(flush)
-        }
-      }
-    },
-    stream
-  )
+  const hooks: LoggerOptions['hooks'] = {
+    logMethod(args, method, number) {
+      method.apply(this, args)
+      if (number >= urgent) setImmediate(flush)
+    }
+  }
+  return pino({ ...lineOptions, level, hooks }, stream)
+}
+
+/** The form of all lines: time in ISO 8601, the name of the level, and no secrets. */
+export const lineOptions: LoggerOptions = {
+  base: null,
+  timestamp: () => `,"time":"${new Date().toISOString()}"`,
+  formatters: { level: label => ({ level: label }), log: withoutSecrets }
 }
 
 // The numeric level of warnings.

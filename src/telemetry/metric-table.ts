@@ -58,6 +58,7 @@ export const metricTable = {
   authentications: counter('registry_authentications_total', 'Requests by how the client was authenticated.', {
     outcome: 'ok, cached, failed, limited, anonymous, certificate'
   }),
+  auditLost: counter('registry_audit_lost_total', 'Lines of the audit file that had no room in memory while the file took none.'),
   cache: counter('registry_cache_requests_total', 'Pulls by where the response came from.', {
     route: 'blob, manifest, referrers, tags, catalog',
     outcome: 'hit, miss, join, stale, bypass'

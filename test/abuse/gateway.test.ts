@@ -8,7 +8,7 @@ import type { Backend } from '../../src/backend/backend.ts'
 import { createApp } from '../../src/ports/app.ts'
 import { createPort } from '../../src/ports/listen.ts'
 import { createMetrics } from '../../src/telemetry/metrics.ts'
-import { ask, codeOf, reasonOf, until } from '../src/support.ts'
+import { ask, codeOf, reasonOf, unheardAudit, until } from '../src/support.ts'
 import { flood, listening, pipelined } from './attack.ts'
 
 test('gateway: requests that outlive their connections are bounded, those beyond are answered 429', async t => {
@@ -25,7 +25,8 @@ test('gateway: requests that outlive their connections are bounded, those beyond
     sessions: {} as GatewayOptions['sessions'],
     stalls,
     log: pino({ level: 'silent' }),
-    metrics: createMetrics()
+    metrics: createMetrics(),
+    audit: await unheardAudit()
   } satisfies GatewayOptions
   const gateway = new Gateway(options)
   const app = createApp(listener => createPort(listener, undefined, { maxConnections: 1_000, headTimeoutMs: 60_000 }))

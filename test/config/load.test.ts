@@ -29,7 +29,7 @@ test('without a file the defaults are a Local registry on loopback that is open 
     gc: { grace: 3_600_000, every: 86_400_000 },
     scrub: { every: 30 * 24 * 3_600_000 },
     upstream: { connections: 64, connectTimeout: 5000, headerTimeout: 20_000, bodyTimeout: 60_000, fills: 64, tokenHosts: [] },
-    log: { level: 'info' }
+    log: { audit: 'stdout', level: 'info' }
   })
 })
 

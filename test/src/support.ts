@@ -14,6 +14,7 @@ import { loadConfig } from '../../config/load.ts'
 import type { Config } from '../../config/schema.ts'
 import type { GrantSetting } from '../../config/sections/kinds.ts'
 import { type Registry, startRegistry } from '../../src/app/server.ts'
+import { Audit } from '../../src/telemetry/audit.ts'
 
 /** Settings as they stand in the file; what is left out has its default, the ports are any free ones. */
 export interface Given {
@@ -24,6 +25,7 @@ export interface Given {
   root?: string
   writeLimit?: string
   cache?: Record<string, unknown>
+  log?: Record<string, unknown>
 }
 
 /** One line of the log. */
@@ -76,6 +78,11 @@ export function configured(t: Test, { server, storage, root, writeLimit, ...sect
   const file = join(place, 'registry.yaml')
   writeFileSync(file, stringify(settings))
   return loadConfig({ file, env: {} })
+}
+
+/** An audit stream whose lines go nowhere. */
+export function unheardAudit(): Promise<Audit> {
+  return Audit.open('stdout', { log: pino({ level: 'silent' }, { write: () => {} }), onLost: () => {} })
 }
 
 /** A registry on free ports of the loopback address, stopped with the test. */

@@ -15,7 +15,7 @@ import { startRegistry } from '../../../src/app/server.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
 import { authority } from '../../config/written.ts'
 import { startUpstream } from '../../support/upstream.ts'
-import { ask, folder, unbounded } from '../support.ts'
+import { ask, folder, unbounded, unheardAudit } from '../support.ts'
 
 // Each setting of the table is changed alone. What the table says of it has to be true: `restart` is refused and named; the new value
 // of the others is read, either by what is made anew or by what runs.
@@ -103,7 +103,8 @@ const changes: Readonly<Record<string, unknown>> = {
   'upstream.proxy.http': 'http://127.0.0.1:2',
   'upstream.proxy.https': 'http://127.0.0.1:2',
   'upstream.proxy.none': 'other.test',
-  'log.level': 'warn'
+  'log.level': 'warn',
+  'log.audit': 'audit.log'
 }
 
 // How long background work may take to come by.
@@ -159,7 +160,8 @@ for (const mode of ['Local', 'bucket'] as const) {
         load: () => scene.load(batch),
         apply: async next => void applied.push(next),
         log: pino({ level: 'silent' }),
-        metrics: createMetrics()
+        metrics: createMetrics(),
+        audit: await unheardAudit()
       })
       const { result, reason = '' } = await reload.check()
       t.equal(result, 'refused', batch.join())
@@ -180,7 +182,7 @@ for (const mode of ['Proxy', 'Direct'] as const) {
     const from = await startUpstream(t)
     for (const tag of ['v1', 'v2']) from.addImage('deckhouse/a', tag)
     const scene = sceneOf(t, mode, new URL(from.url).host)
-    const log = pino({ level: 'silent' })
+    const log = pino({ level: 'silent' }, { write: () => {} })
     let load = () => scene.load()
     const first = load()
     const registry = await startRegistry(first, log, () => load())

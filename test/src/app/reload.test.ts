@@ -6,10 +6,10 @@ import { loadConfig } from '../../../config/load.ts'
 import type { Config } from '../../../config/schema.ts'
 import { Reload } from '../../../src/app/reload.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
-import { folder } from '../support.ts'
+import { folder, unheardAudit } from '../support.ts'
 
 /** A reload over what `next` gives, one after another; the last one stays. */
-function reloading(t: Test, ...texts: string[]) {
+async function reloading(t: Test, ...texts: string[]) {
   const file = join(folder(t), 'registry.yaml')
   const load = () => {
     writeFileSync(file, texts.length > 1 ? String(texts.shift()) : String(texts[0]))
@@ -27,7 +27,8 @@ function reloading(t: Test, ...texts: string[]) {
       applied.push({ config, changed })
     },
     log: pino({ base: null }, { write: line => void lines.push(JSON.parse(line).msg) }),
-    metrics
+    metrics,
+    audit: await unheardAudit()
   })
   return { reload, applied, fault, lines, metrics, texts }
 }
@@ -35,13 +36,13 @@ function reloading(t: Test, ...texts: string[]) {
 const level = (name: string) => `log: { level: ${name} }\n`
 
 test('Reload: an unchanged file is not applied, and nothing is reported', async t => {
-  const { reload, applied, lines } = reloading(t, level('info'))
+  const { reload, applied, lines } = await reloading(t, level('info'))
   t.equal((await reload.check()).result, 'unchanged')
   t.strictSame([applied.length, lines, reload.last], [0, [], undefined])
 })
 
 test('Reload: a change is applied once, with the settings that changed', async t => {
-  const { reload, applied } = reloading(t, level('info'), level('warn'))
+  const { reload, applied } = await reloading(t, level('info'), level('warn'))
   t.match(await reload.check(), { result: 'applied', changed: ['log.level'] })
   t.equal((await reload.check()).result, 'unchanged')
   t.strictSame(
@@ -52,7 +53,7 @@ test('Reload: a change is applied once, with the settings that changed', async t
 })
 
 test('Reload: a file that differs at the second reading is read again, until two readings agree', async t => {
-  const { reload, applied } = reloading(t, level('info'), level('warn'), level('error'), level('debug'))
+  const { reload, applied } = await reloading(t, level('info'), level('warn'), level('error'), level('debug'))
   t.equal((await reload.check()).result, 'applied')
   t.strictSame(
     applied.map(each => each.config.log.level),
@@ -61,13 +62,13 @@ test('Reload: a file that differs at the second reading is read again, until two
 })
 
 test('Reload: a file that is truncated at the second reading changes nothing', async t => {
-  const { reload, applied } = reloading(t, level('info'), level('warn'), 'log: { lev')
+  const { reload, applied } = await reloading(t, level('info'), level('warn'), 'log: { lev')
   t.equal((await reload.check()).result, 'faulty')
   t.equal(applied.length, 0)
 })
 
 test('Reload: a change that cannot be applied is faulty, and is retried', async t => {
-  const { reload, fault, applied } = reloading(t, level('info'), level('warn'))
+  const { reload, fault, applied } = await reloading(t, level('info'), level('warn'))
   fault.message = 'no such users'
   t.match(await reload.check(), { result: 'faulty', reason: 'no such users' })
   delete fault.message
@@ -76,7 +77,7 @@ test('Reload: a change that cannot be applied is faulty, and is retried', async 
 })
 
 test('Reload: a fault is reported once, and again when it comes back', async t => {
-  const { reload, lines, texts } = reloading(t, level('info'), '')
+  const { reload, lines, texts } = await reloading(t, level('info'), '')
   await reload.check()
   await reload.check()
   t.equal(lines.length, 1)
@@ -89,7 +90,7 @@ test('Reload: a fault is reported once, and again when it comes back', async t =
 })
 
 test('Reload: two checks at once run one after the other', async t => {
-  const { reload, applied } = reloading(t, level('info'), level('warn'))
+  const { reload, applied } = await reloading(t, level('info'), level('warn'))
   const both = await Promise.all([reload.check(), reload.check()])
   t.strictSame(
     both.map(each => each.result),
@@ -99,7 +100,7 @@ test('Reload: two checks at once run one after the other', async t => {
 })
 
 test('Reload: a change that needs a restart is refused whole and named', async t => {
-  const { reload, applied } = reloading(t, level('info'), `${level('warn')}limits: { connections: 7 }\n`)
+  const { reload, applied } = await reloading(t, level('info'), `${level('warn')}limits: { connections: 7 }\n`)
   t.match(await reload.check(), { result: 'refused', reason: 'only a restart can change limits.connections' })
   t.equal(applied.length, 0)
 })

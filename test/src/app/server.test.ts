@@ -7,7 +7,7 @@ import { startRegistry } from '../../../src/app/server.ts'
 import { Wire } from '../api/wire.ts'
 import { ask, bytesOf, configured, digestOf, folder, openFiles, pushBlob, pushImage, serve, startSession } from '../support.ts'
 
-const quiet = pino({ level: 'silent' })
+const quiet = pino({ level: 'silent' }, { write: () => {} })
 
 test('server: pushed content is there after a restart', async t => {
   const served = await serve(t)

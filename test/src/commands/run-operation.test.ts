@@ -16,16 +16,21 @@ type Run = (input: Record<string, unknown>) => AsyncIterable<object>
 function scene(t: Test, runs: Partial<Record<keyof typeof operations, Run>>, form: 'text' | 'json' = 'text') {
   const printed: string[] = []
   const lines: (string | undefined)[] = []
+  const recorded: object[] = []
   let closed = 0
   const fakes = Object.entries(runs).map(([name, run]) => [name, { ...operations[name as keyof typeof operations], needs: 'storage', run }])
   const context: CommandContext = {
     config: configured(t, { server: { control: join(folder(t), 'none.sock') } }),
     operations: { ...operations, ...Object.fromEntries(fakes) },
-    openOffline: async () => ({ context: {} as StorageContext, close: async () => void closed++ }),
+    openOffline: async () => ({
+      context: {} as StorageContext,
+      record: async entry => void recorded.push(entry),
+      close: async () => void closed++
+    }),
     output: { form, print: text => printed.push(text), progress: line => lines.push(line) },
     signal: new AbortController().signal
   }
-  return { context, lines, text: () => printed.join(''), closed: () => closed }
+  return { context, lines, text: () => printed.join(''), closed: () => closed, recorded }
 }
 
 const yielding = (...events: object[]) =>

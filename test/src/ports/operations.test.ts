@@ -17,7 +17,7 @@ const registryContext = {} as RegistryContext
 async function offered(t: Test, operation: Operation): Promise<CommandContext> {
   const socket = join(folder(t), 'c.sock')
   const app = createApp(listener => createPort(listener, undefined, { maxConnections: 8, headTimeoutMs: 10_000 }))
-  registerOperations(app, [operation], registryContext)
+  registerOperations(app, [operation], registryContext, async () => {})
   await app.ready()
   app.server.listen(socket)
   await once(app.server, 'listening')
