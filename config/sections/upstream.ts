@@ -22,7 +22,8 @@ export const upstreamSection = section(
     fills: count({
       default: 64,
       maximum: 4096,
-      description: 'The most blobs that are downloaded into the cache at once. Further requested blobs pass through uncached.'
+      description:
+        'The most blobs that are downloaded into the cache at once. Further requested blobs pass through uncached. Where other upstreams have taken all of them, each still has an equal part of as many.'
     }),
     tokenHosts: hosts(
       { expects: 'host or host:port, port 1 to 65535' },

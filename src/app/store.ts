@@ -1,7 +1,9 @@
 import type { Storage } from '../../storage/storage.ts'
 import { LocalSink } from '../backend/local-sink.ts'
+import { cacheShares } from '../backend/shares.ts'
 import { type Content, openContent } from '../content/content.ts'
-import { Fills } from '../content/fill/fills.ts'
+import { Fills, type NoFillReason } from '../content/fill/fills.ts'
+import type { CacheShares } from '../content/fill/shares.ts'
 import { Capacity, freeSpaceOf } from '../content/gc/capacity.ts'
 import { createYield } from '../content/gc/yield.ts'
 import type { Sink } from '../oci/sink.ts'
@@ -36,9 +38,10 @@ export async function openStore(context: AppContext, rates: Pick<RateLimits, 'wr
   }
   const content = openContent(storage, reportDamage, { metadataTtlMs: config().cache.metadataTTL })
   const pins = createPinReader(() => config().cache, log)
-  const capacity = await createCapacity(context, { storage, content, pins })
-  const ensureCapacity = (bytes: number) => capacity.ensureCapacity(bytes)
-  const fills = new Fills(storage, content.commit, event => logFill(event, metrics, log), Date.now, ensureCapacity)
+  const shares = cacheShares(config)
+  const capacity = await createCapacity(context, { storage, content, pins, shares })
+  const onNone = (reason: NoFillReason) => metrics.fillsRefused.inc({ reason })
+  const fills = new Fills(storage, content.commit, event => logFill(event, metrics, log), { capacity, shares, onNone })
   onFailure.move()
   return {
     opened,
@@ -57,11 +60,12 @@ export async function openStore(context: AppContext, rates: Pick<RateLimits, 'wr
 // A fill waits for the eviction, so it does not yield to requests.
 async function createCapacity(
   { config, stopping, metrics, log }: AppContext,
-  { storage, content, pins }: Pick<Store, 'storage' | 'content' | 'pins'>
+  { storage, content, pins, shares }: Pick<Store, 'storage' | 'content' | 'pins'> & { shares: CacheShares }
 ): Promise<Capacity> {
   return new Capacity({
     storage,
     content,
+    shares,
     space: await freeSpaceOf(storage),
     policy: async () => ({ pinned: await pins(), grace: config().gc.grace }),
     yielder: createYield(stopping, () => false),

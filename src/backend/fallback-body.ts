@@ -28,7 +28,7 @@ export async function orFallback<T>(here: () => Promise<T>, there: () => Promise
 /**
  * Whether an error is an I/O error of the storage: those of system calls have a code, those of upstreams have a name.
  */
-export function isStorageError(error: unknown): boolean {
+export function isStorageError(error: unknown): error is Error {
   return error instanceof Error && error.name === 'Error' && 'code' in error && typeof error.code === 'string'
 }
 

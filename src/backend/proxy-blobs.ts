@@ -26,6 +26,9 @@ export interface ProxyTimes {
 /** containerd gives up if no head has come 30 s after its request. */
 export const defaultTimes: ProxyTimes = { now: Date.now, timeoutMs: 25_000 }
 
+const notCached = (error: Error) =>
+  `not cached: ${'code' in error && error.code === 'EDQUOT' ? 'it does not fit' : 'the storage takes nothing'}`
+
 // For a blob of unknown size: the response ends where the blob does, and a range cannot be answered.
 const endless = { offset: 0, length: Number.POSITIVE_INFINITY }
 
@@ -155,7 +158,7 @@ export class ProxyBlobs {
       size = await abortable(fill.opened, AbortSignal.any([signal, AbortSignal.timeout(this.#times.timeoutMs)]))
     } catch (error) {
       // Upstream responded, but the storage takes nothing.
-      if (isStorageError(error)) return this.#bypass(name, digest, want)
+      if (isStorageError(error)) return { ...(await this.#bypass(name, digest, want)), warning: notCached(error) }
       throw isTimeoutReason(error) ? timeoutError(this.#route.origin) : ociErrorOf(error, () => unknownBlob(name, digest))
     }
     const part = size === undefined ? endless : range ? resolveRange(range, size) : { offset: 0, length: size }

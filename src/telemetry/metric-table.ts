@@ -72,6 +72,9 @@ export const metricTable = {
   } as Definition<'histogram', never>,
   fills: counter('registry_fills_total', 'Downloads into the cache by result.', { result }),
   fillBytes: counter('registry_fill_bytes_total', 'Bytes downloaded into the cache, by the result of the download.', { result }),
+  fillsRefused: counter('registry_fills_refused_total', 'Requested blobs that passed through uncached since no download was begun.', {
+    reason: 'slots (upstream.fills is reached), paused (the storage failed a moment ago)'
+  }),
   fillsRunning: gauge('registry_fills_running', 'Downloads into the cache in progress.'),
   evictions: counter('registry_cache_evictions_total', 'Objects removed from the cache because they expired or to make room.', {
     reason: 'expired, room',

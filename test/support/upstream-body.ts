@@ -9,6 +9,8 @@ export interface BodyFaults {
   wrongByte?: number | undefined
   /** Holds the body back from this byte on until it resolves. */
   hold?: { at: number; until: Promise<unknown> } | undefined
+  /** What follows the last byte instead of the end: the bytes again, or nothing. */
+  unfinished?: 'again' | 'open' | undefined
   /** Where bytes are counted. */
   seen: { bytes: number }
 }
@@ -18,7 +20,7 @@ const piece = 64 * 1024
 /** Sends `bytes`, which begin at `offset` of the blob, and ends the response unless it was cut. */
 export async function sendBody(response: ServerResponse, bytes: Buffer, offset: number, faults: BodyFaults): Promise<void> {
   const body = corrupted(bytes, offset, faults.wrongByte)
-  const { bytesPerSecond, hold, cutAt, seen } = faults
+  const { bytesPerSecond, hold, cutAt, seen, unfinished } = faults
   const step = bytesPerSecond === undefined ? piece : Math.max(1, Math.min(piece, Math.floor(bytesPerSecond / 20)))
   const started = Date.now()
   let sent = 0
@@ -34,7 +36,8 @@ export async function sendBody(response: ServerResponse, bytes: Buffer, offset: 
     if (bytesPerSecond !== undefined) await sleep(Math.max(0, (sent / bytesPerSecond) * 1000 - (Date.now() - started)))
   }
   if (cutAt !== undefined && offset + sent === cutAt) cut(response)
-  else response.end()
+  else if (unfinished === 'again' && !response.destroyed) await sendBody(response, bytes, offset, faults)
+  else if (unfinished === undefined) response.end()
 }
 
 async function drained(response: ServerResponse): Promise<void> {

@@ -47,6 +47,10 @@ export interface UpstreamFaults {
   hold?: { at: number; until: Promise<unknown> } | undefined
   /** Blobs come chunked and without Content-Length, HEAD of blobs without a length. */
   noLength?: boolean
+  /** What blobs are declared to have, in bytes; after their own the connection stays open. */
+  declaredBytes?: number | undefined
+  /** Blobs are sent chunked and again and again, without an end. */
+  endless?: boolean
   ignoresRange?: boolean
   /** The status for a HEAD of a blob or of a manifest. */
   headStatus?: number | undefined
@@ -212,7 +216,7 @@ async function answerBlob(
   const { first, last } = part ?? { first: 0, last: bytes.length - 1 }
   response.writeHead(part ? 206 : 200, {
     'content-type': 'application/octet-stream',
-    ...(faults.noLength ? {} : { 'content-length': last - first + 1 }),
+    ...(faults.noLength || faults.endless ? {} : { 'content-length': faults.declaredBytes ?? last - first + 1 }),
     ...(part ? { 'content-range': `bytes ${first}-${last}/${bytes.length}` } : {}),
     ...(faults.noDigest ? {} : { 'docker-content-digest': digest })
   })
@@ -220,7 +224,9 @@ async function answerBlob(
   const [next] = faults.cutAt
   const cutAt = next !== undefined && next >= first && next <= last + 1 ? faults.cutAt.shift() : undefined
   const { bytesPerSecond, wrongByte, hold } = faults
-  await sendBody(response, bytes.subarray(first, last + 1), first, { cutAt, bytesPerSecond, wrongByte, hold, seen })
+  const { endless, declaredBytes } = faults
+  const unfinished = endless ? 'again' : declaredBytes !== undefined && declaredBytes > last - first + 1 ? 'open' : undefined
+  await sendBody(response, bytes.subarray(first, last + 1), first, { cutAt, bytesPerSecond, wrongByte, hold, seen, unfinished })
 }
 
 function partOf(range: string | undefined, size: number): { first: number; last: number } | 'unsatisfiable' | undefined {

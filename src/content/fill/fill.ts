@@ -6,6 +6,7 @@ import type { Body } from '../../oci/source.ts'
 import { forEachChunk } from '../chunks.ts'
 import type { Commit } from '../commit.ts'
 import { blob as blobKey } from '../keys.ts'
+import { GrowingWriter } from './growing-writer.ts'
 
 /** A blob that a source sends. */
 export interface FillSource {
@@ -27,21 +28,14 @@ export interface FillContext {
   storage: Storage
   commit: Commit
   /**
-   * Resolves when there is capacity for a fill of this size, and reserves it until the fill ends. Rejects with `EDQUOT`
-   * if there is none.
+   * Resolves when there can be capacity for a fill of this size, if it is declared, and promises it until the fill
+   * ends. Rejects with `EDQUOT` if there cannot.
    */
-  admit(fill: Fill, size: number): Promise<void>
+  admit(fill: Fill, size: number | undefined): Promise<void>
+  /** Resolves when there is capacity for the bytes before `end`; undefined if there is. Rejects with `EDQUOT`. */
+  secure(fill: Fill, end: number): Promise<void> | undefined
   onEnd(fill: Fill, result: FillResult, error?: Error): void
 }
-
-// Readers get all but this before the digest is verified: wrong bytes become a truncated response, never a complete
-// one.
-const heldBackBytes = 4096
-// At most this is gathered for the next write, while one is under way.
-const maxGatheredBytes = 1024 * 1024
-// Less than this is written only if no more arrives within the coalescing delay.
-const minWriteBytes = 256 * 1024
-const coalesceMs = 5
 
 /**
  * One download of a blob, for all clients that request it. It belongs to the process, not to a request: a client that
@@ -51,6 +45,8 @@ export class Fill {
   readonly digest: Digest
   /** The upstream that the bytes come from, for the provenance record. */
   readonly upstream: string
+  /** The key of the upstream in whose share of the cache it lies. */
+  readonly share: string
   readonly startedAt: number
   /** Resolves when the source has responded, to the size if it declared one; rejects with its error. */
   readonly opened: Promise<number | undefined>
@@ -66,12 +62,13 @@ export class Fill {
   /** Starts at once. No `await` between finding no fill and this: that is what makes it single-flight. */
   constructor(
     context: FillContext,
-    { digest, name, upstream, now }: { digest: Digest; name: Name; upstream: string; now: number },
+    { digest, name, upstream, share, now }: { digest: Digest; name: Name; upstream: string; share: string; now: number },
     open: (signal: AbortSignal) => Promise<FillSource>
   ) {
     this.#context = context
     this.digest = digest
     this.upstream = upstream
+    this.share = share
     this.startedAt = now
     this.#names = new Set([name])
     this.opened = this.#open.promise
@@ -142,13 +139,17 @@ export class Fill {
   // Checked beforehand: a blob that does not fit would fill the disk, and truncate the response of every client.
   async #create(size: number | undefined): Promise<GrowingObject> {
     const { storage, admit } = this.#context
-    if (size !== undefined) await admit(this, size)
+    await admit(this, size)
     return GrowingObject.create(storage, blobKey(this.digest), size)
   }
 
   async #fill(growing: GrowingObject, source: FillSource): Promise<FillResult> {
     const digester = createDigester(algorithmOf(this.digest))
-    const pump = new GrowingWriter(growing, source.size, this.#stop.signal)
+    const pump = new GrowingWriter(growing, {
+      size: source.size,
+      secure: end => this.#context.secure(this, end),
+      signal: this.#stop.signal
+    })
     try {
       await forEachChunk(source.chunks, sourceError, chunk => {
         this.#stop.signal.throwIfAborted()
@@ -198,67 +199,3 @@ class SourceError extends Error {
 }
 
 const sourceError = (error: unknown): Error => new SourceError(error)
-
-// Gathers the next write while one is under way, and releases each to the readers when it is in the file. A write wakes
-// every reader, so that a small one waits for the coalescing delay.
-class GrowingWriter {
-  readonly #growing: GrowingObject
-  readonly #size: number | undefined
-  readonly #signal: AbortSignal
-  #chunks: Uint8Array[] = []
-  #bytes = 0
-  #minBytes = minWriteBytes
-  #timer: NodeJS.Timeout | undefined
-  #writing: Promise<void> | undefined
-  #failure: unknown
-
-  constructor(growing: GrowingObject, size: number | undefined, signal: AbortSignal) {
-    this.#growing = growing
-    this.#size = size
-    this.#signal = signal
-  }
-
-  async push(chunk: Uint8Array): Promise<void> {
-    if (this.#failure !== undefined) throw this.#failure
-    this.#chunks.push(chunk)
-    this.#bytes += chunk.length
-    if (this.#bytes >= minWriteBytes) this.#startWrite()
-    else this.#scheduleWrite()
-    if (this.#bytes >= maxGatheredBytes) await this.#writing
-  }
-
-  async drain(): Promise<void> {
-    this.#minBytes = 1
-    this.#startWrite()
-    while (this.#writing) await this.#writing
-    if (this.#failure !== undefined) throw this.#failure
-  }
-
-  #scheduleWrite(): void {
-    this.#timer ??= setTimeout(() => this.#startWrite(), coalesceMs)
-  }
-
-  #startWrite(): void {
-    clearTimeout(this.#timer)
-    this.#timer = undefined
-    if (this.#bytes > 0 && this.#failure === undefined) this.#writing ??= this.#write()
-  }
-
-  async #write(): Promise<void> {
-    try {
-      do {
-        const chunks = this.#chunks
-        this.#chunks = []
-        this.#bytes = 0
-        await this.#growing.write(chunks, this.#signal)
-        const { offset } = this.#growing
-        this.#growing.release(this.#size === undefined ? offset - heldBackBytes : Math.min(offset, this.#size - heldBackBytes))
-      } while (this.#bytes >= this.#minBytes)
-      if (this.#bytes > 0) this.#scheduleWrite()
-    } catch (error) {
-      this.#failure = error
-    } finally {
-      this.#writing = undefined
-    }
-  }
-}

@@ -1,9 +1,11 @@
-import { createMutex } from '../../../storage/keyed-mutex.ts'
 import type { Storage } from '../../../storage/storage.ts'
 import type { Digest } from '../../oci/digest.ts'
 import type { Name } from '../../oci/name.ts'
 import type { Commit } from '../commit.ts'
-import { Fill, type FillResult, type FillSource } from './fill.ts'
+import { capacityOf, type FillCapacity } from './capacity.ts'
+import { Fill, type FillContext, type FillResult, type FillSource } from './fill.ts'
+import { FillReservations } from './reservations.ts'
+import { type CacheShares, undivided } from './shares.ts'
 
 /** How a fill ended, for log and metrics. */
 export interface FillEvent {
@@ -15,39 +17,56 @@ export interface FillEvent {
   error?: Error
 }
 
-/** Makes capacity for so many bytes; resolves to whether they fit. */
-export type EnsureCapacity = (bytes: number) => Promise<boolean>
+/** Why no fill was started: no fill slot was free, or the storage had an I/O error a moment ago. */
+export type NoFillReason = 'slots' | 'paused'
+
+/** What `Fills` may be told. */
+export interface FillsOptions {
+  /** The time, in ms since the epoch. */
+  now?: () => number
+  /** Without it, what the storage has. */
+  capacity?: FillCapacity
+  /** The upstreams among which capacity and fill slots are shared. */
+  shares?: CacheShares
+  onNone?: (reason: NoFillReason) => void
+}
 
 // After an I/O error of the storage, no fill is started for this long.
 const pauseMs = 10_000
 
 /** The fills of the process, one per digest. */
 export class Fills {
-  readonly #storage: Storage
-  readonly #commit: Commit
+  readonly #context: FillContext
   readonly #running = new Map<Digest, Fill>()
+  /** How many of each upstream are running. */
+  readonly #slots = new Map<string, number>()
   /** The running ones, and those that have failed and still clean up. */
   readonly #unfinished = new Set<Fill>()
+  readonly #reservations: FillReservations
   readonly #onEnd: (event: FillEvent) => void
+  readonly #onNone: (reason: NoFillReason) => void
   readonly #now: () => number
-  readonly #ensureCapacity: EnsureCapacity
-  /** The fills that capacity was made for, and their sizes. */
-  readonly #admitted = new Map<Fill, number>()
-  readonly #admission = createMutex()
+  readonly #shares: CacheShares
   #pausedUntil = 0
 
   constructor(
     storage: Storage,
     commit: Commit,
     onEnd: (event: FillEvent) => void,
-    now: () => number = Date.now,
-    ensureCapacity: EnsureCapacity = async bytes => (await storage.shortage(bytes)) === undefined
+    { now = Date.now, capacity = capacityOf(storage), shares = undivided, onNone = () => {} }: FillsOptions = {}
   ) {
-    this.#storage = storage
-    this.#commit = commit
+    this.#reservations = new FillReservations(capacity)
+    this.#context = {
+      storage,
+      commit,
+      admit: (fill, size) => this.#reservations.admit(fill, fill.share, size),
+      secure: (fill, end) => this.#reservations.secure(fill, end),
+      onEnd: this.#ended.bind(this)
+    }
     this.#onEnd = onEnd
+    this.#onNone = onNone
     this.#now = now
-    this.#ensureCapacity = ensureCapacity
+    this.#shares = shares
   }
 
   /** How many fills are running. */
@@ -60,35 +79,44 @@ export class Fills {
     return this.#running.get(digest)
   }
 
-  /** Starts a fill. Undefined if `maxFills` are running, or if the storage had an I/O error a moment ago. */
+  /**
+   * Starts a fill. Undefined if no fill slot is free, or if the storage had an I/O error a moment ago. `maxFills` slots
+   * are for all upstreams, and where others have taken them, each still has an equal part of as many.
+   */
   start(
     wanted: { digest: Digest; name: Name; upstream: string; maxFills: number },
     open: (signal: AbortSignal) => Promise<FillSource>
   ): Fill | undefined {
     const now = this.#now()
-    if (this.#running.size >= wanted.maxFills || now < this.#pausedUntil) return undefined
-    const context = { storage: this.#storage, commit: this.#commit, admit: this.#admit.bind(this), onEnd: this.#ended.bind(this) }
-    const fill = new Fill(context, { ...wanted, now }, open)
+    if (now < this.#pausedUntil) return this.#none('paused')
+    const share = this.#shares.upstreamOf(wanted.name)
+    const taken = this.#slots.get(share) ?? 0
+    if (this.#running.size >= wanted.maxFills && taken >= this.#ownSlots(wanted.maxFills)) return this.#none('slots')
+    const fill = new Fill(this.#context, { ...wanted, share, now }, open)
     this.#running.set(wanted.digest, fill)
+    this.#slots.set(share, taken + 1)
     this.#unfinished.add(fill)
     void fill.done.then(() => this.#unfinished.delete(fill))
     return fill
   }
 
-  // One at a time: capacity that one fill was promised is not there for the next.
-  #admit(fill: Fill, size: number): Promise<void> {
-    return this.#admission(async () => {
-      let needed = size
-      for (const [each, whole] of this.#admitted) needed += Math.max(0, whole - each.offset)
-      if (!(await this.#ensureCapacity(needed))) throw await noCapacity(this.#storage, needed)
-      this.#admitted.set(fill, size)
-    })
+  #ownSlots(maxFills: number): number {
+    const sharing = this.#shares.upstreams().size
+    return sharing > 1 ? Math.max(1, Math.floor(maxFills / sharing)) : 0
+  }
+
+  #none(reason: NoFillReason): undefined {
+    this.#onNone(reason)
+    return undefined
   }
 
   #ended(fill: Fill, result: FillResult, error?: Error): void {
     const now = this.#now()
     this.#running.delete(fill.digest)
-    this.#admitted.delete(fill)
+    this.#reservations.release(fill, result === 'stored' ? 'stored' : 'failed')
+    const taken = (this.#slots.get(fill.share) ?? 0) - 1
+    if (taken > 0) this.#slots.set(fill.share, taken)
+    else this.#slots.delete(fill.share)
     if (result === 'medium') this.#pausedUntil = now + pauseMs
     const { digest, upstream, offset: bytes } = fill
     this.#onEnd({ digest, upstream, result, bytes, ms: now - fill.startedAt, ...(error ? { error } : {}) })
@@ -100,9 +128,4 @@ export class Fills {
     for (const fill of all) fill.cancel(new Error('the registry stops'))
     await Promise.all(all.map(fill => fill.done))
   }
-}
-
-async function noCapacity(storage: Storage, bytes: number): Promise<Error> {
-  const shortage = await storage.shortage(bytes)
-  return Object.assign(new Error(shortage?.reason ?? `there is no capacity for ${bytes} more bytes`), { code: 'EDQUOT' })
 }

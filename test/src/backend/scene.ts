@@ -31,12 +31,7 @@ export async function scene(t: Test, given?: Storage): Promise<Scene> {
   const { content, storage } = await openFor(t, given)
   const clock = { at: 1_000_000 }
   const ended: FillEvent[] = []
-  const fills = new Fills(
-    storage,
-    content.commit,
-    event => void ended.push(event),
-    () => clock.at
-  )
+  const fills = new Fills(storage, content.commit, event => void ended.push(event), { now: () => clock.at })
   t.teardown(() => fills.close())
   return { server, upstream, route: routeTo(upstream, 'first.example'), content, storage, fills, ended, clock }
 }

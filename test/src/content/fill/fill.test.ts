@@ -11,12 +11,7 @@ async function place(t: Test) {
   const { content, storage } = await openFor(t)
   const ended: FillEvent[] = []
   const clock = { at: 0 }
-  const fills = new Fills(
-    storage,
-    content.commit,
-    event => void ended.push(event),
-    () => clock.at
-  )
+  const fills = new Fills(storage, content.commit, event => void ended.push(event), { now: () => clock.at })
   t.teardown(() => fills.close())
   const start = (text: string, open: (signal: AbortSignal) => Promise<FillSource>, maxFills = 8) =>
     fills.start({ digest: digestOf(Buffer.from(text)), name: app, upstream: 'host/path', maxFills }, open)

@@ -1,29 +1,24 @@
 import { randomBytes } from 'node:crypto'
 import { type Test, test } from 'tap'
-import { type FillEvent, Fills } from '../../../../src/content/fill/fills.ts'
+import { type FillEvent, Fills, type FillsOptions } from '../../../../src/content/fill/fills.ts'
 import { digestOf } from '../../../../src/oci/digest.ts'
 import { named, openFor } from '../../../support/content.ts'
 import { keysBelow, openStorage, watchStorage } from '../../../support/storage.ts'
 
 const name = named('app')
 
-async function place(t: Test, fail: (call: string) => void = () => {}) {
+async function place(t: Test, fail: (call: string) => void = () => {}, options: FillsOptions = {}) {
   const { content, storage } = await openFor(t, watchStorage(await openStorage(t), fail))
   const ended: FillEvent[] = []
   const clock = { at: 0 }
-  const fills = new Fills(
-    storage,
-    content.commit,
-    event => void ended.push(event),
-    () => clock.at
-  )
+  const fills = new Fills(storage, content.commit, event => void ended.push(event), { now: () => clock.at, ...options })
   t.teardown(() => fills.close())
-  const start = ({ maxFills = 8, bytes = randomBytes(100), held = Promise.resolve() as Promise<unknown> } = {}) => {
+  const start = ({ maxFills = 8, bytes = randomBytes(100), held = Promise.resolve() as Promise<unknown>, of = name } = {}) => {
     async function* chunks() {
       await held
       yield bytes
     }
-    return fills.start({ digest: digestOf(bytes), name, upstream: 'u', maxFills }, async () => ({ chunks: chunks(), cancel: () => {} }))
+    return fills.start({ digest: digestOf(bytes), name: of, upstream: 'u', maxFills }, async () => ({ chunks: chunks(), cancel: () => {} }))
   }
   return { storage, fills, ended, clock, start }
 }
@@ -90,4 +85,33 @@ test('fills: the event has the duration', async t => {
   held.resolve()
   await fill?.done
   t.match(ended, [{ ms: 1_234, bytes: 100 }])
+})
+
+test('fills: an upstream alone has all fill slots, and where another has taken them, a part of as many', async t => {
+  const [one, two] = [named('one/app'), named('two/app')]
+  const refused: string[] = []
+  const shares = { upstreamOf: (each: string) => each.split('/')[0] ?? '', upstreams: () => new Set(['one', 'two', 'three']) }
+  const { fills, start } = await place(t, undefined, { shares, onNone: reason => void refused.push(reason) })
+  const held = Promise.withResolvers<void>()
+  const running = (of: typeof one) => start({ maxFills: 6, of, held: held.promise })
+  const greedy = Array.from({ length: 7 }, () => running(one))
+  t.equal(greedy.filter(Boolean).length, 6)
+  const others = Array.from({ length: 3 }, () => running(two))
+  t.equal(others.filter(Boolean).length, 2)
+  t.strictSame(refused, ['slots', 'slots'])
+  t.equal(fills.running, 8)
+  held.resolve()
+  await Promise.all([...greedy, ...others].map(each => each?.done))
+  t.equal(fills.running, 0)
+  t.ok(running(two), 'slots come back')
+})
+
+test('fills: a slot comes back when its fill breaks', async t => {
+  const shares = { upstreamOf: () => 'one', upstreams: () => new Set(['one', 'two']) }
+  const { fills } = await place(t, undefined, { shares })
+  for (let round = 0; round < 5; round++) {
+    const bytes = randomBytes(10)
+    const fill = fills.start({ digest: digestOf(bytes), name, upstream: 'u', maxFills: 1 }, () => Promise.reject(new Error('refused')))
+    t.equal(await fill?.done, 'broken')
+  }
 })

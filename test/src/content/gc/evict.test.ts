@@ -1,41 +1,14 @@
 import { type Test, test } from 'tap'
-import { Capacity } from '../../../../src/content/gc/capacity.ts'
 import * as keys from '../../../../src/content/keys.ts'
 import { LastAccess } from '../../../../src/content/last-access.ts'
 import { type Digest, digestOf } from '../../../../src/oci/digest.ts'
 import type { Name } from '../../../../src/oci/name.ts'
-import { createTestClock } from '../../../support/clock.ts'
-import { collected, evicted, hour, noYield } from '../../../support/collect.ts'
-import { blobText, imageOf, indexOf, named, type Opened, openFor, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
+import { ageCached, cacheBlob, cacheManifest, cachedName as name } from '../../../support/cached.ts'
+import { collected, evicted, hour } from '../../../support/collect.ts'
+import { blobText, imageOf, indexOf, named, openFor, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
 import { keysBelow, watchStorage } from '../../../support/storage.ts'
 
-const name = named('system/deckhouse')
-const upstream = 'upstream.example'
 const forever = Number.POSITIVE_INFINITY
-
-/** Caches a blob as a fill does, with a last access at `at`. */
-async function cacheBlob(t: Opened, bytes: string, at: number, of: Name = name): Promise<Digest> {
-  const digest = digestOf(Buffer.from(bytes))
-  const writer = await t.storage.create(`.registry/tmp/${digest.slice(-8)}`)
-  await writer.write([Buffer.from(bytes)])
-  await t.content.commit.publishBlob(of, digest, writer, upstream)
-  await age(t, digest, at, of)
-  return digest
-}
-
-/** Caches a manifest, with a last access at `at`. */
-async function cacheManifest(t: Opened, bytes: Buffer, at: number, tags: readonly string[] = [], of: Name = name): Promise<Digest> {
-  const digest = digestOf(bytes)
-  await t.content.commit.putManifest(of, digest, bytes, { tags: tags.map(tagged), provenance: { upstream, digest, checked: at } })
-  await age(t, digest, at, of)
-  return digest
-}
-
-async function age({ storage }: Opened, digest: Digest, at: number, of: Name): Promise<void> {
-  const { utimes } = await import('node:fs/promises')
-  const path = (storage as unknown as { path(key: string): string }).path(keys.provenanceRecord(of, digest))
-  await utimes(path, at / 1000, at / 1000)
-}
 
 /** An old image and a new one that share a layer, and an old image that was pushed. */
 async function opened(t: Test) {
@@ -144,7 +117,7 @@ test('evict: a child keeps its index, and an index its children', async t => {
   const [first, second] = [await cacheManifest(all, one, 5_000), await cacheManifest(all, two, 1_000)]
   const index = await cacheManifest(all, indexOf([one, two]), 1_000, ['all'])
   t.strictSame(await evicted(all, 3_000), [])
-  await age(all, first, 1_000, name)
+  await ageCached(all, first, 1_000, name)
   const gone = await evicted(all, 3_000)
   for (const each of [first, second, index]) t.ok(gone.includes(`manifest ${each}`))
 })
@@ -184,72 +157,4 @@ test('collect: an unreferenced cached blob is kept in Proxy and removed in Local
   const digest = await cacheBlob(all, 'loose', 1_000)
   t.strictSame(await collected(all, { unreferencedCached: 'keep' }), [])
   t.ok((await collected(all, { unreferencedCached: 'sweep' })).includes(`blob ${digest}`))
-})
-
-test('capacity: the content with the oldest access is evicted first, and no more than needed', async t => {
-  const all = await openFor(t)
-  const digests: Digest[] = []
-  for (let at = 0; at < 10; at++) digests.push(await cacheBlob(all, `blob ${at}`, 1_000 * (at + 1)))
-  let used = 60
-  const removed: string[] = []
-  const capacity = new Capacity({
-    ...all,
-    space: { missingBytes: bytes => used + bytes - 60, marginBytes: 3 },
-    policy: async () => ({ pinned: () => false, grace: 0 }),
-    yielder: noYield,
-    onRemove: ({ kind, digest, bytes = 0 }) => {
-      used -= bytes
-      if (kind === 'blob') removed.push(String(digest))
-    }
-  })
-  t.strictSame(await Promise.all([capacity.ensureCapacity(6), capacity.ensureCapacity(6)]), [true, true])
-  t.strictSame([...removed].sort(), digests.slice(0, 2).sort())
-  t.equal(await capacity.ensureCapacity(1_000), false)
-  t.equal(await capacity.ensureCapacity(6), true, 'what fits needs no eviction')
-})
-
-test('capacity: shared bytes free nothing, so eviction goes on until there is enough', async t => {
-  const all = await openFor(t)
-  const digest = await cacheBlob(all, 'shared', 1_000)
-  await cacheBlob(all, 'shared', 9_000, named('other'))
-  const own = await cacheBlob(all, 'own', 5_000)
-  let used = 9
-  const capacity = new Capacity({
-    ...all,
-    space: { missingBytes: bytes => used + bytes - 9, marginBytes: 0 },
-    policy: async () => ({ pinned: () => false, grace: 0 }),
-    yielder: noYield,
-    onRemove: removal => {
-      used -= removal.bytes ?? 0
-    }
-  })
-  t.equal(await capacity.ensureCapacity(3), true)
-  t.equal(await blobText(all.content, name, own), undefined)
-  t.equal(await blobText(all.content, named('other'), digest), 'shared')
-})
-
-test('capacity: after an eviction that freed too little, none is tried for a while', async t => {
-  const all = await opened(t)
-  const clock = createTestClock()
-  let evictions = 0
-  const capacity = new Capacity({
-    ...all,
-    clock,
-    space: { missingBytes: () => 1, marginBytes: 0 },
-    policy: async () => {
-      evictions++
-      return { pinned: () => true, grace: 0 }
-    },
-    yielder: noYield,
-    onRemove: () => {}
-  })
-  t.equal(await capacity.ensureCapacity(1), false)
-  const tried = evictions
-  t.ok(tried > 0)
-  await clock.advance(9_999)
-  t.equal(await capacity.ensureCapacity(1), false)
-  t.equal(evictions, tried)
-  await clock.advance(1)
-  t.equal(await capacity.ensureCapacity(1), false)
-  t.ok(evictions > tried)
 })
