@@ -1,50 +1,65 @@
+import { hash } from 'node:crypto'
 import { isIPv6 } from 'node:net'
-import { LRUCache } from 'lru-cache'
+import { type BucketLimits, createTokenBuckets } from './token-buckets.ts'
 
-/** How many passwords one remote address may try. */
+/** How many passwords may be tried, and how much bcrypt work wrong ones may cause. */
 export interface LoginThrottleLimits {
-  /** Attempts that are free at once. */
-  burst: number
-  /** Time until one more attempt is free. */
-  refillMs: number
-  /** Addresses with a bucket; the one used least recently is forgotten first. */
-  maxAddresses: number
+  /** Attempts at one user from one address. */
+  login: BucketLimits
+  /** Attempts of one address, whatever the users. */
+  address: BucketLimits
+  /** Rounds of bcrypt for all attempts. */
+  rounds: BucketLimits
+  /** Buckets per address, and per address and user; the one used least recently is forgotten first. */
+  maxBuckets: number
 }
 
-/** A token bucket of login attempts per remote address. */
+/** An attempt at a user from a remote address. */
+export interface Login {
+  address: string
+  user: string
+  /** The rounds of bcrypt that a failure takes, the same for all users. */
+  rounds: number
+}
+
+/**
+ * Token buckets of login attempts. Those of an address and a user bound what can be guessed. The others are shared, so
+ * that a stranger can empty them: they bound the work, and are no reason to refuse a right password.
+ */
 export interface LoginThrottle {
-  /** Takes one attempt, or returns the milliseconds until the next one is free. */
-  take(address: string): number | undefined
-  /** Returns the attempt of a login that succeeded. */
-  refund(address: string): void
+  /** Takes an attempt at the user from the address, or returns the milliseconds until the next one is free. */
+  take(login: Login): number | undefined
+  /** Takes an attempt from what users of the address, and all addresses, share; false if there is none. */
+  takeShared(login: Login): boolean
+  refund(login: Login): void
+  refundShared(login: Login): void
 }
 
 /** Creates a throttle; `now` is in milliseconds. */
-export function createLoginThrottle(limits: LoginThrottleLimits, now: () => number): LoginThrottle {
-  const buckets = new LRUCache<string, { attempts: number; at: number }>({ max: limits.maxAddresses })
-
-  function refill(key: string): { attempts: number; at: number } {
-    const at = now()
-    const bucket = buckets.get(key) ?? { attempts: limits.burst, at }
-    // A clock that steps back adds nothing and takes nothing.
-    const gained = Math.max(0, at - bucket.at) / limits.refillMs
-    const filled = { attempts: Math.min(limits.burst, bucket.attempts + gained), at }
-    buckets.set(key, filled)
-    return filled
-  }
-
+export function createLoginThrottle({ login, address, rounds, maxBuckets }: LoginThrottleLimits, now: () => number): LoginThrottle {
+  const logins = createTokenBuckets(login, maxBuckets, now)
+  const addresses = createTokenBuckets(address, maxBuckets, now)
+  const all = createTokenBuckets(rounds, 1, now)
   return {
-    take(address) {
-      const bucket = refill(addressKey(address))
-      if (bucket.attempts < 1) return (1 - bucket.attempts) * limits.refillMs
-      bucket.attempts--
-      return undefined
+    take: each => logins.take(loginKey(each)),
+    refund: each => logins.refund(loginKey(each)),
+    takeShared(each) {
+      const key = addressKey(each.address)
+      if (addresses.take(key) !== undefined) return false
+      if (all.take('', each.rounds) === undefined) return true
+      addresses.refund(key)
+      return false
     },
-    refund(address) {
-      const bucket = refill(addressKey(address))
-      bucket.attempts = Math.min(limits.burst, bucket.attempts + 1)
+    refundShared(each) {
+      addresses.refund(addressKey(each.address))
+      all.refund('', each.rounds)
     }
   }
+}
+
+// A digest, since a client may send a name of kilobytes.
+function loginKey({ address, user }: Login): string {
+  return `${addressKey(address)} ${hash('sha256', user, 'base64')}`
 }
 
 /** The key of an address: an IPv4 address, or the /64 network of an IPv6 address, all of which one host can use. */

@@ -3,6 +3,8 @@ import type { HtpasswdEntry } from './htpasswd.ts'
 
 /** The users of one version of the htpasswd file; immutable. */
 export interface UserList {
+  /** The rounds of bcrypt that a failure takes: those of the user with the most. */
+  readonly rounds: number
   /** The hashes of the user; none if unknown. */
   hashesOf(user: string): readonly string[]
   /** Hashes that match no password: with them a failure takes the same work for every user, known or not. */
@@ -22,6 +24,7 @@ export function createUserList(entries: readonly HtpasswdEntry[]): UserList {
   }
 
   return {
+    rounds: maxWork,
     hashesOf: user => (users.get(user) ?? []).map(entry => entry.hash),
     decoysOf: user => powers(maxWork - work(users.get(user) ?? [])).map(decoy)
   }

@@ -5,26 +5,39 @@ import { createPasswordChecker, type PasswordChecker } from '../access/password-
 import { watchFiles } from '../ports/watch.ts'
 import { type AppContext, type CommitReload, watchIntervalMs } from './context.ts'
 
-/** Reads the users of an htpasswd file, and again whenever it changes. */
+/** The users of a file, which is polled; what it holds is in force from `use` on. */
+interface Users {
+  use(): void
+  close(): void
+}
+
 async function openUsers(options: {
   file: string
+  checker: PasswordChecker
   intervalMs: number
   onReload: (users: number) => void
   onFault: (fault: unknown) => void
-}): Promise<{ credentials: PasswordChecker; close(): void }> {
-  const { file, intervalMs, onReload, onFault } = options
+}): Promise<Users> {
+  const { file, checker, intervalMs, onReload, onFault } = options
+  let isUsed = false
   const watched = await watchFiles<{ users: string }, HtpasswdEntry[]>({
     files: { users: file },
     intervalMs,
     load: ({ users }) => parseHtpasswd(users.toString('utf8')),
     onChange: entries => {
-      credentials.replace(entries)
+      if (!isUsed) return
+      checker.replace(entries)
       onReload(entries.length)
     },
     onFault
   })
-  const credentials = createPasswordChecker({ entries: watched.value, now: Date.now })
-  return { credentials, close: () => watched.stop() }
+  return {
+    use() {
+      isUsed = true
+      checker.replace(watched.value)
+    },
+    close: () => watched.stop()
+  }
 }
 
 /** The access rights in force. */
@@ -36,15 +49,18 @@ export interface OpenedAccess extends Disposable {
 
 /** Opens the access rights of the configuration. */
 export async function openAccess(context: AppContext): Promise<OpenedAccess> {
-  let opened = await openRights(context.config().auth, context)
+  // One for the life of the process: a password that was right stays so over any change of the configuration.
+  const checker = createPasswordChecker({ entries: [], now: Date.now })
+  const first = await openRights(context.config().auth, checker, context)
+  let opened = { access: first.use(), close: first.close }
   return {
     current: () => opened.access,
     prepare: async ({ auth }, changed) => {
       if (!changed.some(setting => /^auth\b/.test(setting))) return () => {}
-      const next = await openRights(auth, context)
+      const next = await openRights(auth, checker, context)
       return () => {
         opened.close()
-        opened = next
+        opened = { access: next.use(), close: next.close }
       }
     },
     [Symbol.dispose]: () => opened.close()
@@ -53,12 +69,14 @@ export async function openAccess(context: AppContext): Promise<OpenedAccess> {
 
 async function openRights(
   { users, anonymous }: Config['auth'],
+  checker: PasswordChecker,
   { metrics, log, audit }: AppContext
-): Promise<{ access: Access; close: () => void }> {
+): Promise<{ use(): Access; close(): void }> {
   const opened =
     users &&
     (await openUsers({
       file: users.file,
+      checker,
       intervalMs: watchIntervalMs,
       onReload: count => {
         log.info({ file: users.file, passwords: count }, 'the users file was reloaded')
@@ -71,6 +89,11 @@ async function openRights(
       }
     }))
   const onOutcome = (outcome: string) => metrics.authentications.inc({ outcome })
-  const access = createAccess({ users: opened?.credentials, roles: users?.roles ?? {}, anonymous, onOutcome })
-  return { access, close: () => opened?.close() }
+  return {
+    use() {
+      opened?.use()
+      return createAccess({ users: opened && checker, roles: users?.roles ?? {}, anonymous, onOutcome })
+    },
+    close: () => opened?.close()
+  }
 }

@@ -15,7 +15,9 @@ const challenge = { 'WWW-Authenticate': 'Basic realm="registry", charset="UTF-8"
 
 function setUp(anonymous: GrantSetting[] = []) {
   const outcomes: AuthOutcome[] = []
-  const users = createPasswordChecker({ entries, now: () => 0, limits: { throttle: { burst: 2, refillMs: 1500, maxAddresses: 10 } } })
+  const endless = { burst: 1_000_000, refillMs: 1 }
+  const throttle = { login: { burst: 2, refillMs: 1500 }, address: endless, rounds: endless, maxBuckets: 10 }
+  const users = createPasswordChecker({ entries, now: () => 0, limits: { throttle } })
   const roles = { ro: ['pull'], rw: ['pull', 'push', 'delete'] } satisfies Record<string, GrantSetting[]>
   const access = createAccess({ users, roles, anonymous, onOutcome: outcome => outcomes.push(outcome) })
   return { access, outcomes }

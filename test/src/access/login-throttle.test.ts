@@ -1,37 +1,39 @@
 import { test } from 'tap'
 import { addressKey, createLoginThrottle } from '../../../src/access/login-throttle.ts'
 
-test('throttle: after the burst an address waits until one attempt has refilled', async t => {
-  let time = 0
-  const throttle = createLoginThrottle({ burst: 2, refillMs: 1000, maxAddresses: 10 }, () => time)
-  t.equal(throttle.take('10.0.0.1'), undefined)
-  t.equal(throttle.take('10.0.0.1'), undefined)
-  t.equal(throttle.take('10.0.0.1'), 1000)
-  t.equal(throttle.take('10.0.0.2'), undefined, 'another address is not throttled')
-  time = 400
-  t.equal(throttle.take('10.0.0.1'), 600)
-  time = 1000
-  t.equal(throttle.take('10.0.0.1'), undefined)
-  t.equal(throttle.take('10.0.0.1'), 1000)
+const login = (address: string, user: string, rounds = 1) => ({ address, user, rounds })
+const endless = { burst: 1000, refillMs: 1 }
+
+test('throttle: attempts are counted by address and user, the addresses of an IPv6 network together', async t => {
+  const limits = { login: { burst: 1, refillMs: 1000 }, address: endless, rounds: endless, maxBuckets: 10 }
+  const throttle = createLoginThrottle(limits, () => 0)
+  t.equal(throttle.take(login('2001:db8::1', 'ana')), undefined)
+  t.equal(throttle.take(login('2001:db8::2', 'ana')), 1000)
+  t.equal(throttle.take(login('2001:db8::1', 'bob')), undefined)
+  t.equal(throttle.take(login('2001:db8:1::1', 'ana')), undefined)
+  throttle.refund(login('2001:db8::3', 'ana'))
+  t.equal(throttle.take(login('2001:db8::1', 'ana')), undefined)
 })
 
-test('throttle: a refunded attempt can be taken again, and attempts never exceed the burst', async t => {
-  const throttle = createLoginThrottle({ burst: 1, refillMs: 1000, maxAddresses: 10 }, () => 0)
-  throttle.refund('a')
-  t.equal(throttle.take('a'), undefined)
-  t.equal(throttle.take('a'), 1000)
-  throttle.refund('a')
-  t.equal(throttle.take('a'), undefined)
+test('throttle: what all users of an address share is empty for that address only', async t => {
+  const limits = { login: endless, address: { burst: 2, refillMs: 1000 }, rounds: endless, maxBuckets: 10 }
+  const throttle = createLoginThrottle(limits, () => 0)
+  t.strictSame(
+    ['ana', 'bob', 'eve'].map(user => throttle.takeShared(login('a', user))),
+    [true, true, false]
+  )
+  t.equal(throttle.takeShared(login('b', 'eve')), true)
+  throttle.refundShared(login('a', 'ana'))
+  t.equal(throttle.takeShared(login('a', 'eve')), true)
 })
 
-test('throttle: a clock that steps back neither frees nor locks an address', async t => {
-  let time = 10_000
-  const throttle = createLoginThrottle({ burst: 1, refillMs: 1000, maxAddresses: 10 }, () => time)
-  t.equal(throttle.take('a'), undefined)
-  time = 0
-  t.equal(throttle.take('a'), 1000)
-  time = 1000
-  t.equal(throttle.take('a'), undefined)
+test('throttle: the work of all addresses is bounded, and an attempt without room takes nothing of its address', async t => {
+  const limits = { login: endless, address: { burst: 1, refillMs: 1000 }, rounds: { burst: 10, refillMs: 1 }, maxBuckets: 10 }
+  const throttle = createLoginThrottle(limits, () => 0)
+  t.equal(throttle.takeShared(login('a', 'ana', 8)), true)
+  t.equal(throttle.takeShared(login('b', 'ana', 8)), false)
+  throttle.refundShared(login('a', 'ana', 8))
+  t.equal(throttle.takeShared(login('b', 'ana', 8)), true)
 })
 
 test('throttle: the addresses of one IPv6 network count together, those of IPv4 one by one', async t => {
