@@ -1,3 +1,4 @@
+import { Type } from 'typebox'
 import { bytes, count, duration, HOUR, MIB, rate, section } from './kinds.ts'
 
 /** The limits of clients. */
@@ -11,6 +12,12 @@ export const limitsSection = section(
       expects: 'a number of bytes such as 4194304 or 4MiB, from 1KiB to 8MiB',
       description:
         'The largest accepted manifest. Manifests are the only content held in memory. The specification requires at least 4 MiB.'
+    }),
+    strictSizes: Type.Boolean({
+      default: false,
+      expects: 'true or false',
+      description:
+        'Refuse a pushed manifest with a descriptor whose size is not that of the content. CNCF Distribution takes such manifests; containerd and others cannot pull them.'
     }),
     uploadIdle: duration({
       default: '24h',

@@ -47,7 +47,7 @@ export async function openStore(context: AppContext, rates: Pick<RateLimits, 'wr
     opened,
     storage,
     content,
-    sink: new LocalSink(content),
+    sink: new LocalSink(content, config().limits),
     fills,
     pins,
     [Symbol.asyncDispose]: async () => {

@@ -1,5 +1,7 @@
+import type { Key } from '../../storage/storage.ts'
 import type { Content } from '../content/content.ts'
 import * as keys from '../content/keys.ts'
+import type { ReportedContent } from '../content/shared/coordination.ts'
 import { isNonDistributable } from '../oci/descriptor.ts'
 import { type Algorithm, algorithmOf, type Digest, digestOf } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
@@ -11,12 +13,20 @@ import { notStored, unknownBlob } from './errors.ts'
 // An image has some tens of layers.
 const concurrentChecks = 8
 
+/** What a push has to be like beyond the specification. */
+export interface PushPolicy {
+  /** Whether a descriptor of another size than the content has is refused. */
+  strictSizes: boolean
+}
+
 /** Pushes into the content. */
 export class LocalSink implements Sink {
   readonly #content: Content
+  readonly #policy: PushPolicy
 
-  constructor(content: Content) {
+  constructor(content: Content, policy: PushPolicy = { strictSizes: false }) {
     this.#content = content
+    this.#policy = policy
   }
 
   startUpload(name: Name, algorithm?: Algorithm): Promise<UploadSession> {
@@ -70,53 +80,55 @@ export class LocalSink implements Sink {
     const release = await this.#content.holds.holdAll([...parsed.blobs, ...parsed.manifests].map(each => each.digest))
     try {
       const since = await this.#content.barrier.readEpoch()
-      await this.#checkContent(name, parsed)
-      const before = await this.#checkNotRemoved(name, parsed, since)
+      const needed = await this.#findContent(name, parsed)
+      const before = await this.#checkNotRemoved(needed, since)
       const set = await this.#content.commit.putManifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
       // A garbage collection of another process that began meanwhile may not have seen the manifest.
-      if (before === 'unchanged') await this.#checkNotRemoved(name, parsed, since)
+      if (before === 'unchanged') await this.#checkNotRemoved(needed, since)
       return { digest: actual, tags: set, ...(subject ? { subject } : {}) }
     } finally {
       release()
     }
   }
 
-  // A manifest is accepted if the repository has everything it needs; its subject may come later (distribution-spec,
-  // "Push").
-  async #checkContent(name: Name, { blobs, manifests }: ParsedManifest): Promise<void> {
-    const content = this.#content
+  // A manifest is accepted if the repository has everything it needs, wrong sizes in descriptors or not, as with CNCF
+  // Distribution; its subject may come later (distribution-spec, "Push").
+  async #findContent(name: Name, { blobs, manifests }: ParsedManifest): Promise<ReportedContent[]> {
     const needed = [
-      ...blobs
-        .filter(each => !isNonDistributable(each.mediaType))
-        .map(each => ({ ...each, size: () => content.blobs.stat(name, each.digest), expected: each.size })),
-      ...manifests.map(each => ({
-        ...each,
-        size: async () => (await content.manifests.get(name, each.digest))?.descriptor.size,
-        expected: each.size
-      }))
-    ]
-    const missing: string[] = []
+      ...blobs.map(descriptor => ({ descriptor, find: () => this.#findBlob(name, descriptor.digest) })),
+      ...manifests.map(descriptor => ({ descriptor, find: () => this.#findChild(name, descriptor.digest) }))
+    ].filter(({ descriptor }) => !isNonDistributable(descriptor.mediaType))
+    const found: ReportedContent[] = []
+    const missing: Digest[] = []
     for (let at = 0; at < needed.length; at += concurrentChecks) {
       await Promise.all(
-        needed.slice(at, at + concurrentChecks).map(async ({ digest, size, expected }) => {
-          const stored = await size()
-          if (stored === undefined) missing.push(digest)
-          else if (stored !== expected)
-            throw new OciError('SIZE_INVALID', { detail: { reason: 'the descriptor has another size', digest, expected, stored } })
+        needed.slice(at, at + concurrentChecks).map(async ({ descriptor: { digest, size }, find }) => {
+          const stored = await find()
+          if (!stored) return void missing.push(digest)
+          if (this.#policy.strictSizes && stored.size !== size) throw wrongSize(digest, size, stored.size)
+          found.push({ link: stored.link, digest })
         })
       )
     }
     if (missing.length > 0) throw new OciError('MANIFEST_BLOB_UNKNOWN', { detail: { missing } })
+    return found
+  }
+
+  async #findBlob(name: Name, digest: Digest): Promise<{ size: number; link: Key } | undefined> {
+    const size = await this.#content.blobs.stat(name, digest)
+    return size === undefined ? undefined : { size, link: keys.layer(name, digest) }
+  }
+
+  // An index may list blobs, as BuildKit's cache of layers does: what is there under the digest counts.
+  async #findChild(name: Name, digest: Digest): Promise<{ size: number; link: Key } | undefined> {
+    const manifest = await this.#content.manifests.get(name, digest)
+    return manifest ? { size: manifest.descriptor.size, link: keys.revision(name, digest) } : this.#findBlob(name, digest)
   }
 
   // The deletion barrier for what the manifest needs.
-  async #checkNotRemoved(name: Name, { blobs, manifests }: ParsedManifest, since: number): Promise<'unchanged' | 'changed'> {
+  async #checkNotRemoved(needed: readonly ReportedContent[], since: number): Promise<'unchanged' | 'changed'> {
     const { barrier } = this.#content
     if (await barrier.isUnchanged(since)) return 'unchanged'
-    const needed = [
-      ...blobs.filter(each => !isNonDistributable(each.mediaType)).map(({ digest }) => ({ link: keys.layer(name, digest), digest })),
-      ...manifests.map(({ digest }) => ({ link: keys.revision(name, digest), digest }))
-    ]
     const missing = (await barrier.findRemoved(needed, since)).map(each => each.digest)
     if (missing.length > 0) throw new OciError('MANIFEST_BLOB_UNKNOWN', { detail: { missing } })
     return 'changed'
@@ -141,4 +153,8 @@ export class LocalSink implements Sink {
     const subject = manifest && readManifest(manifest.bytes)?.subject?.digest
     return { digest, tags: await commit.removeManifest(name, digest, subject) }
   }
+}
+
+function wrongSize(digest: Digest, expected: number, stored: number): OciError {
+  return new OciError('SIZE_INVALID', { detail: { reason: 'the descriptor has another size', digest, expected, stored } })
 }

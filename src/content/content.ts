@@ -1,5 +1,7 @@
 import { createKeyedMutex } from '../../storage/keyed-mutex.ts'
 import type { Storage } from '../../storage/storage.ts'
+import { type Descriptor, isManifestType } from '../oci/descriptor.ts'
+import type { Name } from '../oci/name.ts'
 import { Blobs } from './blobs.ts'
 import type { ChangeListener } from './changes.ts'
 import { Commit } from './commit.ts'
@@ -34,6 +36,19 @@ export interface Content {
   quarantine: Quarantine
   commit: Commit
   removals: Removals
+}
+
+/**
+ * What a child of an index is in `name`, whatever its media type says; that tells it only where neither is linked. An
+ * index may list blobs, as BuildKit's cache of layers does.
+ */
+export async function kindOfChild(
+  { manifests, blobs }: Pick<Content, 'manifests' | 'blobs'>,
+  name: Name,
+  { digest, mediaType }: Descriptor
+): Promise<'manifest' | 'blob'> {
+  if (await manifests.linked(name, digest)) return 'manifest'
+  return (await blobs.linked(name, digest)) || !isManifestType(mediaType) ? 'blob' : 'manifest'
 }
 
 /** What `openContent` may be told. */

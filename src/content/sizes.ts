@@ -49,9 +49,9 @@ export class Sizes {
   learn(manifest: Digest, bytes: Uint8Array): void {
     if (this.#read.has(manifest)) return
     this.#read.set(manifest, true)
-    for (const { digest, size } of readManifest(bytes)?.blobs ?? []) {
-      if (!this.#known.has(digest)) this.#known.set(digest, size)
-    }
+    const { blobs = [], manifests = [] } = readManifest(bytes) ?? {}
+    // A child of an index may be a blob.
+    for (const { digest, size } of [...blobs, ...manifests]) if (!this.#known.has(digest)) this.#known.set(digest, size)
   }
 
   /** Whether a stored object can be the blob `digest`, as far as its size is known. The object stays open. */

@@ -1,10 +1,10 @@
+import { isWantedChild, readChild } from '../oci/children.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf } from '../oci/digest.ts'
 import { isDenied, isNotFound, OciError, reasonOf } from '../oci/errors.ts'
 import { type BlobNode, type ManifestLink, type ManifestNode, walkGraph } from '../oci/graph.ts'
 import { mediaTypeOf, readManifest } from '../oci/manifest.ts'
 import type { Name, Reference, Tag } from '../oci/name.ts'
-import { matchesPlatform } from '../oci/platform.ts'
 import type { Sink } from '../oci/sink.ts'
 import type { Manifest, Source } from '../oci/source.ts'
 import { type CopyEvent, EventQueue } from './events.ts'
@@ -81,7 +81,7 @@ class Copy {
   readonly #platforms: readonly string[]
   /** What is at the target in place of an index of the source. */
   readonly #rewritten = new Map<Digest, Descriptor>()
-  readonly #children = new Map<Digest, { digest: Digest; platform?: string }[]>()
+  readonly #children = new Map<Digest, { digest: Digest; mediaType: string; platform?: string }[]>()
   readonly #counts = { manifests: 0, blobs: 0, copiedBlobs: 0, copiedBytes: 0 }
   readonly #progress = { bytes: 0, knownBytes: 0 }
   /** The first node whose copy failed. */
@@ -99,7 +99,7 @@ class Copy {
     try {
       const root = await this.#root()
       await walkGraph(root, {
-        read: link => this.#read(link),
+        read: (link, inner) => this.#read(link, inner),
         visit: (node, inner) => this.#visit(node, inner),
         order: 'children-first',
         concurrency,
@@ -121,11 +121,13 @@ class Copy {
     return value
   }
 
-  async #read({ descriptor: { digest } }: ManifestLink): Promise<Uint8Array> {
+  async #read({ descriptor, role }: ManifestLink, signal: AbortSignal): Promise<Uint8Array | 'blob'> {
     const { source, name } = this.#from
+    const { digest } = descriptor
+    const readManifest = async () => (await source.getManifest(name, { digest }, { signal: this.#options.signal })).value.bytes
     try {
-      const { bytes } = (await source.getManifest(name, { digest }, { signal: this.#options.signal })).value
-      this.#learn(digest, bytes)
+      const bytes = role === 'child' ? await readChild({ source, name, descriptor, readManifest, signal }) : await readManifest()
+      if (bytes !== 'blob') this.#learn(digest, bytes)
       return bytes
     } catch (error) {
       this.#failedAt ??= digest
@@ -173,8 +175,10 @@ class Copy {
     const { registry, name } = this.#to
     const { mountFrom, chunkBytes, report } = this.#options
     const there = await found(registry.statBlob(name, digest, signal))
-    if (there?.value.size === size) return 'present'
     const { source, name: sourceName } = this.#from
+    if (there?.value.size === size) return 'present'
+    // A descriptor may have a wrong size: what the source has tells whether the target lacks some of it.
+    if (there && there.value.size === (await source.statBlob(sourceName, digest, signal)).value.size) return 'present'
     const onBytes = (bytes: number) => {
       this.#progress.bytes += bytes
       report({ type: 'progress', ...this.#progress })
@@ -238,7 +242,7 @@ class Copy {
     if (seen.has(digest)) return false
     seen.add(digest)
     const children = this.#children.get(digest) ?? []
-    return children.some(each => !matchesPlatform(each.platform, this.#platforms) || this.#isRewritten(each.digest, seen))
+    return children.some(each => !isWantedChild(each, this.#platforms) || this.#isRewritten(each.digest, seen))
   }
 }
 

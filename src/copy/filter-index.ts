@@ -1,7 +1,7 @@
+import { isWantedChild } from '../oci/children.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf } from '../oci/digest.ts'
 import type { ManifestNode } from '../oci/graph.ts'
-import { matchesPlatform } from '../oci/platform.ts'
 
 /**
  * An index without the children for other platforms, and with the descriptors of those of its children that were
@@ -13,7 +13,7 @@ export function filterIndex(
   rewritten: ReadonlyMap<Digest, Descriptor>
 ): { bytes: Uint8Array; descriptor: Descriptor } | undefined {
   const children = parsed?.manifests ?? []
-  const isKept = (at: number) => matchesPlatform(children[at]?.platform, platforms)
+  const isKept = (at: number) => children[at] !== undefined && isWantedChild(children[at], platforms)
   if (children.every(({ digest }, at) => isKept(at) && !rewritten.has(digest))) return undefined
   // That it is an object with a list of objects was checked when it was parsed.
   const json = JSON.parse(Buffer.from(bytes).toString()) as { manifests: Record<string, unknown>[] }

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { algorithmOf, createDigester, type Digest, type Digester } from '../oci/digest.ts'
+import { algorithmOf, createDigester, type Digest, type Digester, emptyDigest } from '../oci/digest.ts'
 import { isNotFound, OciError, retryableAfterMs } from '../oci/errors.ts'
 import type { Name } from '../oci/name.ts'
 import { type Sink, UploadOffsetError, type UploadSession } from '../oci/sink.ts'
@@ -12,7 +12,7 @@ export interface Transfer {
   sink: Sink
   name: Name
   digest: Digest
-  /** In bytes, as the manifest says. */
+  /** In bytes, as the manifest says; what the source has counts, once its digest is verified. */
   size: number
   /** A repository of the sink from which the blob may be mounted. */
   mountFrom?: Name | undefined
@@ -52,6 +52,7 @@ interface OpenedSource extends OpenBlob {
 
 class BlobTransfer {
   readonly #transfer: Transfer
+  #size: number
   #mountFrom: Name | undefined
   #session: UploadSession | undefined
   #sessions = 0
@@ -60,10 +61,13 @@ class BlobTransfer {
   #verified = 0
   /** Bytes from the beginning that `onBytes` was told of. */
   #reported = 0
+  /** Whether the source was opened once, so that the size is the source's. */
+  #opened = false
   #sourceFailure: { error: unknown } | undefined
 
   constructor(transfer: Transfer) {
     this.#transfer = transfer
+    this.#size = transfer.size
     this.#mountFrom = transfer.mountFrom
     this.#digester = createDigester(algorithmOf(transfer.digest))
   }
@@ -128,7 +132,7 @@ class BlobTransfer {
     for (let attempts = 1; ; attempts++) {
       try {
         await session.refresh(this.#transfer.signal)
-        return session.offset <= this.#transfer.size
+        return session.offset <= this.#size
       } catch (error) {
         this.#transfer.signal.throwIfAborted()
         const pauseMs = retryableAfterMs(error) ?? 0
@@ -149,9 +153,12 @@ class BlobTransfer {
   }
 
   async #send(session: UploadSession): Promise<void> {
-    const { digest, size, signal } = this.#transfer
-    if (session.offset === size) return void (await session.finish(digest, undefined, signal))
+    const { digest, signal } = this.#transfer
+    // Before the source was opened, only an empty blob is known to be whole.
+    const isWhole = this.#opened ? session.offset === this.#size : digest === emptyDigest[algorithmOf(digest)]
+    if (isWhole) return void (await session.finish(digest, undefined, signal))
     const opened = await this.#open(session.offset)
+    const size = this.#size
     try {
       const chunkBytes = Math.max(this.#transfer.chunkBytes ?? size, session.minChunkBytes ?? 0)
       while (size - session.offset > chunkBytes) {
@@ -169,15 +176,20 @@ class BlobTransfer {
   }
 
   async #open(offset: number): Promise<OpenedSource> {
-    const { source, sourceName, digest, size, signal } = this.#transfer
+    const { source, sourceName, digest, signal } = this.#transfer
     return this.#fromSource(async () => {
       const want = { signal, ...(offset > 0 ? { range: { first: offset } } : {}) }
       const { value } = await source.openBlob(sourceName, digest, want)
       // A source that does not know the size gives the whole blob whatever the range.
       const position = value.part?.offset ?? Number.POSITIVE_INFINITY
-      if (position <= offset && (value.size === undefined || value.size === size)) return { ...value, position, closing: false }
+      // A descriptor may have a wrong size, and no source changes the size of a blob.
+      if (position <= offset && (!this.#opened || value.size === undefined || value.size === this.#size)) {
+        this.#size = value.size ?? this.#size
+        this.#opened = true
+        return { ...value, position, closing: false }
+      }
       await value.body.close()
-      throw new Error(`the source has ${value.size} bytes of the blob, the manifest says ${size}`)
+      throw new Error(`the source has ${value.size} bytes of the blob from ${position} on, expected ${this.#size} from ${offset} on`)
     })
   }
 
@@ -193,7 +205,8 @@ class BlobTransfer {
   }
 
   async #piece(opened: OpenedSource, length: number): Promise<Uint8Array> {
-    const { digest, size, signal, onBytes } = this.#transfer
+    const { digest, signal, onBytes } = this.#transfer
+    const size = this.#size
     signal.throwIfAborted()
     const buffer = Buffer.allocUnsafeSlow(length)
     const read = await opened.body.readInto(buffer, opened.position)

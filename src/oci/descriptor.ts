@@ -18,6 +18,20 @@ export const mediaTypes = {
   blob: 'application/octet-stream'
 } as const
 
+const manifestTypes: readonly string[] = [
+  mediaTypes.ociManifest,
+  mediaTypes.ociIndex,
+  mediaTypes.dockerManifest,
+  mediaTypes.dockerList,
+  'application/vnd.docker.distribution.manifest.v1+json',
+  'application/vnd.docker.distribution.manifest.v1+prettyjws'
+]
+
+/** Whether a media type is that of a manifest. What lies under the digest may be something else all the same. */
+export function isManifestType(mediaType: string): boolean {
+  return manifestTypes.includes(mediaType)
+}
+
 /**
  * Whether a registry need not hold a layer, since its descriptor has URLs (image-spec, "Non-Distributable Layers";
  * Docker's foreign layers).

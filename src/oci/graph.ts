@@ -1,8 +1,8 @@
+import { isWantedChild } from './children.ts'
 import { type Descriptor, isNonDistributable } from './descriptor.ts'
 import type { Digest } from './digest.ts'
 import { OciError } from './errors.ts'
 import { type ParsedManifest, readManifest } from './manifest.ts'
-import { matchesPlatform } from './platform.ts'
 
 /** What a manifest is to the one that led to it; `root` is where a walk begins. */
 export type Role = 'root' | 'child' | 'config' | 'layer' | 'subject' | 'referrer'
@@ -16,10 +16,10 @@ interface Reached {
   platform?: string
 }
 
-/** A blob that a manifest needs. */
+/** A blob that a manifest needs, or that an index lists as if it were a manifest. */
 export interface BlobNode extends Reached {
   kind: 'blob'
-  role: 'config' | 'layer'
+  role: 'config' | 'layer' | 'child'
   /** Its descriptor has URLs of its own: a registry need not hold it. */
   nonDistributable: boolean
 }
@@ -65,8 +65,11 @@ export function partsOf({ manifests, blobs, subject }: ParsedManifest): Manifest
 
 /** How a graph is walked. */
 export interface WalkOptions {
-  /** The verified bytes of a manifest; undefined to pass over it and what is below it. */
-  read(link: ManifestLink, signal: AbortSignal): Promise<Uint8Array | undefined>
+  /**
+   * The verified bytes of a manifest; undefined to pass over it and what is below it. `blob` if the child of an index
+   * is one: it is visited as such.
+   */
+  read(link: ManifestLink, signal: AbortSignal): Promise<Uint8Array | 'blob' | undefined>
   /** Called once for each digest. `signal` is aborted when the walk fails elsewhere. */
   visit(node: ManifestNode | BlobNode, signal: AbortSignal): Promise<void> | void
   /**
@@ -80,8 +83,8 @@ export interface WalkOptions {
    */
   concurrency?: number
   /**
-   * `os/architecture[/variant]`: children of an index for other platforms, or for none, are left out. Empty: all are
-   * walked.
+   * `os/architecture[/variant]`: children of an index for other platforms, and manifests for none, are left out. Empty:
+   * all are walked.
    */
   platforms?: readonly string[]
   /** Whether a manifest's subject is walked too. */
@@ -170,7 +173,10 @@ class GraphWalk {
       while (!bytes && this.#waiting.size >= Math.max(defaultMaxWaiting, this.#concurrency)) await Promise.race(this.#waiting)
       while (!bytes && this.#isFull) await Promise.race(this.#running)
       const read = bytes ?? (await this.#options.read(link, this.#signal))
-      if (read) await this.#below({ ...link, bytes: read, parsed: readManifest(read) }, { ended, after })
+      if (read === 'blob') {
+        await this.#blob(childBlob(link))
+        ended.resolve(this.#blobs.get(digest))
+      } else if (read) await this.#below({ ...link, bytes: read, parsed: readManifest(read) }, { ended, after })
       else ended.resolve()
     } catch (error) {
       ended.resolve()
@@ -207,9 +213,9 @@ class GraphWalk {
     if (this.#concurrency === 1) await visited
   }
 
-  #isWanted({ role, platform }: Pick<ManifestLink, 'role' | 'platform'>): boolean {
+  #isWanted({ role, descriptor, platform }: Pick<ManifestLink, 'role' | 'descriptor' | 'platform'>): boolean {
     const { platforms = [], subjects } = this.#options
-    return role === 'subject' ? subjects === 'follow' : matchesPlatform(platform, platforms)
+    return role === 'subject' ? subjects === 'follow' : isWantedChild({ mediaType: descriptor.mediaType, platform }, platforms)
   }
 
   async #blob(node: BlobNode): Promise<void> {
@@ -248,4 +254,8 @@ class GraphWalk {
     this.#running.add(visit)
     return visit
   }
+}
+
+function childBlob({ depth: _depth, ...link }: ManifestLink): BlobNode {
+  return { ...link, kind: 'blob', role: 'child', nonDistributable: isNonDistributable(link.descriptor.mediaType) }
 }

@@ -1,4 +1,5 @@
 import * as keys from '../content/keys.ts'
+import { isManifestType, isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { partsOf } from '../oci/graph.ts'
 import { type ParsedManifest, readManifest } from '../oci/manifest.ts'
@@ -61,11 +62,13 @@ async function* checkParts(
 ): AsyncGenerator<WarningEvent, void> {
   if ((await content.provenance.get(name, digest)) !== undefined) return
   for (const part of partsOf(manifest)) {
-    if (part.kind === 'blob' ? part.nonDistributable : part.role === 'subject') continue
-    const { kind, descriptor } = part
-    const link = kind === 'blob' ? keys.layer(name, descriptor.digest) : keys.revision(name, descriptor.digest)
-    if (await storage.stat(link)) continue
-    yield { type: 'warning', kind, digest: descriptor.digest, names: [name], reason: `${digest} refers to it, but it is not stored` }
+    const { digest: needed, mediaType } = part.descriptor
+    if (part.role === 'subject' || isNonDistributable(mediaType)) continue
+    if (part.kind === 'manifest' && (await storage.stat(keys.revision(name, needed)))) continue
+    // A child of an index may be a blob, too.
+    if (await storage.stat(keys.layer(name, needed))) continue
+    const kind = part.kind === 'manifest' && isManifestType(mediaType) ? 'manifest' : 'blob'
+    yield { type: 'warning', kind, digest: needed, names: [name], reason: `${digest} refers to it, but it is not stored` }
   }
 }
 

@@ -1,5 +1,6 @@
 import { createSemaphore, type Semaphore } from '../../storage/semaphore.ts'
 import type { Backend } from '../backend/backend.ts'
+import { readChild } from '../oci/children.ts'
 import type { Digest } from '../oci/digest.ts'
 import { walkGraph } from '../oci/graph.ts'
 import type { Name, Reference } from '../oci/name.ts'
@@ -102,7 +103,10 @@ class Prefetch {
       concurrency: atOnce,
       platforms,
       signal,
-      read: async ({ descriptor: { digest } }) => (await this.#manifest(backend, name, { digest })).bytes,
+      read: ({ descriptor }, signal) => {
+        const readManifest = async () => (await this.#manifest(backend, name, { digest: descriptor.digest })).bytes
+        return readChild({ source: backend, name, descriptor, readManifest, signal })
+      },
       visit: async (node, signal) => {
         if (node.kind === 'manifest') this.#counts.manifests++
         else if (!node.nonDistributable) await this.#downloads(() => this.#blob(backend, name, node.descriptor, signal))

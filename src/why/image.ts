@@ -1,5 +1,6 @@
+import { kindOfChild } from '../content/content.ts'
 import { blob as blobKey } from '../content/keys.ts'
-import type { Descriptor } from '../oci/descriptor.ts'
+import { type Descriptor, isManifestType, isNonDistributable } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { type ManifestPart, partsOf } from '../oci/graph.ts'
 import { readManifest } from '../oci/manifest.ts'
@@ -15,7 +16,7 @@ const maxUpstreamRequests = 200
 const blobsAtOnce = 4
 
 type Found = { state: ContentState; note?: string }
-type BlobPart = Extract<ManifestPart, { kind: 'blob' }>
+type NeededBlob = Pick<Extract<ManifestPart, { kind: 'blob' }>, 'descriptor' | 'nonDistributable'>
 
 /** Looks for everything that a manifest refers to, in the storage and upstream, and stores nothing. */
 export class ImageInspection {
@@ -35,23 +36,34 @@ export class ImageInspection {
     this.#signal = signal
   }
 
-  /** The root itself, or each manifest of an image index; `state` is where the root is. */
+  /**
+   * The root itself, with the blobs that an index lists, or each manifest of an image index; `state` is where the root
+   * is.
+   */
   async lines({ descriptor, bytes }: Manifest, state: ContentState): Promise<ManifestLine[]> {
     const { digest, size } = descriptor
     const children = manifestParts(bytes)
-    if (children.length === 0) return [{ digest, size, state, blobs: await this.#blobLines(bytes) }]
+    if (children.length === 0) return [{ digest, size, state, blobs: await this.#blobLines(blobParts(bytes)) }]
     const lines: ManifestLine[] = []
-    for (const { descriptor, platform } of children)
-      lines.push({ ...(await this.#line(descriptor)), ...(platform === undefined ? {} : { platform }) })
-    return lines
+    const blobs: NeededBlob[] = []
+    for (const { descriptor, platform } of children) {
+      if (await this.#isBlob(descriptor)) blobs.push({ descriptor, nonDistributable: isNonDistributable(descriptor.mediaType) })
+      else lines.push({ ...(await this.#line(descriptor)), ...(platform === undefined ? {} : { platform }) })
+    }
+    return blobs.length === 0 ? lines : [{ digest, size, state, blobs: await this.#blobLines(blobs) }, ...lines]
+  }
+
+  async #isBlob(child: Descriptor): Promise<boolean> {
+    const { mode, storedName } = this.#target
+    return mode === 'Direct' ? !isManifestType(child.mediaType) : (await kindOfChild(this.#context.content, storedName, child)) === 'blob'
   }
 
   async #line({ digest, size }: Descriptor): Promise<ManifestLine> {
     const stored = await this.#stored(digest)
-    if (stored.manifest) return { digest, size, state: 'here', blobs: await this.#blobLines(stored.manifest.bytes) }
+    if (stored.manifest) return { digest, size, state: 'here', blobs: await this.#blobLines(blobParts(stored.manifest.bytes)) }
     const found = await this.#request(({ upstream }, name) => upstream.fetchManifest(name, { digest }, { signal: this.#signal }))
     if (typeof found === 'object' && found.value !== 'not-modified')
-      return { digest, size, state: 'upstream', blobs: await this.#blobLines(found.value.bytes) }
+      return { digest, size, state: 'upstream', blobs: await this.#blobLines(blobParts(found.value.bytes)) }
     return { digest, size, ...merge(stored.inspection, typeof found === 'string' ? found : 'unknown'), blobs: [] }
   }
 
@@ -60,8 +72,7 @@ export class ImageInspection {
     return mode === 'Direct' ? { inspection: { state: 'missing' } } : inspectManifest(this.#context, storedName, digest, this.#depth)
   }
 
-  async #blobLines(manifest: Uint8Array): Promise<BlobLine[]> {
-    const parts = blobParts(manifest)
+  async #blobLines(parts: readonly NeededBlob[]): Promise<BlobLine[]> {
     const lines: { line: BlobLine; nonDistributable: boolean }[] = []
     for (let at = 0; at < parts.length; at += blobsAtOnce) {
       const batch = parts.slice(at, at + blobsAtOnce).map(async ({ descriptor, nonDistributable }) => {
@@ -109,7 +120,7 @@ function manifestParts(bytes: Uint8Array): Extract<ManifestPart, { kind: 'manife
   return (parsed ? partsOf(parsed) : []).filter(part => part.kind === 'manifest').filter(({ role }) => role === 'child')
 }
 
-function blobParts(bytes: Uint8Array): BlobPart[] {
+function blobParts(bytes: Uint8Array): NeededBlob[] {
   const parsed = readManifest(bytes)
   return (parsed ? partsOf(parsed) : []).filter(part => part.kind === 'blob')
 }

@@ -1,3 +1,4 @@
+import { kindOfChild } from '../content/content.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
 import { type BlobNode, walkGraph } from '../oci/graph.ts'
@@ -84,7 +85,10 @@ class Verification {
     await walkGraph(root, {
       order: 'parents-first',
       signal,
-      read: async ({ descriptor }) => (await this.#manifest(name, descriptor.digest))?.bytes,
+      read: async ({ descriptor, role }) => {
+        if (role === 'child' && (await kindOfChild(this.#context.content, name, descriptor)) === 'blob') return 'blob'
+        return (await this.#manifest(name, descriptor.digest))?.bytes
+      },
       visit: async node => {
         if (node.kind === 'blob') return this.#blob(name, node)
         this.#counts.manifests++

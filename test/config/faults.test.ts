@@ -40,6 +40,8 @@ test('the value of an unknown setting is not printed: it may be a misspelt secre
 
 test('a wrong type is one fault, not one per rule that it breaks', async t => {
   t.same(refused(t, 'limits:\n  uploadIdle: 24'), ['2 limits.uploadIdle: a duration such as 24h or 1h30m, from 1s to 9000h'])
+  for (const value of ['yes', '1', '"true"', 'on', '[true]'])
+    t.same(refused(t, `limits:\n  strictSizes: ${value}`), ['2 limits.strictSizes: true or false'])
   t.same(refused(t, 'server: [1]'), ['1 server: a mapping of settings'])
   t.same(refused(t, 'auth:'), ['1 auth: a mapping of settings'])
 })

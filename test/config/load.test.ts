@@ -20,6 +20,7 @@ test('without a file the defaults are a Local registry on loopback that is open 
     auth: { anonymous: ['pull', 'push', 'delete'] },
     limits: {
       manifestBytes: 4_194_304,
+      strictSizes: false,
       uploadIdle: 86_400_000,
       minimumRate: { bytes: 1024, per: 30_000 },
       connections: 4096,
@@ -37,6 +38,7 @@ test('a file changes what it names and leaves the other defaults', async t => {
   const config = loaded(t, 'limits: { manifestBytes: 8MiB, minimumRate: { per: 1m } }')
   t.same(config.limits, {
     manifestBytes: 8_388_608,
+    strictSizes: false,
     uploadIdle: 86_400_000,
     minimumRate: { bytes: 1024, per: 60_000 },
     connections: 4096,

@@ -9,6 +9,7 @@ import type { Yield } from './yield.ts'
 export interface CachedNode extends ManifestEdges {
   /** When it was last needed, in ms since the epoch; infinite for a pushed one. */
   lastNeeded: number
+  /** With the children of an index, of which some may be blobs. */
   blobs: readonly Digest[]
   tags: Tag[]
 }
@@ -37,7 +38,8 @@ export async function readCached(content: Content, name: Name, yielder: Yield): 
     const parsed = bytes && readManifest(bytes)
     if (!parsed && !lastAccess.has(digest)) return undefined
     const blobs: Digest[] = []
-    for (const blob of new Set(parsed?.blobs.map(each => each.digest))) {
+    // A child of an index may be a blob.
+    for (const blob of new Set([...(parsed?.blobs ?? []), ...(parsed?.manifests ?? [])].map(each => each.digest))) {
       const entry = blobUsers.get(blob) ?? { digest: blob, users: 0 }
       entry.users++
       blobUsers.set(blob, entry)

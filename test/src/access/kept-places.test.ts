@@ -32,7 +32,10 @@ test('kept places: each owner has one, whose jobs run one at a time and after a 
 })
 
 test('kept places: a second check of the same password joins the first', async t => {
-  const places = createKeptPlaces(() => 0, async () => {})
+  const places = createKeptPlaces(
+    () => 0,
+    async () => {}
+  )
   const door = Promise.withResolvers<boolean>()
   let jobs = 0
   const run = () =>
@@ -47,7 +50,10 @@ test('kept places: a second check of the same password joins the first', async t
 })
 
 test('kept places: a job that fails frees its place', async t => {
-  const places = createKeptPlaces(() => 0, async () => {})
+  const places = createKeptPlaces(
+    () => 0,
+    async () => {}
+  )
   await t.rejects(async () => places.run('ana', 'x', () => Promise.reject(new Error('broken'))), /broken/)
   let result: Promise<boolean> | undefined
   await until(() => (result = places.run('ana', 'y', async () => true)))

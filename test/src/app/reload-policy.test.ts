@@ -77,6 +77,7 @@ const changes: Readonly<Record<string, unknown>> = {
   'auth.users.roles': { 'auth.users.roles': { u: ['push'] } },
   'auth.anonymous': ['pull'],
   'limits.manifestBytes': '2MiB',
+  'limits.strictSizes': true,
   'limits.uploadIdle': '2h',
   'limits.minimumRate.bytes': 2,
   'limits.minimumRate.per': '2s',

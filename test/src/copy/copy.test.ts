@@ -381,7 +381,7 @@ test('copy: a wrong byte of the source never arrives, and ends the copy at once'
   t.equal((await ask(target.listen, 'GET', `/v2/${there}/blobs/${digest}`)).status, 404)
   t.ok(proxy.methods().includes('DELETE'), 'the session is ended')
   const short = instead(from, digest, () => bodyOf(blob.subarray(0, 1000)))
-  t.match((await run({ from: short })).last, { type: 'failed', digest, reason: /the source has 1000 bytes/ })
+  t.match((await run({ from: short })).last, { type: 'failed', digest, error: { code: 'DIGEST_INVALID' } })
 })
 
 test('copy: blobs are mounted from a repository of the target that has them', async t => {

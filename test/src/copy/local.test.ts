@@ -3,9 +3,10 @@ import { LocalBackend } from '../../../src/backend/local.ts'
 import { LocalSink } from '../../../src/backend/local-sink.ts'
 import { copy } from '../../../src/copy/copy.ts'
 import type { CopyEvent } from '../../../src/copy/events.ts'
+import { mediaTypes } from '../../../src/oci/descriptor.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
 import type { Chunk, UploadSession } from '../../../src/oci/sink.ts'
-import { imageOf, named, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { blobText, describe, imageOf, indexOf, named, openFor, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { never } from '../upstream/ask.ts'
 
 const name = named('some/app')
@@ -30,6 +31,41 @@ test('copy: from one store into another, without HTTP, and tags of its own choic
   for (const each of tags) t.equal(await to.content.tags.resolve(name, each), digest)
   t.equal(await to.content.tags.resolve(name, tag), undefined)
   t.match(await run(), { type: 'done', copiedBlobs: 0 })
+})
+
+test('copy: the blobs that an index lists are copied as such, also for one platform, and the index stays as it is', async t => {
+  const [from, to] = [await openFor(t), await openFor(t)]
+  const blobs = ['layer', 'cacheconfig', 'named as a manifest']
+  for (const each of blobs) await pushBlob(from.content, name, each)
+  const manifests = blobs.map((each, at) => describe(each, at === 2 ? { mediaType: mediaTypes.ociManifest } : {}))
+  const bytes = indexOf([], { manifests })
+  const layersOnly = indexOf([], { manifests: manifests.slice(0, 2) })
+  await storeManifest(from.content, name, bytes, { tags: [tag] })
+  await storeManifest(from.content, name, layersOnly, { tags: [tagged('v2')] })
+  const source = new LocalBackend(from.content, new LocalSink(from.content))
+  const registry = new LocalBackend(to.content, new LocalSink(to.content))
+  const run = async (reference: { tag: ReturnType<typeof tagged> }, platforms: string[] = []) => {
+    const events = await Array.fromAsync(copy({ source, name, reference }, { registry, name }, { signal: never(), platforms }))
+    return events.at(-1)
+  }
+  t.match(await run({ tag: tagged('v2') }, ['linux/arm64']), { type: 'done', digest: digestOf(layersOnly), blobs: 2, copiedBlobs: 2 })
+  t.match(await run({ tag }), { type: 'done', digest: digestOf(bytes), manifests: 1, blobs: 3, copiedBlobs: 1 })
+  for (const each of blobs) t.equal(await blobText(to.content, name, digestOf(Buffer.from(each))), each)
+})
+
+test('copy: a descriptor of another size than the blob is copied with the bytes of its digest, once', async t => {
+  const [from, to] = [await openFor(t), await openFor(t)]
+  const layers = [0, 3, 90].map(size => ({ ...describe(`layer for ${size}`), size }))
+  for (const each of ['config', ...[0, 3, 90].map(size => `layer for ${size}`)]) await pushBlob(from.content, name, each)
+  const bytes = imageOf('config', [], { layers })
+  await storeManifest(from.content, name, bytes, { tags: [tag] })
+  const source = new LocalBackend(from.content, new LocalSink(from.content))
+  const registry = new LocalBackend(to.content, new LocalSink(to.content))
+  const run = async () =>
+    (await Array.fromAsync(copy({ source, name, reference: { tag } }, { registry, name }, { signal: never(), chunkBytes: 2 }))).at(-1)
+  t.match(await run(), { type: 'done', digest: digestOf(bytes), copiedBlobs: 4 })
+  t.match(await run(), { type: 'done', copiedBlobs: 0 })
+  t.equal(await blobText(to.content, name, layers[1]?.digest ?? digestOf(bytes)), 'layer for 3')
 })
 
 test('copy: the rest of a chunk of which a session took less than was sent is sent again', async t => {

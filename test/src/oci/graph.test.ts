@@ -13,11 +13,13 @@ const never = new AbortController().signal
 class Graph {
   readonly manifests = new Map<Digest, Uint8Array>()
   readonly names = new Map<Digest, string>()
+  readonly blobs = new Set<Digest>()
   readonly reads: string[] = []
 
   blob(name: string, mediaType = 'application/vnd.test.blob'): Descriptor {
     const digest = digestOf(Buffer.from(name))
     this.names.set(digest, name)
+    this.blobs.add(digest)
     return { mediaType, digest, size: name.length }
   }
 
@@ -48,7 +50,7 @@ class Graph {
         ...options,
         read: async ({ descriptor: { digest } }) => {
           this.reads.push(this.names.get(digest) ?? '')
-          return this.manifests.get(digest)
+          return this.manifests.get(digest) ?? (this.blobs.has(digest) ? 'blob' : undefined)
         },
         visit: async (node, signal) => {
           await options.visit?.(node, signal)
@@ -90,6 +92,37 @@ t.test('children of other platforms are neither read nor visited, and a platform
   const graph = new Graph()
   t.strictSame(await graph.walk(twoPlatforms(graph), { platforms: ['linux/arm64'] }), ['arm.config', 'shared', 'arm', 'index'])
   t.strictSame(graph.reads, ['index', 'arm'])
+})
+
+t.test('a blob that an index lists is visited once, with its role, before the index, and whatever the platform', async t => {
+  const graph = new Graph()
+  const [layer, config] = [graph.blob('layer', 'application/vnd.oci.image.layer.v1.tar+gzip'), graph.blob('cacheconfig')]
+  const named = graph.blob('named as a manifest', imageType)
+  const image = graph.image('image', [layer])
+  const root = graph.index('index', [layer, config, named, on(image, 'amd64')])
+  for (const concurrency of [1, 3]) {
+    const roles: string[] = []
+    const visit: WalkOptions['visit'] = async node => {
+      await turn()
+      if (node.kind === 'blob') roles.push(`${node.role} ${graph.names.get(node.descriptor.digest)}`)
+    }
+    const visited = await graph.walk(root, { visit, concurrency })
+    t.strictSame(visited.toSorted(), ['cacheconfig', 'image', 'image.config', 'index', 'layer', 'named as a manifest'])
+    t.strictSame(visited.slice(-1), ['index'])
+    t.strictSame(roles.toSorted(), ['child cacheconfig', 'child layer', 'child named as a manifest', 'config image.config'])
+  }
+  t.strictSame(await graph.walk(root, { platforms: ['linux/arm64'] }), ['layer', 'cacheconfig', 'index'], 'no manifest for none')
+  const parentsFirst = await graph.walk(root, { order: 'parents-first' })
+  t.strictSame(parentsFirst.slice(0, 4), ['index', 'layer', 'cacheconfig', 'named as a manifest'])
+})
+
+t.test('the visit of a blob that an index lists may fail, and ends the walk', async t => {
+  const graph = new Graph()
+  const root = graph.index('index', [graph.blob('layer'), graph.blob('other')])
+  const visit: WalkOptions['visit'] = async node => {
+    if (node.kind === 'blob') throw new Error('no bytes')
+  }
+  await t.rejects(graph.walk(root, { visit, concurrency: 2 }), /no bytes/)
 })
 
 t.test('manifests that have waited for the same blob are not visited all at once when it is done', async t => {

@@ -1,7 +1,7 @@
 import { test } from 'tap'
 import * as keys from '../../../src/content/keys.ts'
 import { digestOf } from '../../../src/oci/digest.ts'
-import { bodyOf, chunkOf, imageOf, indexOf, named, pushBlob, storeManifest, tagged } from '../../support/content.ts'
+import { bodyOf, chunkOf, describe, imageOf, indexOf, named, pushBlob, storeManifest, tagged } from '../../support/content.ts'
 import { keysBelow, textOf } from '../../support/storage.ts'
 import { found, name, pushImage, treeFor } from './scene.ts'
 
@@ -37,6 +37,18 @@ for (const text of ['', 'sha256:short', digestOf(Buffer.from('another'))]) {
     t.match((await found(tree)).damaged, [{ kind: 'link', digest, names: [name], action: 'reported' }])
   })
 }
+
+test('check: a blob that an index lists is no missing manifest, and one that is gone is named as a blob', async t => {
+  const tree = await treeFor(t)
+  await pushBlob(tree.content, name, 'layer')
+  const foreign = describe('elsewhere', { mediaType: 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip' })
+  await storeManifest(tree.content, name, indexOf([], { manifests: [describe('layer'), foreign] }))
+  t.strictSame((await found(tree)).warnings, [])
+  const digest = await storeManifest(tree.content, name, indexOf([], { manifests: [describe('missing')] }))
+  t.match((await found(tree)).warnings, [
+    { kind: 'blob', digest: digestOf(Buffer.from('missing')), reason: `${digest} refers to it, but it is not stored` }
+  ])
+})
 
 test('check: a tag whose manifest is gone is reported, and so is one that holds no digest', async t => {
   const tree = await treeFor(t)

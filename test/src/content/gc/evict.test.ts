@@ -5,7 +5,7 @@ import { type Digest, digestOf } from '../../../../src/oci/digest.ts'
 import type { Name } from '../../../../src/oci/name.ts'
 import { ageCached, cacheBlob, cacheManifest, cachedName as name } from '../../../support/cached.ts'
 import { collected, evicted, hour } from '../../../support/collect.ts'
-import { blobText, imageOf, indexOf, named, openFor, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
+import { blobText, describe, imageOf, indexOf, named, openFor, pushBlob, storeManifest, tagged } from '../../../support/content.ts'
 import { keysBelow, watchStorage } from '../../../support/storage.ts'
 
 const forever = Number.POSITIVE_INFINITY
@@ -54,6 +54,34 @@ test('evict: a dry run reports what would be evicted, also of content that other
   t.notOk(reported.includes(`blob ${digestOf(Buffer.from('config'))}`), 'those that one would keep')
   t.strictSame(await everything(), before)
   t.strictSame(await evicted(all, 3_000), reported)
+})
+
+test('evict: the blobs that a cached index lists stay and go with it, as those of BuildKit', async t => {
+  const all = await openFor(t)
+  const blobs = ['layer', 'cacheconfig']
+  for (const each of blobs) await cacheBlob(all, each, 1_000)
+  const index = await cacheManifest(all, indexOf([], { manifests: blobs.map(each => describe(each)) }), 5_000, ['main'])
+  t.strictSame(await evicted(all, 3_000), [], 'the index was requested')
+  t.strictSame(await collected(all, { inHours: 48 }), [])
+  for (const each of blobs) t.equal(await blobText(all.content, name, digestOf(Buffer.from(each))), each)
+  const removed = await evicted(all, 6_000)
+  t.strictSame(
+    removed,
+    [index, ...blobs.map(each => digestOf(Buffer.from(each)))]
+      .map(each => `blob ${each}`)
+      .concat(
+        blobs.map(each => `link ${digestOf(Buffer.from(each))}`),
+        [`manifest ${index}`, 'tag main']
+      )
+      .sort()
+  )
+})
+
+test('evict: a request for a blob that only a cached index lists keeps the index', async t => {
+  const all = await openFor(t)
+  await cacheBlob(all, 'layer', 5_000)
+  await cacheManifest(all, indexOf([], { manifests: [describe('layer')] }), 1_000, ['main'])
+  t.strictSame(await evicted(all, 3_000), [])
 })
 
 test('evict: requested content is kept, also if only memory knows of the request', async t => {
