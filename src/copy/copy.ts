@@ -175,8 +175,8 @@ class Copy {
     const { registry, name } = this.#to
     const { mountFrom, chunkBytes, report } = this.#options
     const there = await found(registry.statBlob(name, digest, signal))
-    const { source, name: sourceName } = this.#from
     if (there?.value.size === size) return 'present'
+    const { source, name: sourceName } = this.#from
     // A descriptor may have a wrong size: what the source has tells whether the target lacks some of it.
     if (there && there.value.size === (await source.statBlob(sourceName, digest, signal)).value.size) return 'present'
     const onBytes = (bytes: number) => {

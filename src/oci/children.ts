@@ -1,4 +1,4 @@
-import { type Descriptor, isManifestType } from './descriptor.ts'
+import { type Descriptor, isManifestType, isNonDistributable } from './descriptor.ts'
 import { isNotFound } from './errors.ts'
 import type { Name } from './name.ts'
 import { matchesPlatform } from './platform.ts'
@@ -27,9 +27,10 @@ export interface ChildAtSource {
 
 /**
  * The bytes of a child that is a manifest, or `blob`. Its media type tells which endpoint is asked first, and the
- * source tells what it is.
+ * source tells what it is. One that a source need not have is not asked for.
  */
 export async function readChild({ source, name, descriptor, readManifest, signal }: ChildAtSource): Promise<Uint8Array | 'blob'> {
+  if (isNonDistributable(descriptor.mediaType)) return 'blob'
   const isBlob = async () => (await found(source.statBlob(name, descriptor.digest, signal))) !== undefined
   if (!isManifestType(descriptor.mediaType)) return (await isBlob()) ? 'blob' : readManifest()
   try {

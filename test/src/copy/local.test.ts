@@ -39,7 +39,8 @@ test('copy: the blobs that an index lists are copied as such, also for one platf
   for (const each of blobs) await pushBlob(from.content, name, each)
   const manifests = blobs.map((each, at) => describe(each, at === 2 ? { mediaType: mediaTypes.ociManifest } : {}))
   const bytes = indexOf([], { manifests })
-  const layersOnly = indexOf([], { manifests: manifests.slice(0, 2) })
+  const foreign = describe('elsewhere', { mediaType: 'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip' })
+  const layersOnly = indexOf([], { manifests: [...manifests.slice(0, 2), foreign] })
   await storeManifest(from.content, name, bytes, { tags: [tag] })
   await storeManifest(from.content, name, layersOnly, { tags: [tagged('v2')] })
   const source = new LocalBackend(from.content, new LocalSink(from.content))
@@ -48,7 +49,7 @@ test('copy: the blobs that an index lists are copied as such, also for one platf
     const events = await Array.fromAsync(copy({ source, name, reference }, { registry, name }, { signal: never(), platforms }))
     return events.at(-1)
   }
-  t.match(await run({ tag: tagged('v2') }, ['linux/arm64']), { type: 'done', digest: digestOf(layersOnly), blobs: 2, copiedBlobs: 2 })
+  t.match(await run({ tag: tagged('v2') }, ['linux/arm64']), { type: 'done', digest: digestOf(layersOnly), blobs: 3, copiedBlobs: 2 })
   t.match(await run({ tag }), { type: 'done', digest: digestOf(bytes), manifests: 1, blobs: 3, copiedBlobs: 1 })
   for (const each of blobs) t.equal(await blobText(to.content, name, digestOf(Buffer.from(each))), each)
 })
