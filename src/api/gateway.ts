@@ -125,6 +125,7 @@ export class Gateway {
     // Also on a 401, where some clients take an answer without it for one of another service.
     if (permission === 'base') response.setHeader('docker-distribution-api-version', 'registry/2.0')
     const ns = query.get('ns') || undefined
+    if (ns !== undefined && !asciiText.test(ns)) throw new OciError('NAME_INVALID', { detail: { reason: 'ns is no host' } })
     const backend = backendFor(ns)
     let caller = openCaller
     if (permission !== 'open') {
@@ -224,6 +225,9 @@ const openCaller: Caller = { require: () => {}, mayPull: () => false, mayPullAll
 
 // Shared by all requests without one; never written to.
 const noQuery = new URLSearchParams()
+
+// `toLowerCase` makes an ASCII letter of U+212A, which no field of a response can carry.
+const asciiText = /^[\x21-\x7e]+$/
 
 // The form that clients send to a proxy; a server has to accept it (RFC 9112 §3.2.2).
 const absoluteForm = /^https?:\/\/[^/?]*\/?/i

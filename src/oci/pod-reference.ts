@@ -16,7 +16,8 @@ export class MalformedReference extends Error {
 
 // Clients add `library/` to an image of Docker Hub without a user.
 const hub = 'docker.io'
-const hosts = /^([a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?$/
+// Matched before `toLowerCase`, which makes an ASCII letter of U+212A.
+const hosts = /^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$/
 
 /** Parses `[<host>/]<name>[:<tag>][@<digest>]`. Without tag and digest it is `latest`; with both the digest counts. */
 export function parsePodReference(text: string): PodReference {
@@ -29,10 +30,14 @@ export function parsePodReference(text: string): PodReference {
   const colon = path.indexOf(':')
   const name = colon === -1 ? path : path.slice(0, colon)
   const tag = colon === -1 ? 'latest' : path.slice(colon + 1)
-  const whole = host === hub && !name.includes('/') ? `library/${name}` : name
+  const whole = host?.toLowerCase() === hub && !name.includes('/') ? `library/${name}` : name
   if (!isName(whole)) throw new MalformedReference(nameFault(name))
   if (!isTag(tag)) throw new MalformedReference(`${JSON.stringify(tag)} is not a tag: at most 128 of A-Z a-z 0-9 . _ -`)
-  return { ...(host === undefined ? {} : { host }), name: whole, reference: digest === undefined ? { tag } : { digest } }
+  return {
+    ...(host === undefined ? {} : { host: host.toLowerCase() }),
+    name: whole,
+    reference: digest === undefined ? { tag } : { digest }
+  }
 }
 
 // The first component is a host if it looks like one, by the same rule as in containerd and Docker.
@@ -40,7 +45,7 @@ function splitHost(text: string): { host?: string; path: string } {
   const slash = text.indexOf('/')
   const first = text.slice(0, slash)
   const looksLikeHost = slash > 0 && (/[.:]/.test(first) || first === 'localhost')
-  return looksLikeHost ? { host: first.toLowerCase(), path: text.slice(slash + 1) } : { path: text }
+  return looksLikeHost ? { host: first, path: text.slice(slash + 1) } : { path: text }
 }
 
 function nameFault(name: string): string {

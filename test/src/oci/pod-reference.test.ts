@@ -20,7 +20,19 @@ for (const [text, parts] of [
   })
 }
 
-for (const text of ['', '/', 'a//b', 'a:b:c', 'a@', `a@${digest}@${digest}`, 'a b', 'http://a/b', '../a', `${'a'.repeat(300)}:v1`]) {
+for (const text of [
+  '',
+  '/',
+  'a//b',
+  'a:b:c',
+  'a@',
+  `a@${digest}@${digest}`,
+  'a b',
+  'http://a/b',
+  '../a',
+  '\u212a8s.test/a',
+  `${'a'.repeat(300)}:v1`
+]) {
   test(`no reference: ${JSON.stringify(text.slice(0, 40))}`, async t => {
     t.throws(() => parsePodReference(text), { name: 'MalformedReference' })
   })
