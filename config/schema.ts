@@ -71,6 +71,8 @@ export interface UpstreamConfig {
   readonly credentials?: { readonly username: string; readonly password: string }
   /** Authorities in PEM, the certificates alone. */
   readonly ca?: string
+  /** By which request a cached tag is compared; absent in Direct. */
+  readonly revalidate?: 'head' | 'get'
 }
 
 /** The upstream behind `server.path` in Direct and Proxy; `ttl` (ms) in Proxy only. */

@@ -8,6 +8,8 @@ export type Mode = 'Direct' | 'Proxy' | 'Local'
 export type CheckMode = 'Default' | 'Relax'
 /** Whether content of a further upstream is cached, or only passes through. */
 export type NamespacePolicy = 'cache' | 'transit'
+/** By which request a cached tag is compared with the upstream; `auto` depends on the host. */
+export type Revalidation = 'auto' | 'head' | 'get'
 
 // It must fit into a header. The limits of Go and curl are far higher.
 const secretText = '^[^\\p{Cc}\\p{Cs}]{0,4096}$'
@@ -54,6 +56,12 @@ const upstream = {
   )
 }
 
+const revalidate = oneOf<Revalidation>(['auto', 'head', 'get'], {
+  default: 'auto',
+  description:
+    'How a cached tag is compared with the upstream. get: by one conditional GET. head: by a HEAD, and a GET only if the tag has moved, for a registry that counts each GET of a manifest as a pull. auto: head for Docker Hub, get for all others.'
+})
+
 const imagesRepo: Setting<TString, { readonly host: string; readonly path: string }> = text({
   pattern: imagesRepoPattern,
   minLength: 1,
@@ -88,12 +96,13 @@ export const registrySection = section(
         'Direct: requests pass through to the upstream. Proxy: the same, and pulled content is cached. Local: images are pushed here; there is no upstream.'
     }),
     direct: optionalSection('The upstream of mode Direct.', { imagesRepo, ...upstream, checkMode }),
-    proxy: optionalSection('The upstream of mode Proxy.', { imagesRepo, ...upstream, checkMode, ttl }),
+    proxy: optionalSection('The upstream of mode Proxy.', { imagesRepo, ...upstream, checkMode, ttl, revalidate }),
     upstreams: entries(
       { unit: 'host', expects: 'a registry as containerd gives it in ns=: host or host:port, port 1 to 65535' },
       Type.Object(
         {
           ...upstream,
+          revalidate,
           policy: oneOf<NamespacePolicy>(['cache', 'transit'], {
             default: 'cache',
             description: 'cache: pulled content is cached under upstreams/<host>/. transit: requests pass through.'

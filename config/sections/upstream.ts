@@ -29,7 +29,16 @@ export const upstreamSection = section(
       { expects: 'host or host:port, port 1 to 65535' },
       {
         default: [],
-        description: "Hosts that may be asked for tokens, besides the upstream's own host and its domain. Credentials are sent to them."
+        description:
+          "Hosts that may be asked for tokens, besides the upstream's own host and port and the known token services of public registries. Credentials are sent to them. A host without a port stands for all its ports."
+      }
+    ),
+    redirectHosts: hosts(
+      { expects: 'host or host:port, port 1 to 65535' },
+      {
+        default: [],
+        description:
+          'Hosts that redirects and upload locations of upstreams may lead to although their address is private, loopback or link-local, such as an object store in the own network. Public addresses need no entry, metadata services are never contacted. A host without a port stands for all its ports.'
       }
     ),
     proxy: optionalSection('The proxies to upstreams. Settings that are missing here come from HTTP_PROXY, HTTPS_PROXY and NO_PROXY.', {

@@ -46,14 +46,14 @@ export function timeoutError(origin: string): OciError {
 }
 
 /**
- * Whether stale content may be served in place of this error: the upstream did not respond or is overloaded. 401, 403
- * and 404 are responses.
+ * Whether stale content may be served in place of this error: whatever is no clear answer about the content, such as a
+ * login page, a redirect that leads nowhere, or a status that no registry has for it.
  */
-export function isTransient(error: unknown): error is UpstreamError {
-  return error instanceof UpstreamError && passing.has(error.kind)
+export function isNoAnswer(error: unknown): error is UpstreamError {
+  return error instanceof UpstreamError && !answers.has(error.kind)
 }
 
-const passing = new Set<UpstreamError['kind']>(['limited', 'unreachable', 'timeout', 'broken'])
+const answers = new Set<UpstreamError['kind']>(['not-found', 'unauthorized', 'denied', 'unsatisfiable'])
 
 /** The blob is not in this repository, whether or not another has it. */
 export function unknownBlob(name: Name, digest: Digest): OciError {

@@ -1,6 +1,6 @@
 import { OciError } from '../oci/errors.ts'
 import type { Body } from '../oci/source.ts'
-import { isTransient } from './errors.ts'
+import { isNoAnswer } from './errors.ts'
 
 /**
  * A body that continues elsewhere after an I/O error of the storage: the rest is read from the body that `open` gives,
@@ -20,7 +20,7 @@ export async function orFallback<T>(here: () => Promise<T>, there: () => Promise
   } catch (fault) {
     if (!isStorageError(fault)) throw fault
     return await there().catch(error => {
-      throw isTransient(error instanceof OciError ? error.cause : error) ? fault : error
+      throw isNoAnswer(error instanceof OciError ? error.cause : error) ? fault : error
     })
   }
 }

@@ -8,7 +8,7 @@ import { type Name, type Reference, referenceText, type Tag } from '../oci/name.
 import type { Manifest, Served } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
 import { SingleFlight } from '../upstream/single-flight.ts'
-import { isTimeoutReason, isTransient, ociErrorOf, timeoutError, unknownManifest, unknownName } from './errors.ts'
+import { isNoAnswer, isTimeoutReason, ociErrorOf, timeoutError, unknownManifest, unknownName } from './errors.ts'
 import { isStorageError, orFallback } from './fallback-body.ts'
 import { defaultTimes, type ProxyTimes } from './proxy-blobs.ts'
 import type { UpstreamRoute } from './routes.ts'
@@ -124,7 +124,7 @@ export class ProxyManifests {
       if (!content) throw error
       const age = origin ? this.#now() - origin.checked : undefined
       const cause = error instanceof OciError ? error.cause : error
-      if (isTransient(cause)) {
+      if (isNoAnswer(cause)) {
         const until = this.#now() + Math.max(faultBackoffMs, cause.retryAfter ?? 0)
         this.#backoff.set(`${name} ${tag}`, { until, reason: cause.message })
         return this.#stale(content, age, cause.message)
@@ -153,17 +153,21 @@ export class ProxyManifests {
 
   // Several clients may wait for one request, so that it has a time limit of its own and not their signals.
   async #fetch(name: Name, reference: Reference, { known, seen }: KnownState = {}): Promise<Served<Manifest>> {
-    const answer = await this.#ask(name, reference, known && (known.etag ?? `"${known.manifest.descriptor.digest}"`))
+    const answer = await this.#ask(name, reference, known && conditionOf(known))
     if (answer !== 'not-modified') return await this.#store(name, reference, answer, seen)
     if (!known) throw unexpected304()
     await this.#renew(name, reference, known.manifest.descriptor.digest, known.etag)
     return { value: known.manifest, outcome: 'hit', age: 0 }
   }
 
-  async #ask(name: Name, reference: Reference, ifNoneMatch?: string): Promise<(Manifest & { etag?: string }) | 'not-modified'> {
+  async #ask(
+    name: Name,
+    reference: Reference,
+    condition?: { ifNoneMatch: string; known: Digest }
+  ): Promise<(Manifest & { etag?: string }) | 'not-modified'> {
     const there = this.#route.upstreamName(name)
     if (there === undefined) throw unknownName(name)
-    const want = { signal: AbortSignal.timeout(this.#times.timeoutMs), ...(ifNoneMatch ? { ifNoneMatch } : {}) }
+    const want = { signal: AbortSignal.timeout(this.#times.timeoutMs), ...condition }
     try {
       return await this.#route.upstream.fetchManifest(there, reference, want)
     } catch (error) {
@@ -206,6 +210,10 @@ export class ProxyManifests {
   #provenance(digest: Digest, etag: string | undefined) {
     return { upstream: this.#route.origin, digest, checked: this.#now(), ...(etag === undefined ? {} : { etag }) }
   }
+}
+
+function conditionOf({ manifest: { descriptor }, etag }: NonNullable<KnownState['known']>): { ifNoneMatch: string; known: Digest } {
+  return { ifNoneMatch: etag ?? `"${descriptor.digest}"`, known: descriptor.digest }
 }
 
 function unexpected304(): OciError {

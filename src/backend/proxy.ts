@@ -7,7 +7,7 @@ import type { Name, Reference } from '../oci/name.ts'
 import type { BlobLocation, BlobRequest, Manifest, OpenBlob, Page, PageRequest, Served } from '../oci/source.ts'
 import type { Backend } from './backend.ts'
 import { DirectBackend } from './direct.ts'
-import { isTransient } from './errors.ts'
+import { isNoAnswer } from './errors.ts'
 import { ProxyBlobs } from './proxy-blobs.ts'
 import { type CachePolicy, ProxyManifests } from './proxy-manifests.ts'
 import type { UpstreamRoute } from './routes.ts'
@@ -95,7 +95,7 @@ export class ProxyBackend implements Backend {
       return await fromUpstream
     } catch (error) {
       const { cause } = error as Error
-      if (!isTransient(cause)) throw error
+      if (!isNoAnswer(cause)) throw error
       const value = await cached()
       if (!value) throw error
       return { value, outcome: 'stale', warning: `only what is cached: ${cause.message}` }

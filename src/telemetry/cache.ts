@@ -35,7 +35,7 @@ type UpstreamEvent =
   | { type: 'failure'; endpoint: string; resource: string; error: Error }
   | { type: 'body'; endpoint: string; bytes: number; result: string }
   | { type: 'resume'; endpoint: string; offset: number }
-  | { type: 'breaker'; endpoint: string; until: number }
+  | { type: 'breaker'; endpoint: string; resource: string; scope: string; until: number }
   | { type: 'token'; endpoint: string; result: string }
 
 /** Counts upstream events, and logs those that an operator may have to act on. */
@@ -60,8 +60,8 @@ export function observeUpstream(metrics: Metrics, log: Logger): (event: Upstream
       case 'breaker':
         metrics.upstreamBreaker.set({ endpoint }, event.until / 1000)
         log.warn(
-          { endpoint, until: new Date(event.until).toISOString() },
-          'upstream asked for a pause: requests to it are refused until then'
+          { endpoint, asked: event.resource, scope: event.scope, until: new Date(event.until).toISOString() },
+          'upstream asked for a pause: such requests to it are refused until then'
         )
         break
       case 'token':

@@ -1,22 +1,20 @@
 import type { Digest } from '../oci/digest.ts'
-import { lengthOf } from './connection/headers.ts'
+import { isHtml, lengthOf } from './connection/headers.ts'
 import { abandon, drain } from './connection/read-body.ts'
-import type { UpstreamRequest } from './endpoint-client.ts'
-import { UpstreamError } from './error.ts'
+import type { UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
 import type { FailoverClient } from './failover.ts'
-
-// Some registries demand rights for HEAD that no user has, and object storage behind them may have signed the URL for
-// GET only.
-const refusals: readonly (number | undefined)[] = [401, 403, 405, 501]
-
-/** Whether a GET may succeed where the upstream refused a HEAD. */
-export function isHeadRefused(error: unknown): boolean {
-  return error instanceof UpstreamError && error.code !== 'TOKEN' && refusals.includes(error.status)
-}
+import { unusableResponse } from './failure.ts'
+import { headOrGet } from './health/head-refusals.ts'
 
 /** The request for a blob (end-2). */
 export function blobRequest(method: 'GET' | 'HEAD', name: string, digest: Digest): UpstreamRequest {
   return { resource: 'blob', method, path: `/v2/${name}/blobs/${digest}`, scope: `repository:${name}:pull` }
+}
+
+/** UpstreamError for a login page in place of a blob that is not read, or not as a whole. */
+export function checkNoPage(answer: UpstreamResponse): void {
+  if (answer.headers['docker-content-digest'] === undefined && isHtml(answer.headers))
+    throw unusableResponse('invalid', 'the response is a page, and no blob', answer)
 }
 
 /**
@@ -25,18 +23,19 @@ export function blobRequest(method: 'GET' | 'HEAD', name: string, digest: Digest
  */
 export async function checkBlob(client: FailoverClient, name: string, digest: Digest, signal: AbortSignal): Promise<{ size?: number }> {
   const stat = async (method: 'GET' | 'HEAD') => {
-    const size = await client.run(blobRequest(method, name, digest), signal, async ({ headers, body }) => {
-      if (method === 'HEAD') await drain(body)
-      else abandon(body)
-      return lengthOf(headers)
+    const size = await client.run(blobRequest(method, name, digest), signal, async answer => {
+      if (method === 'HEAD') await drain(answer.body)
+      else abandon(answer.body)
+      checkNoPage(answer)
+      return lengthOf(answer.headers)
     })
     return size === undefined ? {} : { size }
   }
-  try {
-    const found = await stat('HEAD')
-    if (found.size !== undefined) return found
-  } catch (error) {
-    if (!isHeadRefused(error)) throw error
-  }
-  return stat('GET')
+  return headOrGet(client, 'blob', {
+    head: async () => {
+      const found = await stat('HEAD')
+      return found.size === undefined ? undefined : found
+    },
+    get: () => stat('GET')
+  })
 }

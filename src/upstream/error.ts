@@ -66,3 +66,17 @@ export class UpstreamError extends Error {
     return kind === 'timeout' || ((kind === 'unreachable' || kind === 'broken') && !lasting.test(code)) ? 0 : undefined
   }
 }
+
+// For a 429 without Retry-After: short enough to notice its end, long enough to relieve the upstream.
+const defaultPauseMs = 10_000
+const shortestPauseMs = 1_000
+
+/** Whether an upstream or its token service asks for fewer requests. */
+export function isLimited(error: unknown): error is UpstreamError {
+  return error instanceof UpstreamError && error.kind === 'limited'
+}
+
+/** How long in ms nothing is requested after a rate limit: its `Retry-After`, at least a second (at most an hour). */
+export function pauseMsOf({ retryAfter = defaultPauseMs }: UpstreamError): number {
+  return Math.max(retryAfter, shortestPauseMs)
+}

@@ -1,7 +1,9 @@
 import { RequestBodyError } from './connection/send.ts'
 import type { EndpointClient, UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
-import type { Endpoints, RequestResult } from './endpoints.ts'
 import { UpstreamError } from './error.ts'
+import { isHeadRefused } from './failure.ts'
+import type { Endpoints, RequestResult } from './health/endpoints.ts'
+import { HeadRefusals } from './health/head-refusals.ts'
 
 const maxRounds = 3
 const firstPauseMs = 100
@@ -19,12 +21,14 @@ export class FailoverClient {
   readonly #client: EndpointClient
   readonly #random: () => number
   readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>
+  readonly headRefusals: HeadRefusals
 
   constructor(
     endpoints: Endpoints,
     client: EndpointClient,
-    { random, sleep }: { random: () => number; sleep: (ms: number, signal: AbortSignal) => Promise<void> }
+    { random, sleep, now }: { random: () => number; sleep: (ms: number, signal: AbortSignal) => Promise<void>; now: () => number }
   ) {
+    this.headRefusals = new HeadRefusals(now)
     this.#endpoints = endpoints
     this.#client = client
     this.#random = random
@@ -68,6 +72,11 @@ export class FailoverClient {
     return this.#client.send(endpoint, request, signal)
   }
 
+  /** The host of the endpoint that is asked first. */
+  nextHost(): string {
+    return this.#endpoints.order()[0]?.host ?? ''
+  }
+
   /** Waits before attempt `number` + 1: exponential backoff with jitter. */
   pause(number: number, signal: AbortSignal): Promise<void> {
     const wholeMs = firstPauseMs * 2 ** number
@@ -93,7 +102,7 @@ export class FailoverClient {
     for (const endpoint of endpoints) {
       const outcome = await this.#admitted(endpoint, request, signal, use)
       if ('value' in outcome) return outcome
-      if (isFinal(outcome.error)) throw outcome.error
+      if (isFinal(outcome.error) || isHeadRefused(request.method, outcome.error)) throw outcome.error
       errors.push(outcome.error)
     }
     // An endpoint that failed may have the content, so its error outweighs `not-found` from all others.
@@ -115,7 +124,7 @@ export class FailoverClient {
   }
 
   async #admitted<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
-    const refusal = this.#endpoints.refusal(endpoint)
+    const refusal = this.#endpoints.refusal(endpoint, request)
     return refusal ? { error: refusal } : this.#once(endpoint, request, signal, use)
   }
 
@@ -129,10 +138,10 @@ export class FailoverClient {
       signal.throwIfAborted()
       if (error instanceof RequestBodyError) throw error.cause
       if (!(error instanceof UpstreamError)) throw error
-      result = isRefusedWrite(request, error) ? 'answered' : error
+      result = isRefusedWrite(request, error) || isHeadRefused(request.method, error) ? 'answered' : error
       return { error }
     } finally {
-      this.#endpoints.report(endpoint, result)
+      this.#endpoints.report(endpoint, result, request)
     }
   }
 }

@@ -1,5 +1,6 @@
-import { RefusedAddress } from './connection/connections.ts'
+import { RefusedAddress } from './connection/address-rule.ts'
 import { UpstreamError, type UpstreamFault } from './error.ts'
+import type { UpstreamMethod } from './options.ts'
 
 const byCode: Record<string, UpstreamFault> = {
   UND_ERR_CONNECT_TIMEOUT: 'timeout',
@@ -59,6 +60,15 @@ export function faultOfStatus(status: number, own: 'own' | 'foreign'): UpstreamF
   if (own === 'foreign' && (status === 401 || status === 403)) return 'broken'
   if (status === 401) return 'unauthorized'
   return status === 403 || status === 451 ? 'denied' : 'invalid'
+}
+
+// Some registries demand rights for HEAD that no user has, and object storage behind them may have signed the URL for
+// GET only.
+const headRefusals: readonly (number | undefined)[] = [401, 403, 405, 501]
+
+/** Whether a GET may succeed where the upstream refused a HEAD. */
+export function isHeadRefused(method: UpstreamMethod, error: unknown): error is UpstreamError {
+  return method === 'HEAD' && error instanceof UpstreamError && error.code !== 'TOKEN' && headRefusals.includes(error.status)
 }
 
 /** The error for a response that cannot be used. `text` is the request without its query. */

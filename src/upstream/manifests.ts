@@ -2,13 +2,13 @@ import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts'
 import { mediaTypeOf } from '../oci/manifest.ts'
 import { type Reference, referenceText } from '../oci/name.ts'
-import { isHeadRefused } from './blob-stat.ts'
 import { fieldOf, lengthOf } from './connection/headers.ts'
 import { abandon, BodyTooLong, drain, readBytes } from './connection/read-body.ts'
 import type { UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
 import type { UpstreamError } from './error.ts'
 import type { FailoverClient } from './failover.ts'
 import { connectionError, unusableResponse } from './failure.ts'
+import { headOrGet } from './health/head-refusals.ts'
 
 /**
  * A manifest as the upstream sent it. By digest its bytes are verified; by tag they are a JSON object, verified against
@@ -37,19 +37,18 @@ const unspecificTypes: ReadonlySet<string> = new Set([
 
 /** The descriptor of a manifest, from a HEAD if that has digest, size and media type, else from a GET. */
 export async function statManifest(client: FailoverClient, name: string, reference: Reference, signal: AbortSignal): Promise<Descriptor> {
-  try {
-    const described = await client.run(manifestRequest('HEAD', name, reference), signal, async answer => {
+  const head = () =>
+    client.run(manifestRequest('HEAD', name, reference), signal, async answer => {
       await drain(answer.body)
       return describe(answer, reference)
     })
-    if (described) return described
-  } catch (error) {
-    if (!isHeadRefused(error)) throw error
+  const get = async () => {
+    const manifest = await fetchManifest(client, name, reference, { signal })
+    // An unconditional request that is answered 304 has thrown already.
+    if (manifest === 'not-modified') throw new Error('not modified, though nothing was known')
+    return manifest.descriptor
   }
-  const manifest = await fetchManifest(client, name, reference, { signal })
-  // An unconditional request that is answered 304 has thrown already.
-  if (manifest === 'not-modified') throw new Error('not modified, though nothing was known')
-  return manifest.descriptor
+  return headOrGet(client, 'manifest', { head, get })
 }
 
 function describe(answer: UpstreamResponse, reference: Reference): Descriptor | undefined {
@@ -79,6 +78,22 @@ export function fetchManifest(
     if (ifNoneMatch === undefined) throw unusableResponse('invalid', '304 to an unconditional request', answer)
     return 'not-modified'
   })
+}
+
+/** As `fetchManifest`, but only if a HEAD does not tell that the tag still has the digest `known`. */
+export function revalidateManifest(
+  client: FailoverClient,
+  name: string,
+  reference: Reference,
+  { known, ...want }: { known: Digest; ifNoneMatch?: string; limit?: number; signal: AbortSignal }
+): Promise<UpstreamManifest | 'not-modified'> {
+  const head = () =>
+    client.run(manifestRequest('HEAD', name, reference), want.signal, async answer => {
+      await drain(answer.body)
+      const same = answer.status === 200 && fieldOf(answer.headers, 'docker-content-digest') === known
+      return same ? ('not-modified' as const) : undefined
+    })
+  return headOrGet(client, 'manifest', { head, get: () => fetchManifest(client, name, reference, want) })
 }
 
 function manifestRequest(method: 'GET' | 'HEAD', name: string, reference: Reference, ifNoneMatch?: string): UpstreamRequest {

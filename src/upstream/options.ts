@@ -10,8 +10,12 @@ export interface UpstreamOptions {
   ca?: string
   /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY as given: this client reads no environment. */
   proxy?: ProxySettings
-  /** Hosts (`host` or `host:port`) of token services, besides the endpoint's host and its registrable domain. */
+  /** Hosts (`host` or `host:port`) of token services, besides each endpoint's own host and port. */
   tokenHosts: readonly string[]
+  /** Hosts (`host` or `host:port`) that redirects may lead to although their address is not public. */
+  redirectHosts: readonly string[]
+  /** How a cached tag is compared: by HEAD where each GET counts as a pull, elsewhere by a conditional GET. */
+  revalidate: 'head' | 'get'
   limits: UpstreamLimits
 }
 
@@ -57,14 +61,15 @@ export type UpstreamEvent =
   | { type: 'failure'; endpoint: string; resource: UpstreamResource; method: UpstreamMethod; error: Error; ms: number }
   | { type: 'body'; endpoint: string; bytes: number; result: 'complete' | 'broken' | 'cancelled' }
   | { type: 'resume'; endpoint: string; offset: number }
-  | { type: 'breaker'; endpoint: string; until: number }
+  | { type: 'breaker'; endpoint: string; resource: UpstreamResource; scope: string; until: number }
   | { type: 'token'; endpoint: string; result: 'granted' | 'failed' }
 
 /** The health of an endpoint, for `/status`. Times are in ms since the epoch. */
 export interface EndpointHealth {
   url: string
+  /** False beside a refusal or an error that no response has followed, and while a rate limit is in force. */
   healthy: boolean
   lastError?: { message: string; at: number }
-  /** The end of a rate limit; until then no request is sent. */
+  /** The end of the last rate limit; until its end nothing is requested of what a limit applies to. */
   openUntil?: number
 }

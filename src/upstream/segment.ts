@@ -1,4 +1,5 @@
 import type { RangeRequest } from '../oci/range.ts'
+import { checkNoPage } from './blob-stat.ts'
 import { fieldOf, lengthOf, parseContentRange } from './connection/headers.ts'
 import { abandon } from './connection/read-body.ts'
 import type { ResponseBody } from './connection/response-body.ts'
@@ -56,6 +57,8 @@ function fits(part: { first: number; last: number }, range: RangeRequest, size: 
 function whole(answer: UpstreamResponse, range: RangeRequest | undefined): Segment {
   const { status, headers, text, endpoint } = answer
   if (status !== 200) throw invalid(answer, `${status} is not a valid status here`)
+  // The digest tells of a whole body, and of a part nothing does.
+  if (range) checkNoPage(answer)
   const size = lengthOf(headers)
   if (range && 'suffix' in range && size === undefined) throw invalid(answer, 'the range was ignored, and no length tells where it begins')
   const from = !range ? 0 : 'first' in range ? range.first : Math.max((size ?? 0) - range.suffix, 0)

@@ -8,12 +8,12 @@ import { type BlobDownload, BlobStream } from './blob.ts'
 import { blobRequest, checkBlob } from './blob-stat.ts'
 import { Connections } from './connection/connections.ts'
 import { EndpointClient } from './endpoint-client.ts'
-import { Endpoints } from './endpoints.ts'
 import { UpstreamError } from './error.ts'
 import { FailoverClient } from './failover.ts'
+import { Endpoints } from './health/endpoints.ts'
 import { InFlight } from './in-flight.ts'
 import { listNames, listTags } from './lists.ts'
-import { fetchManifest, statManifest, type UpstreamManifest } from './manifests.ts'
+import { fetchManifest, revalidateManifest, statManifest, type UpstreamManifest } from './manifests.ts'
 import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './options.ts'
 import { UpstreamSink } from './push.ts'
 import { listReferrers } from './referrers.ts'
@@ -49,7 +49,7 @@ export class Upstream implements Source {
     this.#endpoints = new Endpoints(options.endpoints, { now, observe })
     const client = new EndpointClient(options, { connections: this.#connections, now, observe })
     const pause = hooks.sleep ?? ((ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }))
-    this.#client = new FailoverClient(this.#endpoints, client, { random, sleep: pause })
+    this.#client = new FailoverClient(this.#endpoints, client, { random, sleep: pause, now })
     this.sink = new UpstreamSink({
       client: this.#client,
       run: task => this.#run(task),
@@ -116,13 +116,19 @@ export class Upstream implements Source {
     return bypass(manifest)
   }
 
-  /** As `getManifest`, conditionally, and with a limit in bytes (default 4 MiB, 32 MiB at most). */
+  /**
+   * As `getManifest`, and with a limit in bytes (default 4 MiB, 32 MiB at most); conditionally with the ETag and the
+   * digest that are known.
+   */
   fetchManifest(
     name: string,
     reference: Reference,
-    want: { ifNoneMatch?: string; limit?: number; signal: AbortSignal }
+    { known, ...want }: { ifNoneMatch?: string; known?: Digest; limit?: number; signal: AbortSignal }
   ): Promise<UpstreamManifest | 'not-modified'> {
-    return this.#run(() => fetchManifest(this.#client, name, reference, want))
+    const byHead = known !== undefined && this.#options.revalidate === 'head'
+    return this.#run(() =>
+      byHead ? revalidateManifest(this.#client, name, reference, { ...want, known }) : fetchManifest(this.#client, name, reference, want)
+    )
   }
 
   /** Tags after `page.last`; all of them without `page.n`. */

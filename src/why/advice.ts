@@ -113,7 +113,7 @@ const sentences: Record<Exclude<Cause, 'none' | 'not-running'>, Sentence> = {
   'not-a-registry': ({ upstream }, { endpoint, section }) =>
     `${endpoint} answers, but not as a registry does (${upstream?.told ?? 'no usable answer'}): check the host, the port and the scheme in ${section}`,
   'redirect-refused': ({ upstream }, { section }) =>
-    `The upstream redirects clients to a host that is not trusted (${upstream?.told ?? ''}): correct the host in ${section}, or allow the token host in upstream.tokenHosts`,
+    `The upstream redirects clients to a host that is not trusted (${upstream?.told ?? ''}): correct the host in ${section}, or list the host in upstream.tokenHosts (of tokens) or upstream.redirectHosts (of content)`,
   'upstream-broken': ({ upstream }, { endpoint }) =>
     `${endpoint} fails (${upstream?.told ?? 'no usable answer'}): look at the logs of the registry there`,
   damaged: ({ route, manifests, stored }) =>

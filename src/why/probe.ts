@@ -1,4 +1,4 @@
-import { isTransient } from '../backend/errors.ts'
+import { isNoAnswer } from '../backend/errors.ts'
 import type { Reference } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
@@ -84,5 +84,5 @@ async function refine(
 /** Whether a cache serves its stale copy after this error of the upstream. */
 export function servesStale(error: UpstreamError, policy: 'serve' | 'forget', origin: 'pushed' | 'cached'): boolean {
   if (error.kind === 'not-found') return policy === 'serve' || origin === 'pushed'
-  return isTransient(error)
+  return isNoAnswer(error)
 }

@@ -29,7 +29,15 @@ test('without a file the defaults are a Local registry on loopback that is open 
     cache: { tagTTL: 60_000, onUpstreamNotFound: 'serve', negativeTTL: 10_000, metadataTTL: 5_000, pin: [] },
     gc: { grace: 3_600_000, every: 86_400_000 },
     scrub: { every: 30 * 24 * 3_600_000 },
-    upstream: { connections: 64, connectTimeout: 5000, headerTimeout: 20_000, bodyTimeout: 60_000, fills: 64, tokenHosts: [] },
+    upstream: {
+      connections: 64,
+      connectTimeout: 5000,
+      headerTimeout: 20_000,
+      bodyTimeout: 60_000,
+      fills: 64,
+      tokenHosts: [],
+      redirectHosts: []
+    },
     log: { audit: 'stdout', level: 'info' }
   })
 })

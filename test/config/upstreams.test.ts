@@ -8,6 +8,7 @@ test('a further registry is reached at its own host and kept', async t => {
     host: 'quay.io',
     path: '',
     endpoints: ['https://quay.io'],
+    revalidate: 'get',
     policy: 'cache'
   })
 })
@@ -26,8 +27,26 @@ test('a further registry has credentials, an authority and a policy of its own i
     path: '',
     endpoints: ['https://ghcr.io'],
     credentials: { username: 'u', password: 'p' },
+    revalidate: 'get',
     policy: 'transit'
   })
+})
+
+test('tags of Docker Hub are compared by HEAD, since it counts each GET as a pull, those of others by GET, unless settings say otherwise', async t => {
+  const by = (yaml: string, host: string) => loaded(t, upstreams(yaml)).registry.upstreams[host]?.revalidate
+  t.equal(by('docker.io: {}', 'docker.io'), 'head')
+  t.equal(by('registry-1.docker.io: {}', 'registry-1.docker.io'), 'head')
+  t.equal(by('hub.example: { endpoints: [registry-1.docker.io] }', 'hub.example'), 'head')
+  t.equal(by('docker.io: { revalidate: get }', 'docker.io'), 'get')
+  t.equal(by('quay.io: { revalidate: head }', 'quay.io'), 'head')
+  const own = (mode: string, more: string) =>
+    loaded(t, `registry:\n  mode: ${mode}\n  ${mode.toLowerCase()}: { imagesRepo: docker.io/deckhouse/ce${more} }`).registry.upstream
+      ?.revalidate
+  t.equal(own('Proxy', ''), 'head')
+  t.equal(own('Proxy', ', revalidate: get'), 'get')
+  t.equal(own('Direct', ''), undefined)
+  t.match(refused(t, upstreams('quay.io: { revalidate: HEAD }')), [/revalidate: one of auto, head, get/])
+  t.match(refused(t, 'registry:\n  mode: Direct\n  direct: { revalidate: head }'), [/direct\.revalidate/])
 })
 
 test('further registries are found in lower case, and nothing is found that was not written', async t => {
@@ -91,7 +110,7 @@ test('a prefix inside upstreams/ is refused: content of other registries lies th
 test('how long answers hold and how upstreams are asked is read in milliseconds', async t => {
   const yaml = `
 cache: { tagTTL: 0s, onUpstreamNotFound: forget, negativeTTL: 1m }
-upstream: { connections: 8, connectTimeout: 500ms, headerTimeout: 10s, bodyTimeout: 2m, fills: 4, tokenHosts: [Auth.example.org, "t:8443"] }
+upstream: { connections: 8, connectTimeout: 500ms, headerTimeout: 10s, bodyTimeout: 2m, fills: 4, tokenHosts: [Auth.example.org, "t:8443"], redirectHosts: ["MinIO.example:9000"] }
 `
   const { cache, upstream } = loaded(t, yaml)
   t.same(cache, { tagTTL: 0, onUpstreamNotFound: 'forget', negativeTTL: 60_000, metadataTTL: 5_000, pin: [] })
@@ -101,15 +120,23 @@ upstream: { connections: 8, connectTimeout: 500ms, headerTimeout: 10s, bodyTimeo
     headerTimeout: 10_000,
     bodyTimeout: 120_000,
     fills: 4,
-    tokenHosts: ['auth.example.org', 't:8443']
+    tokenHosts: ['auth.example.org', 't:8443'],
+    redirectHosts: ['minio.example:9000']
   })
 })
 
 test('timeouts, counts and token hosts out of their range are refused', async t => {
   const yaml =
-    'cache: { onUpstreamNotFound: keep }\nupstream: { connectTimeout: 1ms, headerTimeout: 1h, fills: 0, tokenHosts: ["https://a"] }'
+    'cache: { onUpstreamNotFound: keep }\nupstream: { connectTimeout: 1ms, headerTimeout: 1h, fills: 0, tokenHosts: ["https://a"], redirectHosts: ["10.0.0.0/8"] }'
   t.same(
     refused(t, yaml).map(fault => fault.split(': ')[0]),
-    ['1 cache.onUpstreamNotFound', '2 upstream.connectTimeout', '2 upstream.headerTimeout', '2 upstream.fills', '2 upstream.tokenHosts[0]']
+    [
+      '1 cache.onUpstreamNotFound',
+      '2 upstream.connectTimeout',
+      '2 upstream.headerTimeout',
+      '2 upstream.fills',
+      '2 upstream.tokenHosts[0]',
+      '2 upstream.redirectHosts[0]'
+    ]
   )
 })

@@ -16,6 +16,12 @@ export interface UpstreamAuth {
   tokenStatus?: number
   /** Instead of the token service's own answer. */
   tokenBody?: string
+  /** The `Location` of its answer. */
+  tokenLocation?: string
+  /** Requests with the query `moved` are redirected to this path. */
+  movedTo?: string
+  /** The `Retry-After` of its answer, in seconds. */
+  tokenRetryAfter?: number
   /** Instead of the server's own challenge. */
   challenge?: string
 }
@@ -52,10 +58,17 @@ export class AuthDesk {
     const auth = this.auth ?? { scheme: 'Bearer' }
     if (auth.tokenDelay !== undefined) await sleep(auth.tokenDelay)
     const status = auth.tokenStatus ?? (auth.username === undefined || request.headers.authorization === this.#basic() ? 200 : 401)
-    const scope = new URL(request.url ?? '/', 'http://any').searchParams.getAll('scope').join(' ')
+    const asked = new URL(request.url ?? '/', 'http://any').searchParams
+    const scope = asked.getAll('scope').join(' ')
+    if (auth.movedTo !== undefined && asked.has('moved')) {
+      asked.delete('moved')
+      return void response.writeHead(307, { location: `${auth.movedTo}?${asked}` }).end()
+    }
     const token = `token-${++this.#given}`
     if (status === 200) this.#valid.set(token, scope)
     const expiry = auth.expiresIn === undefined ? {} : { expires_in: auth.expiresIn }
+    if (auth.tokenLocation !== undefined) response.setHeader('location', auth.tokenLocation)
+    if (auth.tokenRetryAfter !== undefined) response.setHeader('retry-after', auth.tokenRetryAfter)
     response.writeHead(status, { 'content-type': 'application/json' })
     response.end(auth.tokenBody ?? JSON.stringify(status === 200 ? { token, ...expiry } : {}))
   }

@@ -1,9 +1,10 @@
 import { LRUCache } from 'lru-cache'
 import type { Connections } from '../connection/connections.ts'
+import { isLimited, pauseMsOf, UpstreamError } from '../error.ts'
 import type { UpstreamEvent, UpstreamOptions } from '../options.ts'
 import { abortable, SingleFlight } from '../single-flight.ts'
 import { type Challenge, parseChallenges } from './challenge.ts'
-import { checkRealm } from './realm.ts'
+import { checkRealm, isTokenHost } from './realm.ts'
 import { requestToken } from './token-service.ts'
 
 /** The value of an `Authorization` field; `fresh` if it was obtained for this request. */
@@ -21,7 +22,15 @@ interface Token {
   expiresAt: number
 }
 
+/** The circuit breaker of one token: until then the token service is not requested again for it. */
+interface Pause {
+  until: number
+  reason: string
+}
+
 const maxEntries = 10_000
+// While the token service fails, a token that is still valid serves, and is not renewed with every request.
+const renewPauseMs = 5_000
 const maxScopeLength = 1024
 
 /**
@@ -36,6 +45,7 @@ export class Authorizations {
   readonly #observe: (event: UpstreamEvent) => void
   readonly #required = new LRUCache<string, RequiredAuth>({ max: maxEntries })
   readonly #tokens = new LRUCache<string, Token>({ max: maxEntries })
+  readonly #pauses = new LRUCache<string, Pause>({ max: 1_000 })
   readonly #renewals = new SingleFlight<Token>()
 
   constructor(
@@ -50,8 +60,9 @@ export class Authorizations {
 
   /** By the cached challenge for `scope`; undefined before the first one. */
   async known(endpoint: URL, scope: string, signal: AbortSignal): Promise<Authorization | undefined> {
-    const required = this.#required.get(keyOf(endpoint.origin, scope))
-    return required && (await this.#authorize(endpoint, required, signal))
+    const key = keyOf(endpoint.origin, scope)
+    const required = this.#required.get(key)
+    return required && (await this.#authorize(endpoint, { required, key }, signal))
   }
 
   /** What to send after a 401; undefined if it would be the same again. */
@@ -64,9 +75,10 @@ export class Authorizations {
     const challenge = challenges.find(each => each.scheme === 'bearer') ?? challenges.find(each => each.scheme === 'basic')
     if (!challenge) return undefined
     const required = this.#requiredBy(challenge, endpoint, scope)
-    this.#required.set(keyOf(endpoint.origin, scope), required)
+    const key = keyOf(endpoint.origin, scope)
+    this.#required.set(key, required)
     if (required.scheme === 'bearer') this.#drop(tokenKey(endpoint, required), challenge, sent)
-    const better = await this.#authorize(endpoint, required, signal)
+    const better = await this.#authorize(endpoint, { required, key }, signal)
     return better?.value === sent?.value ? undefined : better
   }
 
@@ -90,18 +102,25 @@ export class Authorizations {
     if (!sent.fresh || parameters.get('error') === 'invalid_token') this.#tokens.delete(key)
   }
 
-  async #authorize(endpoint: URL, required: RequiredAuth, signal: AbortSignal): Promise<Authorization | undefined> {
+  // A challenge whose token service fails is forgotten: the upstream is asked again, which may name another one.
+  async #authorize(
+    endpoint: URL,
+    { required, key }: { required: RequiredAuth; key: string },
+    signal: AbortSignal
+  ): Promise<Authorization | undefined> {
     if (required.scheme === 'basic') {
       const value = this.#basic()
       return value === undefined ? undefined : { value, fresh: true }
     }
     const cached = this.#tokens.get(tokenKey(endpoint, required))
-    if (cached && this.#now() < cached.renewAt) return { value: bearer(cached), fresh: false }
+    if (cached && this.#now() < Math.min(cached.renewAt, cached.expiresAt)) return { value: bearer(cached), fresh: false }
     try {
       return { value: bearer(await abortable(this.#renew(endpoint, required), signal)), fresh: true }
     } catch (error) {
+      signal.throwIfAborted()
       // Tokens are renewed early: while the token service fails, the old one is still valid.
-      if (cached && this.#now() < cached.expiresAt && !signal.aborted) return { value: bearer(cached), fresh: false }
+      if (cached && this.#now() < cached.expiresAt) return { value: bearer(cached), fresh: false }
+      if (!isLimited(error) && this.#required.get(key) === required) this.#required.delete(key)
       throw error
     }
   }
@@ -110,11 +129,32 @@ export class Authorizations {
   async #renew(endpoint: URL, required: RequiredAuth & { scheme: 'bearer' }): Promise<Token> {
     const key = tokenKey(endpoint, required)
     const { value } = await this.#renewals.run(key, async () => {
-      const token = await this.#request(endpoint, required)
-      this.#tokens.set(key, token)
-      return token
+      this.#checkPause(key, endpoint)
+      try {
+        const token = await this.#request(endpoint, required)
+        this.#tokens.set(key, token)
+        return token
+      } catch (error) {
+        this.#pause(key, error)
+        throw error
+      }
     })
     return value
+  }
+
+  #checkPause(key: string, endpoint: URL): void {
+    const pause = this.#pauses.get(key)
+    const left = pause ? pause.until - this.#now() : 0
+    if (!pause || left <= 0) return
+    const message = `${pause.reason}; another token is requested in ${Math.ceil(left / 1000)} s`
+    throw new UpstreamError('limited', message, { endpoint: endpoint.host, code: 'TOKEN', retryAfter: left })
+  }
+
+  #pause(key: string, error: unknown): void {
+    const until = this.#now() + (isLimited(error) ? pauseMsOf(error) : renewPauseMs)
+    if (isLimited(error)) this.#pauses.set(key, { until, reason: error.message })
+    const token = this.#tokens.get(key)
+    if (token) token.renewAt = until
   }
 
   async #request(endpoint: URL, { realm, service, scope }: RequiredAuth & { scheme: 'bearer' }): Promise<Token> {
@@ -126,8 +166,9 @@ export class Authorizations {
     const authorization = this.#basic()
     const now = this.#now()
     const secret = authorization === undefined ? {} : { authorization }
+    const follows = (next: URL) => next.origin === realm.origin || isTokenHost(next, endpoint, this.#options.tokenHosts)
     try {
-      const { token, lifetime } = await requestToken(this.#connections, { url, ...secret, endpoint: endpoint.host, now, signal })
+      const { token, lifetime } = await requestToken(this.#connections, { url, ...secret, endpoint: endpoint.host, follows, now, signal })
       this.#observe({ type: 'token', endpoint: endpoint.host, result: 'granted' })
       return { value: token, renewAt: now + lifetime * 750, expiresAt: now + lifetime * 1000 }
     } catch (error) {

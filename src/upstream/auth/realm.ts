@@ -1,31 +1,38 @@
-import { getDomain } from 'tldts'
+import { isListed, isSameHost } from '../connection/hosts.ts'
 import { UpstreamError } from '../error.ts'
 
+// Public registries whose tokens come from another host of the same operator.
+const knownTokenHosts: ReadonlyMap<string, string> = new Map([
+  ['registry-1.docker.io', 'auth.docker.io'],
+  ['registry.gitlab.com', 'gitlab.com'],
+  ['docker.elastic.co', 'docker-auth.elastic.co'],
+  ['registry.digitalocean.com', 'api.digitalocean.com']
+])
+
 /**
- * Checks a token realm, which the upstream names and to which credentials are sent. It has to be on the endpoint's
- * host, in its registrable domain (by the public suffix list, which keeps two customers of one hoster apart) or on a
- * host of `tokenHosts`.
+ * Checks a token realm, which the upstream names and to which credentials are sent. It has to be on the endpoint's host
+ * and port or on a host of `tokenHosts`: what another service of the host or the domain gives out is not the
+ * upstream's.
  */
 export function checkRealm(realm: string | undefined, endpoint: URL, tokenHosts: readonly string[]): URL {
   const url = URL.parse(realm ?? '')
-  // A host with an empty label is malformed, but the public suffix list would find a domain in it.
-  if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:') || /^\.|\.\./.test(url.hostname))
-    throw refusal(endpoint, 'invalid', 'names no token realm')
+  if (!url || (url.protocol !== 'https:' && url.protocol !== 'http:')) throw refusal(endpoint, 'invalid', 'names no token realm')
   if (url.username !== '' || url.password !== '') throw refusal(endpoint, 'refused', 'has credentials in its token realm')
   if (endpoint.protocol === 'https:' && url.protocol !== 'https:')
     throw refusal(endpoint, 'refused', `wants tokens over http from ${url.host}`)
-  if (!isNear(url, endpoint) && !tokenHosts.some(host => host === url.host || host === url.hostname)) {
-    throw refusal(endpoint, 'refused', `wants tokens from ${url.host}, which is neither its own domain nor an allowed host`)
-  }
+  if (!isTokenHost(url, endpoint, tokenHosts))
+    throw refusal(endpoint, 'refused', `wants tokens from ${url.host}, which is neither its own host and port nor in upstream.tokenHosts`)
   url.hash = ''
   return url
 }
 
-function isNear(realm: URL, endpoint: URL): boolean {
-  if (realm.hostname === endpoint.hostname) return true
-  const options = { allowPrivateDomains: true }
-  const domain = getDomain(endpoint.hostname, options)
-  return domain !== null && domain === getDomain(realm.hostname, options)
+/** Whether tokens for an endpoint may come from this URL. */
+export function isTokenHost(url: URL, endpoint: URL, tokenHosts: readonly string[]): boolean {
+  return isSameHost(url, endpoint) || isListed(url, tokenHosts) || isKnown(url, endpoint)
+}
+
+function isKnown(url: URL, endpoint: URL): boolean {
+  return url.protocol === 'https:' && url.port === '' && knownTokenHosts.get(endpoint.host) === url.hostname
 }
 
 function refusal(endpoint: URL, kind: 'refused' | 'invalid', what: string): UpstreamError {

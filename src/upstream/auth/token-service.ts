@@ -15,14 +15,26 @@ const maxResponseBytes = 1024 * 1024
 // By the token specification, for a response without `expires_in`.
 const defaultLifetimeSeconds = 60
 
-/** Requests a token. `endpoint` is the host that errors name, `now` is in ms since the epoch. */
+/** A request for a token; `endpoint` is the host that errors name, `now` is in ms since the epoch. */
+export interface TokenRequest {
+  url: URL
+  authorization?: string
+  endpoint: string
+  /** Whether a redirect may be followed to this URL: the answer of another service must not become a token. */
+  follows: (next: URL) => boolean
+  now: number
+  signal: AbortSignal
+}
+
+/** Requests a token; UpstreamError if none is given. */
 export async function requestToken(
   connections: Connections,
-  { url, authorization, endpoint, now, signal }: { url: URL; authorization?: string; endpoint: string; now: number; signal: AbortSignal }
+  { url, authorization, endpoint, follows, now, signal }: TokenRequest
 ): Promise<TokenGrant> {
   const text = `GET of a token from ${url.host}${url.pathname}`
   try {
-    const response = await send(connections, { method: 'GET', url, headers: { accept: 'application/json' }, authorization }, signal)
+    const headers = { accept: 'application/json' }
+    const response = await send(connections, { method: 'GET', url, headers, authorization, purpose: 'token', follows }, signal)
     const bytes = await readBytes(response.body, maxResponseBytes)
     if (response.status !== 200) throw refused(response, endpoint, text, now)
     const grant = parseGrant(bytes)

@@ -14,6 +14,11 @@ export function lengthOf(headers: IncomingHttpHeaders): number | undefined {
   return wholeNumber(fieldOf(headers, 'content-length'))
 }
 
+/** Whether a response is a web page: no registry and no store sends one for content. */
+export function isHtml(headers: IncomingHttpHeaders): boolean {
+  return /^\s*text\/html\b/i.test(fieldOf(headers, 'content-type') ?? '')
+}
+
 function wholeNumber(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
 }

@@ -3,6 +3,7 @@ import { Readable } from 'node:stream'
 import { UpstreamError } from '../error.ts'
 import { connectionError } from '../failure.ts'
 import type { UpstreamMethod } from '../options.ts'
+import type { Purpose } from './address-rule.ts'
 import type { Connections } from './connections.ts'
 import { fieldOf } from './headers.ts'
 import { drain } from './read-body.ts'
@@ -16,9 +17,13 @@ export interface HttpRequest {
   method: UpstreamMethod
   url: URL
   headers: Record<string, string>
-  /** Sent to the first host only, and not after a redirect to another one. */
+  /** Sent to the first host only, and never again after a redirect to another one. */
   authorization?: string | undefined
   body?: RequestBody | undefined
+  /** By default `content`. */
+  purpose?: Purpose
+  /** Whether a redirect may be followed to this URL; by default to any that the address rule allows. */
+  follows?: (next: URL) => boolean
 }
 
 /** The body of a request failed; `cause` is its error, which may be an UpstreamError of another upstream. */
@@ -44,16 +49,16 @@ const common = { 'accept-encoding': 'identity', 'user-agent': 'deckhouse-registr
  */
 export async function send(
   connections: Connections,
-  { method, url, headers, authorization, body }: HttpRequest,
+  { method, url, headers, authorization, body, purpose = 'content', follows }: HttpRequest,
   signal: AbortSignal
 ): Promise<HttpResponse> {
   let at = url
+  let secret = authorization === undefined ? {} : { authorization }
   for (let hops = 0; ; hops++) {
     const text = `${method} ${at.pathname}`
-    const secret = authorization !== undefined && at.origin === url.origin ? { authorization } : {}
     const source = new RequestSource(body)
     const request = { method, headers: { ...common, ...headers, ...secret, ...lengthField(method, body) }, body: source.body }
-    const response = await sendOnce(connections, at, request, signal).catch(cause => {
+    const response = await sendOnce(connections, { url: at, purpose }, request, signal).catch(cause => {
       signal.throwIfAborted()
       source.throwIfFailed()
       throw connectionError(cause, hostOf(at, url), text)
@@ -63,6 +68,8 @@ export async function send(
     if (method !== 'GET' && method !== 'HEAD') throw refusal(at, url, text, 'was redirected')
     if (hops === maxRedirects) throw refusal(at, url, text, `redirected more than ${maxRedirects} times`)
     at = nextHop(at, url, text, fieldOf(response.headers, 'location'))
+    if (follows?.(at) === false) throw refusal(at, url, text, 'was redirected there, which the settings do not allow')
+    if (at.origin !== url.origin) secret = {}
   }
 }
 
@@ -99,11 +106,11 @@ class RequestSource {
 
 async function sendOnce(
   connections: Connections,
-  url: URL,
+  { url, purpose }: { url: URL; purpose: Purpose },
   request: { method: UpstreamMethod; headers: Record<string, string>; body: Uint8Array | Readable | null },
   signal: AbortSignal
 ): Promise<HttpResponse> {
-  const dispatcher = connections.to(url)
+  const dispatcher = connections.to(url, purpose)
   return { ...(await dispatch(dispatcher, { origin: url.origin, path: url.pathname + url.search, ...request }, signal)), url }
 }
 

@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { isTransient, ociErrorOf, timeoutError } from '../../../src/backend/errors.ts'
+import { isNoAnswer, ociErrorOf, timeoutError } from '../../../src/backend/errors.ts'
 import { OciError } from '../../../src/oci/errors.ts'
 import { UpstreamError, type UpstreamErrorOptions, type UpstreamFault } from '../../../src/upstream/error.ts'
 
@@ -16,8 +16,8 @@ const answers: [UpstreamFault, number, string, passing: boolean][] = [
   ['timeout', 504, 'UNAVAILABLE', true],
   ['unreachable', 502, 'UNAVAILABLE', true],
   ['broken', 502, 'UNAVAILABLE', true],
-  ['invalid', 502, 'UNAVAILABLE', false],
-  ['refused', 502, 'UNAVAILABLE', false]
+  ['invalid', 502, 'UNAVAILABLE', true],
+  ['refused', 502, 'UNAVAILABLE', true]
 ]
 
 for (const [kind, status, code, passing] of answers) {
@@ -25,7 +25,7 @@ for (const [kind, status, code, passing] of answers) {
     const told = ociErrorOf(fault(kind), unknown)
     t.ok(told instanceof OciError)
     if (told instanceof OciError) t.strictSame([told.status, told.code], [status, code])
-    t.equal(isTransient(fault(kind)), passing)
+    t.equal(isNoAnswer(fault(kind)), passing)
   })
 }
 
@@ -46,11 +46,11 @@ test('the cause stays with what the client is told', async t => {
 test('what is no fault of an upstream is given back as it is', async t => {
   const error = new Error('ours')
   t.equal(ociErrorOf(error, unknown), error)
-  t.equal(isTransient(error), false)
+  t.equal(isNoAnswer(error), false)
 })
 
 test('a time limit of ours lets the last known be served', async t => {
   const error = timeoutError('host/path')
   t.equal(error.status, 504)
-  t.equal(isTransient(error.cause), true)
+  t.equal(isNoAnswer(error.cause), true)
 })

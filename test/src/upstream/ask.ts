@@ -9,7 +9,7 @@ import type { TestUpstream } from '../../support/upstream.ts'
 
 export const limits = { connections: 8, connectTimeout: 2000, headerTimeout: 5000, bodyTimeout: 5000 }
 
-/** A client whose waits take no time, with what it reported. */
+/** A client whose waits take no time, with what it reported. It may follow redirects to loopback. */
 export function clientOf(
   t: Test,
   endpoints: readonly { url: string }[],
@@ -18,7 +18,7 @@ export function clientOf(
   const events: UpstreamEvent[] = []
   const urls = endpoints.map(each => new URL(each.url))
   const upstream = new Upstream(
-    { endpoints: urls, tokenHosts: [], limits, ...settings },
+    { endpoints: urls, tokenHosts: [], redirectHosts: ['127.0.0.1', 'localhost'], revalidate: 'get', limits, ...settings },
     { sleep: async () => {}, observe: event => void events.push(event), ...hooks }
   )
   t.teardown(() => upstream.close())

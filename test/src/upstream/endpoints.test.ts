@@ -175,6 +175,28 @@ test('upstream limit: another endpoint serves meanwhile', async t => {
   t.strictSame([first.requests.length, second.requests.length], [1, 2])
 })
 
+for (const status of [401, 403, 400, 429]) {
+  test(`upstream health: beside a ${status} that no other response has followed an endpoint is not healthy`, async t => {
+    let now = 1_000_000
+    const server = await startUpstream(t)
+    const { digest } = blobIn(server, 'a', 1000)
+    server.faults.statuses = [{ status, times: 1 }]
+    const { upstream } = clientOf(t, [server], { hooks: { now: () => now } })
+    await errorOf(read(upstream, 'a', digest))
+    now += 20_000
+    t.match(upstream.health(), [{ healthy: false, lastError: { message: String, at: 1_000_000 } }])
+    await read(upstream, 'a', digest)
+    t.match(upstream.health(), [{ healthy: true }])
+  })
+}
+
+test('upstream health: content that an upstream does not have says nothing about it', async t => {
+  const server = await startUpstream(t)
+  const { upstream } = clientOf(t, [server])
+  await errorOf(read(upstream, 'a', digestOf(Buffer.from('none'))))
+  t.strictSame(upstream.health(), [{ url: server.url, healthy: true }])
+})
+
 test('upstream limit: a 503 with Retry-After is a limit too', async t => {
   const server = await startUpstream(t)
   server.faults.statuses = [{ status: 503, headers: { 'retry-after': '30' } }]

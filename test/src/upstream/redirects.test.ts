@@ -94,7 +94,8 @@ for (const host of ['127.0.0.1', '127.1.2.3', '[::1]', '[::ffff:127.0.0.1]', 'lo
     const target = await startUpstream(t, { content: server.content })
     const { digest } = blobIn(server, 'a', 1000)
     server.faults.redirect = path => `http://${host}:${new URL(target.url).port}${path}`
-    const { upstream } = clientOf(t, [{ url: 'http://registry.example' }], { proxy: { http: proxy.url, none: '*.storage.example' } })
+    const settings = { redirectHosts: [], proxy: { http: proxy.url, none: '*.storage.example' } }
+    const { upstream } = clientOf(t, [{ url: 'http://registry.example' }], settings)
     t.match(await errorOf(read(upstream, 'a', digest)), { kind: 'refused', code: 'ADDRESS' })
     t.strictSame([server.requests.length, target.requests.length], [1, 0])
   })
@@ -112,17 +113,6 @@ test('upstream redirect: a name that resolves to loopback is not connected to, i
   })
   t.match(await errorOf(read(upstream, 'a', digest)), { kind: 'refused', code: 'ADDRESS' })
   t.equal(target.requests.length, 0)
-})
-
-test('upstream redirect: a name that resolves to loopback is followed from an upstream that does too', async t => {
-  const server = await startUpstream(t)
-  const target = await startUpstream(t, { content: server.content })
-  const { bytes, digest } = blobIn(server, 'a', 1000)
-  server.faults.redirect = path => `http://storage.example:${new URL(target.url).port}${path}`
-  const { upstream } = clientOf(t, [{ url: server.url.replace('127.0.0.1', 'registry.example') }], {
-    hooks: { lookup: (_name, options, callback) => systemLookup('127.0.0.1', options, callback) }
-  })
-  t.ok((await read(upstream, 'a', digest)).bytes.equals(bytes))
 })
 
 test('upstream redirect: a store that refuses is broken, not a right that we lack', async t => {
