@@ -8,10 +8,11 @@ import { addContainerd } from './commands/register-containerd.ts'
 
 /**
  * Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, or a file or service that it names
- * cannot be used.
+ * cannot be used, 141 the reader of the output has left.
  */
 const failed = 1
 const wrongUse = 2
+const readerLeft = 128 + 13
 
 const program = new Command('registry')
   .description('An OCI registry for the control plane of a Kubernetes cluster.')
@@ -174,5 +175,13 @@ function fail(error: unknown): void {
   if (code === 'ESTALLED' && !('s3Code' in (error as Error))) die()
   else process.exit(wrongUseErrors.has(name) ? wrongUse : failed)
 }
+
+// The reader of a pipe has left, as `head` does: the end is quiet and its code that of other programs after SIGPIPE.
+// What was begun is left as by an interrupt. An end of its own, and not 0, since not all was done or said.
+for (const stream of [process.stdout, process.stderr])
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') process.exit(readerLeft)
+    fail(error)
+  })
 
 program.parseAsync().catch(fail)

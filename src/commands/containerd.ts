@@ -53,16 +53,18 @@ export function printed(directories: readonly OwnedDirectory[]): string {
 
 /** Writes the files below containerd's directory; resolves to the changes as text. With `plan` it only plans them. */
 export async function installHosts(directories: readonly OwnedDirectory[], root: string, only?: 'plan'): Promise<string> {
-  return describe(await install(directories, { root, ...(only ? { only } : {}) }))
+  return describe(await install(directories, { root, ...(only ? { only } : {}) }), only)
 }
 
 /** Restores the files that the first install replaced. */
 export async function restoreHosts(root: string, only?: 'plan'): Promise<string> {
-  return describe(await restore({ root, ...(only ? { only } : {}) }))
+  return describe(await restore({ root, ...(only ? { only } : {}) }), only)
 }
 
-function describe(plan: HostsPlan): string {
-  return describePlan(plan) || `nothing to change in ${plan.root}\n`
+function describe(plan: HostsPlan, only: 'plan' | undefined): string {
+  const text = describePlan(plan)
+  if (text === '') return `nothing to change in ${plan.root}\n`
+  return only ? `${text}this is what would be done, and nothing was\n` : text
 }
 
 type Access = Pick<Mirror, 'ca' | 'auth'> & { host?: string }

@@ -15,7 +15,7 @@ export function addContainerd(program: Command, load: CommandDeps['load']): void
       .command('install')
       .description('write the files; the files that they replace are backed up for restore, and all others are left alone')
       .option(...withRoot)
-      .option('--dry-run', 'print what would change, and change nothing')
+      .option('--dry-run', 'print each file that would change and how, and change nothing; exit code 0')
   ]) {
     command
       .option(...withConfig)
@@ -34,7 +34,7 @@ export function addContainerd(program: Command, load: CommandDeps['load']): void
     .command('restore')
     .description('remove the files of install and restore the files that they replaced')
     .option(...withRoot)
-    .option('--dry-run', 'print what would change, and change nothing')
+    .option('--dry-run', 'print each file that would change and how, and change nothing; exit code 0')
     .action(async ({ root, dryRun }: { root: string; dryRun?: true }) => {
       const { restoreHosts } = await import('./containerd.ts')
       process.stdout.write(await restoreHosts(root, dryRun && 'plan'))

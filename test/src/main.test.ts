@@ -278,3 +278,19 @@ test('serve: a standard output that was closed does not end the registry', async
   await new Promise(resolve => setTimeout(resolve, 700))
   t.equal((await ask(listen, 'GET', '/v2/')).status, 200)
 })
+
+test('the reader of a pipe that leaves ends a command quietly, with the exit code that SIGPIPE gives', async t => {
+  const { file, root } = configFile(t)
+  mkdirSync(root)
+  for (const args of [
+    ['config', 'schema'],
+    ['du', '--config', file],
+    ['containerd', 'hosts'],
+    ['status', '--config', file]
+  ]) {
+    const child = new Program(t, args)
+    // Before a byte comes.
+    child.child.stdout?.destroy()
+    t.match(await child.end(), { code: 141, err: '' }, args.join(' '))
+  }
+})

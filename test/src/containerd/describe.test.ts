@@ -1,8 +1,8 @@
-import { mkdir, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'tap'
 import { describePlan } from '../../../src/containerd/describe.ts'
-import { install } from '../../../src/containerd/install.ts'
+import { install, restore } from '../../../src/containerd/install.ts'
 import { folder } from '../install/scene.ts'
 import { directory, fixed, makeCa } from './scene.ts'
 
@@ -11,7 +11,9 @@ const auth = { username: 'ro', password: 'secret-1' }
 test('a new host is described by the lines that come', async t => {
   const root = await folder(t)
   const text = describePlan(await install(directory(fixed, { ca: makeCa() }), { root, only: 'plan' }))
-  t.match(text, `write ${join(root, fixed, 'https-127.0.0.1:5001-ca.crt')}\nwrite ${join(root, fixed, 'hosts.toml')}\n  + `)
+  t.match(text, `write ${join(root, fixed, 'https-127.0.0.1:5001-ca.crt')}\n  + `)
+  t.match(text, /^ {2}\+ \d+ bytes, sha256:[0-9a-f]{16}$/m)
+  t.match(text, `write ${join(root, fixed, 'hosts.toml')}\n  + `)
   t.match(text, '  + server = "https://127.0.0.1:5001"\n')
   t.notMatch(text, /^ {2}- /m)
 })
@@ -57,4 +59,38 @@ test('a root that is as it should be is described by nothing', async t => {
   const root = await folder(t)
   await install(directory(fixed), { root })
   t.equal(describePlan(await install(directory(fixed), { root, only: 'plan' })), '')
+})
+
+test('a file that only has another mode is described by its modes', async t => {
+  const root = await folder(t)
+  await install(directory(fixed), { root })
+  const path = join(root, fixed, 'hosts.toml')
+  const { mode } = await stat(path)
+  await chmod(path, 0o666)
+  const text = describePlan(await install(directory(fixed), { root, only: 'plan' }))
+  t.equal(text, `write ${path}\n  - mode 0666\n  + mode ${(mode & 0o777).toString(8).padStart(4, '0')}\n`)
+})
+
+test('another authority is described by what its file holds', async t => {
+  const root = await folder(t)
+  await install(directory(fixed, { ca: makeCa() }), { root })
+  const text = describePlan(await install(directory(fixed, { ca: makeCa() }), { root, only: 'plan' }))
+  t.match(text, /^write .*-ca\.crt\n {2}- \d+ bytes, sha256:\w{16}\n {2}\+ \d+ bytes, sha256:\w{16}\n$/)
+})
+
+test('a foreign file that is as it should be is described as kept for restore', async t => {
+  const root = await folder(t)
+  await install(directory(fixed), { root })
+  await rm(join(root, '.deckhouse-registry'), { recursive: true })
+  const text = describePlan(await install(directory(fixed), { root, only: 'plan' }))
+  t.match(text, `keep ${join(root, fixed, 'hosts.toml')} for restore`)
+  t.notMatch(text, /^write/m)
+})
+
+test('a restore is described with the directories that it removes', async t => {
+  const root = await folder(t)
+  await install(directory(fixed), { root })
+  const text = describePlan(await restore({ root, only: 'plan' }))
+  t.match(text, `remove ${join(root, fixed, 'hosts.toml')}\n`)
+  t.match(text, `remove ${join(root, fixed)} if nothing else is in it\n`)
 })
