@@ -1,8 +1,12 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { createRequire } from 'node:module'
+import { dirname, join, resolve } from 'node:path'
 import { type BuildOptions, build, type Plugin } from 'esbuild'
+import { refusedPackages } from './licenses.ts'
+import { packageFolders, writeNotices } from './notices.ts'
 import { wrapper } from './program.ts'
+import { readSbom, sbomText } from './sbom.ts'
 import { warmUp } from './warm-up.ts'
 
 /** The folder that package.json is in. */
@@ -15,6 +19,7 @@ const options = {
   target: 'node24',
   format: 'cjs',
   write: false,
+  metafile: true,
   // The same script with a tsconfig.json beside it and without.
   tsconfigRaw: {},
   // It would be undefined in what is written.
@@ -26,28 +31,44 @@ export const nativeModules: readonly string[] = ['@node-rs/bcrypt']
 
 /**
  * Writes the program to `dist`, in the place of what was there: one script, what V8 makes of it by `cache`, and
- * `src/main.js` that runs it. Resolves to the script's path.
+ * `src/main.js` that runs it; beside them the SBOM and the notices of what is in it. Resolves to the script's path.
  */
 export async function writeProgram(dist: string, cache: (script: string) => Promise<void> = warmUp): Promise<string> {
   const folder = join(dist, 'src')
+  const sbom = await readSbom(project)
+  const refused = refusedPackages(sbom.components)
+  if (refused.length > 0) throw new Error(`these licences are not among the allowed ones (build/licenses.ts): ${refused.join('; ')}`)
   await rm(dist, { recursive: true, force: true })
   await mkdir(folder, { recursive: true })
   await writeFile(join(dist, 'package.json'), '{ "type": "commonjs" }\n')
 
   // What is loaded only where it is configured is a script of its own, so that no other start has it in memory.
   const s3 = await bundle('storage/s3/s3.ts', { supported: { 'dynamic-import': false } })
-  const s3Name = `s3-${digestOf(s3)}.js`
-  await writeFile(join(folder, s3Name), s3)
+  const s3Name = `s3-${digestOf(s3.text)}.js`
+  await writeFile(join(folder, s3Name), s3.text)
   const bundled = await bundle('src/main.ts', { external: [...nativeModules], ...apart('/storage/s3/s3.ts', `./${s3Name}`) })
-  const program = wrapper.before + bundled.replace(/^#!.*/, '') + wrapper.after
+  const program = wrapper.before + bundled.text.replace(/^#!.*/, '') + wrapper.after
   // A name of its own for each content: of the script that a cache belongs to V8 compares no more than the length.
   const name = `program-${digestOf(program)}.js`
   const script = join(folder, name)
   await writeFile(script, program)
   const main = await bundle('build/main.ts', { define: { PROGRAM: JSON.stringify(name) } })
-  await writeFile(join(folder, 'main.js'), `#!/usr/bin/env node\n${main}`, { mode: 0o755 })
+  await writeFile(join(folder, 'main.js'), `#!/usr/bin/env node\n${main.text}`, { mode: 0o755 })
   await cache(script)
+  await writeFile(join(dist, originFiles.sbom), sbomText(sbom))
+  await writeFile(join(dist, originFiles.notices), await noticesOf([...s3.modules, ...bundled.modules, ...main.modules]))
   return script
+}
+
+/** The SBOM beside the program, and the notices of bundled packages. */
+export const originFiles = { sbom: 'sbom.cdx.json', notices: 'THIRD-PARTY-NOTICES.txt' } as const
+
+// Native modules are not bundled and have their licences in their folders, but not those built for one platform.
+function noticesOf(modules: readonly string[]): Promise<string> {
+  const require = createRequire(join(project, 'package.json'))
+  const native = nativeModules.map(name => dirname(require.resolve(`${name}/package.json`)))
+  const folders = packageFolders(modules).map(folder => resolve(project, folder))
+  return writeNotices([...folders, ...native])
 }
 
 type More = Pick<BuildOptions, 'external' | 'define' | 'plugins' | 'supported'>
@@ -69,7 +90,7 @@ function digestOf(script: string): string {
   return createHash('sha256').update(script).digest('hex').slice(0, 12)
 }
 
-async function bundle(entry: string, more: More): Promise<string> {
-  const { outputFiles } = await build({ ...options, entryPoints: [entry], ...more })
-  return outputFiles.map(each => each.text).join('')
+async function bundle(entry: string, more: More): Promise<{ text: string; modules: string[] }> {
+  const { outputFiles, metafile } = await build({ ...options, entryPoints: [entry], ...more })
+  return { text: outputFiles.map(each => each.text).join(''), modules: Object.keys(metafile.inputs) }
 }

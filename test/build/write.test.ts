@@ -9,7 +9,7 @@ import { Script } from 'node:vm'
 import { crc32 } from 'node:zlib'
 import { test } from 'tap'
 import { cacheOf } from '../../build/program.ts'
-import { project, writeProgram } from '../../build/write.ts'
+import { originFiles, project, writeProgram } from '../../build/write.ts'
 import pkg from '../../package.json' with { type: 'json' }
 
 const run = promisify(execFile)
@@ -30,11 +30,12 @@ test('a build', async t => {
   const main = join(dirname(script), 'main.js')
   const version = async () => (await run(process.execPath, [...startFlags, main, '--version'])).stdout.trim()
 
-  await t.test('holds the script, its cache and what runs them, and nothing else', async t => {
+  await t.test('holds the script, its cache, what runs them, the SBOM and the notices, and nothing else', async t => {
     const found = (await readdir(join(folder, 'dist'), { recursive: true })).map(each => join(folder, 'dist', each))
     const [s3 = '', ...more] = found.filter(each => /\/s3-[0-9a-f]{12}\.js$/.test(each))
     t.strictSame(more, [])
-    t.strictSame(found.sort(), [join(folder, 'dist/package.json'), dirname(script), main, s3, script, cacheOf(script)].sort())
+    const beside = ['package.json', originFiles.sbom, originFiles.notices].map(each => join(folder, 'dist', each))
+    t.strictSame(found.sort(), [...beside, dirname(script), main, s3, script, cacheOf(script)].sort())
     t.notMatch(await readFile(script, 'latin1'), /node_modules\/@(aws-sdk|smithy)\//, 'the client of buckets is not loaded by others')
   })
 
