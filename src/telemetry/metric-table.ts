@@ -93,7 +93,7 @@ export const metricTable = {
   upstreamTokens: counter('registry_upstream_tokens_total', 'Token requests.', { endpoint, result: 'granted, failed' }),
   upstreamBreaker: gauge(
     'registry_upstream_breaker_open_until_timestamp_seconds',
-    'When an upstream that asked for a pause is requested again.',
+    'When the requests that an upstream last asked to pause are sent again.',
     { endpoint }
   ),
   limitWait: counter('registry_limit_wait_seconds_total', 'Total time that transfers waited for a rate limit.', {

@@ -1,12 +1,12 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { type Authorization, Authorizations } from './auth/authorization.ts'
 import type { Connections } from './connection/connections.ts'
-import { fieldOf, isHtml, parseContentRange, retryAfterMs } from './connection/headers.ts'
+import { fieldOf, parseContentRange, retryAfterMs } from './connection/headers.ts'
 import { abandon, drain, readBytes } from './connection/read-body.ts'
 import type { ResponseBody } from './connection/response-body.ts'
 import { type HttpResponse, hostOf, type RequestBody, send } from './connection/send.ts'
 import { tokenRenewed, UpstreamError } from './error.ts'
-import { errorCode, faultOfStatus } from './failure.ts'
+import { errorCode, faultOfResponse } from './failure.ts'
 import type { UpstreamEvent, UpstreamMethod, UpstreamOptions, UpstreamResource } from './options.ts'
 
 /** A request that any endpoint can answer. */
@@ -64,7 +64,7 @@ export class EndpointClient {
       this.#observe({ type: 'answer', ...about(), status: response.status })
       const { status, headers, body, url } = response
       if ((status >= 200 && status < 300) || status === 304) return { status, headers, body, endpoint, url, text }
-      throw await this.#errorOf(response, endpoint, { text, code, resource })
+      throw await this.#errorOf(response, endpoint, { text, code, request })
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof UpstreamError && error.status === undefined) this.#observe({ type: 'failure', ...about(), error })
@@ -103,18 +103,15 @@ export class EndpointClient {
   async #errorOf(
     { status, headers, body, url }: HttpResponse,
     endpoint: URL,
-    { text, code: given, resource }: { text: string; code: string | undefined; resource: UpstreamResource }
+    { text, code: given, request }: { text: string; code: string | undefined; request: UpstreamRequest }
   ): Promise<UpstreamError> {
     const own = errorCode(await readBytes(body, maxErrorBytes).catch(() => Buffer.alloc(0)))
     const code = given ?? own
     const retryAfter = retryAfterMs(fieldOf(headers, 'retry-after'), this.#now())
     const size = status === 416 ? parseContentRange(fieldOf(headers, 'content-range'))?.size : undefined
-    const isOwn = url.origin === endpoint.origin
-    const fault = faultOfStatus(status, isOwn ? 'own' : 'foreign')
-    // The 404 of a store is about a blob. For anything else another host has to speak as a registry: a login page does
-    // not.
-    const isPage = !isOwn && fault === 'not-found' && own === undefined && (resource !== 'blob' || isHtml(headers))
-    const kind = isPage ? 'invalid' : status === 503 && retryAfter !== undefined ? 'limited' : fault
+    const from = url.origin === endpoint.origin ? 'own' : 'foreign'
+    const fault = faultOfResponse({ status, headers, code: own }, from, request)
+    const kind = status === 503 && retryAfter !== undefined ? 'limited' : fault
     const message = `${hostOf(url, endpoint)}: ${text} answered ${status}${code === undefined ? '' : ` ${code}`}`
     return new UpstreamError(kind, message, {
       endpoint: endpoint.host,

@@ -1,6 +1,8 @@
+import type { IncomingHttpHeaders } from 'node:http'
 import { RefusedAddress } from './connection/address-rule.ts'
+import { isHtml } from './connection/headers.ts'
 import { UpstreamError, type UpstreamFault } from './error.ts'
-import type { UpstreamMethod } from './options.ts'
+import type { UpstreamMethod, UpstreamResource } from './options.ts'
 
 const byCode: Record<string, UpstreamFault> = {
   UND_ERR_CONNECT_TIMEOUT: 'timeout',
@@ -60,6 +62,23 @@ export function faultOfStatus(status: number, own: 'own' | 'foreign'): UpstreamF
   if (own === 'foreign' && (status === 401 || status === 403)) return 'broken'
   if (status === 401) return 'unauthorized'
   return status === 403 || status === 451 ? 'denied' : 'invalid'
+}
+
+/**
+ * The meaning of a response other than a success to a request for content; `code` is that of its body. Only an answer
+ * about the content may be taken for one: a login page behind a redirect knows nothing of it.
+ */
+export function faultOfResponse(
+  { status, headers, code }: { status: number; headers: IncomingHttpHeaders; code: string | undefined },
+  from: 'own' | 'foreign',
+  { resource, method }: { resource: UpstreamResource; method: UpstreamMethod }
+): UpstreamFault {
+  const fault = faultOfStatus(status, from)
+  // No range was requested.
+  if (fault === 'unsatisfiable' && resource !== 'blob' && resource !== 'upload') return 'invalid'
+  if (fault !== 'not-found' || from === 'own' || code !== undefined) return fault
+  // A store has an error of its own for a blob, a registry that of the spec; a HEAD has none.
+  return isHtml(headers) || (resource === 'manifest' && method === 'GET') ? 'invalid' : fault
 }
 
 // Some registries demand rights for HEAD that no user has, and object storage behind them may have signed the URL for

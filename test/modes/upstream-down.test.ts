@@ -43,7 +43,7 @@ test('Direct: with the upstream down at start it is ready, and answers 502', asy
   t.equal((await ask(served.listen, 'GET', manifest('v1'))).status, 502)
 })
 
-test('Proxy: an upstream that limits with Retry-After is asked once in that time, and cached content never answers 429', async t => {
+test('Proxy: an upstream that limits with Retry-After is asked once in that time for each kind of content, and cached content never answers 429', async t => {
   const upstream = await startUpstream(t)
   const image = upstream.addImage(`${prefix.there}/app`, 'v1')
   const served = await serveModes(t, { registry: behind('Proxy', upstream), cache: { tagTTL: '0s', negativeTTL: '0s' } })
@@ -61,7 +61,7 @@ test('Proxy: an upstream that limits with Retry-After is asked once in that time
   t.equal(uncached.status, 429)
   t.ok(Number(uncached.headers['retry-after']) > 30, `${uncached.headers['retry-after']}`)
   t.equal((await ask(served.listen, 'GET', `/v2/${prefix.here}/app/blobs/sha256:${'0'.repeat(64)}`)).status, 429)
-  t.equal(upstream.requests.length - before, 1)
+  t.equal(upstream.requests.length - before, 3)
 })
 
 test('Proxy: a Retry-After survives a change of settings that has nothing to do with it', async t => {

@@ -35,6 +35,7 @@ const noAnswers: Record<string, StatusFault> = {
   'a 400': { status: 400, headers: html, body: page },
   'a 405': { status: 405 },
   'a 407': { status: 407, headers: html, body: page },
+  'a 416': { status: 416 },
   'a 418': { status: 418 },
   'a 511': { status: 511, headers: html, body: page },
   'a 302 without a Location': { status: 302 },
