@@ -49,7 +49,7 @@ module.exports = {
       'access',
       '^src/access/',
       ['^src/(access|oci|telemetry)/', '^storage/(semaphore|keyed-mutex)\\.ts$'],
-      ['@node-rs/bcrypt', 'lru-cache']
+      ['@node-rs/bcrypt', 'lru-cache', 'jose']
     ),
     ...rule('api', '^src/api/', ['^src/(api|oci|telemetry)/', '^src/backend/backend\\.ts$'], ['fastify']),
     ...rule(

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { dirname, join, resolve } from 'node:path'
+import { basename, dirname, join, relative, resolve } from 'node:path'
 import { type BuildOptions, build, type Plugin } from 'esbuild'
 import { refusedPackages } from './licenses.ts'
 import { packageFolders, writeNotices } from './notices.ts'
@@ -43,10 +43,9 @@ export async function writeProgram(dist: string, cache: (script: string) => Prom
   await writeFile(join(dist, 'package.json'), '{ "type": "commonjs" }\n')
 
   // What is loaded only where it is configured is a script of its own, so that no other start has it in memory.
-  const s3 = await bundle('storage/s3/s3.ts', { supported: { 'dynamic-import': false } })
-  const s3Name = `s3-${digestOf(s3.text)}.js`
-  await writeFile(join(folder, s3Name), s3.text)
-  const bundled = await bundle('src/main.ts', { external: [...nativeModules], ...apart('/storage/s3/s3.ts', `./${s3Name}`) })
+  const scripts = await Promise.all(loadedApart.map(source => writeApart(folder, source)))
+  const names = new Map(scripts.map(({ source, name }) => [source, name]))
+  const bundled = await bundle('src/main.ts', { external: [...nativeModules], ...apart(names) })
   const program = wrapper.before + bundled.text.replace(/^#!.*/, '') + wrapper.after
   // A name of its own for each content: of the script that a cache belongs to V8 compares no more than the length.
   const name = `program-${digestOf(program)}.js`
@@ -56,7 +55,7 @@ export async function writeProgram(dist: string, cache: (script: string) => Prom
   await writeFile(join(folder, 'main.js'), `#!/usr/bin/env node\n${main.text}`, { mode: 0o755 })
   await cache(script)
   await writeFile(join(dist, originFiles.sbom), sbomText(sbom))
-  await writeFile(join(dist, originFiles.notices), await noticesOf([...s3.modules, ...bundled.modules, ...main.modules]))
+  await writeFile(join(dist, originFiles.notices), await noticesOf([...scripts, bundled, main].flatMap(each => each.modules)))
   return script
 }
 
@@ -73,15 +72,26 @@ function noticesOf(modules: readonly string[]): Promise<string> {
 
 type More = Pick<BuildOptions, 'external' | 'define' | 'plugins' | 'supported'>
 
-// What ends with `source` is not bundled but loaded from `script`, by `require`: where the program runs there is no
-// import.
-function apart(source: string, script: string): More {
+// The modules with a large library that few configurations need; each is imported dynamically, in one place.
+const loadedApart = ['storage/s3/s3.ts', 'src/access/tokens/jwt.ts']
+
+async function writeApart(folder: string, source: string): Promise<{ source: string; name: string; modules: string[] }> {
+  const { text, modules } = await bundle(source, { supported: { 'dynamic-import': false } })
+  const name = `${basename(source, '.ts')}-${digestOf(text)}.js`
+  await writeFile(join(folder, name), text)
+  return { source, name: `./${name}`, modules }
+}
+
+// The modules that `scripts` has are not bundled but loaded from there, by `require`: where the program runs there is
+// no import.
+function apart(scripts: ReadonlyMap<string, string>): More {
   const plugin: Plugin = {
     name: 'apart',
     setup: build =>
-      build.onResolve({ filter: /\/s3\.ts$/ }, ({ path, kind }) =>
-        kind === 'dynamic-import' && path.endsWith(source) ? { path: script, external: true } : undefined
-      )
+      build.onResolve({ filter: /\.ts$/ }, ({ path, kind, resolveDir }) => {
+        const script = kind === 'dynamic-import' ? scripts.get(relative(project, join(resolveDir, path))) : undefined
+        return script === undefined ? undefined : { path: script, external: true }
+      })
   }
   return { plugins: [plugin], supported: { 'dynamic-import': false } }
 }

@@ -3,6 +3,7 @@ import type { Finding } from '../read/fault.ts'
 import { formatValue } from '../read/fault.ts'
 import type { Config, Settings } from '../schema.ts'
 import { formatAddress } from '../values/units.ts'
+import { authChecks } from './auth.ts'
 import { s3Checks } from './s3.ts'
 import { upstreamChecks } from './upstreams.ts'
 
@@ -16,6 +17,7 @@ loopback.addAddress('::1', 'ipv6')
 /** The rules between settings of the effective configuration. */
 export const crossChecks = (settings: Settings, config: Config): Finding[] => [
   ...[openToAll(settings, config), ports(config), forwarders(config), socketPath(config)].filter(finding => finding !== undefined),
+  ...authChecks(config),
   ...upstreamChecks(settings, config),
   ...s3Checks(settings, config)
 ]

@@ -155,6 +155,10 @@ export const path = (annotations: Annotations): Setting<TString, string> =>
 export const auditTarget = (annotations: Annotations): Setting<TString, string> =>
   Type.String({ minLength: 1, pattern: '^[^\\u0000]*$', unit: 'output', expects: 'stdout, or the path of a file', ...annotations })
 
+/** Several paths. */
+export const paths = (item: Annotations, annotations: Annotations & { minItems?: number; maxItems?: number }) =>
+  Type.Array(path(item), { uniqueItems: true, expects: 'a list of different files', ...annotations })
+
 /** Certificates in PEM. */
 export const certificates = (description: string): Setting<TString, string | null> =>
   text({ unit: 'certificates', orFile: true, expects: 'certificates in PEM (X.509) and nothing else', description })
@@ -199,7 +203,7 @@ export const permissions = (annotations: Annotations) =>
   )
 
 /** Names of one form. */
-export const names = (item: Annotations & { pattern: string }, annotations: Annotations) =>
+export const names = (item: Annotations & { pattern: string }, annotations: Annotations & { minItems?: number; maxItems?: number }) =>
   Type.Array(Type.String({ ...item }), { uniqueItems: true, expects: 'a list of different names', ...annotations })
 
 /** Any text, of one form. */

@@ -32,6 +32,12 @@ export const serverSection = section('The ports and their protection.', {
       key: path({ description: 'The private key in PEM, without a passphrase.' }),
       clientCA: Type.Optional(
         path({ description: 'The authorities of client certificates. A certificate that a client presents is verified; none is required.' })
+      ),
+      clientCRL: Type.Optional(
+        path({
+          description:
+            'Certificate revocation lists in PEM, one of each authority in clientCA. A revoked certificate is refused, also on connections that are open. When a list has expired, every certificate of its authority is refused.'
+        })
       )
     },
     { reload: 'restart' }

@@ -24,11 +24,23 @@ export class AuthenticatedCaller {
 
   /** Whether it may pull from a repository of this registry or, with `host`, of that upstream. */
   mayPull(name: string, host?: string): boolean {
+    const { grants, scope } = this.#identity
+    return isGranted(grants, 'pull', name, host) && (scope === undefined || scope.allows('pull', name))
+  }
+
+  /** Whether it may pull from all repositories there. A token is never issued for all. */
+  mayPullAll(host?: string): boolean {
+    const { grants, scope } = this.#identity
+    return scope === undefined && isGrantedForAll(grants, 'pull', host)
+  }
+
+  /** Whether a list of repositories may name this one: if its user may pull from it. */
+  mayList(name: string, host?: string): boolean {
     return isGranted(this.#identity.grants, 'pull', name, host)
   }
 
-  /** Whether it may pull from all repositories there. */
-  mayPullAll(host?: string): boolean {
+  /** Whether a list may name all repositories there. */
+  mayListAll(host?: string): boolean {
     return isGrantedForAll(this.#identity.grants, 'pull', host)
   }
 }

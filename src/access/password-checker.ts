@@ -14,6 +14,8 @@ export interface PasswordChecker {
   check(credentials: BasicCredentials, address: string): Promise<Verdict>
   /** Takes the entries of a changed file. Removed passwords are refused from now on, also those being checked. */
   replace(entries: readonly HtpasswdEntry[]): void
+  /** What identifies the passwords of the user in force; undefined if the user is unknown. */
+  fingerprintOf(user: string): string | undefined
 }
 
 /** Bounds on the work and the memory that unauthenticated clients can cause. */
@@ -117,6 +119,7 @@ export function createPasswordChecker(options: {
       const running = current.running.get(key)
       return await (running ? join(running) : start(key, credentials, address))
     },
+    fingerprintOf: user => current.users.fingerprintOf(user),
     replace(entries) {
       if (isSame(entries, current.entries)) return
       current = createGeneration(entries, limits)

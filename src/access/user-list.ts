@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { HtpasswdEntry } from './htpasswd.ts'
 
 /** The users of one version of the htpasswd file; immutable. */
@@ -9,6 +9,8 @@ export interface UserList {
   hashesOf(user: string): readonly string[]
   /** Hashes that match no password: with them a failure takes the same work for every user, known or not. */
   decoysOf(user: string): readonly string[]
+  /** What identifies the passwords of the user, and tells nothing about them; undefined if unknown. */
+  fingerprintOf(user: string): string | undefined
 }
 
 /** Creates the user list of an htpasswd file. */
@@ -16,6 +18,7 @@ export function createUserList(entries: readonly HtpasswdEntry[]): UserList {
   const users = Map.groupBy(entries, entry => entry.user)
   const maxWork = Math.max(0, ...[...users.values()].map(work))
   const decoys = new Map<number, string>()
+  const fingerprints = new Map<string, string>()
 
   function decoy(cost: number): string {
     const hash = decoys.get(cost) ?? emptyHash(cost)
@@ -23,11 +26,25 @@ export function createUserList(entries: readonly HtpasswdEntry[]): UserList {
     return hash
   }
 
+  function fingerprintOf(user: string): string | undefined {
+    const own = users.get(user)
+    if (!own || fingerprints.has(user)) return fingerprints.get(user)
+    fingerprints.set(user, fingerprint(own))
+    return fingerprints.get(user)
+  }
+
   return {
     rounds: maxWork,
     hashesOf: user => (users.get(user) ?? []).map(entry => entry.hash),
-    decoysOf: user => powers(maxWork - work(users.get(user) ?? [])).map(decoy)
+    decoysOf: user => powers(maxWork - work(users.get(user) ?? [])).map(decoy),
+    fingerprintOf
   }
+}
+
+// A digest of bcrypt strings, each of which has 128 random bits that no password is guessed without.
+function fingerprint(entries: readonly HtpasswdEntry[]): string {
+  const hashes = entries.map(entry => entry.hash).sort()
+  return createHash('sha256').update(hashes.join('\n')).digest('base64url').slice(0, 22)
 }
 
 // bcrypt's work doubles with each step of cost, so any difference is a sum of costs: the set bits of the number.

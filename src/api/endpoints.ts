@@ -6,6 +6,7 @@ import { type Exchange, type RequiredPermission, respondEmpty } from './exchange
 import { discover, listNames, listReferrers, listTags } from './lists.ts'
 import { deleteManifest, getManifest, headManifest, putManifest } from './manifests.ts'
 import type { Endpoint, Route } from './routes.ts'
+import { getToken, postToken } from './tokens/token.ts'
 import { deleteUpload, getUpload, patchUpload, putUpload, startUpload } from './uploads.ts'
 
 type Handler<R extends Route = Route> = (exchange: Exchange, route: R) => Promise<void> | void
@@ -16,6 +17,10 @@ type Methods<R extends Route> = Partial<Record<string, { permission: RequiredPer
 const table: { [E in Endpoint]: Methods<Of<E>> } = {
   root: reads('open', exchange => respondEmpty(exchange, 200)),
   base: reads('base', exchange => respondEmpty(exchange, 200)),
+  token: {
+    GET: { permission: 'open', handle: exchange => getToken(exchange) },
+    POST: { permission: 'open', handle: exchange => postToken(exchange) }
+  },
   catalog: reads('pull', exchange => listNames(exchange)),
   discover: reads('pull', exchange => discover(exchange)),
   tags: reads('pull', (exchange, { name }) => listTags(exchange, name)),

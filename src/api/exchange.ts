@@ -1,11 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Shortage } from '../../storage/storage.ts'
+import type { IssuedToken } from '../access/tokens/issuer.ts'
 import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Sink } from '../oci/sink.ts'
 import type { Body, Outcome, Page, PageRequest } from '../oci/source.ts'
 import type { HeldBytes } from './held-bytes.ts'
 import { sendBody, type TransferContext } from './send.ts'
+import type { WantedToken } from './tokens/token.ts'
 import { endsConnection, endWhileSending, isSending } from './unread-body.ts'
 
 /** The fields of a request for its log line and for the metrics. */
@@ -49,6 +51,9 @@ export interface Caller {
   mayPull(name: string, host?: string): boolean
   /** Whether it may pull from all repositories there. */
   mayPullAll(host?: string): boolean
+  /** Whether the catalog may name the repository to it, and whether it may name all of them. */
+  mayList(name: string, host?: string): boolean
+  mayListAll(host?: string): boolean
 }
 
 /** The permission that a request requires; `base` is that of `GET /v2/`, `open` requires none. */
@@ -61,6 +66,8 @@ export interface Exchange {
   query: URLSearchParams
   caller: Caller
   backend: Backend
+  /** Issues a token; undefined where this registry issues none. Rejects with UNAUTHORIZED or TOOMANYREQUESTS. */
+  issueToken(wanted: WantedToken): Promise<IssuedToken | undefined>
   /** Sessions that were started in a mode with a sink; they may be completed in every mode. */
   sessions: Pick<Sink, 'resumeUpload'>
   /** Aborted when the client disconnects. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { RateLimiter } from '../../storage/rate-limiter.ts'
+import type { IssuedToken } from '../access/tokens/issuer.ts'
 import type { Backend } from '../backend/backend.ts'
 import { OciError } from '../oci/errors.ts'
 import type { Logger } from '../telemetry/log.ts'
@@ -17,6 +18,7 @@ import { type Endpoint, parseRoute, type Route } from './routes.ts'
 import { type TransferContext, TruncatedError } from './send.ts'
 import { SharedReads } from './shared-reads.ts'
 import type { StallDetector } from './stall-detector.ts'
+import type { WantedToken } from './tokens/token.ts'
 import { awaitingContinue, hasBody } from './unread-body.ts'
 
 /** Dependencies of the gateway. */
@@ -25,6 +27,8 @@ export interface GatewayOptions {
   backendFor(ns: string | undefined): Backend | undefined
   /** Authenticates the request `id`; rejects with UNAUTHORIZED or TOOMANYREQUESTS. */
   identify(request: IncomingMessage, address: string, id: string): Promise<Caller>
+  /** Issues a token in the request `id`; undefined where this registry issues none. */
+  issueToken(wanted: WantedToken, address: string, id: string): Promise<IssuedToken | undefined>
   /** The client's address, maybe from `X-Forwarded-For`. */
   addressOf(request: IncomingMessage): string
   limits: { manifestBytes: number; uploads: number; connections: number }
@@ -110,7 +114,7 @@ export class Gateway {
   }
 
   async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
-    const { backendFor, identify, limits, shortage, sessions, audit } = this.#options
+    const { backendFor, identify, issueToken, limits, shortage, sessions, audit } = this.#options
     if (this.#requests > maxRequests(limits.connections)) {
       throw new OciError('TOOMANYREQUESTS', { detail: { reason: 'too many requests are under way' }, headers: { 'retry-after': '1' } })
     }
@@ -154,6 +158,7 @@ export class Gateway {
       limits,
       shortage,
       sessions,
+      issueToken: wanted => issueToken(wanted, record.address, id),
       signal: clientSignal(request, response),
       transfers: this.#transfers,
       held: this.#held,
@@ -221,7 +226,13 @@ export class Gateway {
 }
 
 // Of endpoints that require no permission.
-const openCaller: Caller = { require: () => {}, mayPull: () => false, mayPullAll: () => false }
+const openCaller: Caller = {
+  require: () => {},
+  mayPull: () => false,
+  mayPullAll: () => false,
+  mayList: () => false,
+  mayListAll: () => false
+}
 
 // Shared by all requests without one; never written to.
 const noQuery = new URLSearchParams()

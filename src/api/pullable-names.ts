@@ -7,10 +7,10 @@ import type { Exchange } from './exchange.ts'
  */
 export async function listPullableNames({ backend, caller, signal }: Exchange, page: PageRequest): Promise<Served<Page<string>>> {
   const { namespace } = backend
-  if (caller.mayPullAll(namespace)) return backend.listNames(page, signal)
+  if (caller.mayListAll(namespace)) return backend.listNames(page, signal)
   const { n, ...rest } = page
   const served = await backend.listNames(rest, signal)
-  const names = served.value.items.filter(each => caller.mayPull(each, namespace))
+  const names = served.value.items.filter(each => caller.mayList(each, namespace))
   const items = names.slice(0, n)
   const next = items.at(-1)
   return { ...served, value: items.length < names.length && next !== undefined ? { items, next } : { items } }

@@ -114,5 +114,8 @@ function writeContinue(request: IncomingMessage, response: ServerResponse): void
 }
 
 function tooLarge(limit: number): OciError {
-  return new OciError('SIZE_INVALID', { status: 413, detail: { reason: 'larger than limits.manifestBytes', limit } })
+  return new OciError('SIZE_INVALID', {
+    status: 413,
+    detail: { reason: 'larger than its kind of body may be (limits.manifestBytes for a manifest)', limit }
+  })
 }

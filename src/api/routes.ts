@@ -5,14 +5,14 @@ import { parseSessionId, type SessionId } from '../oci/sink.ts'
 
 /** A parsed path; `endpoint` is also the `route` of logs and metrics. */
 export type Route =
-  | { endpoint: 'root' | 'base' | 'catalog' | 'discover'; name?: Name }
+  | { endpoint: 'root' | 'base' | 'catalog' | 'discover' | 'token'; name?: Name }
   | { endpoint: 'tags' | 'uploads'; name: Name }
   | { endpoint: 'manifest'; name: Name; reference: Reference }
   | { endpoint: 'blob'; name: Name; digest: Digest }
   | { endpoint: 'referrers'; name: Name; digest: Digest }
   | { endpoint: 'upload'; name: Name; session: SessionId }
 
-/** The endpoints of the distribution-spec, and the two roots `/` and `/v2/`. */
+/** The endpoints of the distribution-spec, the two roots `/` and `/v2/`, and that of tokens. */
 export type Endpoint = Route['endpoint']
 
 const prefix = '/v2/'
@@ -34,6 +34,8 @@ export function parseRoute(rawPath: string): Route {
 
 function parseExtension(parts: string[]): Route | undefined {
   if (parts.length === 1 && parts[0] === '_catalog') return { endpoint: 'catalog' }
+  // A path of a repository has three components at least, also that of one with this name.
+  if (parts.length === 1 && parts[0] === 'token') return { endpoint: 'token' }
   if (parts.slice(-3).join('/') !== '_oci/ext/discover') return undefined
   return parts.length === 3 ? { endpoint: 'discover' } : { endpoint: 'discover', name: nameOf(parts, 3) }
 }

@@ -5,9 +5,11 @@ import type { Config } from '../../config/schema.ts'
 import type { Access } from '../access/access.ts'
 import { parseBasic } from '../access/basic.ts'
 import { AuthenticatedCaller } from '../access/caller.ts'
+import type { IssuedToken } from '../access/tokens/issuer.ts'
 import type { Caller } from '../api/exchange.ts'
 import { deferContinue, Gateway } from '../api/gateway.ts'
 import { StallDetector } from '../api/stall-detector.ts'
+import type { WantedToken } from '../api/tokens/token.ts'
 import type { BackendSwitch } from '../backend/switch.ts'
 import { OciError } from '../oci/errors.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
@@ -77,6 +79,7 @@ export function createGateway(
   const gateway = new Gateway({
     backendFor: ns => modes.backendFor(ns),
     identify: (request, address, id) => identify(access.current(), audit, request, { address, id }),
+    issueToken: (wanted, address, id) => issueToken(access.current(), audit, wanted, { address, id }),
     audit,
     addressOf: request => clientAddress(request, config().server.forwarders),
     limits,
@@ -91,23 +94,39 @@ export function createGateway(
 }
 
 // A request keeps the access rights that were in force when it arrived.
-async function identify(access: Access, audit: Audit, request: IncomingMessage, from: { address: string; id: string }): Promise<Caller> {
-  const { authorization } = request.headers
-  const { address, id } = from
-  const presented = { authorization, certificateName: verifiedName(request.socket), address }
+async function identify(access: Access, audit: Audit, { headers, socket }: IncomingMessage, from: Sender): Promise<Caller> {
+  const { authorization, host } = headers
+  const presented = { authorization, certificateName: verifiedName(socket), address: from.address, host, secure: 'encrypted' in socket }
   const identity = await access.authenticate(presented).catch(error => refuseLogin(error, audit, authorization, from))
-  const logged = identity.user === undefined ? undefined : audit.login(identity.user, address, id)
+  const logged = identity.user === undefined ? undefined : audit.login(identity.user, from.address, from.id)
   if (logged) await logged
   return new AuthenticatedCaller(access, identity)
 }
 
-// The user as the client claims it: its name is not verified.
-async function refuseLogin(
-  error: unknown,
+async function issueToken(
+  access: Access,
   audit: Audit,
-  authorization: string | undefined,
-  { address, id }: { address: string; id: string }
-): Promise<never> {
+  { authorization, ...wanted }: WantedToken,
+  from: Sender
+): Promise<IssuedToken | undefined> {
+  const { address, id } = from
+  const issuing = access.issueToken({ authorization, address }, wanted)
+  const issued = await issuing?.catch(error => {
+    if (authorization === undefined) throw error
+    return refuseLogin(error, audit, authorization, from)
+  })
+  if (issued?.user !== undefined) await audit.login(issued.user, address, id)
+  return issued
+}
+
+interface Sender {
+  address: string
+  /** Of the request. */
+  id: string
+}
+
+// The user as the client claims it: its name is not verified.
+async function refuseLogin(error: unknown, audit: Audit, authorization: string | undefined, { address, id }: Sender): Promise<never> {
   if (error instanceof OciError) {
     const presented = parseBasic(authorization ?? '')
     const claimed = typeof presented === 'object' ? presented.user.slice(0, maxClaimedLength) : 'unknown'

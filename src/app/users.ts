@@ -4,6 +4,7 @@ import { type HtpasswdEntry, parseHtpasswd } from '../access/htpasswd.ts'
 import { createPasswordChecker, type PasswordChecker } from '../access/password-checker.ts'
 import { watchFiles } from '../ports/watch.ts'
 import { type AppContext, type CommitReload, watchIntervalMs } from './context.ts'
+import { openTokens } from './tokens/open-tokens.ts'
 
 /** The users of a file, which is polled; what it holds is in force from `use` on. */
 interface Users {
@@ -67,11 +68,10 @@ export async function openAccess(context: AppContext): Promise<OpenedAccess> {
   }
 }
 
-async function openRights(
-  { users, anonymous }: Config['auth'],
-  checker: PasswordChecker,
-  { metrics, log, audit }: AppContext
-): Promise<{ use(): Access; close(): void }> {
+async function openRights(auth: Config['auth'], checker: PasswordChecker, context: AppContext): Promise<{ use(): Access; close(): void }> {
+  const { users, anonymous } = auth
+  const { metrics, log, audit } = context
+  using stack = new DisposableStack()
   const opened =
     users &&
     (await openUsers({
@@ -88,12 +88,16 @@ async function openRights(
         log.error({ err: fault, file: users.file }, 'the changed users file cannot be used; the previous users stay in force')
       }
     }))
+  if (opened) stack.defer(() => opened.close())
+  const tokens = await openTokens(auth, context)
+  if (tokens) stack.defer(() => tokens.close())
   const onOutcome = (outcome: string) => metrics.authentications.inc({ outcome })
+  const parts = stack.move()
   return {
     use() {
       opened?.use()
-      return createAccess({ users: opened && checker, roles: users?.roles ?? {}, anonymous, onOutcome })
+      return createAccess({ users: opened && checker, roles: users?.roles ?? {}, anonymous, onOutcome, tokens: tokens?.settings })
     },
-    close: () => opened?.close()
+    close: () => parts.dispose()
   }
 }

@@ -38,12 +38,12 @@ export class OciError extends Error {
   readonly code: ErrorCode
   readonly status: number
   readonly detail: unknown
-  /** Header fields of the response, e.g. `Retry-After` or `WWW-Authenticate`. */
-  readonly headers: Readonly<Record<string, string>>
+  /** Header fields of the response, e.g. `Retry-After` or `WWW-Authenticate`; a list is a field for each value. */
+  readonly headers: Readonly<Record<string, string | readonly string[]>>
 
   constructor(
     code: ErrorCode,
-    options: { detail?: unknown; status?: number; headers?: Readonly<Record<string, string>>; cause?: unknown } = {}
+    options: { detail?: unknown; status?: number; headers?: Readonly<Record<string, string | readonly string[]>>; cause?: unknown } = {}
   ) {
     super(table[code].message, { cause: options.cause })
     this.name = 'OciError'

@@ -26,7 +26,7 @@ const gauge = <L extends string = never>(name: string, help: string, labels = {}
   labels
 })
 
-const route = 'base, blob, catalog, discover, manifest, none, referrers, root, tags, upload, uploads'
+const route = 'base, blob, catalog, discover, manifest, none, referrers, root, tags, token, upload, uploads'
 const endpoint = 'host:port of each endpoint'
 const result = 'stored, wrong, broken, medium, full'
 const kind = 'blob, manifest, tag, link, upload, repository'
@@ -56,7 +56,7 @@ export const metricTable = {
   requestsRunning: gauge('registry_requests_running', 'Requests in progress.'),
   connectionsDropped: counter('registry_connections_dropped_total', 'Connections refused because limits.connections was reached.'),
   authentications: counter('registry_authentications_total', 'Requests by how the client was authenticated.', {
-    outcome: 'ok, cached, failed, limited, anonymous, certificate'
+    outcome: 'ok, cached, failed, limited, anonymous, certificate, token'
   }),
   auditLost: counter('registry_audit_lost_total', 'Lines of the audit file that had no room in memory while the file took none.'),
   cache: counter('registry_cache_requests_total', 'Pulls by where the response came from.', {
@@ -122,9 +122,11 @@ export const metricTable = {
   reloads: counter('registry_config_reloads_total', 'Changes of the configuration by result.', {
     result: 'applied, unchanged, refused, faulty'
   }),
-  reloadFaults: counter('registry_file_reload_faults_total', 'Changed files that could not be used.', { kind: 'certificates, users' }),
+  reloadFaults: counter('registry_file_reload_faults_total', 'Changed files that could not be used.', {
+    kind: 'certificates, users, token_keys, issuer_keys'
+  }),
   certificateExpiry: gauge('registry_certificate_expiry_timestamp_seconds', 'When the first certificate of a kind expires.', {
-    kind: 'server, client_ca'
+    kind: 'server, client_ca, client_crl'
   }),
   build: gauge('registry_build_info', '1, with the versions of the program and of Node.', {
     version: 'as in registry --version',

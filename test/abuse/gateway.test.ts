@@ -18,7 +18,8 @@ test('gateway: requests that outlive their connections are bounded, those beyond
   const listTags = () => door.promise.then(() => ({ value: { items: [] }, outcome: 'hit' }))
   const options = {
     backendFor: () => ({ mode: 'Local', listTags }) as unknown as Backend,
-    identify: async () => ({ require: () => {}, mayPull: () => true, mayPullAll: () => true }),
+    identify: async () => ({ require: () => {}, mayPull: () => true, mayPullAll: () => true, mayList: () => true, mayListAll: () => true }),
+    issueToken: async () => undefined,
     addressOf: () => '192.0.2.1',
     limits: { manifestBytes: 1, uploads: 1, connections: 128 },
     shortage: async () => undefined,

@@ -32,10 +32,10 @@ test('a build', async t => {
 
   await t.test('holds the script, its cache, what runs them, the SBOM and the notices, and nothing else', async t => {
     const found = (await readdir(join(folder, 'dist'), { recursive: true })).map(each => join(folder, 'dist', each))
-    const [s3 = '', ...more] = found.filter(each => /\/s3-[0-9a-f]{12}\.js$/.test(each))
+    const [jwt = '', s3 = '', ...more] = found.filter(each => /\/(jwt|s3)-[0-9a-f]{12}\.js$/.test(each)).sort()
     t.strictSame(more, [])
     const beside = ['package.json', originFiles.sbom, originFiles.notices].map(each => join(folder, 'dist', each))
-    t.strictSame(found.sort(), [...beside, dirname(script), main, s3, script, cacheOf(script)].sort())
+    t.strictSame(found.sort(), [...beside, dirname(script), main, jwt, s3, script, cacheOf(script)].sort())
     t.notMatch(await readFile(script, 'latin1'), /node_modules\/@(aws-sdk|smithy)\//, 'the client of buckets is not loaded by others')
   })
 

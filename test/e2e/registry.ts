@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { stringify } from 'yaml'
+import { tokenKey } from '../support/tokens.ts'
 import type { Daemon } from './daemon.ts'
 import { startDaemon } from './daemon.ts'
 import { launchDistribution } from './distribution.ts'
@@ -46,6 +47,8 @@ export interface RegistryOptions {
   users?: Users
   /** The rights without credentials, beside users; for the product alone. */
   anonymous?: readonly string[]
+  /** Whether the registry issues tokens to its users; for the product alone. */
+  tokens?: boolean
   /** For the product alone; Local mode where nothing is said. */
   settings?: Settings
 }
@@ -91,11 +94,19 @@ export async function startProduct(t: Test, options: RegistryOptions): Promise<P
 }
 
 /** Starts the product with its settings in the folder; whoever calls stops it. */
-export async function launchProduct({ folder, root, pki, users, anonymous = [], settings = {} }: LaunchOptions): Promise<Product> {
+export async function launchProduct({
+  folder,
+  root,
+  pki,
+  users,
+  anonymous = [],
+  tokens = false,
+  settings = {}
+}: LaunchOptions): Promise<Product> {
   const [address, admin] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`]
   const tls = pki === undefined ? {} : { tls: { certificate: pki.certificate, key: pki.key } }
   const server = { listen: address, names: ['registry.d8-system.svc:5001'], admin, ...tls }
-  const auth = await authOf(folder, users, anonymous)
+  const auth = { ...(await authOf(folder, users, anonymous)), ...(tokens ? { tokens: { keys: [await writeTokenKey(folder)] } } : {}) }
   const file = join(folder, 'registry.yaml')
   const write = async (changed: Settings) => {
     const all = {
@@ -130,6 +141,12 @@ async function authOf(folder: string, users: Users | undefined, anonymous: reado
   if (users === undefined) return { anonymous: ['pull', 'push', 'delete'] }
   const roles = Object.fromEntries(Object.entries(users).map(([user, { rights }]) => [user, rights]))
   return { users: { file: await writeHtpasswd(folder, users), roles }, anonymous }
+}
+
+async function writeTokenKey(folder: string): Promise<string> {
+  const file = join(folder, 'token.key')
+  await writeFile(file, tokenKey().pem)
+  return file
 }
 
 interface LastReload {

@@ -3,7 +3,7 @@ import { group } from './group.ts'
 await group(
   'config/*.test.ts',
   'src/oci/*.test.ts',
-  'src/access/*.test.ts',
+  'src/access/**/*.test.ts',
   'src/containerd/*.test.ts',
   'src/install/*.test.ts',
   'bench/*.test.ts',

@@ -14,6 +14,7 @@ import { Reload } from '../../../src/app/reload.ts'
 import { startRegistry } from '../../../src/app/server.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
 import { authority } from '../../config/written.ts'
+import { tokenKey } from '../../support/tokens.ts'
 import { startUpstream } from '../../support/upstream.ts'
 import { ask, folder, unbounded, unheardAudit } from '../support.ts'
 
@@ -30,6 +31,8 @@ const upstream = (path: string): Record<string, unknown> => ({
   [`${path}.ca`]: { [`${path}.ca`]: authority, [`${path}.scheme`]: 'HTTPS' },
   [`${path}.endpoints`]: ['127.0.0.1:3']
 })
+
+const remoteKeys = { 'auth.serviceAccounts.keys': undefined, 'auth.serviceAccounts.keysURL': 'https://127.0.0.1:1/keys' }
 
 /** Another value of each setting; a mapping changes several settings, since they go together. */
 const changes: Readonly<Record<string, unknown>> = {
@@ -52,6 +55,7 @@ const changes: Readonly<Record<string, unknown>> = {
   'server.tls.certificate': '/other',
   'server.tls.key': '/other',
   'server.tls.clientCA': '/other',
+  'server.tls.clientCRL': '/other',
   'server.admin': '127.0.0.1:2',
   'server.control': '/other',
   'server.forwarders': {},
@@ -78,6 +82,19 @@ const changes: Readonly<Record<string, unknown>> = {
   'auth.users.file': 'others',
   'auth.users.roles': { 'auth.users.roles': { u: ['push'] } },
   'auth.anonymous': ['pull'],
+  'auth.tokens.keys': ['other.key'],
+  'auth.tokens.service': 'other',
+  'auth.tokens.lifetime': '2m',
+  'auth.tokens.realm': 'https://other.test/v2/token',
+  'auth.serviceAccounts.issuers': ['https://other.test'],
+  'auth.serviceAccounts.audience': 'other',
+  'auth.serviceAccounts.keys': ['other.pub'],
+  'auth.serviceAccounts.keysURL': remoteKeys,
+  'auth.serviceAccounts.ca': { ...remoteKeys, 'auth.serviceAccounts.ca': '/other' },
+  'auth.serviceAccounts.token': { ...remoteKeys, 'auth.serviceAccounts.token': '/other' },
+  'auth.serviceAccounts.refresh': { ...remoteKeys, 'auth.serviceAccounts.refresh': '2m' },
+  'auth.serviceAccounts.user': 'other',
+  'auth.serviceAccounts.roles': { 'auth.serviceAccounts.roles': { 'a:b': ['push'] } },
   'limits.manifestBytes': '2MiB',
   'limits.strictSizes': true,
   'limits.uploadIdle': '2h',
@@ -129,7 +146,11 @@ const apart: readonly string[] = [
   'path',
   'http',
   'https',
-  'none'
+  'none',
+  'keys',
+  'keysURL',
+  'token',
+  'refresh'
 ]
 
 const batchOf = (setting: string): string => {
@@ -229,6 +250,9 @@ function sceneOf(t: Test, mode: 'Local' | 'bucket' | 'Proxy' | 'Direct', host = 
   const own = { imagesRepo: `${host}/deckhouse`, ...account }
   const storage = { filesystem: { root: join(place, 'root') }, ...unbounded }
   const bucket = { s3: { bucket: 'one', credentials: { accessKeyId: 'a', secretAccessKey: 's' }, endpoint: 'https://s3.test' } }
+  for (const file of ['token.key', 'other.key']) writeFileSync(join(place, file), tokenKey().pem)
+  writeFileSync(join(place, 'issuer.pub'), tokenKey('RS256').publicPem)
+  writeFileSync(join(place, 'other.pub'), tokenKey('RS256').publicPem)
   for (const users of ['users', 'others']) writeFileSync(join(place, users), `u:${hashSync('p', 4)}\n`)
   const settings: Settings = {
     registry: {
@@ -238,7 +262,11 @@ function sceneOf(t: Test, mode: 'Local' | 'bucket' | 'Proxy' | 'Direct', host = 
     },
     server: { listen: '127.0.0.1:0', admin: '127.0.0.1:0', drain: '1s', ...(mode === 'Local' ? { tls: tlsFiles } : {}) },
     storage: mode === 'bucket' ? bucket : storage,
-    auth: { users: { file: 'users', roles: { u: ['pull'] } } },
+    auth: {
+      users: { file: 'users', roles: { u: ['pull'] } },
+      tokens: { keys: ['token.key'] },
+      serviceAccounts: { issuers: ['https://issuer.test'], audience: 'registry', keys: ['issuer.pub'] }
+    },
     cache: { pinFile: 'users', tagTTL: '0s' },
     gc: { every: '1s' },
     scrub: { every: '1s' },
