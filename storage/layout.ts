@@ -1,3 +1,6 @@
+/** The modes of what a driver makes on a disk: its user alone may read it. What exists is left as it is. */
+export const ownModes = { file: 0o600, directory: 0o700 } as const
+
 /** Prefix of the storage's own files, beside the tree that other registries know. */
 export const ownPrefix = '.registry'
 

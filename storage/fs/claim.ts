@@ -1,7 +1,7 @@
 import { constants } from 'node:fs'
 import { access, open, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
-import { ownNames, ownPrefix } from '../layout.ts'
+import { ownModes, ownNames, ownPrefix } from '../layout.ts'
 import { makeDirectories, syncDirectory } from './directories.ts'
 import { lockDirectory } from './lock.ts'
 
@@ -24,7 +24,7 @@ const defaultTimeoutMs = 10_000
 export async function claimRoot(root: string, timeoutMs = defaultTimeoutMs): Promise<Claim> {
   const own = join(root, ownPrefix)
   try {
-    await inTime(root, prepare(own), timeoutMs)
+    await inTime(root, prepare(root, own), timeoutMs)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EROFS') return { access: 'read-only', own, release: () => {} }
     throw error
@@ -32,8 +32,8 @@ export async function claimRoot(root: string, timeoutMs = defaultTimeoutMs): Pro
   return { access: 'owned', own, release: lockDirectory(own) }
 }
 
-async function prepare(own: string): Promise<void> {
-  const first = await makeDirectories(own)
+async function prepare(root: string, own: string): Promise<void> {
+  const first = await makeDirectories(own, root)
   if (first !== undefined) await syncNames(own, first)
   await access(own, constants.W_OK)
   // The lock is taken in the main thread, which a frozen disk would block for ever; here only this promise hangs. Other
@@ -42,7 +42,7 @@ async function prepare(own: string): Promise<void> {
 }
 
 async function writeTrial(path: string): Promise<void> {
-  await (await open(path, 'w')).close()
+  await (await open(path, 'w', ownModes.file)).close()
   await unlink(path)
 }
 

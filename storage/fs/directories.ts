@@ -1,5 +1,6 @@
 import { mkdir, open } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { ownModes } from '../layout.ts'
 import { createSemaphore } from '../semaphore.ts'
 import type { DiskIo } from './disk-io.ts'
 import type { UsageCounter } from './usage-counter.ts'
@@ -63,7 +64,7 @@ export class Directories {
 
   async #add(directory: string): Promise<void> {
     const { disk, counter } = this.#deps
-    const made = counter.reserve({ bytes: 0, inodes: 1 }, () => disk.write(() => mkdir(directory)))
+    const made = counter.reserve({ bytes: 0, inodes: 1 }, () => disk.write(() => mkdir(directory, ownModes.directory)))
     await made.catch((error: NodeJS.ErrnoException) => {
       if (error.code !== 'EEXIST') throw error
     })
@@ -102,19 +103,20 @@ export async function syncDirectory(directory: string): Promise<void> {
 }
 
 /**
- * Creates `directory` and its missing parents; resolves to the topmost new one. Unlike `mkdir` with `recursive`, which
+ * Creates `directory` and its missing parents; resolves to the topmost new one. `root` and what is below belongs to its
+ * user alone, what is above has the usual mode. Unlike `mkdir` with `recursive`, which
  * reports ENOENT on a read-only filesystem, this reports EROFS.
  */
-export async function makeDirectories(directory: string): Promise<string | undefined> {
+export async function makeDirectories(directory: string, root: string): Promise<string | undefined> {
   try {
-    await mkdir(directory)
+    await mkdir(directory, directory.length < root.length ? {} : ownModes.directory)
     return directory
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'EEXIST') return undefined
     if (code !== 'ENOENT' || dirname(directory) === directory) throw error
   }
-  const above = await makeDirectories(dirname(directory))
-  const made = await makeDirectories(directory)
+  const above = await makeDirectories(dirname(directory), root)
+  const made = await makeDirectories(directory, root)
   return above ?? made
 }

@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, rename, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { createKeyedMutex } from '../keyed-mutex.ts'
+import { ownModes } from '../layout.ts'
 import { ignoreAbsent } from './absent.ts'
 import type { CountedDisk, Directories } from './directories.ts'
 import type { DiskIo } from './disk-io.ts'
@@ -38,7 +39,7 @@ export class Files {
   }
 
   async #create(path: string): Promise<FileHandle> {
-    const create = () => this.#disk.write(() => open(path, createFlags, 0o644), closeLate)
+    const create = () => this.#disk.write(() => open(path, createFlags, ownModes.file), closeLate)
     try {
       return await this.#counter.reserve({ bytes: 0, inodes: 1 }, create)
     } catch (error) {

@@ -1,8 +1,8 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { ownNames } from '../layout.ts'
+import { ownModes, ownNames } from '../layout.ts'
 
 /** Another process owns the directory. */
 export class LockedError extends Error {
@@ -23,7 +23,9 @@ export class LockedError extends Error {
  */
 export function lockDirectory(directory: string): () => void {
   const note = join(directory, ownNames.owner)
-  const database = new DatabaseSync(join(directory, ownNames.lock), { timeout: 0 })
+  const path = join(directory, ownNames.lock)
+  makeLockFile(path)
+  const database = new DatabaseSync(path, { timeout: 0 })
   try {
     // No journal file: taking the lock writes nothing, so that it works on a full disk too. Node refuses OFF.
     database.exec('PRAGMA journal_mode = MEMORY; PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE')
@@ -33,7 +35,7 @@ export function lockDirectory(directory: string): () => void {
     throw error
   }
   try {
-    writeFileSync(note, `pid ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`)
+    writeFileSync(note, `pid ${process.pid} on ${hostname()}, since ${new Date().toISOString()}\n`, { mode: ownModes.file })
   } catch {
     // The note is for people; a full disk must not keep the registry from serving.
   }
@@ -41,6 +43,16 @@ export function lockDirectory(directory: string): () => void {
 }
 
 const sqliteBusy = 5
+
+// SQLite would make it readable for all. A file that exists is not opened: closing it would give up a lock of this
+// process (POSIX, close).
+function makeLockFile(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', ownModes.file))
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
+  }
+}
 
 function read(note: string): string {
   try {

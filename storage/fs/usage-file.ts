@@ -1,7 +1,7 @@
 import { type FileHandle, lstat, open, readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { ownNames, uncountedNames } from '../layout.ts'
+import { ownModes, ownNames, uncountedNames } from '../layout.ts'
 import { ignoreAbsent } from './absent.ts'
 import type { DiskIo } from './disk-io.ts'
 import type { CountedUsage, UsageAmount } from './usage-counter.ts'
@@ -37,7 +37,7 @@ export class UsageFile {
     return this.#disk.write(async () => {
       this.#handle ??= await open(this.#path, 'r+').catch((error: NodeJS.ErrnoException) => {
         if (error.code !== 'ENOENT') throw error
-        return open(this.#path, 'wx', 0o644)
+        return open(this.#path, 'wx', ownModes.file)
       })
       await this.#handle.write(`${text}\n`, 0, 'latin1')
       await this.#handle.datasync()

@@ -1,6 +1,6 @@
 import { open, readdir, rm, statfs, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ownNames } from '../layout.ts'
+import { ownModes, ownNames } from '../layout.ts'
 import type { Shortage, Usage, VolumeSpace } from '../storage.ts'
 import { DiskIo, type DiskIoOptions } from './disk-io.ts'
 import { type Limits, VolumeLimits } from './limits.ts'
@@ -156,7 +156,7 @@ async function estimate(root: string, own: string, { total, free, inodesTotal, i
 
 // An fsync, since the page cache could answer for the disk.
 async function probe(path: string): Promise<void> {
-  const handle = await open(path, 'w')
+  const handle = await open(path, 'w', ownModes.file)
   try {
     await handle.write('trial')
     await handle.datasync()

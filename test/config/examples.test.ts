@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import { test } from 'tap'
 import { loadConfig } from '../../config/load.ts'
+import { compileGrants, isGranted } from '../../src/access/grants.ts'
 
 const examples = join(import.meta.dirname, '../../config/examples')
 const load = (name: string) => loadConfig({ file: join(examples, name), env: {} })
@@ -81,6 +82,19 @@ test('the proxy example has further registries, by what stands in the images', a
   t.equal(registry.mode, 'Proxy')
   t.same(Object.keys(registry.upstreams), ['docker.io', 'quay.io', 'ghcr.io:443'])
   t.same(registry.upstreams['docker.io']?.endpoints, ['https://registry-1.docker.io'])
+})
+
+test('the proxy example gives nothing to anonymous, and a node what it is granted, not all that the passwords there open', async t => {
+  const { auth, registry } = load('proxy.yaml')
+  t.same(auth.anonymous, [])
+  const { nodes = [], ops = [] } = auth.users?.roles ?? {}
+  const upstreams = Object.keys(registry.upstreams)
+  const granted = (role: typeof nodes) => {
+    const grants = compileGrants(role)
+    return [isGranted(grants, 'pull', 'system/deckhouse'), ...upstreams.map(host => isGranted(grants, 'pull', 'library/a', host))]
+  }
+  t.same(granted(nodes), [true, true, false, false])
+  t.same(granted(ops), [true, true, true, true])
 })
 
 test('what the direct and the proxy example call a default is the default', async t => {
