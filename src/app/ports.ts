@@ -205,8 +205,8 @@ async function listenOnSocket(server: Server, path: string): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 })
   // This process owns the root, so an existing socket was left by a process that ended. Any other file is not ours.
   if ((await lstat(path).catch(() => undefined))?.isSocket()) await rm(path)
-  // Binding makes the file within this call: until the chmod another user could open it. Files and directories that other
-  // threads make meanwhile keep what their owner needs.
+  // Binding makes the file within this call: until the chmod another user could open it. Files and directories that
+  // other threads make meanwhile keep what their owner needs.
   const before = process.umask(0o077)
   const listening = listen(server, path, 'server.control')
   process.umask(before)

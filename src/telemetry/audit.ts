@@ -27,10 +27,10 @@ export class AuditUnavailable extends Error {
 }
 
 // Each line of a refusal has some 300 bytes: at most 0.3 MiB in an interval, whatever clients send.
-const refusalLimits = { intervalMs: 300_000, maxKinds: 500 }
+const refusalLimits = { intervalMs: 300_000, maxKinds: 500, maxKindsOfOrigin: 20 }
 // Every pull without credentials begins with one, so that they may not use up the lines of refusals.
-const challengeLimits = { intervalMs: 3_600_000, maxKinds: 1_000 }
-const loginLimits = { intervalMs: 3_600_000, maxKinds: 10_000 }
+const challengeLimits = { intervalMs: 3_600_000, maxKinds: 1_000, maxKindsOfOrigin: 1 }
+const loginLimits = { intervalMs: 3_600_000, maxKinds: 10_000, maxKindsOfOrigin: 1_000 }
 // A disk that hangs gives no error.
 const waitMs = 5_000
 
@@ -115,13 +115,13 @@ export class Audit implements AsyncDisposable {
    */
   refuse(kind: string, refusal: Omit<AuditEntry, 'action'>): Promise<void> | undefined {
     const entry = { ...refusal, action: 'refuse' } as AuditEntry
-    return this.#refusals.count(`${kind} ${entry.actor} ${entry.address}`, entry) ? this.record(entry) : undefined
+    return this.#refusals.count(`${kind} ${entry.actor} ${entry.address}`, entry, `${entry.address}`) ? this.record(entry) : undefined
   }
 
   /** The same for requests that are refused because they have no credentials, by address. */
   challenge(refusal: Omit<AuditEntry, 'action'>): Promise<void> | undefined {
     const entry = { ...refusal, action: 'challenge' } as AuditEntry
-    return this.#challenges.count(`${entry.address}`, entry) ? this.record(entry) : undefined
+    return this.#challenges.count(`${entry.address}`, entry, `${entry.address}`) ? this.record(entry) : undefined
   }
 
   /** Writes the first login of a user at an address in an interval, and counts the others. */
@@ -130,7 +130,7 @@ export class Audit implements AsyncDisposable {
     // Each request of a user comes here.
     if (this.#logins.repeat(kind)) return undefined
     const entry = { action: 'login', actor, address, request }
-    return this.#logins.count(kind, entry) ? this.record(entry) : undefined
+    return this.#logins.count(kind, entry, address) ? this.record(entry) : undefined
   }
 
   /** Has a file that was renamed made anew at the next line. */

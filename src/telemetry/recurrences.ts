@@ -13,6 +13,8 @@ export interface RecurrenceLimits {
   readonly intervalMs: number
   /** Kinds of events in an interval that are told apart; the others are only counted. */
   readonly maxKinds: number
+  /** Those of one origin, so that none uses up the kinds of the others. Its further events are one kind together. */
+  readonly maxKindsOfOrigin: number
 }
 
 /**
@@ -24,6 +26,7 @@ export class Recurrences<Fields> {
   readonly #report: (recurrence: Recurrence<Fields>) => void
   readonly #reportOthers: (count: number, sinceMs: number) => void
   readonly #kinds = new Map<string, { fields: Fields; repeated: number }>()
+  readonly #kindsOf = new Map<string, number>()
   #others = 0
   #sinceMs = 0
   #timer: NodeJS.Timeout | undefined
@@ -46,13 +49,16 @@ export class Recurrences<Fields> {
   }
 
   /** Counts an event; whether it is the first of its kind in this interval, for a line of its own. */
-  count(kind: string, fields: Fields): boolean {
+  count(kind: string, fields: Fields, origin: string): boolean {
     const known = this.#kinds.get(kind)
     if (known) {
       known.repeated++
       known.fields = fields
       return false
     }
+    const kindsOfOrigin = this.#kindsOf.get(origin) ?? 0
+    const together = `others ${origin}`
+    if (kindsOfOrigin >= this.#limits.maxKindsOfOrigin && kind !== together) return this.count(together, fields, origin)
     if (this.#timer === undefined) {
       this.#sinceMs = Date.now()
       this.#timer = setTimeout(() => this.flush(), this.#limits.intervalMs).unref()
@@ -62,6 +68,7 @@ export class Recurrences<Fields> {
       return false
     }
     this.#kinds.set(kind, { fields, repeated: 0 })
+    this.#kindsOf.set(origin, kindsOfOrigin + 1)
     return true
   }
 
@@ -73,6 +80,7 @@ export class Recurrences<Fields> {
     for (const each of this.#kinds.values()) if (each.repeated > 0) this.#report({ ...each, sinceMs })
     if (this.#others > 0) this.#reportOthers(this.#others, sinceMs)
     this.#kinds.clear()
+    this.#kindsOf.clear()
     this.#others = 0
   }
 }
