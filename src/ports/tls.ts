@@ -1,15 +1,20 @@
 import { constants, createPrivateKey, hkdfSync, randomBytes, X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
 import { createSecureContext, type SecureContextOptions, type Server, TLSSocket, type TlsOptions } from 'node:tls'
+import { parseRevocationLists, type RevocationList, revokedOf, subjectOf } from './crl.ts'
 import { type Contents, watchFiles } from './watch.ts'
 
-/** The PEM files of a port. With `clientCA` a client certificate is optional, and verified if presented. */
-export type TlsFiles = { certificate: string; key: string; clientCA?: string }
+/**
+ * The PEM files of a port. With `clientCA` a client certificate is optional, and verified if presented; with
+ * `clientCRL` it must not be revoked either.
+ */
+export type TlsFiles = { certificate: string; key: string; clientCA?: string; clientCRL?: string }
 
-/** The earliest expiry of each kind: of the server's chain, and of the CAs that verify clients. */
+/** The earliest expiry of each kind: of the server's chain, of the CAs of clients, and of the revocation lists. */
 export interface Expiry {
   server: Date
   client_ca?: Date
+  client_crl?: Date
 }
 
 /** A client certificate that failed verification; its connection is closed. */
@@ -35,7 +40,10 @@ export interface Tls {
   readonly options: TlsOptions
   /** The expiry of the certificates in use. */
   readonly expiry: Expiry
-  /** Closes connections with an invalid client certificate, and uses reloaded files for new connections. */
+  /**
+   * Closes connections with an invalid client certificate, also those that are open when it is revoked, and uses
+   * reloaded files for new connections.
+   */
   attach(server: Server): void
   /** Polls the files once, now. A change takes effect at the second poll that finds it. */
   check(): Promise<void>
@@ -47,6 +55,7 @@ export interface Tls {
 interface LoadedFiles {
   context: SecureContextOptions
   leaf: X509Certificate
+  revocations: readonly RevocationList[]
   expiry: Expiry
 }
 
@@ -68,12 +77,14 @@ export async function openTls(options: { files: TlsFiles; intervalMs: number; no
   const { files, intervalMs, now, onReload, onFault, onRefused } = options
   const secret = randomBytes(32)
   let server: Server | undefined
+  // Connections with a verified client certificate.
+  const verified = new Set<TLSSocket>()
 
   function load(contents: Contents<TlsFiles>, previous: LoadedFiles | undefined): LoadedFiles {
     const loaded = parseFiles(contents, secret)
-    const fault = validityFault(loaded.leaf, now())
+    const fault = validityFault(loaded, now())
     if (fault === undefined) return loaded
-    if (previous && validityFault(previous.leaf, now()) === undefined) throw new Error(fault)
+    if (previous && validityFault(previous, now()) === undefined) throw new Error(fault)
     // With no valid certificate at all, still serves the clients that do not check dates.
     onFault(new Error(fault))
     return loaded
@@ -85,6 +96,7 @@ export async function openTls(options: { files: TlsFiles; intervalMs: number; no
     load,
     onChange(loaded) {
       server?.setSecureContext(loaded.context)
+      for (const socket of verified) closeIfRevoked(socket, loaded.revocations, onRefused)
       onReload(loaded.expiry)
     },
     onFault
@@ -101,7 +113,12 @@ export async function openTls(options: { files: TlsFiles; intervalMs: number; no
       server = attached
       attached.setSecureContext(watched.value.context)
       // Before the HTTP server's listener, so that no request of a refused client is handled.
-      attached.prependListener('secureConnection', socket => inspectClient(socket, onRefused))
+      attached.prependListener('secureConnection', socket => {
+        inspectClient(socket, onRefused)
+        if (files.clientCRL === undefined || !socket.authorized) return
+        verified.add(socket)
+        socket.once('close', () => verified.delete(socket))
+      })
     },
     check: watched.check,
     close: watched.stop
@@ -121,6 +138,13 @@ function inspectClient(socket: TLSSocket, onRefused: TlsEvents['onRefused']): vo
   socket.destroy()
 }
 
+function closeIfRevoked(socket: TLSSocket, revocations: readonly RevocationList[], onRefused: TlsEvents['onRefused']): void {
+  const certificate = socket.getPeerX509Certificate()
+  if (!certificate || !revokedOf(certificate, revocations)) return
+  onRefused({ address: socket.remoteAddress, claimed: commonName(socket), reason: 'CERT_REVOKED' })
+  socket.destroy()
+}
+
 function commonName(socket: TLSSocket): string | undefined {
   // An array if the certificate has several common names, which is ambiguous.
   const name: unknown = socket.getPeerCertificate()?.subject?.CN
@@ -130,7 +154,8 @@ function commonName(socket: TLSSocket): string | undefined {
 function parseFiles(contents: Contents<TlsFiles>, secret: Buffer): LoadedFiles {
   const [leaf, ...chain] = certificatesOf(contents.certificate, 'certificate')
   const authorities = contents.clientCA && certificatesOf(contents.clientCA, 'clientCA')
-  const context = contextOptions(contents, secret)
+  const revocations = contents.clientCRL ? revocationsOf(contents.clientCRL, authorities ?? []) : []
+  const context = { ...contextOptions(contents, secret), ...(contents.clientCRL ? { crl: revocations.map(list => list.pem) } : {}) }
   try {
     if (!leaf.checkPrivateKey(createPrivateKey(contents.key))) throw new Error('it does not belong to the certificate')
   } catch (cause) {
@@ -139,13 +164,35 @@ function parseFiles(contents: Contents<TlsFiles>, secret: Buffer): LoadedFiles {
   // Throws what OpenSSL refuses, before the server replaces its context.
   createSecureContext(context)
   const server = firstEnd([leaf, ...chain])
-  return { context, leaf, expiry: authorities ? { server, client_ca: firstEnd(authorities) } : { server } }
+  const expiry = {
+    server,
+    ...(authorities ? { client_ca: firstEnd(authorities) } : {}),
+    ...(revocations.length > 0 ? { client_crl: nextUpdate(revocations) } : {})
+  }
+  return { context, leaf, revocations, expiry }
 }
 
-function contextOptions({ certificate, key, clientCA }: Contents<TlsFiles>, secret: Buffer): SecureContextOptions {
+// OpenSSL refuses every certificate of an authority without a list, which no operator means.
+function revocationsOf(pem: Buffer, authorities: readonly X509Certificate[]): RevocationList[] {
+  try {
+    const lists = parseRevocationLists(pem)
+    const without = authorities.find(authority => !lists.some(list => list.issuer === subjectOf(authority)))
+    if (without) throw new Error(`it holds no list of ${without.subject.replaceAll('\n', ', ')}, an authority of clientCA`)
+    return lists
+  } catch (cause) {
+    throw new Error(`tls clientCRL: ${reasonOf(cause)}`, { cause })
+  }
+}
+
+function nextUpdate(lists: readonly RevocationList[]): Date {
+  return new Date(Math.min(...lists.map(list => list.nextUpdate.getTime())))
+}
+
+function contextOptions({ certificate, key, clientCA, clientCRL }: Contents<TlsFiles>, secret: Buffer): SecureContextOptions {
   // Session tickets stay valid when the certificate is renewed. They carry the client's identity, so they end with the
-  // CA that verified it.
-  const ticketKeys = Buffer.from(hkdfSync('sha256', secret, clientCA ?? '', 'session tickets', 48))
+  // CA that verified it, and with the revocation lists: a resumed session is not verified again.
+  const verifiers = Buffer.concat([clientCA ?? Buffer.alloc(0), clientCRL ?? Buffer.alloc(0)])
+  const ticketKeys = Buffer.from(hkdfSync('sha256', secret, verifiers, 'session tickets', 48))
   const trusted = clientCA === undefined ? {} : { ca: clientCA }
   // Renegotiation could change the client certificate, and with it the user, within a connection.
   const secureOptions = constants.SSL_OP_NO_RENEGOTIATION
@@ -166,9 +213,13 @@ function certificatesOf(pem: Buffer, setting: string): [X509Certificate, ...X509
   }
 }
 
-function validityFault(leaf: X509Certificate, time: number): string | undefined {
+function validityFault({ leaf, expiry }: LoadedFiles, time: number): string | undefined {
   if (time < leaf.validFromDate.getTime()) return `tls certificate: it is not valid before ${leaf.validFromDate.toISOString()}`
   if (time > leaf.validToDate.getTime()) return `tls certificate: it ended at ${leaf.validToDate.toISOString()}`
+  const { client_crl: due } = expiry
+  if (due && time > due.getTime()) {
+    return `tls clientCRL: it ended at ${due.toISOString()}; until there is a new one, client certificates of its authority are refused`
+  }
   return undefined
 }
 

@@ -30,7 +30,7 @@ async function outcomes({ admin }: Product): Promise<{ token: number; password: 
   return {
     token: sum(/^registry_authentications_total\{outcome="token"\} (\d+)$/gm),
     password: sum(/^registry_authentications_total\{outcome="(?:ok|cached)"\} (\d+)$/gm),
-    issued: sum(/^registry_requests_total\{(?=[^}]*route="token")(?=[^}]*code="200")[^}]*\} (\d+)$/gm)
+    issued: sum(/^registry_http_requests_total\{(?=[^}]*route="token")(?=[^}]*code="200")[^}]*\} (\d+)$/gm)
   }
 }
 
