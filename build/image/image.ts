@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import pkg from '../../package.json' with { type: 'json' }
 import { cacheReproducibly } from '../reproducible.ts'
-import { nativeModules, project, writeProgram } from '../write.ts'
+import { nativeModules, originFiles, project, writeProgram } from '../write.ts'
 import { writeDockerArchive } from './docker-archive.ts'
 import { readRunConfig } from './dockerfile.ts'
 import { type Entry, makeLayer } from './layer.ts'
@@ -16,8 +16,6 @@ export interface ImageOptions {
   modified: Date
   /** The commit that it was built from. */
   revision?: string | undefined
-  /** The SBOM (CycloneDX JSON), which is attached as a referrer. */
-  sbom?: Uint8Array | undefined
 }
 
 /** What was written. */
@@ -29,6 +27,11 @@ export interface Image {
 }
 
 const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' }
+
+/** The architecture of this machine, as the image-spec names it. */
+export const architecture: string = architectures[process.arch] ?? process.arch
+
+const programFolder = 'program/dist'
 const layerType = 'application/vnd.oci.image.layer.v1.tar+gzip'
 const manifestType = 'application/vnd.oci.image.manifest.v1+json'
 const empty = Buffer.from('{}')
@@ -38,7 +41,7 @@ const empty = Buffer.from('{}')
  * `docker load`. It starts as the Dockerfile's last stage does, and holds this Node, the libraries that it loads and the
  * program. The same sources on the same machine give the same digest.
  */
-export async function writeImage(folder: string, { modified, revision, sbom }: ImageOptions): Promise<Image> {
+export async function writeImage(folder: string, { modified, revision }: ImageOptions): Promise<Image> {
   await mkdir(folder, { recursive: true })
   const run = readRunConfig(await readFile(join(project, 'Dockerfile'), 'utf8'))
   const modules = await moduleEntries(run.WorkingDir)
@@ -55,7 +58,7 @@ export async function writeImage(folder: string, { modified, revision, sbom }: I
     'org.opencontainers.image.created': modified.toISOString(),
     ...(revision ? { 'org.opencontainers.image.revision': revision } : {})
   }
-  const platform = { os: 'linux', architecture: architectures[process.arch] ?? process.arch }
+  const platform = { os: 'linux', architecture }
   const config = Buffer.from(
     JSON.stringify({
       created: modified.toISOString(),
@@ -78,7 +81,7 @@ export async function writeImage(folder: string, { modified, revision, sbom }: I
     } as { mediaType: string },
     { platform, annotations: { 'org.opencontainers.image.ref.name': pkg.version } }
   )
-  if (sbom) await attachSbom(layout, manifest, sbom)
+  await attachSbom(layout, manifest, await readFile(join(folder, programFolder, originFiles.sbom)))
   await layout.finish()
   await writeDockerArchive(join(folder, 'image.tar'), { config, layers, reference: `registry:${pkg.version}`, modified })
   return { digest: manifest.digest, size: descriptors.reduce((sum, each) => sum + each.size, 0) }
@@ -100,7 +103,7 @@ async function attachSbom(layout: OciLayout, subject: Descriptor, sbom: Uint8Arr
 }
 
 async function programEntries(folder: string, workingDirectory: string): Promise<Entry[]> {
-  const dist = join(folder, 'program/dist')
+  const dist = join(folder, programFolder)
   await writeProgram(dist, cacheReproducibly)
   const files = await filesBelow(dist)
   const program = files.map(async file => ({

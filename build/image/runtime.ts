@@ -24,7 +24,7 @@ export async function runtimeEntries(nativeModules: readonly string[], user: num
 }
 
 /** Absolute paths of the shared libraries that an executable or a shared library loads, with the dynamic linker. */
-async function librariesOf(file: string): Promise<string[]> {
+export async function librariesOf(file: string): Promise<string[]> {
   const { stdout } = await promisify(execFile)('ldd', [file], { env: { ...process.env, LC_ALL: 'C' } })
   if (/not found/.test(stdout)) throw new Error(`ldd ${file}: a library is missing: ${stdout}`)
   return stdout.split('\n').flatMap(line => /(?:=> |^\s*)(\/\S+) \(0x/.exec(line)?.[1] ?? [])
