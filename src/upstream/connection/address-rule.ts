@@ -23,6 +23,8 @@ const closed: ReadonlySet<SpecialRange> = new Set(['metadata', 'unspecified', 'm
  */
 export class AddressRule {
   readonly #options: Pick<UpstreamOptions, 'endpoints' | 'tokenHosts' | 'redirectHosts'>
+  /** Names of the settings that had an address beyond this machine. */
+  readonly #beyond = new Set<string>()
 
   constructor(options: Pick<UpstreamOptions, 'endpoints' | 'tokenHosts' | 'redirectHosts'>) {
     this.#options = options
@@ -42,9 +44,14 @@ export class AddressRule {
     return trust
   }
 
-  /** RefusedAddress if a host must not have this address. */
+  /** RefusedAddress if a host must not have the address that it resolved to. */
   checkAddress(address: string, host: string, trust: Trust): void {
-    refuse(specialRange(address), host, trust)
+    const range = specialRange(address)
+    refuse(range, host, trust)
+    if (trust === 'foreign') return
+    // DNS rebinding: what a remote upstream redirects to itself must not be read from this machine.
+    if (range !== 'loopback' && range !== 'link-local') this.#beyond.add(host)
+    else if (this.#beyond.has(host)) throw new RefusedAddress(`${host} has a ${range} address, and had another one before`)
   }
 }
 

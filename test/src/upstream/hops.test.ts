@@ -94,6 +94,15 @@ test('upstream hops: no setting opens a metadata service', async t => {
   rule.checkAddress('10.0.0.1', 'listed.example', 'configured')
 })
 
+test('upstream hops: a name of the settings may be on loopback, but does not come there from elsewhere', async t => {
+  const rule = new AddressRule({ endpoints: [new URL('http://registry.example')], tokenHosts: [], redirectHosts: [] })
+  rule.checkAddress('127.0.0.1', 'registry.example', 'configured')
+  for (const address of ['192.0.2.1', '10.0.0.1']) rule.checkAddress(address, 'registry.example', 'configured')
+  for (const address of ['127.0.0.1', '::1', '::ffff:127.0.0.1', 'fe80::1'])
+    t.throws(() => rule.checkAddress(address, 'registry.example', 'configured'), { code: 'ADDRESS_REFUSED' }, address)
+  rule.checkAddress('127.0.0.1', 'other.example', 'configured')
+})
+
 test('upstream hops: the name of an upstream may not resolve to a metadata service', async t => {
   const lookup: LookupFunction = (_name, options, callback) => systemLookup('169.254.169.254', options, callback)
   const { upstream } = clientOf(t, [{ url: 'http://registry.example' }], { hooks: { lookup } })
