@@ -60,7 +60,7 @@ export const authSection = optionalSection(
       }
     ),
     serviceAccounts: optionalSection(
-      'Service accounts of Kubernetes, or other identities of OpenID Connect, by the tokens that they have for this registry: as Bearer, or as the password of Basic.',
+      'Service accounts of Kubernetes, or other identities of OpenID Connect, by the tokens that they have for this registry: as Bearer, or as the password of Basic. A token older than two days is refused.',
       {
         issuers: names(
           { pattern: '^https?://[^\\s"]{1,500}$', expects: 'the URL of an issuer' },

@@ -4,6 +4,7 @@ import { parseBasic } from './basic.ts'
 import type { Unauthorized } from './challenge.ts'
 import type { PasswordChecker } from './password-checker.ts'
 import type { BearerAccess } from './tokens/access.ts'
+import { TokenError } from './tokens/token-error.ts'
 
 /** What authentication asks. */
 export interface AuthenticationDeps {
@@ -43,14 +44,15 @@ export function createAuthentication(deps: AuthenticationDeps): (presented: Pres
       onOutcome('token')
       return identity
     } catch (cause) {
+      if (!(cause instanceof TokenError)) throw cause
       onOutcome('failed')
-      throw unauthorized((cause as Error).message, { presented, error: 'invalid_token' })
+      throw unauthorized(cause.message, { presented, error: 'invalid_token' })
     }
   }
 
-  async function byHeader(header: string, presented: Presented): Promise<Identity | undefined> {
-    if (bearer && /^bearer /i.test(header)) return await byToken(bearer, header.slice('bearer '.length).trim(), presented)
-    return await byPassword(header, presented)
+  function byHeader(header: string, presented: Presented): Promise<Identity | undefined> {
+    if (bearer && /^bearer /i.test(header)) return byToken(bearer, header.slice('bearer '.length).trim(), presented)
+    return byPassword(header, presented)
   }
 
   return async presented => {

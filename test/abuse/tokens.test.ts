@@ -131,30 +131,19 @@ test('tokens: a token is not exchanged for another one, nor for more', async t =
   t.equal((await ask(served.listen, 'POST', '/v2/token', form)).status, 400)
 })
 
-test('tokens: in the middle of a pull users are removed, passwords change and keys rotate: tokens that ended are renewed', async t => {
+test('tokens: in the middle of a pull users are removed, passwords change and keys rotate: tokens end, and are renewed', async t => {
   const { served, users, keyFile, key } = await setUp(t)
   const [ro, rw] = [await tokenOf(served, 'ro', 'repository:a:pull'), await tokenOf(served, 'rw', 'repository:a:pull')]
   t.strictSame([await pull(served, 'a', ro), await pull(served, 'a', rw)], [200, 200])
   const next = tokenKey()
-  const from = served.lines.length
   writeFileSync(users, `ro:${hashSync('other', 4)}\n`)
-  // An unusable key changes nothing.
-  writeFileSync(keyFile, tokenKey('RS256').pem)
-  await until(() => served.logged('the users file was reloaded', from).length > 0)
-  await until(() => served.logged('the changed keys of tokens cannot be used; the previous ones stay in force', from).length > 0)
+  writeFileSync(keyFile, next.pem)
+  for (const what of ['the users file was reloaded', 'the keys of tokens were reloaded']) await until(() => served.logged(what).length > 0)
   t.strictSame([await pull(served, 'a', ro), await pull(served, 'a', rw)], ['401 UNAUTHORIZED', '401 UNAUTHORIZED'])
   const authorization = `Basic ${Buffer.from('ro:other').toString('base64')}`
-  const again = async () => {
-    const { body } = await ask(served.listen, 'GET', '/v2/token?scope=repository:a:pull', { headers: { authorization } })
-    return JSON.parse(body.toString()).token as string
-  }
-  const second = await again()
-  t.strictSame([await pull(served, 'a', second), partOf(second, 0)['kid']], [200, key.id])
-  writeFileSync(keyFile, next.pem)
-  await until(() => served.logged('the keys of tokens were reloaded', from).length > 0)
-  t.equal(await pull(served, 'a', second), '401 UNAUTHORIZED')
-  const third = await again()
-  t.strictSame([await pull(served, 'a', third), partOf(third, 0)['kid']], [200, next.id])
+  const { body } = await ask(served.listen, 'GET', '/v2/token?scope=repository:a:pull', { headers: { authorization } })
+  const { token } = JSON.parse(body.toString())
+  t.strictSame([await pull(served, 'a', token), partOf(ro, 0)['kid'], partOf(token, 0)['kid']], [200, key.id, next.id])
 })
 
 test('tokens: two keys overlap: the first signs, both verify', async t => {

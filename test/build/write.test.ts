@@ -36,7 +36,11 @@ test('a build', async t => {
     t.strictSame(more, [])
     const beside = ['package.json', originFiles.sbom, originFiles.notices].map(each => join(folder, 'dist', each))
     t.strictSame(found.sort(), [...beside, dirname(script), main, jwt, s3, script, cacheOf(script)].sort())
-    t.notMatch(await readFile(script, 'latin1'), /node_modules\/@(aws-sdk|smithy)\//, 'the client of buckets is not loaded by others')
+    t.notMatch(
+      await readFile(script, 'latin1'),
+      /node_modules\/(@aws-sdk|@smithy|jose)\//,
+      'the client of buckets and the library of tokens are not loaded by others'
+    )
   })
 
   await t.test('has a cache that V8 takes with the flags of the start', async t => {

@@ -8,6 +8,7 @@ import type { BearerVerifier } from './bearer.ts'
 import type { IssuedToken } from './issuer.ts'
 import type { AccessEntry } from './scope.ts'
 import { compileSubjectPattern } from './subject-pattern.ts'
+import { TokenError } from './token-error.ts'
 import { maxTokenLength, VerifiedTokens } from './verified-tokens.ts'
 
 /** What tokens are for in a configuration. */
@@ -27,7 +28,7 @@ export interface TokenSettings {
 export interface BearerAccess {
   /** The bearer of a token that was verified before and still counts. */
   known(token: string): Identity | undefined
-  /** Verifies a token; rejects with an Error if it is refused. */
+  /** Verifies a token; rejects with a TokenError if it is refused. */
   verify(token: string): Promise<Identity>
   /** Whether the password of this user of Basic is a token. */
   isServiceAccount(user: string): boolean
@@ -63,7 +64,7 @@ export function createBearerAccess(options: {
     const { user, passwords, scope, endsAt } = await verifier.verify(token, now())
     const known = (identity: Identity) => ({ value: { identity, passwords }, endsAt: endsAt + verifier.skewMs })
     if (user === undefined || passwords !== undefined) return known({ ...identify(user), scope })
-    if (!serviceAccounts) throw new Error('the token is not valid here')
+    if (!serviceAccounts) throw new TokenError('the token is not valid here')
     return known({ user, grants: grantsOf(user), ...(scope ? { scope } : { endsAt }) })
   }
 
@@ -78,9 +79,9 @@ export function createBearerAccess(options: {
       return found && current(found.identity.user, found.passwords) ? found.identity : undefined
     },
     async verify(token) {
-      if (token.length > maxTokenLength) throw new Error(`the token has more than ${maxTokenLength} characters`)
+      if (token.length > maxTokenLength) throw new TokenError(`the token has more than ${maxTokenLength} characters`)
       const { identity, passwords } = await verified.verify(token)
-      if (!current(identity.user, passwords)) throw new Error("the token's user is not known any more, or has another password")
+      if (!current(identity.user, passwords)) throw new TokenError("the token's user is not known any more, or has another password")
       return identity
     },
     isServiceAccount: user => serviceAccounts?.user === user,

@@ -3,6 +3,7 @@ import { type IssuedToken, type IssuerOptions, issueToken, type Subject } from '
 import type { Claims, Expected } from './jwt.ts'
 import type { SigningKeys } from './keys.ts'
 import { type AccessEntry, scopeOf, type TokenScope } from './scope.ts'
+import { TokenError } from './token-error.ts'
 
 /** Signs and verifies. It is a module of its own, so that only a process with tokens has the library in memory. */
 export type Jwt = Pick<typeof import('./jwt.ts'), 'signJwt' | 'verifyJwt' | 'clockSkewSeconds'>
@@ -40,7 +41,7 @@ const serviceAccountAlgorithms = ['RS256', 'RS384', 'RS512', 'ES256', 'ES384', '
 // A subject is logged and compared. No issuer has longer ones (OpenID Connect Core §2: 255 ASCII characters).
 const subjectForm = /^[\x21-\x7e]{1,255}$/
 
-/** Verifies tokens by the key that they name; rejects with an Error if one is refused. `now` is in milliseconds. */
+/** Verifies tokens by the key that they name; rejects with a TokenError if one is refused. `now` is in milliseconds. */
 export class BearerVerifier {
   readonly #jwt: Jwt
   readonly #own: OwnTokens | undefined
@@ -66,7 +67,7 @@ export class BearerVerifier {
       const claims = await this.#verify(token, { keys, algorithms: ['ES256'], issuers: [service], audience: service }, now)
       return ownBearer(claims)
     }
-    if (!this.#serviceAccounts) throw new Error('no key has the id of the token')
+    if (!this.#serviceAccounts) throw new TokenError('no key has the id of the token')
     return await this.#verifyServiceAccount(this.#serviceAccounts, token, id, now)
   }
 
@@ -84,12 +85,16 @@ export class BearerVerifier {
   ): Promise<Bearer> {
     if (id !== undefined && !keys().has(id)) onUnknownKey()
     const claims = await this.#verify(token, { keys: keys(), algorithms: serviceAccountAlgorithms, issuers, audience }, now)
-    if (claims.sub === undefined) throw new Error('the token has no subject')
+    if (claims.sub === undefined) throw new TokenError('the token has no subject')
     return { user: subject(claims.sub), endsAt: claims.exp * 1000 }
   }
 
-  #verify(token: string, expected: Expected, now: number): Promise<Claims> {
-    return this.#jwt.verifyJwt(token, expected, now)
+  async #verify(token: string, expected: Expected, now: number): Promise<Claims> {
+    try {
+      return await this.#jwt.verifyJwt(token, expected, now)
+    } catch (cause) {
+      throw new TokenError((cause as Error).message, { cause })
+    }
   }
 }
 
@@ -103,13 +108,21 @@ function ownBearer({ sub, passwords, access, exp }: Claims): Bearer {
 }
 
 function subject(text: string): string {
-  if (!subjectForm.test(text)) throw new Error('the subject of the token is not 1 to 255 visible ASCII characters')
+  if (!subjectForm.test(text)) throw new TokenError('the subject of the token is not 1 to 255 visible ASCII characters')
   return text
 }
 
 /** The `kid` of a token's header (RFC 7515 §4.1.4), unverified. */
 function keyIdOf(token: string): string | undefined {
-  const header: unknown = JSON.parse(Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString('utf8'))
+  const header = headerOf(token)
   const id = header !== null && typeof header === 'object' && 'kid' in header ? header.kid : undefined
   return typeof id === 'string' ? id : undefined
+}
+
+function headerOf(token: string): unknown {
+  try {
+    return JSON.parse(Buffer.from(token.slice(0, token.indexOf('.')), 'base64url').toString('utf8'))
+  } catch (cause) {
+    throw new TokenError('the token is not well-formed', { cause })
+  }
 }

@@ -17,18 +17,13 @@ export interface Claims {
   readonly [claim: string]: unknown
 }
 
-/** Why a token is refused. */
-export class TokenError extends Error {
-  override readonly name = 'TokenError'
-}
-
 /** How far the clocks of two machines may differ. */
 export const clockSkewSeconds = 60
 
 // No issuer gives tokens for longer; a token without an end would outlive every rotation.
 const maxAgeSeconds = 48 * 3600
 
-/** Verifies a token (RFC 8725); rejects with a TokenError. `now` is in milliseconds. */
+/** Verifies a token (RFC 8725); rejects with an Error that says why it is refused. `now` is in milliseconds. */
 export async function verifyJwt(token: string, expected: Expected, now: number): Promise<Claims> {
   const { keys, algorithms, issuers, audience } = expected
   try {
@@ -43,7 +38,7 @@ export async function verifyJwt(token: string, expected: Expected, now: number):
     })
     return payload as Claims
   } catch (cause) {
-    throw new TokenError(cause instanceof errors.JWTExpired ? 'the token has expired' : 'the token is not valid here', { cause })
+    throw new Error(cause instanceof errors.JWTExpired ? 'the token has expired' : 'the token is not valid here', { cause })
   }
 }
 
@@ -54,6 +49,6 @@ export async function signJwt(claims: Record<string, unknown>, { id, key }: { id
 
 function keyOf(keys: ReadonlyMap<string, KeyObject>, id: string | undefined): KeyObject {
   const key = id === undefined ? undefined : keys.get(id)
-  if (!key) throw new TokenError('no key has the id of the token')
+  if (!key) throw new Error('no key has the id of the token')
   return key
 }
