@@ -25,7 +25,8 @@ export async function recordRefusal(
 ): Promise<void> {
   if (!(error instanceof OciError)) return
   const entry = { ...senderOf(record, id), reason: error.code, permission, ...(record.name === undefined ? {} : { name: record.name }) }
-  if (record.user !== undefined) await audit.refuse(permission, entry)
+  // With a user UNAUTHORIZED means a token that was issued for less: how clients learn to get one for more.
+  if (record.user !== undefined && error.code !== 'UNAUTHORIZED') await audit.refuse(permission, entry)
   // GET /v2/ without credentials is how clients begin (distribution-spec, "Authentication").
   else if (permission !== 'base') await audit.challenge(entry)
 }

@@ -112,6 +112,21 @@ test('tokens: a token counts for what it was issued for, and for what its user m
   t.strictSame(JSON.parse(names.body.toString()).repositories, ['a', 'a/b'])
 })
 
+test('tokens: the audit tells who got a token and whose was refused, and not that a client asks for more', async t => {
+  const { served, key } = await setUp(t)
+  const from = served.lines.length
+  const audited = () => served.lines.slice(from).filter(line => line['audit'])
+  await pull(served, 'b', await tokenOf(served, 'ro', 'repository:a:pull'))
+  t.match(audited(), [
+    { action: 'login', actor: 'ro', address: '127.0.0.1', request: String },
+    { action: 'challenge', actor: 'ro', name: 'b', permission: 'pull' }
+  ])
+  await pull(served, 'a', key.token(claimsOf({ aud: 'another' })))
+  t.match(audited().at(-1), { action: 'refuse', actor: 'anonymous', reason: 'UNAUTHORIZED' })
+  t.equal(audited().length, 3)
+  t.notMatch(JSON.stringify(served.lines), /eyJ/, 'no token is in the log')
+})
+
 test('tokens: a mount reads only from what the token was issued for', async t => {
   const { served } = await setUp(t)
   const { config } = await pushImage(served, 'b', 'v2', {}, { authorization: basicOf('rw') })
