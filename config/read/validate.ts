@@ -4,6 +4,7 @@ import type { Annotations } from '../sections/kinds.ts'
 import { codecOf } from '../values/codecs.ts'
 import { type Finding, formatValue, type Path } from './fault.ts'
 import { expectedInstead, nearest } from './near.ts'
+import { presentPart } from './present.ts'
 import { holdsSecret, isMapping, type SettingSchema, schemaInside } from './walk.ts'
 
 // A test validates our schema. Doing it here, and optimizing a validator that runs once, would cost each start 40 ms.
@@ -18,9 +19,9 @@ ajv.addKeyword({
 
 /** Fills the defaults into `value` and adds its faults by the schema to `findings`; true if there are none. */
 export const validate = <T extends TSchema>(schema: T, value: unknown, findings: Finding[]): value is Static<T> => {
-  const check = ajv.compile<Static<T>>(schema)
-  if (check(value)) return true
   const root: SettingSchema = schema
+  const check = ajv.compile<Static<T>>(presentPart(root, value))
+  if (check(value)) return true
   const byPath = new Map<string, Finding>()
   for (const error of check.errors ?? []) {
     const finding = error.propertyName === undefined || error.keyword === 'propertyNames' ? describe(root, error) : undefined
