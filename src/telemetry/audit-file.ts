@@ -109,27 +109,30 @@ export class AuditFile {
     this.#events.onRecovery(lost)
   }
 
+  // Those that come meanwhile are for the next time: no answer waits for the lines of later ones.
   async #writeLines(): Promise<void> {
-    while (this.#lines.length > 0) {
-      const lines = this.#lines
+    for (let count = this.#lines.length; count > 0; ) {
+      const lines = this.#lines.slice(0, count)
       const bytes = Buffer.concat(this.#torn ? [lineFeed, ...lines] : lines)
       const { bytesWritten } = await this.#handle.write(bytes)
-      this.#take(lines.length, bytesWritten - (this.#torn ? 1 : 0))
+      count -= this.#take(lines, bytesWritten - (this.#torn ? 1 : 0))
     }
   }
 
-  // Takes away what was written; a line that was begun is written anew, as a line of its own.
-  #take(most: number, bytesWritten: number): void {
+  // Takes away the lines that were written, and returns their number. One that was begun is written anew, as a line of
+  // its own.
+  #take(lines: readonly Buffer[], bytesWritten: number): number {
     let left = bytesWritten
     let whole = 0
-    for (; whole < most; whole++) {
-      const { length = 0 } = this.#lines[whole] ?? {}
+    for (const { length } of lines) {
       if (length > left) break
       left -= length
-      this.#heldBytes -= length
+      whole++
     }
     this.#lines = this.#lines.slice(whole)
+    this.#heldBytes -= bytesWritten - left
     this.#torn = left !== 0
+    return whole
   }
 
   async #followPath(): Promise<void> {

@@ -60,6 +60,24 @@ removed 2 objects, 2.0 KiB.
   t.equal(closed(), 1)
 })
 
+test('a command that works without a registry tells the audit stream who began it, and with what result it ended', async t => {
+  const { context, recorded } = scene(t, { gc: yielding(...removals) })
+  await gc({}, context)
+  const by = { action: 'gc', actor: 'local', uid: process.getuid?.(), input: { dryRun: false } }
+  t.match(recorded, [
+    { ...by, state: 'begun' },
+    { ...by, state: 'done', result: { removed: 2 } }
+  ])
+  const failing = scene(t, {
+    gc: async function* () {
+      yield* removals.slice(0, 1)
+      throw new Error('the disk broke')
+    }
+  })
+  await t.rejects(gc({}, failing.context), /the disk broke/)
+  t.match(failing.recorded, [{ state: 'begun' }, { state: 'failed', reason: 'the disk broke' }])
+})
+
 test('gc --dry-run: the operation gets the flag, and the text says so', async t => {
   const asked: unknown[] = []
   const { context, text } = scene(t, {
