@@ -39,7 +39,8 @@ export const limitsSection = section(
     connections: count({
       default: 4096,
       maximum: 1_000_000,
-      description: 'The most open connections to the registry port. Further ones are refused.'
+      description:
+        'The most open connections to a port. With one more, the longest idle one is closed, or the new one refused if all are in use.'
     }),
     uploads: count({
       default: 512,

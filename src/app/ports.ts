@@ -5,6 +5,7 @@ import type { Config } from '../../config/schema.ts'
 import type { Access } from '../access/access.ts'
 import { parseBasic } from '../access/basic.ts'
 import { AuthenticatedCaller } from '../access/caller.ts'
+import { addressKey } from '../access/login-throttle.ts'
 import type { IssuedToken } from '../access/tokens/issuer.ts'
 import type { Caller } from '../api/exchange.ts'
 import { deferContinue, Gateway } from '../api/gateway.ts'
@@ -15,8 +16,8 @@ import { OciError } from '../oci/errors.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
 import { addressText, createApp, listen } from '../ports/app.ts'
 import { type ControlDeps, registerControl } from '../ports/control.ts'
-import { clientAddress, isForwarder, verifiedName } from '../ports/forwarded.ts'
-import { createPort, drain } from '../ports/listen.ts'
+import { clientAddress, forwardedAddress, isForwarder, isLoopback, verifiedName } from '../ports/forwarded.ts'
+import { createPort, drain, type PortLimits } from '../ports/listen.ts'
 import { openTls, type Tls, type TlsFiles } from '../ports/tls.ts'
 import type { Audit } from '../telemetry/audit.ts'
 import { type AppContext, watchIntervalMs } from './context.ts'
@@ -140,10 +141,15 @@ async function refuseLogin(error: unknown, audit: Audit, authorization: string |
 const maxClaimedLength = 128
 
 /** Opens the registry port. */
-export async function openRegistryPort({ config, metrics, log }: AppContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
-  const { limits, server: settings } = config()
-  const onOverflow = (address: string) => log.warn({ address }, 'a connection was closed: it pipelined too many requests')
-  const app = createApp(listener => createPort(listener, tls?.options, { ...portLimits(config()), onOverflow }), {
+export async function openRegistryPort(context: AppContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
+  const { config } = context
+  const { server: settings } = config()
+  const forwarding = {
+    speaksFor: (request: IncomingMessage) =>
+      isLoopback(request.socket) || isForwarder(request, config().server.forwarders) ? forwardedAddress(request) : undefined
+  }
+  const reports = connectionReports(context)
+  const app = createApp(listener => createPort(listener, tls?.options, { ...portLimits(config()), ...forwarding, ...reports }), {
     frameworkErrors: (_error, request, reply) => void gateway.handle(request, reply),
     believesRequestId: request => isForwarder(request, config().server.forwarders)
   })
@@ -151,18 +157,45 @@ export async function openRegistryPort({ config, metrics, log }: AppContext, gat
   gateway.register(app)
   deferContinue(server)
   if (tls) tls.attach(server as unknown as Parameters<Tls['attach']>[0])
-  server.on('drop', () => {
-    metrics.connectionsDropped.inc()
-    log.warn({ limit: limits.connections }, 'a connection was refused: limits.connections is reached')
-  })
   await app.ready()
   await listen(server, settings.listen, 'server.listen')
   return opened(server)
 }
 
+const closedBecause = {
+  idle: 'an idle connection was closed for a new one: limits.connections is reached',
+  unread: 'a connection was closed: its client does not read the response',
+  pipelined: 'a connection was closed: it pipelined too many requests'
+}
+
+// Many connections may be closed in a second: the log tells of one of them, the metrics of all.
+const reportAgainMs = 1_000
+
+function connectionReports({ config, metrics, log }: AppContext): Pick<PortLimits, 'onClosed' | 'onRefused'> {
+  const reportedAtMs = new Map<string, number>()
+  const report = (address: string, message: string) => {
+    const now = performance.now()
+    if (now - (reportedAtMs.get(message) ?? Number.NEGATIVE_INFINITY) < reportAgainMs) return
+    reportedAtMs.set(message, now)
+    log.warn({ address, limit: config().limits.connections }, message)
+  }
+  return {
+    onClosed(address, reason) {
+      metrics.connectionsClosed.inc({ reason })
+      report(address, closedBecause[reason])
+    },
+    onRefused(address) {
+      metrics.connectionsDropped.inc()
+      report(address, 'a connection was refused: limits.connections is reached')
+    }
+  }
+}
+
 /** Opens the admin port. */
-export async function openAdminPort({ config, metrics }: AppContext, health: Health): Promise<OpenedPort> {
-  const app = createApp(listener => createPort(listener, undefined, portLimits(config())))
+export async function openAdminPort(context: AppContext, health: Health): Promise<OpenedPort> {
+  const { config, metrics } = context
+  const limits = { ...portLimits(config()), ...connectionReports(context) }
+  const app = createApp(listener => createPort(listener, undefined, limits))
   registerAdmin(app, { health, metrics })
   await app.ready()
   await listen(app.server, config().server.admin, 'server.admin')
@@ -222,6 +255,13 @@ function opened(server: Server): OpenedPort {
   }
 }
 
-function portLimits({ limits }: Config) {
-  return { maxConnections: limits.connections, headTimeoutMs: limits.minimumRate.per }
+function portLimits({ limits }: Config): PortLimits {
+  const { bytes, per } = limits.minimumRate
+  return {
+    maxConnections: limits.connections,
+    headTimeoutMs: per,
+    // After two periods of the detector of stalls, which can tell why the response of a blob is truncated.
+    unread: { bytes, perMs: 9 * per },
+    keyOf: addressKey
+  }
 }

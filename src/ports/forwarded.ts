@@ -10,6 +10,11 @@ export function verifiedName(socket: Socket): string | undefined {
   return names.get(socket)
 }
 
+/** Whether the peer is on this machine. */
+export function isLoopback({ remoteAddress = '' }: Socket): boolean {
+  return remoteAddress === '::1' || /^(::ffff:)?127\./.test(remoteAddress)
+}
+
 /** Whether the peer is a forwarder: its verified certificate name is in `forwarders`. */
 export function isForwarder({ socket }: IncomingMessage, forwarders: readonly string[]): boolean {
   if (forwarders.length === 0) return false

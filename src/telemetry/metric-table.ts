@@ -55,6 +55,13 @@ export const metricTable = {
   }),
   requestsRunning: gauge('registry_requests_running', 'Requests in progress.'),
   connectionsDropped: counter('registry_connections_dropped_total', 'Connections refused because limits.connections was reached.'),
+  connectionsClosed: counter(
+    'registry_connections_closed_total',
+    'Connections closed for a new one, for unread responses or for pipelining.',
+    {
+      reason: 'idle, unread, pipelined'
+    }
+  ),
   authentications: counter('registry_authentications_total', 'Requests by how the client was authenticated.', {
     outcome: 'ok, cached, failed, limited, anonymous, certificate, token'
   }),

@@ -61,7 +61,7 @@ test('pipelining: one request of a connection runs, a few wait, the rest is not 
 
 test('pipelining: a chunk of the shortest requests is answered whole, and nothing behind it is read meanwhile', async t => {
   const { listener, release, seen, onOverflow } = holding()
-  const { server, address } = await openPort(t, listener, { onOverflow })
+  const { server, address } = await openPort(t, listener, { onClosed: onOverflow })
   let parsed = 0
   server.on('request', ({ url }) => url?.startsWith('/held') && parsed++)
   const count = 20_000
@@ -79,7 +79,7 @@ test('pipelining: a chunk of the shortest requests is answered whole, and nothin
 
 test('pipelining: where all together wait with too many, the connection with the most is closed, and its memory returns', async t => {
   const { listener, release, seen, onOverflow } = holding()
-  const { address } = await openPort(t, listener, { onOverflow })
+  const { address } = await openPort(t, listener, { onClosed: onOverflow })
   const honest = await flood(t, address, pipelined(5, 'GET /held'))
   const before = liveHeapBytes()
   const wires: Wire[] = []
@@ -200,6 +200,19 @@ test('pipelining: a client that leaves has no other of its requests begun', asyn
   wire.socket.destroy()
   await until(() => seen.running === 0)
   t.equal(seen.order.length, 1)
+})
+
+test('pipelining: a head whose end waits behind a running request does not time out', async t => {
+  const { listener, release } = holding()
+  const { address } = await openPort(t, listener, { headTimeoutMs: 100 })
+  const wire = await flood(t, address, `${pipelined(1, 'GET /held')}GET /honest HTTP/1.1\r\nHo`)
+  const slow = await flood(t, address, 'GET / HT')
+  t.equal((await slow.answer()).status, 408, 'the time is over for this one')
+  await wire.send('st: r\r\n\r\n')
+  await settle(async () => {})
+  release()
+  t.equal((await wire.answer()).status, 200)
+  t.equal((await wire.answer()).body.toString(), 'honest')
 })
 
 test('pipelining: a drain waits for the requests that had arrived', async t => {
