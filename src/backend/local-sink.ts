@@ -82,7 +82,9 @@ export class LocalSink implements Sink {
       const since = await this.#content.barrier.readEpoch()
       const needed = await this.#findContent(name, parsed)
       const before = await this.#checkNotRemoved(needed, since)
-      const set = await this.#content.commit.putManifest(name, actual, bytes, { ...(subject ? { subject } : {}), tags: [...new Set(all)] })
+      const document = { mediaType: parsed.mediaType, parsed }
+      const about = { document, ...(subject ? { subject } : {}), tags: [...new Set(all)] }
+      const set = await this.#content.commit.putManifest(name, actual, bytes, about)
       // A garbage collection of another process that began meanwhile may not have seen the manifest.
       if (before === 'unchanged') await this.#checkNotRemoved(needed, since)
       return { digest: actual, tags: set, ...(subject ? { subject } : {}) }

@@ -1,12 +1,13 @@
 import { LRUCache } from 'lru-cache'
 import type { TagState } from '../content/commit.ts'
 import type { Content } from '../content/content.ts'
+import { mediaTypes } from '../oci/descriptor.ts'
 import type { Digest } from '../oci/digest.ts'
 import { OciError } from '../oci/errors.ts'
-import { readManifest } from '../oci/manifest.ts'
 import { type Name, type Reference, referenceText, type Tag } from '../oci/name.ts'
 import type { Manifest, Served } from '../oci/source.ts'
 import { UpstreamError } from '../upstream/error.ts'
+import type { UpstreamManifest } from '../upstream/manifests.ts'
 import { SingleFlight } from '../upstream/single-flight.ts'
 import { isNoAnswer, isTimeoutReason, ociErrorOf, timeoutError, unknownManifest, unknownName } from './errors.ts'
 import { isStorageError, orFallback } from './fallback-body.ts'
@@ -109,7 +110,9 @@ export class ProxyManifests {
   async #local(name: Name, tag: Tag) {
     const own = this.#route.contentName(name)
     const digest = await this.#content.tags.resolve(own, tag)
-    const content = digest && (await this.#content.manifests.get(own, digest))
+    const found = digest && (await this.#content.manifests.get(own, digest))
+    // A page that was once taken for a manifest is not the last good answer.
+    const content = found?.descriptor.mediaType === mediaTypes.blob ? undefined : found
     return { digest, content, origin: await this.#content.provenance.getTag(own, tag) }
   }
 
@@ -164,7 +167,7 @@ export class ProxyManifests {
     name: Name,
     reference: Reference,
     condition?: { ifNoneMatch: string; known: Digest }
-  ): Promise<(Manifest & { etag?: string }) | 'not-modified'> {
+  ): Promise<UpstreamManifest | 'not-modified'> {
     const there = this.#route.upstreamName(name)
     if (there === undefined) throw unknownName(name)
     const want = { signal: AbortSignal.timeout(this.#times.timeoutMs), ...condition }
@@ -182,14 +185,14 @@ export class ProxyManifests {
     }
   }
 
-  async #store(name: Name, reference: Reference, answer: Manifest & { etag?: string }, seen?: TagState): Promise<Served<Manifest>> {
-    const { descriptor, bytes } = answer
+  async #store(name: Name, reference: Reference, answer: UpstreamManifest, seen?: TagState): Promise<Served<Manifest>> {
+    const { descriptor, bytes, document } = answer
     const own = this.#route.contentName(name)
-    const subject = readManifest(bytes)?.subject?.digest
+    const subject = document.parsed?.subject?.digest
     const origin = this.#provenance(descriptor.digest, answer.etag)
     const tags = reference.tag === undefined ? [] : [reference.tag]
     try {
-      const known = { ...(subject ? { subject } : {}), ...(seen ? { expected: seen } : {}) }
+      const known = { document, ...(subject ? { subject } : {}), ...(seen ? { expected: seen } : {}) }
       await this.#content.commit.putManifest(own, descriptor.digest, bytes, { tags, provenance: origin, ...known })
       this.#backoff.delete(`${name} ${referenceText(reference)}`)
       return { value: { descriptor, bytes }, outcome: 'miss', age: 0 }

@@ -1,7 +1,7 @@
 import type { KeyedMutex } from '../../storage/keyed-mutex.ts'
 import type { Key, Storage, Writer } from '../../storage/storage.ts'
 import type { Digest } from '../oci/digest.ts'
-import { readManifest } from '../oci/manifest.ts'
+import { type ManifestDocument, readManifest } from '../oci/manifest.ts'
 import type { Name, Tag } from '../oci/name.ts'
 import { type ChangeBody, type ChangeListener, createDelivery, type DeliverChange } from './changes.ts'
 import type { Holds } from './holds.ts'
@@ -22,6 +22,8 @@ export interface TagState {
 
 /** What is changed together with a manifest. */
 export interface ManifestOptions {
+  /** If the bytes have been parsed already. */
+  document?: ManifestDocument
   subject?: Digest
   tags: readonly Tag[]
   /** Present if the manifest was cached. */
@@ -204,7 +206,7 @@ export class Commit {
     name: Name,
     digest: Digest,
     bytes: Uint8Array,
-    { subject, tags, provenance, expected }: ManifestOptions
+    { document, subject, tags, provenance, expected }: ManifestOptions
   ): Promise<SetTag[]> {
     const link = keys.revision(name, digest)
     const upstream = provenance?.upstream
@@ -218,7 +220,7 @@ export class Commit {
     const change = old !== digest || madePushed ? ({ kind: 'manifest-linked', digest, ...from(upstream) } as const) : undefined
     const write = this.#links.write(link, digest)
     await this.#effect(name, name, write, change, async () => (await this.#links.readCurrent(link)) === digest)
-    this.#manifests.cache(digest, bytes)
+    this.#manifests.cache(digest, bytes, document)
     const set: SetTag[] = []
     for (const tag of tags) {
       if (provenance && !(await this.#mayCache(name, tag, digest, expected))) continue

@@ -1,7 +1,7 @@
 import { LRUCache } from 'lru-cache'
 import type { Storage } from '../../storage/storage.ts'
 import { algorithmOf, type Digest, digestOf } from '../oci/digest.ts'
-import { mediaTypeOf } from '../oci/manifest.ts'
+import { inspectManifest, type ManifestDocument, type ParsedManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
 import type { Manifest } from '../oci/source.ts'
 import * as keys from './keys.ts'
@@ -27,6 +27,9 @@ export class Manifests {
   readonly #quarantine: Quarantine
   readonly #reportDamage: ReportDamage
   readonly #cache = new LRUCache<Digest, Manifest>({ maxSize: maxCachedBytes, sizeCalculation: ({ bytes }) => bytes.length + 512 })
+
+  /** Called with what each manifest says when it is cached, so that nothing else need parse it. */
+  onParsed: ((digest: Digest, parsed: ParsedManifest | undefined) => void) | undefined
 
   constructor(storage: Storage, links: Links, quarantine: Quarantine, reportDamage: ReportDamage) {
     this.#storage = storage
@@ -92,9 +95,10 @@ export class Manifests {
     this.#cache.delete(digest)
   }
 
-  /** Caches verified bytes. */
-  cache(digest: Digest, bytes: Uint8Array): Manifest {
-    const manifest = { descriptor: { mediaType: mediaTypeOf(bytes), digest, size: bytes.length }, bytes: copyOutOfPool(bytes) }
+  /** Caches verified bytes; `document` if they have been parsed already. */
+  cache(digest: Digest, bytes: Uint8Array, { mediaType, parsed }: ManifestDocument = inspectManifest(bytes)): Manifest {
+    this.onParsed?.(digest, parsed)
+    const manifest = { descriptor: { mediaType, digest, size: bytes.length }, bytes: copyOutOfPool(bytes) }
     this.#cache.set(digest, manifest)
     return manifest
   }

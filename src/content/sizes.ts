@@ -2,7 +2,7 @@ import { type Clock, systemClock } from '../../storage/clock.ts'
 import { createSemaphore } from '../../storage/semaphore.ts'
 import type { OpenObject } from '../../storage/storage.ts'
 import { algorithmOf, createDigester, type Digest, emptyDigest } from '../oci/digest.ts'
-import { readManifest } from '../oci/manifest.ts'
+import { type ParsedManifest, readManifest } from '../oci/manifest.ts'
 import type { Name } from '../oci/name.ts'
 import { createLruCache } from './lru.ts'
 import type { Manifests } from './manifests.ts'
@@ -35,6 +35,7 @@ export class Sizes {
 
   constructor(manifests: Manifests, coordination: Pick<Coordination, 'objectsAreWhole'>, clock: Pick<Clock, 'sleep'> = systemClock) {
     this.#manifests = manifests
+    manifests.onParsed = (digest, parsed) => this.#learnParsed(digest, parsed)
     this.#coordination = coordination
     this.#clock = clock
   }
@@ -45,11 +46,14 @@ export class Sizes {
     this.#bad.delete(digest)
   }
 
-  /** Takes sizes from the descriptors of a manifest. */
+  /** Takes sizes from the descriptors of a manifest. It has been parsed for that, unless that was long ago. */
   learn(manifest: Digest, bytes: Uint8Array): void {
-    if (this.#read.has(manifest)) return
+    if (!this.#read.has(manifest)) this.#learnParsed(manifest, readManifest(bytes))
+  }
+
+  #learnParsed(manifest: Digest, parsed: ParsedManifest | undefined): void {
     this.#read.set(manifest, true)
-    const { blobs = [], manifests = [] } = readManifest(bytes) ?? {}
+    const { blobs = [], manifests = [] } = parsed ?? {}
     // A child of an index may be a blob.
     for (const { digest, size } of [...blobs, ...manifests]) if (!this.#known.has(digest)) this.#known.set(digest, size)
   }

@@ -1,6 +1,9 @@
 import { type Descriptor, mediaTypes } from './descriptor.ts'
 import { type Digest, isDigest } from './digest.ts'
 import { OciError } from './errors.ts'
+import { isJsonObject, type JsonObject, parseJson } from './json.ts'
+import { JsonTooCostly } from './json-meter.ts'
+import { kindOfType, typeOfDocument, typeOfShape } from './manifest-kind.ts'
 import { platformText } from './platform.ts'
 
 /** A manifest, as far as a registry needs it. */
@@ -18,118 +21,96 @@ export interface ParsedManifest {
   annotations?: Record<string, string>
 }
 
-const images: readonly string[] = [mediaTypes.ociManifest, mediaTypes.dockerManifest]
-// RFC 6838 §4.2. It becomes a header field.
-const mediaTypeGrammar = /^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$/i
-const indexes: readonly string[] = [mediaTypes.ociIndex, mediaTypes.dockerList]
+/** What is known of a manifest's bytes. They are parsed once, and this is handed on. */
+export interface ManifestDocument {
+  /** Of its own, else by its shape: the layout on disk does not keep the Content-Type. */
+  mediaType: string
+  /** Undefined for a kind that this registry does not know, which is served all the same. */
+  parsed: ParsedManifest | undefined
+}
 
 /** Parses a pushed manifest; MANIFEST_INVALID (400) with the reason. */
 export function parseManifest(bytes: Uint8Array, contentType: string | undefined): ParsedManifest {
-  const json = parseObject(bytes)
-  if (json['schemaVersion'] !== 2) throw invalid('schemaVersion is not 2')
-  const mediaType = agreedMediaType(json, contentType)
-  return indexes.includes(mediaType) ? parseIndex(json, mediaType) : parseImage(json, mediaType)
+  return parseDocument(parseObject(bytes), contentType)
 }
 
-/** Parses a stored manifest; undefined for a kind that this registry does not know, which is served all the same. */
-export function readManifest(bytes: Uint8Array): ParsedManifest | undefined {
+/** Parses the JSON of a manifest; MANIFEST_INVALID (400) with the reason. */
+export function parseDocument(json: JsonObject, contentType: string | undefined): ParsedManifest {
+  if (json['schemaVersion'] !== 2) throw invalid('schemaVersion is not 2')
+  const mediaType = agreedMediaType(json, contentType)
+  return kindOfType(mediaType) === 'index' ? parseIndex(json, mediaType) : parseImage(json, mediaType)
+}
+
+/** As `parseDocument`; undefined for a kind that this registry does not know. */
+export function readDocument(json: JsonObject): ParsedManifest | undefined {
   try {
-    return parseManifest(bytes, undefined)
+    return parseDocument(json, undefined)
   } catch {
     return undefined
   }
 }
 
-/**
- * The media type of a stored manifest: its `mediaType`, else by its shape (the layout on disk does not keep the
- * Content-Type).
- */
+/** Parses a stored manifest; undefined for a kind that this registry does not know, which is served all the same. */
+export function readManifest(bytes: Uint8Array): ParsedManifest | undefined {
+  return inspectManifest(bytes).parsed
+}
+
+/** The media type of a stored manifest. */
 export function mediaTypeOf(bytes: Uint8Array): string {
+  return inspectManifest(bytes).mediaType
+}
+
+/** Reads a stored manifest, whatever it is. */
+export function inspectManifest(bytes: Uint8Array): ManifestDocument {
   try {
     const json = parseObject(bytes)
-    const own = json['mediaType']
-    if (typeof own === 'string' && mediaTypeGrammar.test(own)) return own
-    if (json['schemaVersion'] === 1) return 'application/vnd.docker.distribution.manifest.v1+prettyjws'
-    return shapeOf(json) ?? mediaTypes.blob
+    return { mediaType: typeOfDocument(json) ?? mediaTypes.blob, parsed: readDocument(json) }
   } catch {
-    return mediaTypes.blob
+    return { mediaType: mediaTypes.blob, parsed: undefined }
   }
 }
 
-type Json = Record<string, unknown>
-
-// A byte order mark stays and is no JSON: clients cannot parse it.
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
-// Parsers of clients have a limit, 10,000 in Go; a manifest has six levels.
-const maxNesting = 1_000
-
-function isDeeperThan(levels: number, text: string): boolean {
-  let depth = 0
-  let quoted = false
-  for (let at = 0; at < text.length; at++) {
-    const each = text[at]
-    if (quoted && each === '\\') at++
-    else if (each === '"') quoted = !quoted
-    else if (quoted) continue
-    else if (each === '{' || each === '[') {
-      if (++depth > levels) return true
-    } else if (each === '}' || each === ']') depth--
-  }
-  return false
-}
-
-function parseObject(bytes: Uint8Array): Json {
+function parseObject(bytes: Uint8Array): JsonObject {
   let value: unknown
   try {
-    const text = utf8.decode(bytes)
-    if (isDeeperThan(maxNesting, text)) throw new Error(`nested more than ${maxNesting} deep`)
-    value = JSON.parse(text)
+    value = parseJson(bytes)
   } catch (cause) {
-    throw invalid('not JSON in UTF-8', cause)
+    throw invalid(cause instanceof JsonTooCostly ? cause.message : 'not JSON in UTF-8', cause)
   }
-  if (!isObject(value)) throw invalid('not a JSON object')
+  if (!isJsonObject(value)) throw invalid('not a JSON object')
   return value
-}
-
-function isObject(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 // `mediaType`, `Content-Type` and shape have to agree: a document that can be read as an image and as an index means
 // different things to different clients (CVE-2021-41190).
-function agreedMediaType(json: Json, contentType: string | undefined): string {
+function agreedMediaType(json: JsonObject, contentType: string | undefined): string {
   const own = json['mediaType']
   if (own !== undefined && typeof own !== 'string') throw invalid('mediaType is not a string')
   const sent = contentType && contentType !== 'application/json' && contentType !== mediaTypes.blob ? contentType : undefined
-  const shape = shapeOf(json)
+  const shape = typeOfShape(json)
   const mediaType = own ?? sent ?? shape
   if (mediaType === undefined) throw invalid('neither a mediaType, nor a config, nor manifests')
   if (own !== undefined && sent !== undefined && own !== sent) throw invalid(`mediaType is ${own}, Content-Type is ${sent}`)
-  if (!images.includes(mediaType) && !indexes.includes(mediaType)) throw invalid(`media type ${mediaType.slice(0, 160)} is not supported`)
+  const kind = kindOfType(mediaType)
+  if (kind !== 'image' && kind !== 'index') throw invalid(`media type ${mediaType.slice(0, 160)} is not supported`)
   // Without a `mediaType` the document would be served by its shape.
   if (own === undefined && mediaType !== shape) throw invalid(`a document of ${mediaType} has to say so in its mediaType`)
   return mediaType
 }
 
-function shapeOf(json: Json): string | undefined {
-  if ('manifests' in json) return mediaTypes.ociIndex
-  return 'config' in json || 'layers' in json ? mediaTypes.ociManifest : undefined
-}
-
-function parseImage(json: Json, mediaType: string): ParsedManifest {
+function parseImage(json: JsonObject, mediaType: string): ParsedManifest {
   if ('manifests' in json) throw invalid('an image manifest has no manifests')
   const config = parseDescriptor(json['config'], 'config')
   const layers = parseList(json['layers'], 'layers')
   return { mediaType, blobs: [config, ...layers], manifests: [], ...parseCommon(json, config.mediaType) }
 }
 
-function parseIndex(json: Json, mediaType: string): ParsedManifest {
+function parseIndex(json: JsonObject, mediaType: string): ParsedManifest {
   if ('config' in json || 'layers' in json) throw invalid('an image index has neither config nor layers')
   return { mediaType, blobs: [], manifests: parseChildren(json['manifests']), ...parseCommon(json, undefined) }
 }
 
-function parseCommon(json: Json, configType: string | undefined): Pick<ParsedManifest, 'subject' | 'artifactType' | 'annotations'> {
+function parseCommon(json: JsonObject, configType: string | undefined): Pick<ParsedManifest, 'subject' | 'artifactType' | 'annotations'> {
   const own = json['artifactType']
   if (own !== undefined && typeof own !== 'string') throw invalid('artifactType is not a string')
   const artifactType = own || configType
@@ -143,7 +124,7 @@ function parseCommon(json: Json, configType: string | undefined): Pick<ParsedMan
 
 function parseAnnotations(value: unknown, path: string): Record<string, string> | undefined {
   if (value === undefined || value === null) return undefined
-  if (!isObject(value) || Object.values(value).some(each => typeof each !== 'string')) throw invalid(`${path} is not a map of strings`)
+  if (!isJsonObject(value) || Object.values(value).some(each => typeof each !== 'string')) throw invalid(`${path} is not a map of strings`)
   return value as Record<string, string>
 }
 
@@ -155,13 +136,13 @@ function parseList(value: unknown, path: string): Descriptor[] {
 
 function parseChildren(value: unknown): ParsedManifest['manifests'] {
   return parseList(value, 'manifests').map((each, index) => {
-    const platform = platformText((value as Json[])[index]?.['platform'])
+    const platform = platformText((value as JsonObject[])[index]?.['platform'])
     return platform === undefined ? each : { ...each, platform }
   })
 }
 
 function parseDescriptor(value: unknown, path: string): Descriptor {
-  if (!isObject(value)) throw invalid(`${path} is not a descriptor`)
+  if (!isJsonObject(value)) throw invalid(`${path} is not a descriptor`)
   const { mediaType, digest, size } = value
   if (typeof mediaType !== 'string') throw invalid(`${path}.mediaType is not a string`)
   if (typeof digest !== 'string' || !isDigest(digest)) throw invalid(`${path}.digest is not a digest of sha256 or sha512`)

@@ -5,6 +5,7 @@ import type { TlsOptions } from 'node:tls'
 import { type ErrorCode, OciError } from '../oci/errors.ts'
 import { type ClosedFor, type ConnectionOptions, OpenConnections } from './open-connections.ts'
 import { inTurn } from './pipelining.ts'
+import { noSniff, PlainResponse } from './plain-response.ts'
 
 /** Limits of a port, and what it reports of its connections. */
 export interface PortLimits extends Omit<ConnectionOptions, 'max' | 'onClosed'> {
@@ -38,7 +39,8 @@ export function createPort(
     noDelay: true,
     insecureHTTPParser: false,
     // The gateway responds with a body that gives the reason.
-    requireHostHeader: false
+    requireHostHeader: false,
+    ServerResponse: PlainResponse
   }
   const connections = new OpenConnections({ max, ...policy })
   const inOrder = inTurn(listener, address => policy.onClosed?.(address, 'pipelined'))
@@ -80,7 +82,7 @@ export function answerParserError(error: NodeJS.ErrnoException, socket: Socket):
 
 function faultAnswer([status, reason, code = 'UNSUPPORTED']: ParserFault): string {
   const body = JSON.stringify(new OciError(code, { detail: { reason } }))
-  const head = `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`
+  const head = `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: application/json\r\n${noSniff.name}: ${noSniff.value}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n`
   return head + body
 }
 

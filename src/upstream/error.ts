@@ -29,6 +29,14 @@ export interface UpstreamErrorOptions {
   cause?: unknown
 }
 
+// It is cached and logged, and may name a host of 16 KiB.
+const maxMessageLength = 1024
+
+function shortened(message: string): string {
+  // Copied: a substring would keep the whole.
+  return message.length <= maxMessageLength ? message : Buffer.from(message.slice(0, maxMessageLength)).toString()
+}
+
 // Permanent: a retry a moment later fails in the same way.
 const lasting = /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|DIGEST$|SIZE$|EPROTO$)/
 
@@ -48,7 +56,7 @@ export class UpstreamError extends Error {
   readonly size?: number
 
   constructor(kind: UpstreamFault, message: string, { endpoint, status, retryAfter, code, size, cause }: UpstreamErrorOptions) {
-    super(message, cause === undefined ? undefined : { cause })
+    super(shortened(message), cause === undefined ? undefined : { cause })
     this.name = 'UpstreamError'
     this.kind = kind
     this.endpoint = endpoint

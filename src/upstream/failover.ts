@@ -1,3 +1,4 @@
+import { Answers } from './answer-reader.ts'
 import { RequestBodyError } from './connection/send.ts'
 import type { EndpointClient, UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
@@ -17,6 +18,8 @@ type Outcome<T> = { value: T } | { error: UpstreamError }
 
 /** Sends requests to the endpoints of an upstream, one after the other until one gives a usable response. */
 export class FailoverClient {
+  /** Reads the answers that are held in memory. */
+  readonly answers = new Answers()
   readonly #endpoints: Endpoints
   readonly #client: EndpointClient
   readonly #random: () => number

@@ -1,4 +1,5 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import { parseJson } from '../oci/json.ts'
 import { RefusedAddress } from './connection/address-rule.ts'
 import { isHtml } from './connection/headers.ts'
 import { UpstreamError, type UpstreamFault } from './error.ts'
@@ -104,10 +105,14 @@ export function unusableResponse(
   })
 }
 
+// Registries send one error, with its detail.
+const maxErrorCost = 20_000
+
 /** The first code of an error's body (distribution-spec, "Error Codes"). */
 export function errorCode(body: Buffer): string | undefined {
   try {
-    const code: unknown = JSON.parse(body.toString())?.errors?.[0]?.code
+    const { errors } = parseJson(body, maxErrorCost) as { errors?: { code?: unknown }[] }
+    const code = errors?.[0]?.code
     return typeof code === 'string' && /^[A-Z_]{1,64}$/.test(code) ? code : undefined
   } catch {
     return undefined

@@ -1,39 +1,36 @@
 import { type Descriptor, mediaTypes } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf, isDigest } from '../oci/digest.ts'
-import { mediaTypeOf } from '../oci/manifest.ts'
+import { isJsonObject, type JsonObject, parseMetered } from '../oci/json.ts'
+import { type ManifestDocument, readDocument } from '../oci/manifest.ts'
+import { kindOfType, recognizeManifest } from '../oci/manifest-kind.ts'
 import { type Reference, referenceText } from '../oci/name.ts'
 import { fieldOf, lengthOf } from './connection/headers.ts'
-import { abandon, BodyTooLong, drain, readBytes } from './connection/read-body.ts'
+import { abandon, drain } from './connection/read-body.ts'
 import type { UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
 import type { UpstreamError } from './error.ts'
 import type { FailoverClient } from './failover.ts'
-import { connectionError, unusableResponse } from './failure.ts'
+import { unusableResponse } from './failure.ts'
 import { headOrGet } from './health/head-refusals.ts'
 
 /**
- * A manifest as the upstream sent it. By digest its bytes are verified; by tag they are a JSON object, verified against
- * `Docker-Content-Digest` if that was sent.
+ * A manifest as the upstream sent it, and what is known of it. By digest its bytes are verified; by tag against
+ * `Docker-Content-Digest`, if that was sent.
  */
 export interface UpstreamManifest {
   descriptor: Descriptor
   bytes: Buffer
+  document: ManifestDocument
   etag?: string
 }
 
 /** The largest manifest, in bytes: by default (distribution-spec: at least 4 MiB should be accepted), and at most. */
-export const manifestLimits = { default: 4 * 1024 * 1024, max: 32 * 1024 * 1024 } as const
+export const manifestLimits = { default: 4 * 1024 * 1024, max: 8 * 1024 * 1024 } as const
+
+// It is stored and cached with the tag; that of a registry is the digest in quotes.
+const maxEtagLength = 256
 
 const { dockerList, dockerManifest, ociIndex, ociManifest } = mediaTypes
 const accept = [dockerManifest, dockerList, ociManifest, ociIndex, '*/*'].join(', ')
-
-// Sent by servers and object storage that do not know the type.
-const unspecificTypes: ReadonlySet<string> = new Set([
-  '',
-  'application/json',
-  'application/octet-stream',
-  'binary/octet-stream',
-  'text/plain'
-])
 
 /** The descriptor of a manifest, from a HEAD if that has digest, size and media type, else from a GET. */
 export async function statManifest(client: FailoverClient, name: string, reference: Reference, signal: AbortSignal): Promise<Descriptor> {
@@ -56,7 +53,7 @@ function describe(answer: UpstreamResponse, reference: Reference): Descriptor | 
   const digest = reference.digest ?? named
   const size = lengthOf(answer.headers)
   const mediaType = typeField(answer)
-  if (answer.status !== 200 || digest === undefined || !isDigest(digest) || size === undefined || unspecificTypes.has(mediaType))
+  if (answer.status !== 200 || digest === undefined || !isDigest(digest) || size === undefined || kindOfType(mediaType) === undefined)
     return undefined
   if (named !== undefined && isDigest(named) && algorithmOf(named) === algorithmOf(digest) && named !== digest) {
     throw wrong(answer, `the response names ${named}`)
@@ -64,16 +61,41 @@ function describe(answer: UpstreamResponse, reference: Reference): Descriptor | 
   return { mediaType, digest, size }
 }
 
-/** The bytes of a manifest, verified as far as possible. */
-export function fetchManifest(
+/** What a manifest is asked for with: a condition, and a limit in bytes. */
+export interface ManifestWanted {
+  ifNoneMatch?: string
+  limit?: number
+  signal: AbortSignal
+}
+
+/** A manifest, verified as far as possible; `invalid` for an answer that is none. */
+export async function fetchManifest(
   client: FailoverClient,
   name: string,
   reference: Reference,
-  { ifNoneMatch, limit = manifestLimits.default, signal }: { ifNoneMatch?: string; limit?: number; signal: AbortSignal }
+  wanted: ManifestWanted
 ): Promise<UpstreamManifest | 'not-modified'> {
+  const fetched = await fetchJson(client, name, reference, wanted)
+  return fetched === 'not-modified' ? fetched : fetched.manifest
+}
+
+/** As `fetchManifest`, with all of its JSON. */
+export function fetchJson(
+  client: FailoverClient,
+  name: string,
+  reference: Reference,
+  { ifNoneMatch, limit = manifestLimits.default, signal }: ManifestWanted
+): Promise<{ manifest: UpstreamManifest; json: JsonObject } | 'not-modified'> {
   const request = manifestRequest('GET', name, reference, ifNoneMatch)
   return client.run(request, signal, async answer => {
-    if (answer.status !== 304) return verify(answer, reference, await readManifest(answer, Math.min(limit, manifestLimits.max)))
+    if (answer.status !== 304) {
+      if (answer.status !== 200) {
+        abandon(answer.body)
+        throw unusableResponse('invalid', `${answer.status} is not a valid status here`, answer)
+      }
+      using reader = client.answers.reader({ what: 'manifest', bytes: Math.min(limit, manifestLimits.max) })
+      return verify(answer, reference, await reader.read(answer))
+    }
     await drain(answer.body)
     if (ifNoneMatch === undefined) throw unusableResponse('invalid', '304 to an unconditional request', answer)
     return 'not-modified'
@@ -107,27 +129,21 @@ function manifestRequest(method: 'GET' | 'HEAD', name: string, reference: Refere
   }
 }
 
-async function readManifest(answer: UpstreamResponse, limit: number): Promise<Buffer> {
-  if (answer.status !== 200) {
-    abandon(answer.body)
-    throw unusableResponse('invalid', `${answer.status} is not a valid status here`, answer)
-  }
-  try {
-    if ((lengthOf(answer.headers) ?? 0) > limit) throw new BodyTooLong(limit)
-    return await readBytes(answer.body, limit)
-  } catch (cause) {
-    abandon(answer.body)
-    if (cause instanceof BodyTooLong) throw unusableResponse('invalid', cause.message, answer, 'SIZE')
-    throw connectionError(cause, answer.endpoint.host, answer.text)
-  }
-}
-
-function verify(answer: UpstreamResponse, reference: Reference, bytes: Buffer): UpstreamManifest {
+function verify(answer: UpstreamResponse, reference: Reference, bytes: Buffer): { manifest: UpstreamManifest; json: JsonObject } {
   const digest = reference.digest ? verifyDigest(answer, reference.digest, bytes) : verifyTagged(answer, bytes)
+  const json = parseManifestJson(answer, bytes)
+  // A tag does not verify bytes, and a login or a maintenance page is a 200 too.
+  const recognized = recognizeManifest(json, typeField(answer))
+  if ('reason' in recognized) throw unusableResponse('invalid', `the answer is no manifest: ${recognized.reason}`, answer, 'MANIFEST')
+  const { mediaType } = recognized
   const etag = fieldOf(answer.headers, 'etag')
-  const type = typeField(answer)
-  const mediaType = unspecificTypes.has(type) ? mediaTypeOf(bytes) : type
-  return { descriptor: { mediaType, digest, size: bytes.length }, bytes, ...(etag === undefined ? {} : { etag }) }
+  const manifest = {
+    descriptor: { mediaType, digest, size: bytes.length },
+    bytes,
+    document: { mediaType, parsed: readDocument(json) },
+    ...(etag === undefined || etag.length > maxEtagLength ? {} : { etag })
+  }
+  return { manifest, json }
 }
 
 function verifyDigest(answer: UpstreamResponse, digest: Digest, bytes: Buffer): Digest {
@@ -136,21 +152,21 @@ function verifyDigest(answer: UpstreamResponse, digest: Digest, bytes: Buffer): 
   return digest
 }
 
-// A tag does not verify bytes, and a login page is a 200 too.
 function verifyTagged(answer: UpstreamResponse, bytes: Buffer): Digest {
   const named = fieldOf(answer.headers, 'docker-content-digest')
   if (named !== undefined && !isDigest(named)) throw unusableResponse('invalid', 'a Docker-Content-Digest that is no digest', answer)
-  if (!isObject(bytes)) throw unusableResponse('invalid', 'the manifest is not a JSON object', answer)
   return named === undefined ? digestOf(bytes) : verifyDigest(answer, named, bytes)
 }
 
-function isObject(bytes: Buffer): boolean {
+function parseManifestJson(answer: UpstreamResponse, bytes: Buffer): JsonObject {
+  let value: unknown
   try {
-    const value: unknown = JSON.parse(bytes.toString())
-    return typeof value === 'object' && value !== null && !Array.isArray(value)
+    value = parseMetered(bytes)
   } catch {
-    return false
+    throw unusableResponse('invalid', 'the answer is no manifest: it is not JSON in UTF-8', answer, 'MANIFEST')
   }
+  if (isJsonObject(value)) return value
+  throw unusableResponse('invalid', 'the answer is no manifest: it is not a JSON object', answer, 'MANIFEST')
 }
 
 function typeField({ headers }: UpstreamResponse): string {

@@ -12,11 +12,11 @@ import { UpstreamError } from './error.ts'
 import { FailoverClient } from './failover.ts'
 import { Endpoints } from './health/endpoints.ts'
 import { InFlight } from './in-flight.ts'
-import { listNames, listTags } from './lists.ts'
+import { listNames, listTags } from './lists/names.ts'
+import { listReferrers } from './lists/referrers.ts'
 import { fetchManifest, revalidateManifest, statManifest, type UpstreamManifest } from './manifests.ts'
 import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './options.ts'
 import { UpstreamSink } from './push.ts'
-import { listReferrers } from './referrers.ts'
 import { openDownload } from './stream-body.ts'
 
 export type { BlobDownload } from './blob.ts'
@@ -117,7 +117,7 @@ export class Upstream implements Source {
   }
 
   /**
-   * As `getManifest`, and with a limit in bytes (default 4 MiB, 32 MiB at most); conditionally with the ETag and the
+   * As `getManifest`, and with a limit in bytes (default 4 MiB, 8 MiB at most); conditionally with the ETag and the
    * digest that are known.
    */
   fetchManifest(

@@ -14,6 +14,8 @@ export interface UpstreamAuth {
   /** Before the token service answers, in ms. */
   tokenDelay?: number
   tokenStatus?: number
+  /** Characters of each token. */
+  tokenLength?: number
   /** Instead of the token service's own answer. */
   tokenBody?: string
   /** The `Location` of its answer. */
@@ -64,7 +66,7 @@ export class AuthDesk {
       asked.delete('moved')
       return void response.writeHead(307, { location: `${auth.movedTo}?${asked}` }).end()
     }
-    const token = `token-${++this.#given}`
+    const token = `token-${++this.#given}`.padEnd(auth.tokenLength ?? 0, '.')
     if (status === 200) this.#valid.set(token, scope)
     const expiry = auth.expiresIn === undefined ? {} : { expires_in: auth.expiresIn }
     if (auth.tokenLocation !== undefined) response.setHeader('location', auth.tokenLocation)

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { AuthDesk, type UpstreamAuth } from './upstream-auth.ts'
 import { sendBody } from './upstream-body.ts'
-import { indexType, UpstreamContent } from './upstream-content.ts'
+import { indexType, manifestType, UpstreamContent } from './upstream-content.ts'
 
 export { digestOf, indexType, manifestType, UpstreamContent } from './upstream-content.ts'
 
@@ -32,7 +32,7 @@ export interface StatusFault {
   /** How often; always if left out. */
   times?: number
   headers?: Record<string, string>
-  body?: string
+  body?: string | Buffer
   /** Which requests; all if left out. */
   when?: (request: SeenRequest) => boolean
 }
@@ -61,6 +61,10 @@ export interface UpstreamFaults {
   /** Blobs are answered by 307 to this origin (or to this function's URL). */
   redirect?: string | ((path: string) => string) | undefined
   noDigest?: boolean
+  /** Each answer is this page, with a status of 200: the registry is under maintenance, or a captive portal before it. */
+  page?: keyof typeof pages | undefined
+  /** The half of this body, and the rest when `until` resolves. */
+  trickle?: { body: Buffer; headers: Record<string, string>; until: Promise<unknown>; when: (request: SeenRequest) => boolean } | undefined
   noReferrers?: boolean
   /** How `Link` names the next page: by `last`, or by a cursor of its own. */
   cursor?: boolean
@@ -104,7 +108,9 @@ export async function startUpstream(
   const start = async () => {
     const listener = (request: IncomingMessage, response: ServerResponse) =>
       void answer(state, request, response).catch(() => response.destroy())
-    server = options.tls ? createTlsServer(options.tls, listener) : createServer(listener)
+    // As large as the fields of registries in Go.
+    const maxHeaderSize = 1024 * 1024
+    server = options.tls ? createTlsServer({ ...options.tls, maxHeaderSize }, listener) : createServer({ maxHeaderSize }, listener)
     server.listen(port, '127.0.0.1')
     await once(server, 'listening')
     port = (server.address() as AddressInfo).port
@@ -135,6 +141,13 @@ export async function startUpstream(
   }
 }
 
+const pages = {
+  json: { headers: { 'content-type': 'application/json' }, body: '{"status":"maintenance","message":"back in an hour"}' },
+  html: { headers: { 'content-type': 'text/html; charset=utf-8' }, body: '<!doctype html><title>Maintenance</title>' },
+  // Some servers keep the media type of what they stand for.
+  posing: { headers: { 'content-type': manifestType }, body: '{"status":"maintenance"}' }
+} as const
+
 interface State {
   content: UpstreamContent
   faults: UpstreamFaults
@@ -156,6 +169,15 @@ async function answer(state: State, request: IncomingMessage, response: ServerRe
   if (faults.hangUps > 0) {
     faults.hangUps--
     return void request.socket.destroy()
+  }
+  if (faults.page)
+    return void response.writeHead(200, pages[faults.page].headers).end(seen.method === 'HEAD' ? undefined : pages[faults.page].body)
+  const { trickle } = faults
+  if (trickle?.when(seen)) {
+    const half = trickle.body.length >> 1
+    response.writeHead(200, { ...trickle.headers, 'content-length': trickle.body.length }).write(trickle.body.subarray(0, half))
+    await trickle.until
+    return void response.end(trickle.body.subarray(half))
   }
   const fault = faults.statuses.find(each => (each.times ?? 1) > 0 && (each.when?.(seen) ?? true))
   if (fault) {

@@ -28,7 +28,8 @@ interface Pause {
   reason: string
 }
 
-const maxEntries = 10_000
+// By bytes: a token may have 64 KiB, and each repository has its own. Some thousand of usual size.
+const maxCachedBytes = 4 * 1024 * 1024
 // While the token service fails, a token that is still valid serves, and is not renewed with every request.
 const renewPauseMs = 5_000
 const maxScopeLength = 1024
@@ -43,9 +44,9 @@ export class Authorizations {
   readonly #connections: Connections
   readonly #now: () => number
   readonly #observe: (event: UpstreamEvent) => void
-  readonly #required = new LRUCache<string, RequiredAuth>({ max: maxEntries })
-  readonly #tokens = new LRUCache<string, Token>({ max: maxEntries })
-  readonly #pauses = new LRUCache<string, Pause>({ max: 1_000 })
+  readonly #required = new LRUCache<string, RequiredAuth>({ maxSize: maxCachedBytes, sizeCalculation: sizeOfRequired })
+  readonly #tokens = new LRUCache<string, Token>({ maxSize: maxCachedBytes, sizeCalculation: ({ value }, key) => sizeOf(value, key) })
+  readonly #pauses = new LRUCache<string, Pause>({ maxSize: maxCachedBytes, sizeCalculation: ({ reason }, key) => sizeOf(reason, key) })
   readonly #renewals = new SingleFlight<Token>()
 
   constructor(
@@ -189,6 +190,18 @@ function tokenKey(endpoint: URL, { realm, service, scope }: RequiredAuth & { sch
 
 function keyOf(...parts: string[]): string {
   return JSON.stringify(parts)
+}
+
+// What an entry takes besides its texts.
+const entryBytes = 256
+
+function sizeOf(...texts: string[]): number {
+  return texts.reduce((sum, each) => sum + each.length, entryBytes)
+}
+
+function sizeOfRequired(required: RequiredAuth, key: string): number {
+  // A URL keeps its text, and its parts as they are asked for.
+  return required.scheme === 'basic' ? sizeOf(key) : sizeOf(key, required.realm.href, required.realm.href, required.service, required.scope)
 }
 
 function bearer({ value }: Token): string {

@@ -1,3 +1,4 @@
+import { isJsonObject, parseJson } from '../../oci/json.ts'
 import type { Connections } from '../connection/connections.ts'
 import { fieldOf, retryAfterMs } from '../connection/headers.ts'
 import { readBytes } from '../connection/read-body.ts'
@@ -11,7 +12,9 @@ export interface TokenGrant {
   lifetime: number
 }
 
-const maxResponseBytes = 1024 * 1024
+const maxResponseBytes = 256 * 1024
+// A response has five fields.
+const maxJsonCost = 2_000
 // By the token specification, for a response without `expires_in`.
 const defaultLifetimeSeconds = 60
 
@@ -59,12 +62,12 @@ function refused({ status, headers }: HttpResponse, endpoint: string, text: stri
 export function parseGrant(bytes: Buffer): TokenGrant | undefined {
   let answer: unknown
   try {
-    answer = JSON.parse(bytes.toString())
+    answer = parseJson(bytes, maxJsonCost)
   } catch {
     return undefined
   }
-  if (typeof answer !== 'object' || answer === null) return undefined
-  const { token, access_token: accessToken, expires_in: lifetime } = answer as Record<string, unknown>
+  if (!isJsonObject(answer)) return undefined
+  const { token, access_token: accessToken, expires_in: lifetime } = answer
   const text = token || accessToken
   // It becomes a header field, and a line break would begin another one.
   if (typeof text !== 'string' || !/^[\x21-\x7e]{1,65536}$/.test(text)) return undefined

@@ -54,3 +54,33 @@ test('Direct: a blob whose size upstream does not tell has no head', async t => 
   server.addBlob('there/app', Buffer.from('blob'))
   await t.rejects(new DirectBackend(route).statBlob(app, digestOf(Buffer.from('blob')), never()), { code: 'UNAVAILABLE', status: 502 })
 })
+
+for (const page of ['json', 'html', 'posing'] as const) {
+  test(`Direct: a page in place of an answer is 502 with the reason (${page})`, async t => {
+    const { server, route } = await scene(t)
+    const direct = new DirectBackend(route)
+    server.addImage('there/app', 'v1')
+    server.faults.page = page
+    const reference = parseReference('v1')
+    const noManifest = { status: 502, code: 'UNAVAILABLE', detail: { reason: /is no manifest/ } }
+    await t.rejects(direct.getManifest(app, reference, { signal: never() }), noManifest)
+    await t.rejects(direct.statManifest(app, reference, never()), noManifest)
+    const lists: (() => Promise<unknown>)[] = [
+      () => direct.listTags(app, {}, never()),
+      () => direct.listNames({}, never()),
+      () => direct.listReferrers(app, subject, {}, never())
+    ]
+    for (const list of lists)
+      await t.rejects(list(), { status: 502, code: 'UNAVAILABLE', detail: { reason: /is not a JSON object|has no list/ } })
+  })
+}
+
+test('Proxy: lists are those of what is cached while upstream answers with a page', async t => {
+  const { server, route, content, fills } = await scene(t)
+  const proxy = new ProxyBackend(content, fills, route, { cache: policy, maxFills: 4 })
+  server.addImage('there/app', 'v1')
+  await proxy.getManifest(app, parseReference('v1'), { signal: never() })
+  server.faults.page = 'json'
+  t.match(await proxy.listTags(app, {}, never()), { outcome: 'stale', value: { items: ['v1'] } })
+  t.match(await proxy.listNames({}, never()), { outcome: 'stale', value: { items: [app] } })
+})

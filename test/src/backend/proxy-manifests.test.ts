@@ -317,3 +317,45 @@ test('a manifest with wrong bytes is refused and not stored', async t => {
   t.equal(await codeOf(manifests.get(name, v1)), '502 UNAVAILABLE')
   t.equal(await content.names.has(name), false)
 })
+
+// The report (containerd#7400, #10018): behind a captive portal, or while a registry is under maintenance, each answer is
+// a page with a status of 200. It took the tag's place, and was then served as "stale" while the image lay on disk.
+for (const page of ['json', 'html', 'posing'] as const) {
+  test(`a cached tag is served stale, and stays, while upstream answers with a page (${page})`, async t => {
+    const { server, manifests, content, clock } = await cache(t)
+    const { digest } = server.addImage('there/app', 'v1')
+    await manifests.get(name, v1)
+    clock.at += 61_000
+    server.faults.page = page
+    for (let time = 0; time < 2; time++) {
+      const served = await manifests.get(name, v1)
+      t.strictSame([served.outcome, served.value.descriptor.digest], ['stale', digest])
+      t.match(served.warning, /^stale: .*is no manifest/)
+      clock.at += 10_000
+    }
+    t.equal(await content.tags.resolve(name, tagged('v1')), digest)
+    server.faults.page = undefined
+    t.strictSame((await manifests.get(name, v1)).outcome, 'hit')
+  })
+
+  test(`a page is no manifest: 502 with the reason, and nothing is stored (${page})`, async t => {
+    const { server, manifests, content } = await cache(t)
+    server.faults.page = page
+    await t.rejects(manifests.get(name, v1), { status: 502, code: 'UNAVAILABLE', detail: { reason: /is no manifest/ } })
+    t.equal(await content.names.has(name), false)
+  })
+}
+
+test('a page that an earlier version took for a manifest is not served, and makes way for the image', async t => {
+  const { server, manifests, content, clock } = await cache(t)
+  const page = Buffer.from('{"status":"maintenance"}')
+  const digest = digestOf(page)
+  const provenance = { upstream: 'first.example/there', digest, checked: clock.at }
+  await content.commit.putManifest(name, digest, page, { tags: [tagged('v1')], provenance })
+  server.faults.page = 'json'
+  t.equal(await codeOf(manifests.get(name, v1)), '502 UNAVAILABLE')
+  server.faults.page = undefined
+  const image = server.addImage('there/app', 'v1')
+  t.equal((await manifests.get(name, v1)).value.descriptor.digest, image.digest)
+  t.equal(await content.tags.resolve(name, tagged('v1')), image.digest)
+})

@@ -116,7 +116,8 @@ test('upstream fuzz: answers of a token service', async t => {
   t.pass()
 })
 
-const digests = [textDigest('{}'), textDigest('{"schemaVersion":2}'), 'sha256:abc', 'none', '']
+const image = '{"schemaVersion":2,"config":{}}'
+const digests = [textDigest('{}'), textDigest(image), 'sha256:abc', 'none', '']
 const head = fc.record(
   {
     'content-type': fc.constantFrom('text/html', 'application/json', 'application/vnd.oci.image.manifest.v1+json', '', ';'),
@@ -139,14 +140,14 @@ const answers = fc.record({
   status: fc.constantFrom(200, 200, 200, 201, 204, 206, 206, 301, 304, 307, 400, 401, 403, 404, 405, 408, 416, 418, 429, 500, 503),
   headers: head,
   body: fc.oneof(
-    fc.constantFrom('{}', '{"schemaVersion":2}', '[]', 'null', '{"tags":[1,null,"a"]}', '{"manifests":[{}]}', '{"errors":[null]}'),
+    fc.constantFrom('{}', image, '[]', 'null', '{"tags":[1,null,"a"]}', '{"manifests":[{}]}', '{"errors":[null]}'),
     fc.json(),
     fc.string()
   )
 })
 // For each of the requests that a run makes, so that one manifest at least is given, whatever is drawn.
-const sound = { status: 200, headers: {}, body: '{"schemaVersion":2}' }
-const references = fc.constantFrom('tag', textDigest('{}'), textDigest('{"schemaVersion":2}'))
+const sound = { status: 200, headers: {}, body: image }
+const references = fc.constantFrom('tag', textDigest('{}'), textDigest(image))
 
 test('upstream fuzz: no answer makes more than an UpstreamError, and no manifest is given that is not what it should be', async t => {
   const server = await startUpstream(t)

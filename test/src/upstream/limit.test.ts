@@ -35,7 +35,7 @@ test('upstream limit: a body that is cancelled while the rate limit delays it en
 
 test('upstream limit: manifests do not wait', async t => {
   const server = await startUpstream(t)
-  const digest = server.addManifest('a', JSON.stringify({ schemaVersion: 2 }), { tag: 'v1' })
+  const { digest } = server.addImage('a', 'v1')
   const ingress = new RateLimiter(kib, { clock: createTestClock() })
   ingress.share().spend(1000 * kib)
   const { upstream } = clientOf(t, [server], { hooks: { ingress } })

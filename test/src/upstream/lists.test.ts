@@ -85,7 +85,7 @@ test('upstream tags: a next page outside of the API is invalid', async t => {
   t.equal(server.requests.length, 1)
 })
 
-for (const body of ['', 'null', '[]', '<html>', '{"tags":{}}', '{"tags":"a"}']) {
+for (const body of ['', 'null', '[]', '<html>', '{}', '{"status":"maintenance"}', '{"tags":{}}', '{"tags":"a"}']) {
   test(`upstream tags: ${body || 'nothing'} is no list`, async t => {
     const server = await startUpstream(t)
     server.faults.statuses = [{ status: 200, body }]

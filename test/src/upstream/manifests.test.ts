@@ -105,11 +105,12 @@ test('upstream manifest: more bytes than the limit are not read, with a length a
 test('upstream manifest: 4 MiB are the limit where none is named', async t => {
   const server = await startUpstream(t)
   const padding = randomBytes(3 * 1024 * 1024).toString('base64')
-  server.addManifest('a', `{"schemaVersion":2,"padding":"${padding}"}`, { tag: '1' })
+  const manifest = `{"schemaVersion":2,"config":{},"padding":"${padding}"}`
+  server.addManifest('a', manifest, { tag: '1' })
   const { upstream } = clientOf(t, [server])
   t.match(await errorOf(upstream.fetchManifest('a', ref('1'), { signal: never() })), { kind: 'invalid', code: 'SIZE' })
   t.match(await upstream.fetchManifest('a', ref('1'), { limit: 8 * 1024 * 1024, signal: never() }), {
-    descriptor: { size: padding.length + 32 }
+    descriptor: { size: manifest.length }
   })
 })
 
@@ -126,7 +127,8 @@ for (const type of ['application/json', 'text/plain; charset=utf-8', 'applicatio
 
 test('upstream manifest: parameters of its Content-Type are left out', async t => {
   const server = await startUpstream(t)
-  server.faults.statuses = [{ status: 200, body: '{"schemaVersion":2}', headers: { 'content-type': `${manifestType}; charset=utf-8` } }]
+  const body = '{"schemaVersion":2,"config":{}}'
+  server.faults.statuses = [{ status: 200, body, headers: { 'content-type': `${manifestType}; charset=utf-8` } }]
   t.match(await clientOf(t, [server]).upstream.fetchManifest('a', ref('1'), { signal: never() }), {
     descriptor: { mediaType: manifestType }
   })

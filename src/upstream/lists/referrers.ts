@@ -1,13 +1,14 @@
-import type { Descriptor } from '../oci/descriptor.ts'
-import { type Digest, isDigest } from '../oci/digest.ts'
-import { parseTag } from '../oci/name.ts'
-import type { Page, PageRequest } from '../oci/source.ts'
-import type { UpstreamRequest } from './endpoint-client.ts'
-import { UpstreamError } from './error.ts'
-import type { FailoverClient } from './failover.ts'
-import { type ParseItems, readPage } from './list-page.ts'
-import { readAllPages } from './lists.ts'
-import { fetchManifest } from './manifests.ts'
+import type { Descriptor } from '../../oci/descriptor.ts'
+import { type Digest, isDigest } from '../../oci/digest.ts'
+import { parseTag } from '../../oci/name.ts'
+import type { Page, PageRequest } from '../../oci/source.ts'
+import type { UpstreamRequest } from '../endpoint-client.ts'
+import { UpstreamError } from '../error.ts'
+import type { FailoverClient } from '../failover.ts'
+import { fetchJson } from '../manifests.ts'
+import { listReader, type ParseItems, readPage } from './list-page.ts'
+import { readAllPages } from './names.ts'
+import { sortUnique } from './sort-unique.ts'
 
 /** Which of a subject's referrers are wanted. */
 export type ReferrersWanted = PageRequest & { artifactType?: string }
@@ -23,7 +24,7 @@ export async function listReferrers(
   wanted: ReferrersWanted & { signal: AbortSignal }
 ): Promise<Page<Descriptor>> {
   const all = (await fromApi(client, name, subject, wanted)) ?? (await fromTag(client, name, subject, wanted.signal))
-  return select(all, wanted)
+  return select(await sortUnique(all, each => each.digest), wanted)
 }
 
 async function fromApi(
@@ -36,9 +37,11 @@ async function fromApi(
   const path = `/v2/${name}/referrers/${subject}${query}`
   const request: UpstreamRequest = { resource: 'referrers', method: 'GET', path, scope: `repository:${name}:pull` }
   try {
-    return await client.run(request, signal, async answer =>
-      readAllPages(client, request, await readPage(answer, parseIndex, path), { answer, parse: parseIndex, signal })
-    )
+    return await client.run(request, signal, async answer => {
+      using reader = listReader(client)
+      const first = await readPage(answer, { reader, parse: parseIndex, path })
+      return readAllPages(client, request, first, { answer, reader, parse: parseIndex, signal })
+    })
   } catch (error) {
     if (error instanceof UpstreamError && error.kind === 'not-found') return undefined
     throw error
@@ -50,8 +53,8 @@ async function fromTag(client: FailoverClient, name: string, subject: Digest, si
   const [algorithm = '', encoded = ''] = subject.split(':')
   const tag = parseTag(`${algorithm.slice(0, 32)}-${encoded.slice(0, 64)}`)
   try {
-    const manifest = await fetchManifest(client, name, { tag }, { signal })
-    return manifest === 'not-modified' ? [] : (parseIndex(JSON.parse(manifest.bytes.toString())) ?? [])
+    const fetched = await fetchJson(client, name, { tag }, { signal })
+    return fetched === 'not-modified' ? [] : (parseIndex(fetched.json) ?? [])
   } catch (error) {
     if (error instanceof UpstreamError && error.kind === 'not-found') return []
     throw error
@@ -83,10 +86,7 @@ function isTexts(value: unknown): value is Record<string, string> {
 
 // Filtered again: an upstream may ignore `artifactType`.
 function select(all: Descriptor[], { n, last = '', artifactType }: ReferrersWanted): Page<Descriptor> {
-  const unique = [...new Map(all.map(each => [each.digest, each])).values()]
-  const after = unique
-    .filter(each => each.digest > last && (artifactType === undefined || each.artifactType === artifactType))
-    .sort((a, b) => (a.digest < b.digest ? -1 : 1))
+  const after = all.filter(each => each.digest > last && (artifactType === undefined || each.artifactType === artifactType))
   const items = after.slice(0, n)
   const end = items.at(-1)
   return items.length < after.length && end ? { items, next: end.digest } : { items }

@@ -1,12 +1,13 @@
-import { isName, isTag } from '../oci/name.ts'
-import type { Page, PageRequest } from '../oci/source.ts'
-import type { UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
-import type { FailoverClient } from './failover.ts'
-import { type ListPage, nextPage, type ParseItems, readPage } from './list-page.ts'
+import { isName, isTag } from '../../oci/name.ts'
+import type { Page, PageRequest } from '../../oci/source.ts'
+import type { AnswerReader } from '../answer-reader.ts'
+import type { UpstreamRequest, UpstreamResponse } from '../endpoint-client.ts'
+import type { FailoverClient } from '../failover.ts'
+import { type ListPage, listReader, nextPage, type ParseItems, readPage } from './list-page.ts'
+import { sortUnique } from './sort-unique.ts'
 
 // More than any registry has: such a list does not end.
 const maxPages = 1000
-const maxItems = 1_000_000
 
 /** Tags, in the upstream's order (byte order by the spec). */
 export function listTags(client: FailoverClient, name: string, page: PageRequest, signal: AbortSignal): Promise<Page<string>> {
@@ -29,8 +30,12 @@ function listTexts(
   if (page.n === 0) return Promise.resolve({ items: [] })
   const path = withPage(request.path, page)
   return client.run({ ...request, path, headers: { accept: 'application/json' } }, signal, async answer => {
-    const first = await readPage(answer, parse, path)
-    return singlePage(first, page) ?? select(await readAllPages(client, request, first, { answer, parse, signal }), page)
+    using reader = listReader(client)
+    const first = await readPage(answer, { reader, parse, path })
+    const single = singlePage(first, page)
+    if (single) return single
+    const all = await readAllPages(client, request, first, { answer, reader, parse, signal })
+    return select(await sortUnique(all, text => text), page)
   })
 }
 
@@ -50,15 +55,15 @@ export async function readAllPages<T>(
   client: FailoverClient,
   request: UpstreamRequest,
   first: ListPage<T>,
-  { answer, parse, signal }: { answer: UpstreamResponse; parse: ParseItems<T>; signal: AbortSignal }
+  { answer, reader, parse, signal }: { answer: UpstreamResponse; reader: AnswerReader; parse: ParseItems<T>; signal: AbortSignal }
 ): Promise<T[]> {
   const items = [...first.items]
   const seen = new Set<string>()
   let { next } = first
-  while (next !== undefined && !seen.has(next.href) && seen.size < maxPages && items.length < maxItems) {
+  while (next !== undefined && !seen.has(next.href) && seen.size < maxPages) {
     seen.add(next.href)
     const path = next.pathname + next.search
-    const page: ListPage<T> = await readPage(await client.send(answer.endpoint, { ...request, path }, signal), parse, path)
+    const page: ListPage<T> = await readPage(await client.send(answer.endpoint, { ...request, path }, signal), { reader, parse, path })
     for (const item of page.items) items.push(item)
     next = page.next
   }
@@ -67,7 +72,7 @@ export async function readAllPages<T>(
 }
 
 function select(all: string[], { n, last = '' }: PageRequest): Page<string> {
-  const after = [...new Set(all)].filter(each => each > last).sort()
+  const after = all.filter(each => each > last)
   const items = after.slice(0, n)
   const end = items.at(-1)
   return items.length < after.length && end !== undefined ? { items, next: end } : { items }
@@ -83,7 +88,8 @@ function withPage(path: string, { n, last }: PageRequest): string {
 
 function textsOf(key: string, isText: (text: string) => boolean): ParseItems<string> {
   return value => {
-    const list = value[key] ?? []
+    // The distribution-spec has both fields. A document with neither is another one, and no empty list.
+    const list = value[key] ?? (key in value || typeof value['name'] === 'string' ? [] : undefined)
     return Array.isArray(list) ? list.filter((each): each is string => typeof each === 'string' && isText(each)) : undefined
   }
 }
