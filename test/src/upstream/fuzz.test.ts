@@ -1,14 +1,18 @@
-// Whatever an upstream says, the client neither crashes, nor hangs, nor gives a manifest that is not what was asked for.
+// Whatever an upstream says, the client neither crashes, nor hangs, nor freezes, nor gives a manifest that is not what was
+// asked for.
 
 import { test } from 'tap'
-import { algorithmOf, digestOf, isDigest } from '../../../src/oci/digest.ts'
+import { algorithmOf, digestOf, isDigest, parseDigest } from '../../../src/oci/digest.ts'
 import { parseChallenges } from '../../../src/upstream/auth/challenge.ts'
 import { checkRealm } from '../../../src/upstream/auth/realm.ts'
 import { parseGrant } from '../../../src/upstream/auth/token-service.ts'
 import { nextLink, parseContentRange, retryAfterMs } from '../../../src/upstream/connection/headers.ts'
 import { UpstreamError } from '../../../src/upstream/upstream.ts'
+import { liveHeapBytes } from '../../abuse/attack.ts'
 import { fc } from '../../support/seeded.ts'
+import { longestTurnMs } from '../../support/turns.ts'
 import { startUpstream, digestOf as textDigest } from '../../support/upstream.ts'
+import { costly, costlyManifest, costlyTagList, unknownDigest } from '../../support/upstream-hostile.ts'
 import { clientOf, limits, never, read, ref } from './ask.ts'
 
 const numRuns = 5000
@@ -179,4 +183,51 @@ test('upstream fuzz: no answer makes more than an UpstreamError, and no manifest
     { numRuns: 500, examples: [[Array.from({ length: 6 }, () => sound), 'tag']] }
   )
   t.ok(given > 0)
+})
+
+// Some 30 ms beside an idle machine. What was seen took seconds.
+const tooLongMs = 400
+const kinds = fc.constantFrom(...Object.keys(costly))
+// From 1 KiB to 2 MiB, each power as often. Larger ones are in hostile.test.ts.
+const sizes = fc.double({ min: 10, max: 21, noNaN: true }).map(power => Math.floor(2 ** power))
+const documents = fc.tuple(fc.constantFrom(costlyManifest, costlyTagList), kinds, sizes)
+const types = fc.constantFrom('application/json', 'application/vnd.oci.image.index.v1+json', 'text/html')
+
+test('upstream fuzz: no answer, of whatever size and values, costs the event loop more than a moment, or stays in memory', async t => {
+  const auth = { scheme: 'Bearer', expiresIn: 3_600 } as const
+  const server = await startUpstream(t, { auth })
+  const { upstream } = clientOf(t, [server])
+  const subject = parseDigest(unknownDigest(1))
+  const link = { link: '</v2/a/tags/list?page=next>; rel="next"' }
+  let names = 0
+  const property = fc.asyncProperty(documents, types, fc.boolean(), async ([make, kind, bytes], type, asToken) => {
+    const body = make(kind, bytes)
+    const name = `n${names++}`
+    // A token is asked for where a request is challenged.
+    server.desk.auth = asToken ? { ...auth, tokenBody: body.toString() } : undefined
+    server.faults.statuses = asToken ? [] : [{ status: 200, body, headers: { 'content-type': type, ...link } }]
+    const requests = [
+      () => upstream.fetchManifest(name, ref('v1'), { signal: never() }),
+      () => upstream.statManifest(name, ref('v1'), never()),
+      () => upstream.listTags(name, {}, never()),
+      () => upstream.listNames({ n: 10 }, never()),
+      () => upstream.listReferrers(name, subject, {}, never())
+    ]
+    for (const ask of requests) {
+      const asking = async () => {
+        await ask().catch((error: unknown) => {
+          if (!(error instanceof UpstreamError)) throw error
+        })
+      }
+      const ms = await longestTurnMs(asking)
+      if (ms > tooLongMs) throw new Error(`${Math.round(ms)} ms`)
+    }
+  })
+  const before = liveHeapBytes()
+  await fc.assert(property, { numRuns: 40, endOnFailure: true })
+  server.faults.statuses = []
+  server.desk.auth = undefined
+  server.requests.length = 0
+  const grown = liveHeapBytes() - before
+  t.ok(grown < 24 * 1024 * 1024, `${Math.round(grown / 1024)} KiB more are live`)
 })
