@@ -18,15 +18,17 @@ export interface Sent {
 /** Requests over connections that are kept; what breaks off rejects, what is answered resolves. */
 export class Client {
   readonly #pool: Pool
+  readonly #headers: Record<string, string>
 
-  /** `address` is `<host>:<port>`. */
-  constructor(address: string, connections: number) {
+  /** `address` is `<host>:<port>`; `headers` go with each request. */
+  constructor(address: string, connections: number, headers: Record<string, string> = {}) {
+    this.#headers = headers
     this.#pool = new Pool(`http://${address}`, { connections, pipelining: 1 })
   }
 
   /** Sends one request and reads the whole answer. */
   async ask(method: string, path: string, { headers = {}, body }: Sent = {}): Promise<Reply> {
-    const answer = await this.#pool.request({ method, path, headers, body: body ?? null })
+    const answer = await this.#pool.request({ method, path, headers: { ...this.#headers, ...headers }, body: body ?? null })
     return { status: answer.statusCode, headers: answer.headers, body: Buffer.from(await answer.body.arrayBuffer()) }
   }
 

@@ -15,6 +15,8 @@ export interface Server {
   readonly address: string
   readonly admin: string
   readonly root: string
+  /** Resolves to its exit code, or -1 after a signal. */
+  readonly ended: Promise<number>
   /** The end of what it wrote. */
   log(): string
   /** Writes its file anew with these sections in place of those it has, and sends SIGHUP. */
@@ -101,7 +103,7 @@ export async function startServer(t: Test, options: ServerOptions): Promise<Serv
     process.kill(pid, 'SIGHUP')
   }
   t.teardown(kill)
-  return { pid, address: listen, admin, root, log: written.text, change, kill, stop: () => signal('SIGTERM') }
+  return { pid, address: listen, admin, root, ended, log: written.text, change, kill, stop: () => signal('SIGTERM') }
 }
 
 function settings(root: string, server: Record<string, unknown> | undefined, sections: Sections): string {
