@@ -30,8 +30,8 @@ const kib = 1024
 const sizes = [1, 20 * kib, 300 * kib, 4096 * kib]
 const silentHost = 'silent.test'
 
-/** Starts a registry in each mode; Proxy and Direct are in front of another one, whose port is `upstream`, and of one that never answers. */
-export async function openSiege(t: Test, random: Random): Promise<{ places: Besieged[]; upstream: number }> {
+/** Starts a registry in each mode; Proxy and Direct are in front of another one, and of one that never answers; `upstreams` are their ports. */
+export async function openSiege(t: Test, random: Random): Promise<{ places: Besieged[]; upstreams: number[] }> {
   const upstream = await startServer(t, { folder: await temporaryFolder(t) })
   const silent = await startSilent(t)
   const content = makeContent(random)
@@ -50,7 +50,7 @@ export async function openSiege(t: Test, random: Random): Promise<{ places: Besi
     if (mode === 'Local') await give(server.address, name, content, random)
     besieged.push({ mode, server, manifest: content.manifest, ...pathsOf(name, content) })
   }
-  return { places: besieged, upstream: Number(upstream.address.split(':')[1]) }
+  return { places: besieged, upstreams: [upstream.address, silent].map(each => Number(each.split(':')[1])) }
 }
 
 interface Content {

@@ -7,25 +7,26 @@ import { peakOf } from '../memory/load.ts'
 import { besiege, besiegeOnce, honestClients, live } from './siege.ts'
 import { type Besieged, openSiege } from './siege-place.ts'
 import { Tally } from './tally.ts'
-import { descriptorsBack, descriptorsOf, type Held, look } from './watch.ts'
+import { type Apart, descriptorsBack, descriptorsOf, type Held, look } from './watch.ts'
 
 const mib = 1024 * 1024
 const mostResident = 256 * mib
 const seconds = Number(process.env['REGISTRY_TEST_SIEGE_SECONDS'] || 30)
-const growth = scale.soak.growth.resident
+// In half a minute the heap does not meet its limits.
+const growth = seconds < 600 ? 1.4 : scale.soak.growth.resident
 const lookSeconds = 3
 
 /** What a registry holds when all attackers have left. */
-async function atRest(place: Besieged, before: number, apart: number | undefined): Promise<Held> {
+async function atRest(place: Besieged, before: number, apart: Apart | undefined): Promise<Held> {
   await descriptorsBack(place.server.pid, before, apart)
   return await look(place.server.pid, lookSeconds, apart)
 }
 
 test(`a siege: after ${seconds} seconds of attacks in all modes nothing has ended and nothing stays (${repeat})`, async t => {
   const random = new Random(seed)
-  const { places, upstream } = await openSiege(t, random)
+  const { places, upstreams } = await openSiege(t, random)
   const tally = new Tally()
-  const apart = scale.soak.counted === 'all' ? undefined : upstream
+  const apart = scale.soak.counted === 'all' ? undefined : upstreams
   const open = (place: Besieged) => descriptorsOf(place.server.pid, apart)
   const end = new AbortController()
   const exits = places.map(async ({ mode, server }) => {
@@ -40,8 +41,9 @@ test(`a siege: after ${seconds} seconds of attacks in all modes nothing has ende
     const before = await open(place)
     const honest = live(place, new Random(random.between(0, 2 ** 31)), tally, end.signal)
     await besiegeOnce(place, mine, tally)
+    await besiege(place, mine, tally, (seconds * 1000) / 6)
     const first = await atRest(place, before + honestClients, apart)
-    await besiege(place, mine, tally, seconds * 1000)
+    await besiege(place, mine, tally, (seconds * 5000) / 6)
     const last = await atRest(place, before + honestClients, apart)
     end.signal.throwIfAborted()
     return { place, before, first, last, honest }
@@ -55,7 +57,7 @@ test(`a siege: after ${seconds} seconds of attacks in all modes nothing has ende
     const { mode, server } = place
     const peak = await peakOf(server.pid)
     const residents = [first.resident, last.resident, peak].map(each => (each / mib).toFixed(1))
-    t.comment(`${mode}: ${residents.join(', ')} MiB resident after each attack once, at the end and at most`)
+    t.comment(`${mode}: ${residents.join(', ')} MiB resident after a while, at the end and at most`)
     for (const shape of Object.keys(shapes)) t.ok(tally.count(`${mode} ${shape}`) > 0, `${mode}: there was an attack ${shape}`)
     t.ok(tally.count(`${mode} honest`) > 0, `${mode}: there were honest requests`)
     t.ok(last.resident <= first.resident * growth, `${mode}: resident memory grew at most to ${growth} of what it was`)

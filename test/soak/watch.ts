@@ -9,8 +9,11 @@ export interface Held {
   descriptors: number
 }
 
-/** How many descriptors a process has open; connections to the port `apart` are left out. */
-export async function descriptorsOf(pid: number, apart?: number): Promise<number> {
+/** Ports of upstreams. */
+export type Apart = number | readonly number[]
+
+/** How many descriptors a process has open; connections to the ports `apart` are left out. */
+export async function descriptorsOf(pid: number, apart?: Apart): Promise<number> {
   const left = apart === undefined ? new Set() : await socketsTo(pid, apart)
   const folder = `/proc/${pid}/fd`
   const open = await Promise.all((await readdir(folder)).map(each => readlink(`${folder}/${each}`).catch(() => undefined)))
@@ -18,17 +21,17 @@ export async function descriptorsOf(pid: number, apart?: number): Promise<number
 }
 
 /** Sockets of the network that a process is in, as its descriptors show them. */
-async function socketsTo(pid: number, port: number): Promise<Set<string>> {
+async function socketsTo(pid: number, ports: Apart): Promise<Set<string>> {
   const rows = (await readFile(`/proc/${pid}/net/tcp`, 'utf8')).split('\n').map(each => each.trim().split(/\s+/))
-  const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  const wanted = [ports].flat().map(port => `:${port.toString(16).toUpperCase().padStart(4, '0')}`)
   // The remote address is the third column, the inode the tenth.
-  return new Set(rows.filter(row => row[2]?.endsWith(wanted)).map(row => `socket:[${row[9]}]`))
+  return new Set(rows.filter(row => wanted.some(each => row[2]?.endsWith(each))).map(row => `socket:[${row[9]}]`))
 }
 
 const looks = 30
 
 /** The median of what a process holds, over so many seconds. */
-export async function look(pid: number, seconds: number, apart?: number): Promise<Held> {
+export async function look(pid: number, seconds: number, apart?: Apart): Promise<Held> {
   const seen: Held[] = []
   while (seen.length < looks) {
     seen.push({ resident: await residentOf(pid), descriptors: await descriptorsOf(pid, apart) })
@@ -45,7 +48,7 @@ function median(numbers: number[]): number {
 const returnLimit = 90_000
 
 /** The number of descriptors once it is at most `wanted`, or as it is when that does not come to be. */
-export function descriptorsBack(pid: number, wanted: number, apart?: number): Promise<number> {
+export function descriptorsBack(pid: number, wanted: number, apart?: Apart): Promise<number> {
   return descriptorsOnce(count => count <= wanted, pid, apart)
 }
 
@@ -54,7 +57,7 @@ export function descriptorsReach(pid: number, wanted: number): Promise<number> {
   return descriptorsOnce(count => count >= wanted, pid)
 }
 
-async function descriptorsOnce(holds: (count: number) => boolean, pid: number, apart?: number): Promise<number> {
+async function descriptorsOnce(holds: (count: number) => boolean, pid: number, apart?: Apart): Promise<number> {
   const deadline = performance.now() + returnLimit
   for (;;) {
     const count = await descriptorsOf(pid, apart)
