@@ -12,7 +12,7 @@ export interface PipelineLimits {
   maxWaitingTotal: number
 }
 
-const defaults: PipelineLimits = { pauseAt: 7, maxWaitingTotal: 8192 }
+const defaults: PipelineLimits = { pauseAt: 7, maxWaitingTotal: 4096 }
 
 /**
  * Runs `listener` for one request of a connection at a time, in their order; the others wait as parsed heads, for which

@@ -9,12 +9,13 @@ import { program } from '../support/program.ts'
 import { prefix } from './scene.ts'
 
 /** The program as it is started in earnest, ended with the test; `write` changes its file. */
-export async function launch(t: Test, registry: Record<string, unknown>) {
+export async function launch(t: Test, registry: Record<string, unknown>, sections: Record<string, unknown> = {}) {
   const place = folder(t)
   const file = join(place, 'registry.yaml')
   const write = (given: Record<string, unknown>) => {
     const server = { listen: '127.0.0.1:0', admin: '127.0.0.1:0', path: prefix.here, drain: '1s' }
-    writeFileSync(file, stringify({ registry: given, server, storage: { ...unbounded, filesystem: { root: join(place, 'root') } } }))
+    const storage = { ...unbounded, filesystem: { root: join(place, 'root') } }
+    writeFileSync(file, stringify({ registry: given, server, storage, ...sections }))
   }
   write(registry)
   const child = spawn(process.execPath, [...program, 'serve', '--config', file], {
