@@ -12,7 +12,7 @@ import { sha256 } from './layout.ts'
 import { makePki } from './pki.ts'
 import { temporaryFolder } from './place.ts'
 import type { Registry } from './registry.ts'
-import { freshRegistry } from './registry.ts'
+import { freshRegistry, target } from './registry.ts'
 import { skopeo } from './skopeo.ts'
 import { hasTools, isRoot } from './tool.ts'
 
@@ -26,13 +26,13 @@ interface Scene {
 }
 
 /** A registry with TLS and Basic auth that holds an image index. */
-async function prepare(t: Test): Promise<Scene> {
+async function prepare(t: Test, anonymous: readonly string[] = []): Promise<Scene> {
   const folder = await temporaryFolder(t)
-  const registry = await freshRegistry(t, { users, pki: await makePki(folder) })
+  const registry = await freshRegistry(t, { users, anonymous, pki: await makePki(folder) })
   const sample = await makeSample(join(folder, 'made'))
-  const target = `docker://${registry.address}/system/deckhouse:v1`
+  const pushed = `docker://${registry.address}/system/deckhouse:v1`
   const source = `oci:${sample.layout.folder}:index`
-  await skopeo(['copy', '--all', '--preserve-digests', '--dest-tls-verify=false', '--dest-creds', rw, source, target])
+  await skopeo(['copy', '--all', '--preserve-digests', '--dest-tls-verify=false', '--dest-creds', rw, source, pushed])
   return { registry, sample }
 }
 
@@ -57,6 +57,23 @@ for (const version of [containerd1, containerd2]) {
     const refused = await run(version.client, ['--address', socket, ...wrong])
     t.not(refused.code, 0, 'a wrong password is refused')
     t.match(refused.stderr, /401|unauthorized|authorization failed/i)
+  })
+
+  test(`${version.title}: ctr and crictl pull without credentials where pulls are open beside users`, async t => {
+    if (!ready(t, version, 'crictl')) return
+    if (target !== 'product') return void t.pass('open pulls', { skip: 'docker-registry has none beside users' })
+    const { registry, sample } = await prepare(t, ['pull'])
+    const { socket, hosts } = await startContainerd(t, version, registry)
+    const pull = ['images', 'pull', '--hosts-dir', hosts, '--snapshotter', 'native', '--platform', 'linux/amd64', reference]
+    await must(version.client, ['--address', socket, ...pull])
+    await must('crictl', [
+      '--runtime-endpoint',
+      `unix://${socket}`,
+      '--timeout',
+      '60s',
+      'pull',
+      `${host}/system/deckhouse@${sample.index.digest}`
+    ])
   })
 
   test(`${version.title}: crictl pulls through the CRI over TLS with Basic auth`, async t => {
