@@ -58,6 +58,7 @@ test('the example of open pulls gives all clients the pulls, and users with a pa
   const { auth, registry } = load('open-pulls.yaml')
   t.same(auth.anonymous, ['pull'])
   t.same(auth.users?.roles, { build: ['push'], admin: ['push', 'delete'] })
+  t.same(auth.tokens?.keys, ['/etc/registry/pki/token.key'], 'for docker')
   t.equal(registry.mode, 'Local')
 })
 

@@ -1,6 +1,7 @@
 // The report: a registry whose pulls are open answered 200 to `GET /v2/` without credentials. skopeo, podman, buildah
 // and docker look there once to learn whether a registry takes credentials at all: from then on they sent none, so that
-// every push of a user with the right password was refused, and `login` succeeded with a wrong one.
+// every push of a user with the right password was refused, and `login` succeeded with a wrong one. Here Basic is all
+// that is offered, which docker takes as binding for its pulls too; with tokens (`tokens.test.ts`) it pulls without.
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { test } from 'tap'
@@ -84,4 +85,5 @@ test('docker: where pulls are open, a wrong login is refused, and the right one 
   const list = `${registry.address}/open/image:list`
   t.match(await docker('manifest', 'create', '--insecure', list, image), { code: 0 })
   t.match(await docker('manifest', 'push', '--insecure', list), { code: 0 })
+  t.match(await docker('manifest', 'inspect', '--insecure', image), { code: 0 }, 'and pulls')
 })
