@@ -20,6 +20,25 @@ export interface Verdict extends Target {
 const speed = { measure: 'MiB/s' }
 const wall = { measure: 'wall s' }
 
+// Beside attackers: what an honest client keeps, and what the process takes.
+const besieged = [
+  'pipelined wrong passwords',
+  'wrong passwords of a neighbour',
+  'idle connections up to the limit',
+  'manifests that are never read',
+  'lists that are never read',
+  'unfinished manifests',
+  'bodies that trickle'
+].flatMap((title): Target[] => {
+  const common = { workload: 'bystander-attacks', case: title }
+  return [
+    { ...common, measure: 'kept', atLeast: 0.8 },
+    { ...common, measure: 'p99 ms', atMost: 50 },
+    { ...common, measure: 'peak RSS MiB', atMost: 256 },
+    { ...common, measure: 'left fds', atMost: 0 }
+  ]
+})
+
 export const targets: readonly Target[] = [
   { workload: 'blob', case: 'HTTP, 4 clients', ...speed, peer: 'docker-registry', atLeast: 1.25 },
   { workload: 'blob', case: 'HTTP, 4 clients', ...speed, peer: 'nginx', atLeast: 1.15 },
@@ -44,7 +63,8 @@ export const targets: readonly Target[] = [
   { workload: 'start', case: 'Local', measure: 'start ms', atMost: 400 },
   { workload: 'start', case: 'Local', measure: 'RSS at rest MiB', atMost: 100 },
   { workload: 'memory', case: 'HTTP', measure: 'peak RSS MiB', atMost: 180 },
-  { workload: 'memory', case: 'TLS', measure: 'peak RSS MiB', atMost: 180 }
+  { workload: 'memory', case: 'TLS', measure: 'peak RSS MiB', atMost: 180 },
+  ...besieged
 ]
 
 /** Compares the medians with the targets of a workload. */

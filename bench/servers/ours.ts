@@ -31,9 +31,11 @@ export const ours: Kind = registryOf('ours', join(import.meta.dirname, '../../di
 /** Another build of it, by its `dist/src/main.js`, to see what a change costs. */
 export const before = (script: string): Kind => registryOf('before', script)
 
-async function startRegistry(name: string, script: string, { folder, task, pki, bucket }: Setup): Promise<Server> {
+async function startRegistry(name: string, script: string, { folder, task, pki, bucket, users }: Setup): Promise<Server> {
   const address = `127.0.0.1:${await freePort()}`
   const file = join(folder, 'registry.yaml')
+  const usersFile = join(folder, 'users')
+  if (users !== undefined) await writeFile(usersFile, users)
   const tls = pki ? { tls: { certificate: pki.certificate, key: pki.key } } : {}
   const settings = {
     registry: modeOf(task),
@@ -41,7 +43,7 @@ async function startRegistry(name: string, script: string, { folder, task, pki, 
     storage: bucket
       ? { s3: { ...bucket, forcePathStyle: true, spool: folder } }
       : { filesystem: { root: task.mode === 'Direct' ? join(folder, 'root') : task.root } },
-    auth: { anonymous: ['pull', 'push', 'delete'] }
+    auth: { anonymous: ['pull', 'push', 'delete'], ...(users === undefined ? {} : { users: { file: usersFile, roles: {} } }) }
   }
   await writeFile(file, stringify(settings))
   const running = await startProcess({

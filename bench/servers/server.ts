@@ -29,6 +29,8 @@ export interface Setup {
   /** Without it the server speaks plain HTTP. */
   pki?: Pki
   bucket?: Bucket
+  /** An htpasswd file, beside anonymous clients that may do everything. */
+  users?: string
 }
 
 /** A server that answers. */

@@ -1,6 +1,7 @@
 import type { Workload } from '../bench.ts'
 import { blob, blobTls } from './blob.ts'
 import { bystander } from './bystander.ts'
+import { bystanderAttacks } from './bystander-attacks.ts'
 import { containerd } from './containerd.ts'
 import { direct, directTls } from './direct.ts'
 import { etcd } from './etcd.ts'
@@ -30,5 +31,6 @@ export const workloads: readonly Workload[] = [
   memory,
   lists,
   etcd,
-  bystander
+  bystander,
+  bystanderAttacks
 ]

@@ -18,6 +18,8 @@ export interface Attack {
   address: string
   /** Over TLS, whose certificate is not verified. */
   tls?: boolean
+  /** Whether an attacker comes again whose connection was refused or closed; it does unless told. */
+  again?: boolean
   /** The loopback address that each connects from. */
   from?: (at: number) => string
   target: Target
@@ -26,8 +28,8 @@ export interface Attack {
 
 const againMs = 250
 
-/** Begins an attack. An attacker whose connection was refused or closed comes again. */
-export function attack({ shape, count, address, tls = false, from, target, random }: Attack): Attackers {
+/** Begins an attack. */
+export function attack({ shape, count, address, tls = false, again = true, from, target, random }: Attack): Attackers {
   const sockets = new Set<Socket>()
   const timers = new Set<NodeJS.Timeout>()
   let isOver = false
@@ -42,7 +44,7 @@ export function attack({ shape, count, address, tls = false, from, target, rando
     socket.once(tls ? 'secureConnect' : 'connect', () => shapes[shape](socket, { target, random }))
     socket.once('close', () => {
       sockets.delete(socket)
-      if (isOver) return
+      if (isOver || !again) return
       const timer = setTimeout(() => {
         timers.delete(timer)
         come(at)
