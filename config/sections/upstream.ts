@@ -15,7 +15,12 @@ const proxyUrl = (description: string) =>
 export const upstreamSection = section(
   'Connections and requests to upstreams, the same for each of them.',
   {
-    connections: count({ default: 64, maximum: 4096, description: 'The most open connections to one endpoint.' }),
+    connections: count({
+      default: 64,
+      maximum: 4096,
+      description:
+        'The most open connections to one endpoint for bodies of blobs. Everything small has as many of its own, so that manifests do not wait for slow blobs.'
+    }),
     connectTimeout: timeout('5s', 'The longest time to connect, TLS included.'),
     headerTimeout: timeout('20s', 'The longest time from a request to the head of its response.'),
     bodyTimeout: timeout('60s', 'The longest pause within a body. A whole body may take any time.'),

@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import { type Authorization, Authorizations } from './auth/authorization.ts'
-import type { Connections } from './connection/connections.ts'
+import type { Cargo, Connections } from './connection/connections.ts'
 import { fieldOf, parseContentRange, retryAfterMs } from './connection/headers.ts'
 import { abandon, drain, readBytes } from './connection/read-body.ts'
 import type { ResponseBody } from './connection/response-body.ts'
@@ -84,7 +84,8 @@ export class EndpointClient {
     let sent: Authorization | undefined = own ? await this.#authorizations.known(endpoint, request.scope, signal) : undefined
     for (let sends = 1; ; sends++) {
       const { method, headers = {}, body } = request
-      const response = await send(this.#connections, { method, url, headers, authorization: sent?.value, body }, signal)
+      const what = { method, url, headers, authorization: sent?.value, body, cargo: cargoOf(request) }
+      const response = await send(this.#connections, what, signal)
       // The challenge counts only if the request went to the endpoint itself: it is sent again to the same URL.
       if (response.status !== 401 || !own || response.url.origin !== endpoint.origin || sends === maxSends) return { response, text }
       const field = response.headers['www-authenticate']
@@ -121,4 +122,8 @@ export class EndpointClient {
       ...(size === undefined ? {} : { size })
     })
   }
+}
+
+function cargoOf({ resource, method, body }: UpstreamRequest): Cargo {
+  return (resource === 'blob' && method === 'GET') || (body && 'stream' in body) ? 'blobs' : 'small'
 }

@@ -7,6 +7,9 @@ import { AddressRule, type Purpose, type Trust } from './address-rule.ts'
 import { checkedLookup } from './addresses.ts'
 import { parseNoProxy } from './no-proxy.ts'
 
+/** What a request carries: bodies of blobs, which may take hours, or something small, which does not wait for those. */
+export type Cargo = 'blobs' | 'small'
+
 // Registries close idle connections after about a minute; one that is about to be closed must not be reused.
 const keepAliveTimeout = 30_000
 
@@ -30,10 +33,10 @@ export class Connections {
   }
 
   /** The dispatcher for one hop of a request; RefusedAddress if it must not go there. */
-  to(url: URL, purpose: Purpose): Dispatcher {
+  to(url: URL, purpose: Purpose, cargo: Cargo): Dispatcher {
     const proxy = this.#proxyFor(url)
     const trust = this.#rule.check(url, purpose, proxy === undefined ? 'lookup' : 'proxy')
-    const key = JSON.stringify([trust, url.protocol, proxy ?? ''])
+    const key = JSON.stringify([trust, url.protocol, proxy ?? '', cargo])
     const known = this.#dispatchers.get(key)
     if (known) return known
     const made = proxy === undefined ? this.#agent(trust, url.protocol) : this.#proxyAgent(proxy)

@@ -4,7 +4,7 @@ import { UpstreamError } from '../error.ts'
 import { connectionError } from '../failure.ts'
 import type { UpstreamMethod } from '../options.ts'
 import type { Purpose } from './address-rule.ts'
-import type { Connections } from './connections.ts'
+import type { Cargo, Connections } from './connections.ts'
 import { fieldOf } from './headers.ts'
 import { drain } from './read-body.ts'
 import { dispatch, type ResponseBody } from './response-body.ts'
@@ -22,6 +22,8 @@ export interface HttpRequest {
   body?: RequestBody | undefined
   /** By default `content`. */
   purpose?: Purpose
+  /** By default `small`. */
+  cargo?: Cargo
   /** Whether a redirect may be followed to this URL; by default to any that the address rule allows. */
   follows?: (next: URL) => boolean
 }
@@ -49,7 +51,7 @@ const common = { 'accept-encoding': 'identity', 'user-agent': 'deckhouse-registr
  */
 export async function send(
   connections: Connections,
-  { method, url, headers, authorization, body, purpose = 'content', follows }: HttpRequest,
+  { method, url, headers, authorization, body, purpose = 'content', cargo = 'small', follows }: HttpRequest,
   signal: AbortSignal
 ): Promise<HttpResponse> {
   let at = url
@@ -58,7 +60,7 @@ export async function send(
     const text = `${method} ${at.pathname}`
     const source = new RequestSource(body)
     const request = { method, headers: { ...common, ...headers, ...secret, ...lengthField(method, body) }, body: source.body }
-    const response = await sendOnce(connections, { url: at, purpose }, request, signal).catch(cause => {
+    const response = await sendOnce(connections, { url: at, purpose, cargo }, request, signal).catch(cause => {
       signal.throwIfAborted()
       source.throwIfFailed()
       throw connectionError(cause, hostOf(at, url), text)
@@ -106,11 +108,11 @@ class RequestSource {
 
 async function sendOnce(
   connections: Connections,
-  { url, purpose }: { url: URL; purpose: Purpose },
+  { url, purpose, cargo }: { url: URL; purpose: Purpose; cargo: Cargo },
   request: { method: UpstreamMethod; headers: Record<string, string>; body: Uint8Array | Readable | null },
   signal: AbortSignal
 ): Promise<HttpResponse> {
-  const dispatcher = connections.to(url, purpose)
+  const dispatcher = connections.to(url, purpose, cargo)
   return { ...(await dispatch(dispatcher, { origin: url.origin, path: url.pathname + url.search, ...request }, signal)), url }
 }
 

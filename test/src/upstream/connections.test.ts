@@ -2,6 +2,7 @@ import { test } from 'tap'
 import { certificate } from '../../support/certificate.ts'
 import { startUpstream } from '../../support/upstream.ts'
 import { startProxy } from '../../support/upstream-proxy.ts'
+import { until } from '../support.ts'
 import { blobIn, clientOf, errorOf, limits, never, read, ref } from './ask.ts'
 
 test('upstream TLS: a certificate of the CA in the settings is trusted', async t => {
@@ -94,4 +95,22 @@ test('upstream start: nothing is asked before it is needed', async t => {
   t.match(upstream.health(), [{ url: 'http://127.0.0.1:1', healthy: true }])
   await upstream.close()
   t.strictSame(events, [])
+})
+
+test('upstream connections: manifests, lists and HEADs do not wait for blobs that take all connections of blobs', async t => {
+  const server = await startUpstream(t)
+  const { upstream } = clientOf(t, [server])
+  const { digest } = server.addImage('a', '1')
+  const held = Promise.withResolvers<void>()
+  server.faults.hold = { at: 1, until: held.promise }
+  const blobs = Array.from({ length: limits.connections + 4 }, () => blobIn(server, 'a', 1000))
+  const slow = blobs.map(each => read(upstream, 'a', each.digest))
+  await until(() => server.count('GET /v2/a/blobs/') === limits.connections)
+  t.equal((await upstream.statManifest('a', ref('1'), never())).value.digest, digest)
+  t.strictSame((await upstream.listTags('a', {}, never())).value.items, ['1'])
+  const [first] = blobs
+  if (first) t.equal((await upstream.checkBlob('a', first.digest, never())).size, 1000)
+  t.equal(server.count('GET /v2/a/blobs/'), limits.connections, 'the others wait')
+  held.resolve()
+  t.ok((await Promise.all(slow)).every(({ bytes }, index) => bytes.equals(blobs[index]?.bytes ?? Buffer.alloc(0))))
 })
