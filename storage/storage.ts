@@ -168,6 +168,8 @@ export type Durability = 'durable' | 'soon'
 export interface Storage {
   /** Whether this process alone changes the objects, or other processes may too. */
   readonly sharing: 'alone' | 'shared'
+  /** What staged objects may have together, in bytes; absent where only the limits of the storage count. */
+  readonly stagingBytes?: number
   /** Present where the storage is shared. */
   readonly conditionalObjects?: ConditionalObjects
   /** The best known time of the clock that dates objects, in ms since the epoch; absent where that is the system's. */

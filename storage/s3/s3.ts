@@ -63,6 +63,7 @@ const absentKey = `${ownPrefix}/${ownNames.trialRemoval}`
 /** Storage in a bucket, which other processes may use at the same time. */
 export class S3Storage implements Storage {
   readonly sharing = 'shared'
+  readonly stagingBytes: number
   readonly conditionalObjects: S3ConditionalObjects
   readonly #bucket: Bucket
   readonly #usage: S3Usage
@@ -74,7 +75,9 @@ export class S3Storage implements Storage {
   readonly #timers: NodeJS.Timeout[] = []
   #stalled = false
 
-  private constructor(bucket: Bucket, spool: Spool, { partBytes, budget, openTtlMs, writeRate, onStallChange }: S3Options) {
+  private constructor(bucket: Bucket, spool: Spool, options: S3Options) {
+    const { partBytes, budget, openTtlMs, writeRate, onStallChange, spoolBytes } = options
+    this.stagingBytes = spoolBytes
     this.#bucket = bucket
     this.conditionalObjects = new S3ConditionalObjects(bucket)
     this.#usage = new S3Usage(budget)

@@ -55,7 +55,7 @@ export class Fills {
     onEnd: (event: FillEvent) => void,
     { now = Date.now, capacity = capacityOf(storage), shares = undivided, onNone = () => {} }: FillsOptions = {}
   ) {
-    this.#reservations = new FillReservations(capacity)
+    this.#reservations = new FillReservations(capacity, () => stagingShare(storage.stagingBytes, shares.upstreams().size))
     this.#context = {
       storage,
       commit,
@@ -128,4 +128,9 @@ export class Fills {
     for (const fill of all) fill.cancel(new Error('the registry stops'))
     await Promise.all(all.map(fill => fill.done))
   }
+}
+
+// Half of it is for all upstreams, and of the other half an equal part is kept for each.
+function stagingShare(bytes = Number.POSITIVE_INFINITY, upstreams: number): number {
+  return (bytes * (upstreams + 1)) / (2 * Math.max(1, upstreams))
 }

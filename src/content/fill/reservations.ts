@@ -1,4 +1,4 @@
-import type { CapacityDemand, FillCapacity, UpstreamNeed } from './capacity.ts'
+import { type CapacityDemand, type FillCapacity, noCapacity, type UpstreamNeed } from './capacity.ts'
 
 /** A fill that capacity is made for. */
 interface ReservingFill {
@@ -27,10 +27,13 @@ const stepBytes = 64 * 1024 * 1024
  */
 export class FillReservations {
   readonly #capacity: FillCapacity
+  readonly #maxRunningBytes: () => number
   readonly #all = new Map<ReservingFill, Reservation>()
 
-  constructor(capacity: FillCapacity) {
+  /** `maxRunningBytes`: what fills of one upstream may have together while they run. */
+  constructor(capacity: FillCapacity, maxRunningBytes: () => number = () => Number.POSITIVE_INFINITY) {
     this.#capacity = capacity
+    this.#maxRunningBytes = maxRunningBytes
   }
 
   /** Resolves when the fill is admitted, which counts until it is released; rejects with `EDQUOT`. */
@@ -39,7 +42,7 @@ export class FillReservations {
     const reservation: Reservation = { upstream, fill, declared, size: size ?? 0, secured: 0 }
     this.#all.set(fill, reservation)
     // It counts for those that come later, and the earlier ones for it: of two that fit only alone one is admitted.
-    if (declared) await this.#capacity.check(() => this.#demandOf(reservation, 'earlier'))
+    if (declared) await this.#check(reservation, 'earlier')
   }
 
   /** Resolves when the bytes before `end` fit; undefined if they do now. Rejects with `EDQUOT`. */
@@ -54,9 +57,16 @@ export class FillReservations {
       // Little is promised at the beginning, since most bodies are small.
       reservation.secured = end + Math.min(end, stepBytes)
       reservation.size = 2 * reservation.secured
-      await this.#capacity.check(() => this.#demandOf(reservation, 'all'))
+      await this.#check(reservation, 'all')
     }
     await this.#capacity.secure(() => this.#demandOf(reservation, 'all'))
+  }
+
+  async #check(reservation: Reservation, beside: 'earlier' | 'all'): Promise<void> {
+    const { own } = this.#demandOf(reservation, beside)
+    const [running, most] = [own.written + own.remaining, this.#maxRunningBytes()]
+    if (running > most) throw noCapacity(`${running} bytes would be downloaded at once, and an upstream may have ${Math.floor(most)}`)
+    await this.#capacity.check(() => this.#demandOf(reservation, beside))
   }
 
   /** The fill has ended, and its bytes are stored or are going. */

@@ -115,3 +115,27 @@ test('fills: a slot comes back when its fill breaks', async t => {
     t.equal(await fill?.done, 'broken')
   }
 })
+
+test('fills: where what is staged has a limit, no upstream takes the part of another one by what it declares', async t => {
+  const { content, storage } = await openFor(t)
+  const staging = { ...watchStorage(storage, () => {}), stagingBytes: 1_000 }
+  const shares = { upstreamOf: (each: string) => each.split('/')[0] ?? '', upstreams: () => new Set(['one', 'two']) }
+  const fills = new Fills(staging, content.commit, () => {}, { shares })
+  const held = Promise.withResolvers<void>()
+  async function* never() {
+    await held.promise
+    yield Buffer.alloc(0)
+  }
+  const declare = (of: string, size: number) =>
+    fills.start({ digest: digestOf(randomBytes(8)), name: named(of), upstream: of, maxFills: 8 }, async () => ({
+      size,
+      chunks: never(),
+      cancel: () => {}
+    }))
+  t.equal(await declare('one/app', 751)?.done, 'full')
+  t.equal(await declare('one/app', 500)?.opened, 500)
+  t.equal(await declare('one/app', 251)?.done, 'full', 'all of an upstream count together')
+  t.equal(await declare('two/app', 250)?.opened, 250)
+  held.resolve()
+  await fills.close()
+})
