@@ -53,7 +53,7 @@ const noUser = ''
 export function createBcryptQueue(limits: BcryptLimits, now: () => number): BcryptQueue {
   const throttle = createLoginThrottle(limits.throttle, now)
   const gate = createGate(limits.jobs)
-  const kept = createKeptPlaces(now)
+  const kept = createKeptPlaces()
   const waiters = createWaiters(limits.waiters)
 
   async function inQueue(login: Login, job: Promise<boolean>): Promise<Verdict> {

@@ -13,8 +13,11 @@ export interface KeptPlaces {
 // Of one processor the jobs take a quarter.
 const restPerWork = 3
 
-/** Creates the places. After each job comes a pause three times as long; `now` is in milliseconds. */
-export function createKeptPlaces(now: () => number, rest: (ms: number) => Promise<void> = pause): KeptPlaces {
+/**
+ * Creates the places. After each job comes a pause three times as long; `now` is in milliseconds, and monotonic: a wall
+ * clock that is set during a job would make a pause of hours.
+ */
+export function createKeptPlaces(now: () => number = monotonicMs, rest: (ms: number) => Promise<void> = pause): KeptPlaces {
   const places = new Map<string, { key: string; result: Promise<boolean> }>()
   const inTurn = createSemaphore(1)
   return {
@@ -32,6 +35,10 @@ export function createKeptPlaces(now: () => number, rest: (ms: number) => Promis
       return result
     }
   }
+}
+
+function monotonicMs(): number {
+  return performance.now()
 }
 
 async function pause(ms: number): Promise<void> {

@@ -30,9 +30,10 @@ const defaults: PasswordLimits = {
   waiters: { perCheck: 16_384, total: 24_576 },
   throttle: {
     login: { burst: 20, refillMs: 3000 },
-    address: { burst: 100, refillMs: 1000 },
-    // A cost of 10, the usual one, is 1,024 rounds, about 50 ms: 128 attempts at once, for long a fifth of a processor.
-    rounds: { burst: 131_072, refillMs: 0.25 },
+    // What comes at once takes its time from all other clients. Every user has a kept place besides.
+    address: { burst: 32, refillMs: 1000 },
+    // A cost of 10, the usual one, is 1,024 rounds, about 50 ms: 40 attempts at once, for long a fifth of a processor.
+    rounds: { burst: 40_960, refillMs: 0.25 },
     maxBuckets: 10_000
   },
   heldMs: 3000,
