@@ -95,6 +95,16 @@ test('neighbour: in its kept place a user cannot be guessed faster than elsewher
   })
 })
 
+// The report: the wall clock was set during a check in a kept place. The check seemed to have taken hours, and the pause
+// after it, which is three times as long, kept all users out that had no other place.
+test('neighbour: a wall clock that is set during a check in a kept place makes no long pause', async t => {
+  const { checker, state } = await withoutRoom({ throttle: oneShared, heldMs: 3000 })
+  void checker.check(given('ana', 'x'), address)
+  await until(() => state.jobs === 1)
+  state.now += 3_600_000
+  t.equal(outcomeOf(await checker.check(given('bob'), address)), 'ok')
+})
+
 test('neighbour: many addresses at one user are bounded in sum, and other users go on', async t => {
   const throttle = { ...oneShared, address: endless, rounds: { burst: 16 * 50, refillMs: 1e12 } }
   const { check, state } = setUp(entriesOf('ana', 'bob'), { throttle })

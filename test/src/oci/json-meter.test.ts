@@ -1,5 +1,5 @@
 // The attack: 4 MiB of tiny lists, or of objects that each have other keys, take JSON.parse a hundred times as long as 4
-// MiB of manifest: 8.3 s of CPU, in which a registry answers nobody else.
+// MiB of manifest: 8.3 s of CPU, in which a registry answers no other client.
 import { test } from 'tap'
 import { parseJson } from '../../../src/oci/json.ts'
 import { JsonMeter, JsonTooCostly } from '../../../src/oci/json-meter.ts'

@@ -25,7 +25,7 @@ const manifests: [title: string, json: Record<string, unknown>, contentType: str
   ['an index without manifests', { schemaVersion: 2, mediaType: ociIndex, manifests: null }, ociIndex, ociIndex],
   ['an image without layers', { schemaVersion: 2, mediaType: ociManifest, config, layers: null }, ociManifest, ociManifest],
   ['an image whose mediaType is empty', { ...image, mediaType: '' }, ociManifest, ociManifest],
-  ['an artifact of a type that nobody knows', { ...image, artifactType: 'application/x.y' }, ociManifest, ociManifest],
+  ['an artifact of an unknown type', { ...image, artifactType: 'application/x.y' }, ociManifest, ociManifest],
   ['an image that is sent as HTML', { ...image, mediaType: ociManifest }, 'text/html', ociManifest],
   ['an image of OCI that is sent as Docker’s', { ...image, mediaType: ociManifest }, dockerManifest, ociManifest],
   ['an image that is sent as Docker’s only', image, dockerManifest, ociManifest],
