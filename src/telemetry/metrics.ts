@@ -1,5 +1,6 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { type Definition, metricTable } from './metric-table.ts'
+import { collectProcessMetrics } from './process-metrics.ts'
 
 type Table = typeof metricTable
 type LabelsOf<D extends Definition> = Extract<keyof D['labels'], string>
@@ -23,7 +24,7 @@ export interface Metrics extends Instruments {
 /** Makes the metrics of the table, in a registry of their own, so that several servers can live in one process. */
 export function createMetrics(): Metrics {
   const register = new Registry()
-  collectDefaultMetrics({ register })
+  collectProcessMetrics(register)
   const collectors = new Map<string, (gauge: Gauge) => void | Promise<void>>()
   const instruments = Object.entries<Definition>(metricTable).map(([key, definition]) => {
     const options = { name: definition.name, help: definition.help, labelNames: Object.keys(definition.labels), registers: [register] }
