@@ -1,6 +1,6 @@
 import { type DestinationStream, pino } from 'pino'
 import { AuditFile } from './audit-file.ts'
-import { type Logger, lineOptions } from './log.ts'
+import { type Logger, lineOptions, outputOf } from './log.ts'
 import { Recurrences } from './recurrences.ts'
 
 /** One line of the audit stream; `action` says what was done. */
@@ -36,22 +36,22 @@ const waitMs = 5_000
 
 /**
  * Who did what, as a stream of its own: on standard output beside the log, whatever the log level is, or in a file. A
- * line is handed to the system before its request is answered. While a file takes none, changes are refused.
+ * line is handed to the system before its request is answered. While it is not taken, changes are refused.
  */
 export class Audit implements AsyncDisposable {
   readonly #deps: AuditDeps
   #lines: Logger
-  #file: AuditFile | undefined
+  #output: Output
   #stalled = false
   #started = false
   readonly #refusals: Recurrences<AuditEntry>
   readonly #challenges: Recurrences<AuditEntry>
   readonly #logins: Recurrences<AuditEntry>
 
-  private constructor(deps: AuditDeps, { lines, file }: Target) {
+  private constructor(deps: AuditDeps, { lines, output }: Target) {
     this.#deps = deps
     this.#lines = lines
-    this.#file = file
+    this.#output = output
     const repeat = (entry: AuditEntry, more: object) => void this.record({ ...entry, ...more })
     const counted = (action: string, limits: typeof refusalLimits) =>
       new Recurrences<AuditEntry>(
@@ -79,22 +79,22 @@ export class Audit implements AsyncDisposable {
   async prepare(target: string): Promise<() => void> {
     const next = await openTarget(target, this.#deps)
     return () => {
-      const old = this.#file
+      const { file: old } = this.#output
       this.#lines = next.lines
-      this.#file = next.file
+      this.#output = next.output
       this.#stalled = false
       void old?.close().catch(() => {})
     }
   }
 
-  /** Whether the file gives no answer, so that an orderly end of the process would wait for it. */
+  /** Whether the output gives no answer, so that an orderly end of the process would wait for it. */
   get stalled(): boolean {
     return this.#stalled
   }
 
   /** Undefined while lines are taken; else tries again, and rejects with AuditUnavailable if they still are not. */
   ready(): Promise<void> | undefined {
-    return this.#stalled || this.#file?.fault !== undefined ? this.#flush() : undefined
+    return this.#stalled || this.#output.file?.fault !== undefined ? this.#flush() : undefined
   }
 
   /** Writes changes of the content. Rejects with AuditUnavailable if their lines are not written yet. */
@@ -135,7 +135,7 @@ export class Audit implements AsyncDisposable {
 
   /** Has a file that was renamed made anew at the next line. */
   reopen(): void {
-    this.#file?.reopen()
+    this.#output.file?.reopen()
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -143,16 +143,15 @@ export class Audit implements AsyncDisposable {
     this.#challenges.flush()
     this.#logins.flush()
     if (this.#started) await this.record({ action: 'stop', actor: 'registry' })
-    if (!this.#stalled) await this.#file?.close().catch(() => {})
+    if (!this.#stalled) await this.#output.file?.close().catch(() => {})
   }
 
   async #flush(): Promise<void> {
-    const file = this.#file
-    if (!file) return flushSync(this.#deps.log)
-    const flushed = file.flush()
+    const output = this.#output
+    const flushed = output.flush()
     if (this.#stalled) {
       flushed.catch(() => {})
-      throw new AuditUnavailable('the audit file does not answer')
+      throw new AuditUnavailable(`${output.name} does not answer`)
     }
     const late = Promise.withResolvers<never>()
     const timer = setTimeout(() => {
@@ -161,12 +160,12 @@ export class Audit implements AsyncDisposable {
         this.#stalled = false
       }
       flushed.then(answered, answered)
-      late.reject(new Error('the audit file does not answer'))
+      late.reject(new Error(`${output.name} does not answer`))
     }, waitMs)
     try {
       await Promise.race([flushed, late.promise])
     } catch (cause) {
-      throw new AuditUnavailable(`the audit file takes no lines: ${(cause as Error).message}`, { cause })
+      throw new AuditUnavailable(`${output.name} takes no lines: ${(cause as Error).message}`, { cause })
     } finally {
       clearTimeout(timer)
     }
@@ -175,11 +174,23 @@ export class Audit implements AsyncDisposable {
 
 interface Target {
   lines: Logger
-  file: AuditFile | undefined
+  output: Output
+}
+
+// What takes the lines.
+interface Output {
+  name: string
+  flush(): Promise<void>
+  file?: AuditFile
 }
 
 async function openTarget(target: string, { log, onLost }: AuditDeps): Promise<Target> {
-  if (target === 'stdout') return { lines: auditLogger(streamOf(log)), file: undefined }
+  if (target === 'stdout') {
+    const output = outputOf(log)
+    // Without a reader there is no stream of which a line could be missing.
+    const flush = async () => output.flush?.().catch(() => {})
+    return { lines: auditLogger(output), output: { name: 'standard output', flush } }
+  }
   let lines: Logger
   const file = await AuditFile.open(target, {
     onFault: error => log.error({ err: error, file: target }, 'the audit file takes no lines: pushes and deletions are refused'),
@@ -194,24 +205,12 @@ async function openTarget(target: string, { log, onLost }: AuditDeps): Promise<T
     throw new Error(`log.audit: ${(cause as Error).message}`, { cause })
   })
   lines = auditLogger({ write: line => file.append(line) })
-  return { lines, file }
+  return { lines, output: { name: 'the audit file', flush: () => file.flush(), file } }
 }
 
 // Not a child of the log, whose level it would share.
 function auditLogger(stream: DestinationStream): Logger {
   return pino({ ...lineOptions, level: 'info' }, stream).child({ audit: true })
-}
-
-function streamOf(log: Logger): DestinationStream & { flushSync?: () => void } {
-  return (log as unknown as Record<symbol, DestinationStream>)[pino.symbols.streamSym] ?? { write: () => {} }
-}
-
-function flushSync(log: Logger): void {
-  try {
-    streamOf(log).flushSync?.()
-  } catch {
-    // Standard output is closed or not open yet.
-  }
 }
 
 function timeText(atMs: number): string {

@@ -1,36 +1,37 @@
-import { destination, type Logger, type LoggerOptions, pino } from 'pino'
+import { type DestinationStream, type Logger, type LoggerOptions, pino } from 'pino'
+import { LineWriter } from './line-writer.ts'
 
 export type { Logger } from 'pino'
 
+// A write per request costs more than the request.
+const gathering = { gatherChars: 8192, gatherMs: 500, maxHeldChars: 1024 * 1024 }
+
 /**
- * Creates a log of JSON lines on standard output. Lines are buffered for at most half a second, since a write per
- * request costs more than the request. Warnings, errors and the end of the process flush at once.
+ * Creates a log of JSON lines on standard output. Lines are buffered for at most half a second; warnings, errors and
+ * the end of the process flush at once. A reader that stalls costs lines, never a request.
  */
 export function createLog(level: string): Logger {
-  const stream = destination({ dest: 1, sync: false, minLength: 8192, periodicFlush: 500 })
-  const flush = () => {
-    try {
-      stream.flushSync()
-    } catch {
-      // Standard output is closed or not open yet.
-    }
-  }
-  process.once('exit', flush)
+  const time = lineOptions.timestamp
+  const lostLine = (lines: number) =>
+    `{"level":"warn"${time()},"lines":${lines},"msg":"standard output took no lines for a while: some are lost"}\n`
+  const output = new LineWriter(1, { ...gathering, lostLine })
+  process.once('exit', () => output.flushSync())
   const hooks: LoggerOptions['hooks'] = {
     logMethod(args, method, number) {
       method.apply(this, args)
-      if (number >= urgent) setImmediate(flush)
+      // Standard output is closed.
+      if (number >= urgent) output.flush().catch(() => {})
     }
   }
-  return pino({ ...lineOptions, level, hooks }, stream)
+  return pino({ ...lineOptions, level, hooks }, output)
 }
 
 /** The form of all lines: time in ISO 8601, the name of the level, and no secrets. */
-export const lineOptions: LoggerOptions = {
+export const lineOptions = {
   base: null,
   timestamp: () => `,"time":"${new Date().toISOString()}"`,
-  formatters: { level: label => ({ level: label }), log: withoutSecrets }
-}
+  formatters: { level: (label: string) => ({ level: label }), log: withoutSecrets }
+} satisfies LoggerOptions
 
 // The numeric level of warnings.
 const urgent = 40
@@ -54,4 +55,9 @@ function isSecret(name: string): boolean {
 
 function holdsSecret(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && secrets.some(name => Object.hasOwn(value, name))
+}
+
+/** What a log writes to. */
+export function outputOf(log: Logger): DestinationStream & { flush?: () => Promise<void> } {
+  return (log as unknown as Record<symbol, DestinationStream>)[pino.symbols.streamSym] ?? { write: () => {} }
 }
