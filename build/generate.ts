@@ -2,6 +2,7 @@
 // forgotten.
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { agentSchema } from '../config/agent/schema.ts'
 import { compiledSchema, configSchema } from '../config/published.ts'
 import { renderMetricsReference } from '../src/telemetry/metrics-reference.ts'
 import { project } from './write.ts'
@@ -10,7 +11,10 @@ const write = (path: string, text: string): void => writeFileSync(join(project, 
 
 write('config/settings.json', compiledSchema())
 write('config/registry.schema.json', configSchema())
+write('config/agent/settings.json', compiledSchema(agentSchema))
+write('config/agent.schema.json', configSchema(agentSchema))
 write('docs/metrics.md', renderMetricsReference())
 // It reads what was just written.
-const { renderSettingsReference } = await import('../config/settings-reference.ts')
+const { renderAgentReference, renderSettingsReference } = await import('../config/settings-reference.ts')
 write('docs/settings.md', renderSettingsReference())
+write('docs/agent-settings.md', renderAgentReference())

@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { TSchema } from 'typebox'
-import { stringify } from 'yaml'
-import { compiledSettings } from './compiled.ts'
+import { compiledSettings, settingsTable } from './compiled.ts'
+import { renderSettings } from './read/render.ts'
 import { hideSecrets, isMapping } from './read/walk.ts'
 import { settingsOf } from './resolve.ts'
 import type { Config } from './schema.ts'
@@ -9,17 +8,11 @@ import type { Config } from './schema.ts'
 /** The effective configuration in YAML. It loads to the same configuration, except that secrets read `***`. */
 export const renderConfig = (config: Config): string => renderSettings(compiledSettings, settingsOf(config))
 
-/** Settings of any schema as YAML, secrets hidden. */
-export const renderSettings = (schema: TSchema, settings: unknown): string =>
-  stringify(hidden(schema, settings), { lineWidth: 0, aliasDuplicateObjects: false })
-
 /** SHA-256 in hex of the effective configuration without secrets, whatever the order of its keys. */
 export const configHash = (config: Config): string => {
-  const canonical = JSON.stringify(sorted(hidden(compiledSettings, settingsOf(config))))
+  const canonical = JSON.stringify(sorted(hideSecrets(settingsTable, settingsOf(config))))
   return createHash('sha256').update(canonical).digest('hex')
 }
-
-const hidden = (schema: TSchema, settings: unknown): unknown => hideSecrets(schema, settings)
 
 const sorted = (value: unknown): unknown => {
   if (Array.isArray(value)) return value.map(sorted)

@@ -10,14 +10,21 @@ export const withProxies = (settings: Settings, env: Environment, findings: Find
   const { registry, upstream } = settings
   // Without an upstream no proxy is used, and a wrong variable must not prevent the start.
   if (registry.mode === 'Local' && Object.keys(registry.upstreams).length === 0) return settings
-  const written = upstream.proxy ?? {}
-  const proxy = {
-    http: written.http ?? urlIn(env, 'HTTP_PROXY', ['upstream', 'proxy', 'http'], findings),
-    https: written.https ?? urlIn(env, 'HTTPS_PROXY', ['upstream', 'proxy', 'https'], findings),
-    none: written.none ?? variable(env, 'NO_PROXY') ?? ''
-  }
+  const proxy = proxiesOf(env, ['upstream', 'proxy'], findings, upstream.proxy)
   return { ...settings, upstream: { ...upstream, proxy } }
 }
+
+/** The proxies of the environment, as far as none are written. */
+export const proxiesOf = (
+  env: Environment,
+  path: readonly string[],
+  findings: Finding[],
+  written: { http?: string; https?: string; none?: string } = {}
+): { http: string; https: string; none: string } => ({
+  http: written.http ?? urlIn(env, 'HTTP_PROXY', [...path, 'http'], findings),
+  https: written.https ?? urlIn(env, 'HTTPS_PROXY', [...path, 'https'], findings),
+  none: written.none ?? variable(env, 'NO_PROXY') ?? ''
+})
 
 const urlIn = (env: Environment, name: string, path: string[], findings: Finding[]): string => {
   const url = variable(env, name)

@@ -1,9 +1,8 @@
-import { dirname, resolve } from 'node:path'
 import { compiledSettings } from './compiled.ts'
 import { type Environment, withProxies } from './environment.ts'
-import { ConfigError, type Finding } from './read/fault.ts'
-import { readSettings, type SettingsSource } from './read/settings.ts'
-import { codeOf, readText } from './read/text.ts'
+import type { Finding } from './read/fault.ts'
+import { readSettings } from './read/settings.ts'
+import { readSource } from './read/source.ts'
 import { resolveSettings } from './resolve.ts'
 import { crossChecks } from './rules/checks.ts'
 import { moduleRules } from './rules/module.ts'
@@ -22,8 +21,6 @@ export interface LoadOptions {
   cwd?: string
 }
 
-const MAX_FILE = 1_048_576
-
 /** Loads the effective configuration, frozen; throws a `ConfigError` with all faults. */
 export const loadConfig = ({ file, env = process.env, cwd = process.cwd() }: LoadOptions = {}): Config => {
   // Many launchers set a variable to an empty text to unset it.
@@ -34,13 +31,4 @@ export const loadConfig = ({ file, env = process.env, cwd = process.cwd() }: Loa
   const config = resolveSettings(withProxies(settings, env, findings), source.folder)
   refuse([...findings, ...crossChecks(settings, config)])
   return config
-}
-
-const readSource = (file: string, cwd: string): SettingsSource => {
-  const absolute = resolve(cwd, file)
-  try {
-    return { file, text: readText(absolute, MAX_FILE), folder: dirname(absolute) }
-  } catch (error) {
-    throw new ConfigError([{ file, line: 0, path: '', expected: `a readable file (${codeOf(error)})` }])
-  }
 }

@@ -4,11 +4,11 @@ import type { SettingSchema } from './read/walk.ts'
 import { settingsSchema } from './schema.ts'
 
 /** The settings as a JSON Schema for editors and other programs, without our own keywords. */
-export const configSchema = (): string =>
-  `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...published(settingsSchema) }, null, 2)}\n`
+export const configSchema = (schema: TSchema = settingsSchema): string =>
+  `${JSON.stringify({ $schema: 'http://json-schema.org/draft-07/schema#', ...published(schema) }, null, 2)}\n`
 
 /** The settings with our own keywords, for the program itself. */
-export const compiledSchema = (): string => `${JSON.stringify(settingsSchema)}\n`
+export const compiledSchema = (schema: TSchema = settingsSchema): string => `${JSON.stringify(schema)}\n`
 
 /**
  * The standard form of one schema: secrets are write-only and have a `…File` sibling; settings with a default are

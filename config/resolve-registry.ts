@@ -5,7 +5,8 @@ import { valid } from './values/codecs.ts'
 import { baseUrl, parseHost } from './values/hosts.ts'
 
 type RegistrySettings = TypedSettings['registry']
-type ReachSettings = Omit<RegistrySettings['upstreams'][string], 'policy' | 'revalidate'> & { revalidate?: Revalidation }
+/** How an upstream is reached, as typed settings. */
+export type ReachSettings = Omit<RegistrySettings['upstreams'][string], 'policy' | 'revalidate'> & { revalidate?: Revalidation }
 
 // The user that a license belongs to at Deckhouse's own registry.
 const LICENSE_USER = 'license-token'
@@ -40,7 +41,8 @@ const routeIn = (settings: NonNullable<RegistrySettings['direct']>): RouteConfig
   checkMode: settings.checkMode
 })
 
-const reachIn = (settings: ReachSettings, { host, path }: { host: string; path: string }): UpstreamConfig => {
+/** The upstream at `host`, of the settings that say how it is reached. */
+export const reachIn = (settings: ReachSettings, { host, path }: { host: string; path: string }): UpstreamConfig => {
   const { ca, scheme, endpoints = [CONNECT_TO.get(host) ?? host], revalidate } = settings
   const credentials = credentialsIn(settings)
   return {

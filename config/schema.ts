@@ -1,18 +1,17 @@
 import { Type } from 'typebox'
 import { authSection } from './sections/auth.ts'
 import { cacheSection, gcSection, scrubSection } from './sections/content.ts'
-import { auditTarget, type Effective, oneOf, section } from './sections/kinds.ts'
+import { auditTarget, type Effective, section } from './sections/kinds.ts'
 import { limitsSection } from './sections/limits.ts'
+import { logLevel } from './sections/log.ts'
 import { type CheckMode, type Mode, type NamespacePolicy, registrySection } from './sections/registry.ts'
 import type { s3Section } from './sections/s3.ts'
 import { serverSection } from './sections/server.ts'
 import { storageSection } from './sections/storage.ts'
 import { upstreamSection } from './sections/upstream.ts'
 
+export type { LogLevel } from './sections/log.ts'
 export type { Mode } from './sections/registry.ts'
-
-/** The log levels, least to most verbose. */
-export type LogLevel = 'silent' | 'fatal' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
 
 /**
  * The table of all settings: type, default, parser, meaning and reload policy. Derived from it: the published JSON
@@ -36,11 +35,7 @@ export const settingsSchema = Type.Object(
         description:
           'Where the audit stream goes, whatever the log level is: stdout, beside the log, or a file of its own, made with mode 0600, to which lines are appended before they are answered for. A renamed file is made anew. While a file takes no lines, pushes and deletions are refused (503); pulls go on.'
       }),
-      level: oneOf<LogLevel>(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace'], {
-        default: 'info',
-        reload: 'live',
-        description: 'The level at start. It can be changed while the registry runs.'
-      })
+      level: logLevel('The level at start. It can be changed while the registry runs.')
     })
   },
   {

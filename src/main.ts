@@ -5,6 +5,7 @@ import pkg from '../package.json' with { type: 'json' }
 import type { Registry } from './app/server.ts'
 import { addOperations, withConfig } from './commands/register.ts'
 import { addContainerd } from './commands/register-containerd.ts'
+import type { Logger } from './telemetry/log.ts'
 
 /**
  * Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, or a file or service that it names
@@ -36,6 +37,8 @@ Examples:
   registry gc --dry-run                          what garbage collection would remove
   registry purge system/deckhouse:v1.69.0        remove a tag
   registry prefetch images.txt                   have a cache fetch a list of images
+  registry agent --config /etc/registry-agent.yaml
+                                                 on every node: any replica serves its pulls
   registry containerd install --config /etc/registry.yaml --root /etc/containerd/registry.d
 
 Without --config the file that REGISTRY_CONFIG names is read.`
@@ -51,49 +54,46 @@ program
     const config = loadConfig(options)
     const [{ createLog }, { startRegistry }] = await Promise.all([import('./telemetry/log.ts'), import('./app/server.ts')])
     const log = createLog(config.log.level)
-    const registry = await startRegistry(config, log, () => loadConfig(options))
-    process.on('SIGHUP', () => void registry.reload())
-    let stopping = false
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.on(signal, () => {
-        if (stopping) process.exit(failed)
-        stopping = true
-        registry.stop().then(
-          async () => ((await returned(registry)) ? process.exit(0) : die()),
-          error => fail(error)
-        )
-      })
-    }
-    // A bug. The storage survives kill -9 at any moment, so a restart of the static pod is safest.
-    process.on('uncaughtException', error => {
-      log.fatal({ err: error }, 'the process cannot go on')
-      process.exit(failed)
-    })
+    await runUntilSignal(await startRegistry(config, log, () => loadConfig(options)), log)
+  })
+
+program
+  .command('agent')
+  .description('serve the pulls of this node from any replica of a registry, until SIGTERM or SIGINT')
+  .requiredOption('--config <file>', 'the configuration of the agent')
+  .option('--last-good <file>', 'where the last good configuration is kept, with its secrets; without it <file>.last-good')
+  .action(async ({ config: file, lastGood }: { config: string; lastGood?: string }) => {
+    const [{ createLog }, { loadOrLastGood, startAgent }] = await Promise.all([
+      import('./telemetry/log.ts'),
+      import('./app/agent/start.ts')
+    ])
+    const loaded = loadOrLastGood(file, lastGood)
+    const log = createLog(loaded.config.log.level)
+    await runUntilSignal(await startAgent(loaded, log), log)
   })
 
 const config = program.command('config').description('look at configurations')
 config
   .command('check')
   .description('exit code 2 and one line per fault, if there are any')
-  .argument('<file>')
+  .argument('<file>', 'the configuration of a registry or of an agent')
   .action(async (file: string) => {
-    await load(file)
+    await renderFile(file)
     print(`${file} is valid`)
   })
 config
   .command('effective')
   .description('the configuration with every default filled in and secrets hidden')
-  .argument('[file]')
-  .action(async (file?: string) => {
-    const { renderConfig } = await import('../config/effective.ts')
-    print(renderConfig(await load(file)).trimEnd())
-  })
+  .argument('[file]', 'the configuration of a registry or of an agent')
+  .action(async (file?: string) => print(await renderFile(file)))
 config
   .command('schema')
   .description('the JSON Schema of the configuration, for editors')
-  .action(async () => {
+  .option('--agent', 'that of the configuration of an agent')
+  .action(async ({ agent }: { agent?: true }) => {
     const { configSchema } = await import('../config/published.ts')
-    print(configSchema().trimEnd())
+    const { agentSchema } = await import('../config/agent/schema.ts')
+    print((agent ? configSchema(agentSchema) : configSchema()).trimEnd())
   })
 
 program
@@ -123,9 +123,43 @@ addOperations(program, {
 
 addContainerd(program, load)
 
+async function runUntilSignal(server: Stoppable, log: Logger): Promise<void> {
+  process.on('SIGHUP', () => void server.reload())
+  let stopping = false
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+    process.on(signal, () => {
+      if (stopping) process.exit(failed)
+      stopping = true
+      server.stop().then(
+        async () => ((await returned(server)) ? process.exit(0) : die()),
+        error => fail(error)
+      )
+    })
+  }
+  // A bug. The storage survives kill -9 at any moment, so a restart of the static pod is safest.
+  process.on('uncaughtException', error => {
+    log.fatal({ err: error }, 'the process cannot go on')
+    process.exit(failed)
+  })
+}
+
+/** What `serve` and `agent` run. */
+type Stoppable = Pick<Registry, 'reload' | 'stop'> & { readonly hanging?: boolean }
+
 async function load(file: string | undefined) {
   const { loadConfig } = await import('../config/load.ts')
   return loadConfig(file === undefined ? {} : { file })
+}
+
+/** The effective configuration of a file as text; throws a ConfigError with its faults. */
+async function renderFile(file: string | undefined): Promise<string> {
+  const { isAgentFile } = await import('../config/agent/recognize.ts')
+  if (file !== undefined && isAgentFile(file)) {
+    const { loadAgentConfig, renderAgentConfig } = await import('../config/agent/load.ts')
+    return renderAgentConfig(loadAgentConfig(file)).trimEnd()
+  }
+  const { renderConfig } = await import('../config/effective.ts')
+  return renderConfig(await load(file)).trimEnd()
 }
 
 async function control(file: string | undefined, method: 'GET' | 'PUT', path: string, body?: unknown): Promise<unknown> {
@@ -148,7 +182,7 @@ async function status(file: string | undefined): Promise<object> {
 }
 
 // Files may still be being closed.
-async function returned(registry: Registry): Promise<boolean> {
+async function returned(registry: Stoppable): Promise<boolean> {
   for (let polls = 0; registry.hanging && polls < maxPolls; polls++) await delay(pollIntervalMs)
   return !registry.hanging
 }

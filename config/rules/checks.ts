@@ -1,7 +1,7 @@
-import { BlockList, isIP } from 'node:net'
 import type { Finding } from '../read/fault.ts'
 import { formatValue } from '../read/fault.ts'
 import type { Config, Settings } from '../schema.ts'
+import { isLoopback } from '../values/loopback.ts'
 import { formatAddress } from '../values/units.ts'
 import { authChecks } from './auth.ts'
 import { s3Checks } from './s3.ts'
@@ -10,10 +10,6 @@ import { upstreamChecks } from './upstreams.ts'
 // sun_path has 108 bytes with the closing zero.
 const MAX_SOCKET_PATH = 107
 
-const loopback = new BlockList()
-loopback.addSubnet('127.0.0.0', 8)
-loopback.addAddress('::1', 'ipv6')
-
 /** The rules between settings of the effective configuration. */
 export const crossChecks = (settings: Settings, config: Config): Finding[] => [
   ...[openToAll(settings, config), ports(config), forwarders(config), socketPath(config)].filter(finding => finding !== undefined),
@@ -21,12 +17,6 @@ export const crossChecks = (settings: Settings, config: Config): Finding[] => [
   ...upstreamChecks(settings, config),
   ...s3Checks(settings, config)
 ]
-
-/** Whether a host is reached from this machine only. */
-export const isLoopback = (host: string): boolean => {
-  const family = isIP(host)
-  return family === 0 ? host.toLowerCase() === 'localhost' : loopback.check(host, family === 6 ? 'ipv6' : 'ipv4')
-}
 
 const openToAll = ({ auth }: Settings, { server: { listen } }: Config): Finding | undefined => {
   if (auth || isLoopback(listen.host)) return undefined

@@ -46,7 +46,8 @@ const upstreamRules = (upstream: unknown, path: Path): Finding[] => {
   ]
 }
 
-const accountRules = (upstream: unknown, path: Path): Finding[] => {
+/** The rules between the settings of the account at an upstream; it may be invalid in other ways. */
+export const accountRules = (upstream: unknown, path: Path): Finding[] => {
   if (!isMapping(upstream)) return []
   // Templates write an empty text for an absent setting.
   const has = (setting: string): boolean => Object.hasOwn(upstream, setting) && upstream[setting] !== ''

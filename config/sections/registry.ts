@@ -1,6 +1,6 @@
 import { type TString, Type } from 'typebox'
 import { imagesRepoPattern } from '../values/hosts.ts'
-import { certificates, duration, entries, hosts, oneOf, optionalSection, type Setting, section, text } from './kinds.ts'
+import { type Annotations, certificates, duration, entries, hosts, oneOf, optionalSection, type Setting, section, text } from './kinds.ts'
 
 /** How the registry answers, in the ModuleConfig's words. */
 export type Mode = 'Direct' | 'Proxy' | 'Local'
@@ -40,10 +40,15 @@ const account = {
   )
 }
 
-const upstream = {
+/** How an upstream is reached, except for its addresses. */
+export const access = {
   scheme: oneOf(['HTTP', 'HTTPS'], { default: 'HTTPS', description: 'The protocol of the upstream.' }),
   ...account,
-  ca: Type.Optional(certificates("The authorities, in PEM, that verify the upstream's certificate. Empty: those of the system.")),
+  ca: Type.Optional(certificates("The authorities, in PEM, that verify the upstream's certificate. Empty: those of the system."))
+}
+
+const upstream = {
+  ...access,
   endpoints: Type.Optional(
     hosts(
       { expects: 'host or host:port such as 10.0.0.1:5001, port 1 to 65535' },
@@ -62,11 +67,17 @@ const revalidate = oneOf<Revalidation>(['auto', 'head', 'get'], {
     'How a cached tag is compared with the upstream. get: by one conditional GET. head: by a HEAD, and a GET only if the tag has moved, for a registry that counts each GET of a manifest as a pull. auto: head for Docker Hub, get for all others.'
 })
 
-const imagesRepo: Setting<TString, { readonly host: string; readonly path: string }> = text({
-  pattern: imagesRepoPattern,
-  minLength: 1,
-  unit: 'imagesRepo',
-  expects: 'host[:port][/path] such as registry.example.org/deckhouse/ee, port 1 to 65535, no . or .. in the path',
+/** A registry and a path in it. */
+export const imagesRepoSetting = (annotations: Annotations): Setting<TString, { readonly host: string; readonly path: string }> =>
+  text({
+    pattern: imagesRepoPattern,
+    minLength: 1,
+    unit: 'imagesRepo',
+    expects: 'host[:port][/path] such as registry.example.org/deckhouse/ee, port 1 to 65535, no . or .. in the path',
+    ...annotations
+  })
+
+const imagesRepo = imagesRepoSetting({
   default: 'registry.deckhouse.io/deckhouse/ce',
   description: 'The registry of the images, with or without a path in it.'
 })

@@ -8,58 +8,33 @@ import { AuthenticatedCaller } from '../access/caller.ts'
 import { addressKey } from '../access/login-throttle.ts'
 import type { IssuedToken } from '../access/tokens/issuer.ts'
 import type { Caller } from '../api/exchange.ts'
-import { deferContinue, Gateway } from '../api/gateway.ts'
+import { Gateway } from '../api/gateway.ts'
 import { StallDetector } from '../api/stall-detector.ts'
 import type { WantedToken } from '../api/tokens/token.ts'
 import type { BackendSwitch } from '../backend/switch.ts'
 import { OciError } from '../oci/errors.ts'
 import { type Health, registerAdmin } from '../ports/admin.ts'
-import { addressText, createApp, listen } from '../ports/app.ts'
+import { createApp, listen } from '../ports/app.ts'
 import { type ControlDeps, registerControl } from '../ports/control.ts'
 import { clientAddress, forwardedAddress, isForwarder, isLoopback, verifiedName } from '../ports/forwarded.ts'
 import { createPort, drain, type PortLimits } from '../ports/listen.ts'
-import { openTls, type Tls, type TlsFiles } from '../ports/tls.ts'
+import type { Tls, TlsFiles } from '../ports/tls.ts'
 import type { Audit } from '../telemetry/audit.ts'
-import { type AppContext, watchIntervalMs } from './context.ts'
+import type { AppContext } from './context.ts'
 import type { RateLimits } from './rate-limits.ts'
+import { connectionReports, type OpenedPort, openApiPort, openCertificates, openedPort } from './shared/open-port.ts'
 import type { Store } from './store.ts'
 import type { OpenedAccess } from './users.ts'
-
-/** A port that listens. */
-export interface OpenedPort extends AsyncDisposable {
-  /** `<host>:<port>` */
-  readonly address: string
-  /** Lets running requests end for at most so many ms; resolves to whether all of them did. */
-  drain(limitMs: number): Promise<boolean>
-}
 
 const controlLimits = { maxConnections: 64, headTimeoutMs: 10_000 }
 
 /** Reads the TLS files of the registry port, and again whenever they change. */
-export async function openCertificates(files: TlsFiles, { metrics, log, audit }: AppContext): Promise<Tls> {
-  const publish = (expiry: Tls['expiry']) => {
-    for (const [kind, date] of Object.entries(expiry)) metrics.certificateExpiry.set({ kind }, date.getTime() / 1000)
-  }
-  const tls = await openTls({
-    files,
-    intervalMs: watchIntervalMs,
-    now: Date.now,
-    onReload: expiry => {
-      publish(expiry)
-      log.info({ expiry }, 'certificates were reloaded')
-      void audit.record({ action: 'reload', actor: 'local', result: 'applied', file: files.certificate })
-    },
-    onFault: fault => {
-      metrics.reloadFaults.inc({ kind: 'certificates' })
-      log.error({ err: fault, files }, 'certificates cannot be used or are outside their validity')
-    },
-    onRefused: refused => {
-      log.warn(refused, 'a client certificate did not verify; its connection is closed')
-      void audit.refuse('certificate', { actor: 'anonymous', ...refused })
-    }
+export function openRegistryCertificates(files: TlsFiles, context: AppContext): Promise<Tls> {
+  const { audit } = context
+  return openCertificates(files, context, {
+    reload: () => void audit.record({ action: 'reload', actor: 'local', result: 'applied', file: files.certificate }),
+    refused: refused => void audit.refuse('certificate', { actor: 'anonymous', ...refused })
   })
-  publish(tls.expiry)
-  return tls
 }
 
 /** The parts that the gateway uses. */
@@ -141,65 +116,33 @@ async function refuseLogin(error: unknown, audit: Audit, authorization: string |
 const maxClaimedLength = 128
 
 /** Opens the registry port. */
-export async function openRegistryPort(context: AppContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
+export function openRegistryPort(context: AppContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
   const { config } = context
-  const { server: settings } = config()
   const forwarding = {
     speaksFor: (request: IncomingMessage) =>
       isLoopback(request.socket) || isForwarder(request, config().server.forwarders) ? forwardedAddress(request) : undefined
   }
-  const reports = connectionReports(context)
-  const app = createApp(listener => createPort(listener, tls?.options, { ...portLimits(config()), ...forwarding, ...reports }), {
-    frameworkErrors: (_error, request, reply) => void gateway.handle(request, reply),
+  return openApiPort(gateway, tls, {
+    at: config().server.listen,
+    setting: 'server.listen',
+    limits: { ...portLimits(config()), ...forwarding, ...reportsOf(context) },
     believesRequestId: request => isForwarder(request, config().server.forwarders)
   })
-  const server = app.server
-  gateway.register(app)
-  deferContinue(server)
-  if (tls) tls.attach(server as unknown as Parameters<Tls['attach']>[0])
-  await app.ready()
-  await listen(server, settings.listen, 'server.listen')
-  return opened(server)
 }
 
-const closedBecause = {
-  idle: 'an idle connection was closed for a new one: limits.connections is reached',
-  unread: 'a connection was closed: its client does not read the response',
-  pipelined: 'a connection was closed: it pipelined too many requests'
-}
-
-// Many connections may be closed in a second: the log tells of one of them, the metrics of all.
-const reportAgainMs = 1_000
-
-function connectionReports({ config, metrics, log }: AppContext): Pick<PortLimits, 'onClosed' | 'onRefused'> {
-  const reportedAtMs = new Map<string, number>()
-  const report = (address: string, message: string) => {
-    const now = performance.now()
-    if (now - (reportedAtMs.get(message) ?? Number.NEGATIVE_INFINITY) < reportAgainMs) return
-    reportedAtMs.set(message, now)
-    log.warn({ address, limit: config().limits.connections }, message)
-  }
-  return {
-    onClosed(address, reason) {
-      metrics.connectionsClosed.inc({ reason })
-      report(address, closedBecause[reason])
-    },
-    onRefused(address) {
-      metrics.connectionsDropped.inc()
-      report(address, 'a connection was refused: limits.connections is reached')
-    }
-  }
+function reportsOf(context: AppContext): Pick<PortLimits, 'onClosed' | 'onRefused'> {
+  return connectionReports(context, () => context.config().limits.connections, 'limits.connections')
 }
 
 /** Opens the admin port. */
 export async function openAdminPort(context: AppContext, health: Health): Promise<OpenedPort> {
   const { config, metrics } = context
-  const limits = { ...portLimits(config()), ...connectionReports(context) }
+  const limits = { ...portLimits(config()), ...reportsOf(context) }
   const app = createApp(listener => createPort(listener, undefined, limits))
   registerAdmin(app, { health, metrics })
   await app.ready()
   await listen(app.server, config().server.admin, 'server.admin')
-  return opened(app.server)
+  return openedPort(app.server)
 }
 
 /** Opens the control socket. If that fails, commands cannot reach this process, and all else works. */
@@ -245,14 +188,6 @@ async function listenOnSocket(server: Server, path: string): Promise<void> {
   process.umask(before)
   await listening
   await chmod(path, 0o600)
-}
-
-function opened(server: Server): OpenedPort {
-  return {
-    address: addressText(server),
-    drain: limitMs => drain(server, limitMs),
-    [Symbol.asyncDispose]: async () => void (await drain(server, 0))
-  }
 }
 
 function portLimits({ limits }: Config): PortLimits {

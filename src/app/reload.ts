@@ -1,8 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { configDifference, needRestart } from '../../config/difference.ts'
-import type { Config } from '../../config/schema.ts'
 import { createMutex } from '../../storage/keyed-mutex.ts'
-import type { Audit } from '../telemetry/audit.ts'
 import type { Logger } from '../telemetry/log.ts'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { watchIntervalMs } from './context.ts'
@@ -16,22 +13,28 @@ export interface LastReload {
 }
 
 /** What a reload needs of the process. */
-export interface ReloadDeps {
+export interface ReloadDeps<Config> {
   /** Reads the configuration; throws a ConfigError with all faults. */
   load: () => Config
+  /** The paths of the settings that differ, and those of them that only a restart can change. */
+  difference: (old: Config, next: Config) => string[]
+  needRestart: (changed: readonly string[]) => string[]
   /** Puts a configuration in force; running requests keep what they have. Rejects without having changed anything. */
   apply: (next: Config, changed: readonly string[]) => Promise<void>
+  /** Called before the configuration is read. */
+  onCheck?: () => void
+  /** Called with each result but that nothing changed, unless it was the last one too. */
+  onResult?: (result: LastReload) => Promise<void>
   log: Logger
   metrics: Metrics
-  audit: Pick<Audit, 'record' | 'reopen'>
 }
 
 // The file may still be being written: it must read the same twice.
 const confirmDelayMs = 200
 
 /** Takes changed settings while the process runs. */
-export class Reload {
-  readonly #deps: ReloadDeps
+export class Reload<Config> {
+  readonly #deps: ReloadDeps<Config>
   readonly #mutex = createMutex()
   #timer: NodeJS.Timeout | undefined
   #current: Config
@@ -39,7 +42,7 @@ export class Reload {
   /** The last result in JSON, so that reading an unchanged file again reports nothing. */
   #lastReported = ''
 
-  constructor(current: Config, deps: ReloadDeps) {
+  constructor(current: Config, deps: ReloadDeps<Config>) {
     this.#current = current
     this.#deps = deps
   }
@@ -59,24 +62,22 @@ export class Reload {
 
   /** Reads the configuration and takes its changes, all of them or none. Never rejects. */
   check(): Promise<LastReload> {
-    this.#deps.audit.reopen()
+    this.#deps.onCheck?.()
     return this.#mutex(() => this.#check())
   }
 
   async #check(): Promise<LastReload> {
-    const { load, apply } = this.#deps
+    const { load, apply, difference, needRestart } = this.#deps
     try {
       const next = load()
-      const changed = configDifference(this.#current, next)
+      const changed = difference(this.#current, next)
       if (changed.length === 0) return await this.#done({ result: 'unchanged' })
       await delay(confirmDelayMs)
-      if (configDifference(next, load()).length > 0) return this.#check()
+      if (difference(next, load()).length > 0) return this.#check()
       const fixed = needRestart(changed)
       if (fixed.length > 0) return await this.#done({ result: 'refused', changed, reason: `only a restart can change ${fixed.join(', ')}` })
       await apply(next, changed)
-      const old = this.#current.registry.mode
       this.#current = next
-      if (old !== next.registry.mode) await this.#deps.audit.record({ action: 'mode', actor: 'local', old, new: next.registry.mode })
       return await this.#done({ result: 'applied', changed })
     } catch (error) {
       return await this.#done({ result: 'faulty', reason: (error as Error).message })
@@ -95,11 +96,12 @@ export class Reload {
     return last
   }
 
-  async #report({ result, changed, reason }: LastReload): Promise<void> {
-    const { log, metrics, audit } = this.#deps
+  async #report(last: LastReload): Promise<void> {
+    const { log, metrics, onResult } = this.#deps
+    const { result, changed, reason } = last
     metrics.reloads.inc({ result })
     if (result === 'applied') log.info({ changed }, 'the changed configuration is in force')
     else if (result !== 'unchanged') log.error({ changed, reason }, 'the changed configuration is refused; the previous one stays in force')
-    if (result !== 'unchanged') await audit.record({ action: 'reload', actor: 'local', result, changed, reason })
+    if (result !== 'unchanged') await onResult?.(last)
   }
 }

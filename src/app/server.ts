@@ -1,3 +1,4 @@
+import { configDifference, needRestart } from '../../config/difference.ts'
 import { configHash } from '../../config/effective.ts'
 import type { Config } from '../../config/schema.ts'
 import pkg from '../../package.json' with { type: 'json' }
@@ -11,9 +12,9 @@ import { openBackends } from './backends.ts'
 import { startBackground } from './background.ts'
 import type { AppContext } from './context.ts'
 import type { GcRequest } from './gc-runner.ts'
-import { createGateway, openAdminPort, openCertificates, openControlSocket, openRegistryPort } from './ports.ts'
+import { createGateway, openAdminPort, openControlSocket, openRegistryCertificates, openRegistryPort } from './ports.ts'
 import { createRateLimits } from './rate-limits.ts'
-import { type LastReload, Reload } from './reload.ts'
+import { type LastReload, Reload, type ReloadDeps } from './reload.ts'
 import { openStore } from './store.ts'
 import { openAccess } from './users.ts'
 
@@ -68,13 +69,14 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     for (const commit of commits) commit()
     store.opened.applyLimits(next.storage)
     if (changed.includes('log.level')) log.level = next.log.level
+    recordMode(audit, config.registry.mode, next.registry.mode)
     config = next
     showConfig(metrics, next)
   }
-  const reload = stack.use(new Reload(first, { load, apply, metrics, log, audit }))
+  const reload = stack.use(createReload(first, { load, apply, metrics, log, audit }))
   reload.start()
 
-  const tls = first.server.tls && (await openCertificates(first.server.tls, context))
+  const tls = first.server.tls && (await openRegistryCertificates(first.server.tls, context))
   if (tls) stack.defer(() => tls.close())
   const { gateway } = stack.use(createGateway(context, { store, modes: backends.modes, access, egress: rates.egress }))
   const background = stack.use(await startBackground(context, store, backends, () => gateway.running))
@@ -111,6 +113,23 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
       return clean
     }
   }
+}
+
+function createReload(
+  first: Config,
+  { audit, ...deps }: Pick<ReloadDeps<Config>, 'load' | 'apply' | 'metrics' | 'log'> & { audit: Audit }
+): Reload<Config> {
+  return new Reload(first, {
+    ...deps,
+    difference: configDifference,
+    needRestart,
+    onCheck: () => audit.reopen(),
+    onResult: ({ result, changed, reason }) => audit.record({ action: 'reload', actor: 'local', result, changed, reason })
+  })
+}
+
+function recordMode(audit: Audit, old: string, next: string): void {
+  if (old !== next) void audit.record({ action: 'mode', actor: 'local', old, new: next })
 }
 
 function showConfig(metrics: Metrics, config: Config): void {

@@ -32,15 +32,24 @@ export function ownRoute(path: string, { host, path: there }: Pick<UpstreamConfi
   }
 }
 
+/** A route on which names are the same on both sides. */
+export function identityRoute(origin: string, upstream: Upstream): UpstreamRoute {
+  return {
+    upstream,
+    origin,
+    upstreamName: name => name,
+    contentName: name => name,
+    nameOfContent: kept => kept,
+    localName: name => (isName(name) ? name : undefined)
+  }
+}
+
 /** The route of one namespace (`ns=`): names are the same there, and content is stored under a prefix of its own. */
 export function namespaceRoute(host: string, upstream: Upstream): UpstreamRoute {
   return {
-    upstream,
+    ...identityRoute(host, upstream),
     namespace: host,
-    origin: host,
-    upstreamName: name => name,
     contentName: name => contentName(host, name),
-    nameOfContent: kept => nameBelow(host, kept),
-    localName: name => (isName(name) ? name : undefined)
+    nameOfContent: kept => nameBelow(host, kept)
   }
 }

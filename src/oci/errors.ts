@@ -60,6 +60,11 @@ export class OciError extends Error {
   }
 }
 
+/** Whether a text is a code of the table. */
+export function isErrorCode(text: string): text is ErrorCode {
+  return Object.hasOwn(table, text)
+}
+
 const unknownCodes: readonly ErrorCode[] = ['BLOB_UNKNOWN', 'MANIFEST_UNKNOWN', 'NAME_UNKNOWN']
 
 /** Whether an error of a source means unknown content: an OciError, or an upstream's error of the kind `not-found`. */

@@ -5,8 +5,8 @@ import type { Metrics } from '../telemetry/metrics.ts'
 export interface Health {
   /** Resolves if reads can be served. */
   readable(): Promise<void>
-  /** Resolves if pushes can be accepted. */
-  writable(): Promise<void>
+  /** Resolves if pushes can be accepted. Absent where that is no question of its own. */
+  writable?(): Promise<void>
   status(): Promise<Record<string, unknown>>
 }
 
@@ -23,7 +23,8 @@ export function registerAdmin(app: FastifyInstance, { health, metrics }: { healt
       }
     })
   probe('/readyz', () => health.readable())
-  probe('/readyz/write', () => health.writable())
+  const { writable } = health
+  if (writable) probe('/readyz/write', writable)
   app.get('/status', () => health.status())
   app.get('/metrics', async (_request, reply) => reply.type(metrics.register.contentType).send(await metrics.register.metrics()))
 }

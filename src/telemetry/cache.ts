@@ -35,6 +35,8 @@ type UpstreamEvent =
   | { type: 'failure'; endpoint: string; resource: string; error: Error }
   | { type: 'body'; endpoint: string; bytes: number; result: string }
   | { type: 'resume'; endpoint: string; offset: number }
+  | { type: 'hedge'; endpoint: string; resource: string }
+  | { type: 'probe'; endpoint: string; result: string }
   | { type: 'breaker'; endpoint: string; resource: string; scope: string; until: number }
   | { type: 'token'; endpoint: string; result: string }
 
@@ -56,6 +58,12 @@ export function observeUpstream(metrics: Metrics, log: Logger): (event: Upstream
       case 'resume':
         metrics.upstreamResumes.inc({ endpoint })
         log.info({ endpoint, offset: event.offset }, 'an interrupted download is resumed')
+        break
+      case 'hedge':
+        metrics.upstreamHedges.inc({ endpoint })
+        break
+      case 'probe':
+        metrics.upstreamProbes.inc({ endpoint, result: event.result })
         break
       case 'breaker':
         metrics.upstreamBreaker.set({ endpoint }, event.until / 1000)

@@ -97,6 +97,21 @@ export const metricTable = {
     result: 'complete, broken, cancelled'
   }),
   upstreamResumes: counter('registry_upstream_resumes_total', 'Interrupted downloads that were resumed.', { endpoint }),
+  upstreamHedges: counter(
+    'registry_upstream_hedges_total',
+    'Requests of an agent that this replica got too, since another one did not answer in time.',
+    {
+      endpoint
+    }
+  ),
+  upstreamProbes: counter('registry_upstream_probes_total', 'Probes of replicas by an agent.', { endpoint, result: 'answered, failed' }),
+  replicaHealthy: gauge(
+    'registry_replica_healthy',
+    '1 for a replica of an agent that answers, 0 for one that does not or is asked to pause.',
+    {
+      endpoint
+    }
+  ),
   upstreamTokens: counter('registry_upstream_tokens_total', 'Token requests.', { endpoint, result: 'granted, failed' }),
   upstreamBreaker: gauge(
     'registry_upstream_breaker_open_until_timestamp_seconds',

@@ -21,13 +21,17 @@ export interface Metrics extends Instruments {
   collect<K extends GaugeKey>(key: K, collect: (gauge: Instruments[K]) => void | Promise<void>): void
 }
 
-/** Makes the metrics of the table, in a registry of their own, so that several servers can live in one process. */
-export function createMetrics(): Metrics {
+/**
+ * Makes the metrics of the table, in a registry of their own, so that several servers can live in one process. Those
+ * that `shown` does not accept are counted and not exposed: they are of parts that this process does not have.
+ */
+export function createMetrics(shown: (key: keyof Table) => boolean = () => true): Metrics {
   const register = new Registry()
   collectProcessMetrics(register)
   const collectors = new Map<string, (gauge: Gauge) => void | Promise<void>>()
   const instruments = Object.entries<Definition>(metricTable).map(([key, definition]) => {
-    const options = { name: definition.name, help: definition.help, labelNames: Object.keys(definition.labels), registers: [register] }
+    const registers = shown(key as keyof Table) ? [register] : []
+    const options = { name: definition.name, help: definition.help, labelNames: Object.keys(definition.labels), registers }
     if (definition.type === 'counter') return [key, new Counter(options)] as const
     if (definition.type === 'histogram') return [key, new Histogram({ ...options, buckets: [...(definition.buckets ?? [])] })] as const
     const gauge: Gauge = new Gauge({ ...options, collect: () => collectors.get(key)?.(gauge) })

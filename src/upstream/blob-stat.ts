@@ -1,5 +1,5 @@
-import type { Digest } from '../oci/digest.ts'
-import { isHtml, lengthOf } from './connection/headers.ts'
+import { type Digest, isDigest } from '../oci/digest.ts'
+import { fieldOf, isHtml, isJson, lengthOf } from './connection/headers.ts'
 import { abandon, drain } from './connection/read-body.ts'
 import type { UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
 import type { FailoverClient } from './failover.ts'
@@ -18,6 +18,19 @@ export function checkNoPage(answer: UpstreamResponse): void {
 }
 
 /**
+ * UpstreamError for the answer of a replica that cannot be the blob. Its head is passed on before its bytes are
+ * verified, while another replica may have the blob.
+ */
+export function checkReplica(answer: UpstreamResponse, digest: string): void {
+  const { headers } = answer
+  const named = fieldOf(headers, 'docker-content-digest')
+  if (named !== undefined && isDigest(named) && named !== digest && named.split(':')[0] === digest.split(':')[0])
+    throw unusableResponse('broken', `wrong digest: the response names ${named}`, answer, 'DIGEST')
+  if (named === undefined && (isHtml(headers) || isJson(headers)))
+    throw unusableResponse('invalid', 'the response is a page, and no blob', answer)
+}
+
+/**
  * Checks that a blob exists, by HEAD or else by a GET whose body is not read. `size` is in bytes, absent if the
  * upstream does not tell it.
  */
@@ -27,6 +40,7 @@ export async function checkBlob(client: FailoverClient, name: string, digest: Di
       if (method === 'HEAD') await drain(answer.body)
       else abandon(answer.body)
       checkNoPage(answer)
+      if (client.replicas) checkReplica(answer, digest)
       return lengthOf(answer.headers)
     })
     return size === undefined ? {} : { size }

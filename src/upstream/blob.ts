@@ -1,7 +1,8 @@
 import type { RateShare } from '../../storage/rate-limiter.ts'
 import type { RangeRequest } from '../oci/range.ts'
+import { checkReplica } from './blob-stat.ts'
 import { abandon } from './connection/read-body.ts'
-import type { UpstreamRequest } from './endpoint-client.ts'
+import type { UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
 import { type FailoverClient, isTransient } from './failover.ts'
 import { connectionError, unusableResponse } from './failure.ts'
@@ -13,6 +14,9 @@ const maxStalledResumes = 5
 // A body that breaks more often than once per MiB will not end.
 const freeResumes = 16
 const bytesPerResume = 1024 * 1024
+// Of a replica that answers and sends nothing, such as a cache whose upstream is slow: doubled with each resume that
+// brings nothing, since the next replica may have to fetch the blob from its beginning.
+const firstPatienceMs = 5_000
 
 /** A blob that is being downloaded. */
 export interface BlobDownload {
@@ -82,7 +86,8 @@ export class BlobStream {
   static async open(request: UpstreamRequest, range: RangeRequest | undefined, { signal, ...deps }: BlobStreamDeps): Promise<BlobStream> {
     const left = new AbortController()
     const either = AbortSignal.any([signal, left.signal])
-    const segment = await deps.client.run({ ...request, headers: rangeField(range) }, either, answer => openSegment(answer, range))
+    const open = (answer: UpstreamResponse) => segmentOf(answer, range, deps.client, request)
+    const segment = await deps.client.run({ ...request, headers: rangeField(range) }, either, open)
     return new BlobStream(segment, { ...deps, request, signal: either, left })
   }
 
@@ -143,6 +148,7 @@ export class BlobStream {
     const before = this.#received
     let result: 'complete' | 'broken' | 'cancelled' = 'cancelled'
     let position = this.#segment.begins
+    this.#watchSilence(this.#segment)
     try {
       for await (const chunk of body) {
         const begins = position
@@ -170,6 +176,20 @@ export class BlobStream {
     } finally {
       this.#observe({ type: 'body', endpoint: endpoint.host, bytes: this.#received - before, result })
     }
+  }
+
+  // A replica that is frozen or cut off ends no connection.
+  #watchSilence({ body, endpoint, text }: Segment): void {
+    const { replicas } = this.#client
+    if (!replicas) return
+    const patienceMs = firstPatienceMs * 2 ** this.#stalledResumes
+    const { host } = endpoint
+    body.onSilence(replicas.silenceMs, async () => {
+      const alive = await this.#client.probe(endpoint)
+      const { silentMs } = body
+      if (silentMs < (alive ? patienceMs : replicas.silenceMs)) return
+      body.giveUp(new UpstreamError('timeout', `${host}: ${text}: no byte came for ${Math.round(silentMs)} ms`, { endpoint: host }))
+    })
   }
 
   #checkLength(position: number): void {
@@ -220,7 +240,9 @@ export class BlobStream {
     const range = { first: this.#offset, ...(this.#until === undefined ? {} : { last: this.#until - 1 }) }
     try {
       const request = { ...this.#request, headers: rangeField(range) }
-      const segment = await this.#client.run(request, this.#signal, answer => this.#checkSameBlob(openSegment(answer, range)))
+      const segment = await this.#client.run(request, this.#signal, answer =>
+        this.#checkSameBlob(segmentOf(answer, range, this.#client, this.#request))
+      )
       this.#observe({ type: 'resume', endpoint: segment.endpoint.host, offset: this.#offset })
       this.#segment = segment
       this.#size ??= segment.size
@@ -242,6 +264,22 @@ export class BlobStream {
     const { endpoint, text } = segment
     throw unusableResponse('broken', reason, { endpoint, text }, 'SIZE')
   }
+}
+
+function segmentOf(
+  answer: UpstreamResponse,
+  range: RangeRequest | undefined,
+  { replicas }: FailoverClient,
+  { path }: UpstreamRequest
+): Segment {
+  if (!replicas) return openSegment(answer, range)
+  try {
+    checkReplica(answer, path.slice(path.lastIndexOf('/') + 1))
+  } catch (error) {
+    abandon(answer.body)
+    throw error
+  }
+  return openSegment(answer, range)
 }
 
 function isResumable(error: UpstreamError): boolean {

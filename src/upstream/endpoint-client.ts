@@ -41,6 +41,7 @@ const maxErrorBytes = 65_536
 export class EndpointClient {
   readonly #connections: Connections
   readonly #authorizations: Authorizations
+  readonly #namespace: string | undefined
   readonly #now: () => number
   readonly #observe: (event: UpstreamEvent) => void
 
@@ -49,6 +50,7 @@ export class EndpointClient {
     { connections, now, observe }: { connections: Connections; now: () => number; observe: (event: UpstreamEvent) => void }
   ) {
     this.#connections = connections
+    this.#namespace = settings.namespace
     this.#authorizations = new Authorizations(settings, { connections, now, observe })
     this.#now = now
     this.#observe = observe
@@ -78,7 +80,7 @@ export class EndpointClient {
     request: UpstreamRequest,
     signal: AbortSignal
   ): Promise<{ response: HttpResponse; text: string; code?: string }> {
-    const url = new URL(request.path, endpoint)
+    const url = new URL(this.#pathOf(request), endpoint)
     const text = `${request.method} ${url.pathname}`
     const own = url.origin === endpoint.origin
     let sent: Authorization | undefined = own ? await this.#authorizations.known(endpoint, request.scope, signal) : undefined
@@ -99,6 +101,12 @@ export class EndpointClient {
       await drain(response.body)
       sent = better
     }
+  }
+
+  // A URL that the upstream named, for an upload or a further page, is left as it is.
+  #pathOf({ path }: UpstreamRequest): string {
+    if (this.#namespace === undefined || !path.startsWith('/v2/') || /[?&]ns=/.test(path)) return path
+    return `${path}${path.includes('?') ? '&' : '?'}ns=${encodeURIComponent(this.#namespace)}`
   }
 
   async #errorOf(

@@ -1,12 +1,15 @@
 import { Answers } from './answer-reader.ts'
 import { RequestBodyError } from './connection/send.ts'
 import type { EndpointClient, UpstreamRequest, UpstreamResponse } from './endpoint-client.ts'
-import { UpstreamError } from './error.ts'
+import { isLimited, UpstreamError } from './error.ts'
 import { isHeadRefused } from './failure.ts'
 import type { Endpoints, RequestResult } from './health/endpoints.ts'
 import { HeadRefusals } from './health/head-refusals.ts'
+import type { ReplicaPolicy, UpstreamEvent } from './options.ts'
+import { type AttemptResult, race } from './race.ts'
 
 const maxRounds = 3
+const maxReplicaRounds = 2
 const firstPauseMs = 100
 
 // The connection was not made, so the request was not sent.
@@ -14,7 +17,18 @@ const unsent =
   /^(CERT_|ERR_TLS|ERR_SSL|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO|ENOTFOUND$|EAI_|ECONNREFUSED$|EHOSTUNREACH$|ENETUNREACH$|UND_ERR_CONNECT_TIMEOUT$)/
 
 type Use<T> = (answer: UpstreamResponse) => Promise<T> | T
-type Outcome<T> = { value: T } | { error: UpstreamError }
+
+/** Dependencies of a FailoverClient. */
+export interface FailoverDeps {
+  /** In [0, 1), for jitter. */
+  random: () => number
+  sleep: (ms: number, signal: AbortSignal) => Promise<void>
+  now: () => number
+  observe: (event: UpstreamEvent) => void
+  replicas?: ReplicaPolicy | undefined
+  /** Whether an endpoint answers anything at all. */
+  probe: (endpoint: URL) => Promise<boolean>
+}
 
 /** Sends requests to the endpoints of an upstream, one after the other until one gives a usable response. */
 export class FailoverClient {
@@ -22,28 +36,24 @@ export class FailoverClient {
   readonly answers = new Answers()
   readonly #endpoints: Endpoints
   readonly #client: EndpointClient
-  readonly #random: () => number
-  readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>
+  readonly #deps: FailoverDeps
   readonly headRefusals: HeadRefusals
 
-  constructor(
-    endpoints: Endpoints,
-    client: EndpointClient,
-    { random, sleep, now }: { random: () => number; sleep: (ms: number, signal: AbortSignal) => Promise<void>; now: () => number }
-  ) {
-    this.headRefusals = new HeadRefusals(now)
+  constructor(endpoints: Endpoints, client: EndpointClient, deps: FailoverDeps) {
+    this.headRefusals = new HeadRefusals(deps.now)
     this.#endpoints = endpoints
     this.#client = client
-    this.#random = random
-    this.#sleep = sleep
+    this.#deps = deps
   }
 
   /**
    * For a GET or HEAD; each endpoint is tried up to three times. `use` makes a value of the response; an UpstreamError
    * that it throws counts as the endpoint's failure. Content is `not-found` only if no endpoint has it. 401, 403 and
-   * 416 are final.
+   * 416 are final; of replicas only 416 is.
    */
   run<T>(request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
+    const { replicas } = this.#deps
+    if (replicas) return this.#amongReplicas(replicas, request, signal, use)
     return this.#retry(() => this.#round(this.#endpoints.order(), request, signal, use), signal)
   }
 
@@ -83,7 +93,7 @@ export class FailoverClient {
   /** Waits before attempt `number` + 1: exponential backoff with jitter. */
   pause(number: number, signal: AbortSignal): Promise<void> {
     const wholeMs = firstPauseMs * 2 ** number
-    return this.#sleep(wholeMs / 2 + (wholeMs / 2) * this.#random(), signal)
+    return this.#deps.sleep(wholeMs / 2 + (wholeMs / 2) * this.#deps.random(), signal)
   }
 
   /** Records how a response body ended. */
@@ -91,7 +101,35 @@ export class FailoverClient {
     this.#endpoints.report(endpoint, result)
   }
 
-  async #retry<T>(attempt: () => Promise<Outcome<T>>, signal: AbortSignal): Promise<T> {
+  /** How endpoints that are replicas are asked; undefined if they are not. */
+  get replicas(): ReplicaPolicy | undefined {
+    return this.#deps.replicas
+  }
+
+  /** Whether an endpoint answers anything at all. */
+  probe(endpoint: URL): Promise<boolean> {
+    return this.#deps.probe(endpoint)
+  }
+
+  // Without a pause: where no replica can be asked, the client learns it at once.
+  async #amongReplicas<T>(replicas: ReplicaPolicy, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
+    for (let round = 1; ; round++) {
+      const result = await race({
+        endpoints: this.#endpoints.order(request.path),
+        attempt: (endpoint, either) => this.#admitted(endpoint, request, either, use),
+        hedgeAfterMs: replicas.hedgeAfterMs(),
+        isAlive: endpoint => this.#deps.probe(endpoint),
+        isFinal: error => error.kind === 'unsatisfiable',
+        onHedge: ({ host }) => this.#deps.observe({ type: 'hedge', endpoint: host, resource: request.resource }),
+        signal
+      })
+      if ('value' in result) return result.value
+      // A kept connection may end just when it is used, and a replica that restarts ends all of them.
+      if (round === maxReplicaRounds || !result.errors.some(wasCut)) throw ofReplicas(result.errors)
+    }
+  }
+
+  async #retry<T>(attempt: () => Promise<AttemptResult<T>>, signal: AbortSignal): Promise<T> {
     for (let round = 1; ; round++) {
       const outcome = await attempt()
       if ('value' in outcome) return outcome.value
@@ -100,7 +138,7 @@ export class FailoverClient {
     }
   }
 
-  async #round<T>(endpoints: readonly URL[], request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
+  async #round<T>(endpoints: readonly URL[], request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<AttemptResult<T>> {
     const errors: UpstreamError[] = []
     for (const endpoint of endpoints) {
       const outcome = await this.#admitted(endpoint, request, signal, use)
@@ -109,15 +147,13 @@ export class FailoverClient {
       errors.push(outcome.error)
     }
     // An endpoint that failed may have the content, so its error outweighs `not-found` from all others.
-    const missing = (each: UpstreamError) => each.kind === 'not-found'
-    const limited = (each: UpstreamError) => each.kind === 'limited'
-    const error = errors.findLast(each => !missing(each) && !limited(each)) ?? soonest(errors.filter(limited)) ?? errors.at(-1)
+    const error = errors.findLast(each => !isMissing(each) && !isLimited(each)) ?? soonest(errors) ?? errors.at(-1)
     if (!error) throw new Error('an upstream has no endpoint')
     return { error }
   }
 
-  async #firstReached<T>(request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
-    let last: Outcome<T> | undefined
+  async #firstReached<T>(request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<AttemptResult<T>> {
+    let last: AttemptResult<T> | undefined
     for (const endpoint of this.#endpoints.order()) {
       last = await this.#admitted(endpoint, request, signal, use)
       if ('value' in last || !wasUnsent(last.error)) return last
@@ -126,15 +162,18 @@ export class FailoverClient {
     return last
   }
 
-  async #admitted<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
+  async #admitted<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<AttemptResult<T>> {
     const refusal = this.#endpoints.refusal(endpoint, request)
     return refusal ? { error: refusal } : this.#once(endpoint, request, signal, use)
   }
 
-  async #once<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<Outcome<T>> {
+  async #once<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<AttemptResult<T>> {
     let result: RequestResult
+    const end = this.#endpoints.begin(endpoint)
+    let answer: UpstreamResponse | undefined
     try {
-      const value = await use(await this.#client.send(endpoint, request, signal))
+      answer = await this.#client.send(endpoint, request, signal)
+      const value = await use(answer)
       result = 'answered'
       return { value }
     } catch (error) {
@@ -145,6 +184,8 @@ export class FailoverClient {
       return { error }
     } finally {
       this.#endpoints.report(endpoint, result, request)
+      if (answer) answer.body.onOver(end)
+      else end()
     }
   }
 }
@@ -169,6 +210,24 @@ export function isTransient({ kind, status, retryableAfterMs }: UpstreamError): 
   return (kind === 'unreachable' || kind === 'broken') && retryableAfterMs !== undefined
 }
 
-function soonest(limited: UpstreamError[]): UpstreamError | undefined {
-  return limited.toSorted((a, b) => (a.retryAfter ?? 0) - (b.retryAfter ?? 0))[0]
+function soonest(errors: readonly UpstreamError[]): UpstreamError | undefined {
+  return errors.filter(isLimited).toSorted((a, b) => (a.retryAfter ?? 0) - (b.retryAfter ?? 0))[0]
+}
+
+function isMissing({ kind }: UpstreamError): boolean {
+  return kind === 'not-found'
+}
+
+// The connection ended, and no answer of the registry says why.
+function wasCut(error: UpstreamError): boolean {
+  return error.status === undefined && error.kind === 'broken' && isTransient(error)
+}
+
+// A replica that could not be asked may have the content, and one that refuses our password too.
+function ofReplicas(errors: readonly UpstreamError[]): UpstreamError {
+  const refused = ({ kind }: UpstreamError) => kind === 'unauthorized' || kind === 'denied'
+  const unasked = errors.findLast(each => !isMissing(each) && !refused(each) && !isLimited(each))
+  const error = unasked ?? soonest(errors) ?? errors.findLast(refused) ?? errors.at(-1)
+  if (!error) throw new Error('an upstream has no endpoint')
+  return error
 }

@@ -6,8 +6,13 @@ export interface UpstreamOptions {
   /** Origins that hold the same content (mirrors, replicas), in order of preference. */
   endpoints: readonly URL[]
   credentials?: { username: string; password: string }
-  /** PEM, trusted beside the system's roots. */
+  /** PEM, trusted beside the system's roots, or with `roots: 'own'` in their place. */
   ca?: string
+  roots?: 'own'
+  /** The registry that the endpoints are asked to stand for, as `ns=` in each request. */
+  namespace?: string
+  /** The largest manifest that is read, in bytes; 4 MiB by default, 8 MiB at most. */
+  manifestBytes?: number
   /** HTTP_PROXY, HTTPS_PROXY and NO_PROXY as given: this client reads no environment. */
   proxy?: ProxySettings
   /** Hosts (`host` or `host:port`) of token services, besides each endpoint's own host and port. */
@@ -36,8 +41,32 @@ export interface UpstreamLimits {
   bodyTimeout: number
 }
 
+/** An endpoint as a ReplicaPolicy sees it. */
+export interface EndpointState {
+  readonly url: URL
+  /** Whether its backoff is over. */
+  readonly healthy: boolean
+  /** Requests to it that are under way, with the bodies of their responses. */
+  readonly running: number
+}
+
+/**
+ * How requests to endpoints that are replicas of each other are spread. With it a GET or HEAD asks all of them before
+ * it fails, whatever one answers, and none is waited for that does not answer at all.
+ */
+export interface ReplicaPolicy {
+  /** The endpoints in the order in which they are asked for `path`; without one, by preference. */
+  order(endpoints: readonly EndpointState[], path?: string): URL[]
+  /** After how many ms without an answer the next endpoint is asked as well. */
+  hedgeAfterMs(): number
+  /** After how many ms without a byte an endpoint is probed, and how long the probe may take. */
+  silenceMs: number
+  probeMs: number
+}
+
 /** Dependencies that tests replace; the defaults are the real ones. */
 export interface UpstreamHooks {
+  replicas?: ReplicaPolicy
   /** Milliseconds since the epoch. */
   now?: () => number
   /** In [0, 1), for jitter. */
@@ -61,6 +90,8 @@ export type UpstreamEvent =
   | { type: 'failure'; endpoint: string; resource: UpstreamResource; method: UpstreamMethod; error: Error; ms: number }
   | { type: 'body'; endpoint: string; bytes: number; result: 'complete' | 'broken' | 'cancelled' }
   | { type: 'resume'; endpoint: string; offset: number }
+  | { type: 'hedge'; endpoint: string; resource: UpstreamResource }
+  | { type: 'probe'; endpoint: string; result: 'answered' | 'failed' }
   | { type: 'breaker'; endpoint: string; resource: UpstreamResource; scope: string; until: number }
   | { type: 'token'; endpoint: string; result: 'granted' | 'failed' }
 
@@ -70,6 +101,8 @@ export interface EndpointHealth {
   /** False beside a refusal or an error that no response has followed, and while a rate limit is in force. */
   healthy: boolean
   lastError?: { message: string; at: number }
+  /** Of replicas: requests to it that are under way. */
+  running?: number
   /** The end of the last rate limit; until its end nothing is requested of what a limit applies to. */
   openUntil?: number
 }

@@ -11,10 +11,11 @@ import { EndpointClient } from './endpoint-client.ts'
 import { UpstreamError } from './error.ts'
 import { FailoverClient } from './failover.ts'
 import { Endpoints } from './health/endpoints.ts'
+import { Probes } from './health/probes.ts'
 import { InFlight } from './in-flight.ts'
 import { listNames, listTags } from './lists/names.ts'
 import { listReferrers } from './lists/referrers.ts'
-import { fetchManifest, revalidateManifest, statManifest, type UpstreamManifest } from './manifests.ts'
+import { fetchManifest, manifestLimits, revalidateManifest, statManifest, type UpstreamManifest } from './manifests.ts'
 import type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './options.ts'
 import { UpstreamSink } from './push.ts'
 import { openDownload } from './stream-body.ts'
@@ -22,7 +23,7 @@ import { openDownload } from './stream-body.ts'
 export type { BlobDownload } from './blob.ts'
 export { UpstreamError } from './error.ts'
 export type { UpstreamManifest } from './manifests.ts'
-export type { EndpointHealth, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './options.ts'
+export type { EndpointHealth, EndpointState, ReplicaPolicy, UpstreamEvent, UpstreamHooks, UpstreamOptions } from './options.ts'
 
 /**
  * Another registry over HTTP, as a source and with a sink. Names and references are the upstream's own; a name may be
@@ -36,20 +37,29 @@ export class Upstream implements Source {
   readonly #client: FailoverClient
   readonly #observe: (event: UpstreamEvent) => void
   readonly #ingress: UpstreamHooks['ingress']
-  readonly #inFlight = new InFlight()
+  readonly #hooks: UpstreamHooks
+  readonly #inFlight: InFlight
+  readonly #probes: Probes
   /** Pushes to this registry. */
   readonly sink: UpstreamSink
 
-  constructor(options: UpstreamOptions, hooks: UpstreamHooks = {}) {
-    const { now = Date.now, random = Math.random, observe = () => {} } = hooks
+  /** `shared`: an upstream with the same endpoints, whose connections and health it uses. */
+  constructor(options: UpstreamOptions, hooks: UpstreamHooks = {}, shared?: Upstream) {
+    const { now = Date.now, random = Math.random, observe = () => {}, replicas } = hooks
+    const { headerTimeout } = options.limits
     this.#options = options
+    this.#hooks = hooks
     this.#observe = observe
     this.#ingress = hooks.ingress
-    this.#connections = new Connections(options, hooks.lookup)
-    this.#endpoints = new Endpoints(options.endpoints, { now, observe })
+    this.#inFlight = shared ? shared.#inFlight : new InFlight()
+    this.#connections = shared ? shared.#connections : new Connections(options, hooks.lookup)
+    this.#endpoints = shared ? shared.#endpoints : new Endpoints(options.endpoints, { now, observe, replicas })
+    const deps = { connections: this.#connections, endpoints: this.#endpoints, observe, timeoutMs: replicas?.probeMs ?? headerTimeout }
+    this.#probes = shared ? shared.#probes : new Probes(deps)
     const client = new EndpointClient(options, { connections: this.#connections, now, observe })
     const pause = hooks.sleep ?? ((ms: number, signal: AbortSignal) => sleep(ms, undefined, { signal }))
-    this.#client = new FailoverClient(this.#endpoints, client, { random, sleep: pause, now })
+    const probe = (endpoint: URL) => this.#probes.probe(endpoint)
+    this.#client = new FailoverClient(this.#endpoints, client, { random, sleep: pause, now, observe, replicas, probe })
     this.sink = new UpstreamSink({
       client: this.#client,
       run: task => this.#run(task),
@@ -108,9 +118,10 @@ export class Upstream implements Source {
     return bypass(await this.#run(() => statManifest(this.#client, name, reference, signal)))
   }
 
-  /** Verified, and 4 MiB at most. */
+  /** Verified, and as large as `manifestBytes` at most. */
   async getManifest(name: string, reference: Reference, { signal }: { signal: AbortSignal }): Promise<Served<UpstreamManifest>> {
-    const manifest = await this.fetchManifest(name, reference, { signal })
+    const { manifestBytes: limit = manifestLimits.default } = this.#options
+    const manifest = await this.fetchManifest(name, reference, { limit, signal })
     // An unconditional request that is answered 304 has thrown already.
     if (manifest === 'not-modified') throw new Error('an unconditional request was answered 304')
     return bypass(manifest)
@@ -154,6 +165,16 @@ export class Upstream implements Source {
   /** Of each endpoint, in order of preference. */
   health(): EndpointHealth[] {
     return this.#endpoints.health()
+  }
+
+  /** Asks each endpoint that is unhealthy whether it answers again, and each that was not heard for `quietMs`. */
+  probe(quietMs: number): Promise<void> {
+    return this.#probes.run(quietMs)
+  }
+
+  /** The same registry, asked to stand for another one (`ns=`). It has no life of its own: this one is closed. */
+  forNamespace(namespace: string): Upstream {
+    return new Upstream({ ...this.#options, namespace }, this.#hooks, this)
   }
 
   /** Refuses new requests, and waits for those in flight with their bodies. */

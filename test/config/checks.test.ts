@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { isLoopback } from '../../config/rules/checks.ts'
+import { isLoopback } from '../../config/values/loopback.ts'
 import { loaded, refused } from './written.ts'
 
 const written = 'a loopback address or an auth section (being open must be written down: auth: { anonymous: [pull] })'

@@ -2,6 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { rootCertificates } from 'node:tls'
 import { test } from 'tap'
+import { loadAgentConfig } from '../../config/agent/load.ts'
+import { poolIn } from '../../config/agent/pools.ts'
 import { loadConfig } from '../../config/load.ts'
 import { compileGrants, isGranted } from '../../src/access/grants.ts'
 
@@ -9,12 +11,22 @@ const examples = join(import.meta.dirname, '../../config/examples')
 const load = (name: string) => loadConfig({ file: join(examples, name), env: {} })
 
 test('every example loads and names its schema for editors', async t => {
-  const names = readdirSync(examples)
+  const names = readdirSync(examples).filter(name => name !== 'agent.yaml')
   t.same(names.toSorted(), ['direct.yaml', 'local.yaml', 'open-pulls.yaml', 'proxy.yaml', 'quickstart.yaml', 's3.yaml'])
   for (const name of names) {
     t.doesNotThrow(() => load(name), name)
     t.ok(readFileSync(join(examples, name), 'utf8').startsWith('# yaml-language-server: $schema=../registry.schema.json\n'), name)
   }
+})
+
+test('the example of an agent loads, names its schema for editors, and has one route with two pools', async t => {
+  const file = join(examples, 'agent.yaml')
+  const { agent } = loadAgentConfig(file, { env: {} })
+  t.equal(agent.routes.length, 1)
+  const [replicas, beyond] = (agent.routes[0]?.pools ?? []).map(poolIn)
+  t.match(replicas, { kind: 'replicas', local: ['https://10.0.0.1:5001'], credentials: { username: 'ro' } })
+  t.match(beyond, { kind: 'imagesRepo', host: 'registry.deckhouse.io', path: 'deckhouse/ee', credentials: { username: 'license-token' } })
+  t.ok(readFileSync(file, 'utf8').startsWith('# yaml-language-server: $schema=../agent.schema.json\n'))
 })
 
 test('the examples of docs/s3.md load', t => {

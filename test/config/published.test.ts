@@ -3,27 +3,35 @@ import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import { test } from 'tap'
 import { parse } from 'yaml'
+import { agentSchema } from '../../config/agent/schema.ts'
 import { compiledSchema, configSchema } from '../../config/published.ts'
 import { isMapping } from '../../config/read/walk.ts'
-import { renderSettingsReference } from '../../config/settings-reference.ts'
+import { settingsSchema } from '../../config/schema.ts'
+import { renderAgentReference, renderSettingsReference } from '../../config/settings-reference.ts'
 
 const config = join(import.meta.dirname, '../../config')
-const check = new Ajv({ allowUnionTypes: true }).compile(JSON.parse(configSchema()))
+const compile = (text: string) => new Ajv({ allowUnionTypes: true }).compile(JSON.parse(text))
+const check = compile(configSchema())
+const checkAgent = compile(configSchema(agentSchema))
 
 test('what is derived from the schema is up to date (else: npm run schema)', async t => {
   t.equal(readFileSync(join(config, 'registry.schema.json'), 'utf8'), configSchema())
   t.equal(readFileSync(join(config, 'settings.json'), 'utf8'), compiledSchema())
   t.equal(readFileSync(join(config, '../docs/settings.md'), 'utf8'), renderSettingsReference())
+  t.equal(readFileSync(join(config, 'agent.schema.json'), 'utf8'), configSchema(agentSchema))
+  t.equal(readFileSync(join(config, 'agent/settings.json'), 'utf8'), compiledSchema(agentSchema))
+  t.equal(readFileSync(join(config, '../docs/agent-settings.md'), 'utf8'), renderAgentReference())
 })
 
 test('the settings are a valid schema, since a start does not look', async t => {
   const draft = new Ajv()
-  t.ok(draft.validateSchema(JSON.parse(compiledSchema())), draft.errorsText())
+  for (const schema of [settingsSchema, agentSchema]) t.ok(draft.validateSchema(JSON.parse(compiledSchema(schema))), draft.errorsText())
 })
 
 test('the published schema accepts every example, as any validator reads it', async t => {
   for (const name of readdirSync(join(config, 'examples'))) {
-    t.ok(check(parse(readFileSync(join(config, 'examples', name), 'utf8'))), name)
+    const checked = name === 'agent.yaml' ? checkAgent : check
+    t.ok(checked(parse(readFileSync(join(config, 'examples', name), 'utf8'))), name)
   }
 })
 
@@ -41,10 +49,13 @@ test('the published schema refuses unknown settings, wrong types and wrong notat
 
 test('every published setting says what it is for', async t => {
   const undescribed = (schema: unknown, path: string): string[] =>
-    isMapping(schema) && isMapping(schema['properties'])
-      ? Object.entries(schema['properties']).flatMap(([key, inside]) => undescribed(inside, `${path}.${key}`))
-      : isMapping(schema) && schema['description']
-        ? []
-        : [path]
+    isMapping(schema) && isMapping(schema['items']) && schema['items']['type'] === 'object'
+      ? undescribed(schema['items'], `${path}[]`)
+      : isMapping(schema) && isMapping(schema['properties'])
+        ? Object.entries(schema['properties']).flatMap(([key, inside]) => undescribed(inside, `${path}.${key}`))
+        : isMapping(schema) && schema['description']
+          ? []
+          : [path]
   t.same(undescribed(JSON.parse(configSchema()), ''), [])
+  t.same(undescribed(JSON.parse(configSchema(agentSchema)), ''), [])
 })

@@ -1,3 +1,3 @@
 import { group } from './group.ts'
 
-await group('src/{upstream,backend,copy,http}/**/*.test.ts')
+await group('src/{upstream,backend,copy,http,agent}/**/*.test.ts')

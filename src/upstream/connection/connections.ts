@@ -7,8 +7,11 @@ import { AddressRule, type Purpose, type Trust } from './address-rule.ts'
 import { checkedLookup } from './addresses.ts'
 import { parseNoProxy } from './no-proxy.ts'
 
-/** What a request carries: bodies of blobs, which may take hours, or something small, which does not wait for those. */
-export type Cargo = 'blobs' | 'small'
+/**
+ * What a request carries: bodies of blobs, which may take hours, or something small, which does not wait for those; a
+ * probe waits for neither.
+ */
+export type Cargo = 'blobs' | 'small' | 'probe'
 
 // Registries close idle connections after about a minute; one that is about to be closed must not be reused.
 const keepAliveTimeout = 30_000
@@ -77,8 +80,10 @@ export class Connections {
 
   // Shared by all connections: parsing some hundred certificates takes 90 ms.
   #secureContext(): SecureContext {
-    const own = this.#options.ca === undefined ? [] : [this.#options.ca]
-    this.#context ??= createSecureContext({ ca: [...new Set([...getCACertificates('default'), ...getCACertificates('system')]), ...own] })
+    const { ca, roots } = this.#options
+    const own = ca === undefined ? [] : [ca]
+    const others = () => (roots === 'own' ? [] : [...new Set([...getCACertificates('default'), ...getCACertificates('system')])])
+    this.#context ??= createSecureContext({ ca: [...others(), ...own] })
     return this.#context
   }
 }

@@ -19,6 +19,11 @@ export function isHtml(headers: IncomingHttpHeaders): boolean {
   return /^\s*text\/html\b/i.test(fieldOf(headers, 'content-type') ?? '')
 }
 
+/** Whether a response is JSON by its type. */
+export function isJson(headers: IncomingHttpHeaders): boolean {
+  return /^\s*application\/json\b/i.test(fieldOf(headers, 'content-type') ?? '')
+}
+
 function wholeNumber(text: string | undefined): number | undefined {
   return text !== undefined && /^\d{1,15}$/.test(text) ? Number(text) : undefined
 }

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Dispatcher } from 'undici'
+import { Silence } from './silence.ts'
 
 // The connection is paused when more bytes wait for their reader.
 const maxBufferedBytes = 256 * 1024
@@ -46,11 +47,34 @@ export class ResponseBody implements AsyncIterable<Buffer> {
   #state: 'open' | 'ended' | Error = 'open'
   #wake: (() => void) | undefined
   #wakeScheduled = false
+  #silence: Silence | undefined
+  #onOver: (() => void) | undefined
 
   constructor(signal: AbortSignal) {
     this.#signal = signal
     this.#onAbort = () => this.#abort(signal.reason)
     signal.addEventListener('abort', this.#onAbort, { once: true })
+  }
+
+  /** Calls `tell` when the body is over: ended, failed or abandoned. */
+  onOver(tell: () => void): void {
+    if (this.#state === 'open') this.#onOver = tell
+    else tell()
+  }
+
+  /** Calls `tell` each time that its reader has waited for a byte for `ms` more. */
+  onSilence(ms: number, tell: () => void): void {
+    if (this.#state === 'open') this.#silence ??= new Silence(ms, tell)
+  }
+
+  /** For how many ms its reader has been waiting for a byte. */
+  get silentMs(): number {
+    return this.#silence?.elapsedMs ?? 0
+  }
+
+  /** Ends the body with an error, and closes its connection. */
+  giveUp(error: Error): void {
+    if (this.#state === 'open') this.#abort(error)
   }
 
   /** Called when the request is sent, and again if undici sends it again. */
@@ -102,9 +126,11 @@ export class ResponseBody implements AsyncIterable<Buffer> {
     while (this.#bytes === 0) {
       if (this.#state === 'ended') return undefined
       if (this.#state !== 'open') throw this.#state
+      this.#silence?.begin()
       await new Promise<void>(resolve => {
         this.#wake = resolve
       })
+      this.#silence?.end()
     }
     const piece = this.#next()
     if (this.#bytes <= maxBufferedBytes / 2 && this.#controller?.paused) this.#controller.resume()
@@ -135,7 +161,11 @@ export class ResponseBody implements AsyncIterable<Buffer> {
 
   #over(): void {
     this.#signal.removeEventListener('abort', this.#onAbort)
+    this.#silence?.close()
     this.#notify()
+    const tell = this.#onOver
+    this.#onOver = undefined
+    tell?.()
   }
 
   #notify(): void {

@@ -6,7 +6,7 @@ import { pino } from 'pino'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
 import { settingsTable } from '../../../config/compiled.ts'
-import { reloadPolicyOf } from '../../../config/difference.ts'
+import { configDifference, needRestart, reloadPolicyOf } from '../../../config/difference.ts'
 import { loadConfig } from '../../../config/load.ts'
 import { isMapping, type SettingSchema } from '../../../config/read/walk.ts'
 import type { Config } from '../../../config/schema.ts'
@@ -16,7 +16,7 @@ import { createMetrics } from '../../../src/telemetry/metrics.ts'
 import { authority } from '../../config/written.ts'
 import { tokenKey } from '../../support/tokens.ts'
 import { startUpstream } from '../../support/upstream.ts'
-import { ask, folder, unbounded, unheardAudit } from '../support.ts'
+import { ask, folder, unbounded } from '../support.ts'
 
 // Each setting of the table is changed alone. What the table says of it has to be true: `restart` is refused and named; the new value
 // of the others is read, either by what is made anew or by what runs.
@@ -186,7 +186,8 @@ for (const mode of ['Local', 'bucket'] as const) {
         apply: async next => void applied.push(next),
         log: pino({ level: 'silent' }),
         metrics: createMetrics(),
-        audit: await unheardAudit()
+        difference: configDifference,
+        needRestart
       })
       const { result, reason = '' } = await reload.check()
       t.equal(result, 'refused', batch.join())

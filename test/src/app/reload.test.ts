@@ -2,11 +2,12 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { type Test, test } from 'tap'
+import { configDifference, needRestart } from '../../../config/difference.ts'
 import { loadConfig } from '../../../config/load.ts'
 import type { Config } from '../../../config/schema.ts'
 import { Reload } from '../../../src/app/reload.ts'
 import { createMetrics } from '../../../src/telemetry/metrics.ts'
-import { folder, unheardAudit } from '../support.ts'
+import { folder } from '../support.ts'
 
 /** A reload over what `next` gives, one after another; the last one stays. */
 async function reloading(t: Test, ...texts: string[]) {
@@ -28,7 +29,8 @@ async function reloading(t: Test, ...texts: string[]) {
     },
     log: pino({ base: null }, { write: line => void lines.push(JSON.parse(line).msg) }),
     metrics,
-    audit: await unheardAudit()
+    difference: configDifference,
+    needRestart
   })
   return { reload, applied, fault, lines, metrics, texts }
 }

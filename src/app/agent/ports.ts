@@ -1,0 +1,77 @@
+import { Clients } from '../../agent/clients.ts'
+import type { RequestAudit } from '../../api/audit.ts'
+import { Gateway } from '../../api/gateway.ts'
+import { StallDetector } from '../../api/stall-detector.ts'
+import { OciError } from '../../oci/errors.ts'
+import { type Health, registerAdmin } from '../../ports/admin.ts'
+import { createApp, listen } from '../../ports/app.ts'
+import { createPort, type PortLimits } from '../../ports/listen.ts'
+import type { Tls } from '../../ports/tls.ts'
+import { connectionReports, type OpenedPort, openApiPort, openedPort } from '../shared/open-port.ts'
+import type { AgentContext } from './context.ts'
+import type { OpenedPools } from './pools.ts'
+
+// As a registry has them by default (`limits`).
+const minimumRate = { bytes: 1024, perMs: 30_000 }
+const maxUploads = 512
+const manifestBytes = 8 * 1024 * 1024
+
+// What was changed, and by which user, is in the audit stream of the replica.
+const noAudit: RequestAudit = {
+  ready: () => undefined,
+  recordChanges: async () => {},
+  refuse: async () => {},
+  challenge: async () => {}
+}
+
+const unknownSession = { resumeUpload: () => Promise.reject(new OciError('BLOB_UPLOAD_UNKNOWN')) }
+
+/** Creates the gateway of the agent, and its password of clients. */
+export function createAgentGateway(
+  { config, metrics, log }: AgentContext,
+  pools: Pick<OpenedPools, 'backendFor'>
+): { gateway: Gateway; clients: Clients } & Disposable {
+  const { agent } = config()
+  const stalls = new StallDetector(minimumRate, () => performance.now())
+  const clients = new Clients(agent.clients)
+  const gateway = new Gateway({
+    backendFor: ns => pools.backendFor(ns),
+    identify: async ({ headers }) => clients.identify(headers.authorization),
+    issueToken: async () => undefined,
+    audit: noAudit,
+    addressOf: ({ socket }) => socket.remoteAddress ?? 'unknown',
+    limits: { manifestBytes, uploads: maxUploads, connections: agent.connections },
+    shortage: async () => undefined,
+    sessions: unknownSession,
+    stalls,
+    log,
+    metrics
+  })
+  return { gateway, clients, [Symbol.dispose]: () => stalls.close() }
+}
+
+/** Opens the port that containerd reaches. */
+export function openAgentPort(context: AgentContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
+  return openApiPort(gateway, tls, { at: context.config().agent.listen, setting: 'agent.listen', limits: limitsOf(context) })
+}
+
+/** Opens the admin port. */
+export async function openAgentAdmin(context: AgentContext, health: Omit<Health, 'writable'>): Promise<OpenedPort> {
+  const app = createApp(listener => createPort(listener, undefined, limitsOf(context)))
+  registerAdmin(app, { health, metrics: context.metrics })
+  await app.ready()
+  await listen(app.server, context.config().agent.admin, 'agent.admin')
+  return openedPort(app.server)
+}
+
+function limitsOf(context: AgentContext): PortLimits {
+  const { connections } = context.config().agent
+  const { bytes, perMs } = minimumRate
+  return {
+    maxConnections: connections,
+    headTimeoutMs: perMs,
+    // After two periods of the detector of stalls, which can tell why the response of a blob is truncated.
+    unread: { bytes, perMs: 9 * perMs },
+    ...connectionReports(context, () => connections, 'agent.connections')
+  }
+}

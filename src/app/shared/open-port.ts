@@ -1,0 +1,122 @@
+import type { Server } from 'node:http'
+import type { Gateway } from '../../api/gateway.ts'
+import { deferContinue } from '../../api/gateway.ts'
+import { type AppOptions, addressText, createApp, listen } from '../../ports/app.ts'
+import { createPort, drain, type PortLimits } from '../../ports/listen.ts'
+import { openTls, type RefusedCertificate, type Tls, type TlsFiles } from '../../ports/tls.ts'
+import type { Logger } from '../../telemetry/log.ts'
+import type { Metrics } from '../../telemetry/metrics.ts'
+import { watchIntervalMs } from '../context.ts'
+
+/** A port that listens. */
+export interface OpenedPort extends AsyncDisposable {
+  /** `<host>:<port>` */
+  readonly address: string
+  /** Lets running requests end for at most so many ms; resolves to whether all of them did. */
+  drain(limitMs: number): Promise<boolean>
+}
+
+/** What a port reports to. */
+export interface PortReports {
+  readonly metrics: Metrics
+  readonly log: Logger
+}
+
+/** Where a port listens, the setting that says so, and what it admits. */
+export interface PortOptions {
+  at: { host: string; port: number }
+  setting: string
+  limits: PortLimits
+  /** Whether the `X-Request-Id` of a request is its id. */
+  believesRequestId?: AppOptions['believesRequestId']
+}
+
+/** Opens a port of the API. */
+export async function openApiPort(gateway: Gateway, tls: Tls | undefined, options: PortOptions): Promise<OpenedPort> {
+  const app = createApp(listener => createPort(listener, tls?.options, options.limits), {
+    frameworkErrors: (_error, request, reply) => void gateway.handle(request, reply),
+    ...(options.believesRequestId ? { believesRequestId: options.believesRequestId } : {})
+  })
+  const server = app.server
+  gateway.register(app)
+  deferContinue(server)
+  if (tls) tls.attach(server as unknown as Parameters<Tls['attach']>[0])
+  await app.ready()
+  await listen(server, options.at, options.setting)
+  return openedPort(server)
+}
+
+/** The port of a server that listens. */
+export function openedPort(server: Server): OpenedPort {
+  return {
+    address: addressText(server),
+    drain: limitMs => drain(server, limitMs),
+    [Symbol.asyncDispose]: async () => void (await drain(server, 0))
+  }
+}
+
+/** Reads the TLS files of a port, and again whenever they change; `on` is told of that and of refused certificates. */
+export async function openCertificates(
+  files: TlsFiles,
+  { metrics, log }: PortReports,
+  on: { reload?: () => void; refused?: (refused: RefusedCertificate) => void } = {}
+): Promise<Tls> {
+  const publish = (expiry: Tls['expiry']) => {
+    for (const [kind, date] of Object.entries(expiry)) metrics.certificateExpiry.set({ kind }, date.getTime() / 1000)
+  }
+  const tls = await openTls({
+    files,
+    intervalMs: watchIntervalMs,
+    now: Date.now,
+    onReload: expiry => {
+      publish(expiry)
+      log.info({ expiry }, 'certificates were reloaded')
+      on.reload?.()
+    },
+    onFault: fault => {
+      metrics.reloadFaults.inc({ kind: 'certificates' })
+      log.error({ err: fault, files }, 'certificates cannot be used or are outside their validity')
+    },
+    onRefused: refused => {
+      log.warn(refused, 'a client certificate did not verify; its connection is closed')
+      on.refused?.(refused)
+    }
+  })
+  publish(tls.expiry)
+  return tls
+}
+
+const closedBecause = {
+  idle: 'an idle connection was closed for a new one',
+  unread: 'a connection was closed: its client does not read the response',
+  pipelined: 'a connection was closed: it pipelined too many requests'
+}
+
+// Many connections may be closed in a second: the log tells of one of them, the metrics of all.
+const reportAgainMs = 1_000
+
+/** What a port reports of its connections. */
+export function connectionReports(
+  { metrics, log }: PortReports,
+  limit: () => number,
+  setting: string
+): Pick<PortLimits, 'onClosed' | 'onRefused'> {
+  const isReached = `${setting} is reached`
+  const reportedAtMs = new Map<string, number>()
+  const report = (address: string, message: string) => {
+    const now = performance.now()
+    if (now - (reportedAtMs.get(message) ?? Number.NEGATIVE_INFINITY) < reportAgainMs) return
+    reportedAtMs.set(message, now)
+    log.warn({ address, limit: limit() }, message)
+  }
+  return {
+    onClosed(address, reason) {
+      metrics.connectionsClosed.inc({ reason })
+      report(address, reason === 'idle' ? `${closedBecause.idle}: ${isReached}` : closedBecause[reason])
+    },
+    onRefused(address) {
+      metrics.connectionsDropped.inc()
+      report(address, `a connection was refused: ${isReached}`)
+    }
+  }
+}

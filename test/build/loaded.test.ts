@@ -1,0 +1,57 @@
+import { join } from 'node:path'
+import { build, type Metafile } from 'esbuild'
+import { test } from 'tap'
+
+// What a command loads is what it has in memory on every node, and what can be wrong with it.
+
+const project = join(import.meta.dirname, '../..')
+
+const { inputs }: Metafile = (
+  await build({
+    absWorkingDir: project,
+    entryPoints: ['src/main.ts'],
+    bundle: true,
+    platform: 'node',
+    format: 'cjs',
+    write: false,
+    metafile: true,
+    external: ['@node-rs/bcrypt'],
+    logLevel: 'silent'
+  })
+).metafile
+
+/** The modules that are loaded with these, without those of dynamic imports. */
+function loadedWith(...entries: readonly string[]): string[] {
+  const seen = new Set<string>()
+  const visit = (path: string): void => {
+    if (seen.has(path)) return
+    seen.add(path)
+    for (const each of inputs[path]?.imports ?? []) if (each.kind !== 'dynamic-import') visit(each.path)
+  }
+  for (const entry of entries) visit(entry)
+  return [...seen].sort()
+}
+
+const agentEntries = ['src/main.ts', 'src/telemetry/log.ts', 'src/app/agent/start.ts']
+
+test('the agent loads nothing of storage, content, buckets, users, and nothing of serve', async t => {
+  const loaded = loadedWith(...agentEntries)
+  t.ok(loaded.includes('src/upstream/upstream.ts') && loaded.some(each => each.includes('node_modules/undici/')), 'the graph is whole')
+  // Two helpers without any state.
+  const helpers = ['storage/keyed-mutex.ts', 'storage/semaphore.ts']
+  const foreign =
+    /^(storage|src\/(content|operations|why|copy|containerd|http)|config\/(settings\.json|schema\.ts))|^src\/app\/[^/]*store|bcrypt|node_modules\/(@aws-sdk|@smithy|jose|typebox|smol-toml)\//
+  t.same(
+    loaded.filter(each => foreign.test(each) && !helpers.includes(each)),
+    []
+  )
+})
+
+test('serve loads nothing of the agent', async t => {
+  const loaded = loadedWith('src/main.ts', 'src/telemetry/log.ts', 'config/load.ts', 'src/app/server.ts')
+  t.ok(loaded.includes('src/content/content.ts'), 'the graph is whole')
+  t.same(
+    loaded.filter(each => /(^|\/)agent\//.test(each)),
+    []
+  )
+})
