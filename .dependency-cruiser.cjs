@@ -31,6 +31,7 @@ module.exports = {
     ...rule('http', '^src/http/', ['^src/http/'], []),
     ...rule('oci', '^src/oci/', ['^src/oci/'], []),
     ...rule('copy', '^src/copy/', ['^src/(copy|oci)/'], []),
+    ...rule('bundle', '^src/bundle/', ['^src/(bundle|copy|oci)/', '^storage/(semaphore|keyed-mutex)\\.ts$'], []),
     ...rule('telemetry', '^src/telemetry/', ['^src/telemetry/'], ['pino', 'prom-client']),
     ...rule('content', '^src/content/', ['^src/(content|oci|telemetry)/', '^storage/'], ['lru-cache']),
     ...rule('backend', '^src/backend/', ['^src/(backend|oci|content|upstream|telemetry)/'], ['lru-cache']),
@@ -43,7 +44,7 @@ module.exports = {
       []
     ),
     ...rule('operations', '^src/operations/', ['^src/(operations|why|oci|content|upstream|backend)/', '^storage/'], []),
-    ...rule('commands', '^src/commands/', ['^src/(commands|why|ports|containerd|operations|oci)/', '^config/'], ['commander']),
+    ...rule('commands', '^src/commands/', ['^src/(commands|why|ports|containerd|operations|bundle|oci)/', '^config/'], ['commander']),
     ...rule('install', '^src/install/', ['^src/install/'], []),
     ...rule('containerd', '^src/containerd/', ['^src/(containerd|install)/'], ['smol-toml']),
     ...rule(

@@ -33,8 +33,8 @@ const urlIn = (env: Environment, name: string, path: string[], findings: Finding
   return ''
 }
 
-// The lower-case form wins, as in curl. Many launchers set a variable to an empty text to unset it.
-const variable = (env: Environment, name: string): string | undefined => env[name.toLowerCase()] || env[name] || undefined
+/** A variable; the lower-case form wins, as in curl. Many launchers set one to an empty text to unset it. */
+export const variable = (env: Environment, name: string): string | undefined => env[name.toLowerCase()] || env[name] || undefined
 
 /** Threads of libuv's pool for system calls. It reads `UV_THREADPOOL_SIZE` itself: 4 by default, 1024 at most. */
 export const threadPoolSize = (env: Environment = process.env): number => {

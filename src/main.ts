@@ -5,6 +5,7 @@ import pkg from '../package.json' with { type: 'json' }
 import type { Registry } from './app/server.ts'
 import { addOperations, withConfig } from './commands/register.ts'
 import { addContainerd } from './commands/register-containerd.ts'
+import { addMirror } from './commands/register-mirror.ts'
 import type { Logger } from './telemetry/log.ts'
 
 /**
@@ -39,6 +40,8 @@ Examples:
   registry prefetch images.txt                   have a cache fetch a list of images
   registry agent --config /etc/registry-agent.yaml
                                                  on every node: any replica serves its pulls
+  registry mirror push bundle/ --to registry.example.com/system/deckhouse
+                                                 images for a cluster without a way out, from archives of d8 mirror
   registry containerd install --config /etc/registry.yaml --root /etc/containerd/registry.d
 
 Without --config the file that REGISTRY_CONFIG names is read.`
@@ -122,6 +125,30 @@ addOperations(program, {
 })
 
 addContainerd(program, load)
+
+addMirror(program, {
+  connect: async (host, flags) => {
+    const [{ connectRegistry }, { credentialsOf }] = await Promise.all([
+      import('./app/mirror/connect-registry.ts'),
+      import('./commands/mirror/flags.ts')
+    ])
+    return connectRegistry({
+      host,
+      scheme: flags.insecure ? 'http' : 'https',
+      caFile: flags.tlsCa,
+      credentials: await credentialsOf(flags),
+      otherHosts: flags.otherHost,
+      atOnce: Number(flags.atOnce)
+    })
+  },
+  serve: async (bundle, plan, options) => {
+    const [{ createLog }, { serveBundle }] = await Promise.all([import('./telemetry/log.ts'), import('./app/mirror/serve-bundle.ts')])
+    const log = createLog('info')
+    const served = await serveBundle(bundle, plan, { ...options, log })
+    log.info({ listen: served.address, path: options.path, images: plan.images.length }, 'the bundle is served')
+    return served
+  }
+})
 
 async function runUntilSignal(server: Stoppable, log: Logger): Promise<void> {
   process.on('SIGHUP', () => void server.reload())

@@ -39,8 +39,8 @@ export function openRegistryCertificates(files: TlsFiles, context: AppContext): 
 
 /** The parts that the gateway uses. */
 export interface GatewayDeps {
-  store: Pick<Store, 'storage' | 'sink'>
-  modes: BackendSwitch
+  store: { storage: Pick<Store['storage'], 'shortage'>; sink: Pick<Store['sink'], 'resumeUpload'> }
+  modes: Pick<BackendSwitch, 'backendFor'>
   access: Pick<OpenedAccess, 'current'>
   egress: RateLimits['egress']
 }

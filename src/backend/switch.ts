@@ -4,7 +4,7 @@ import type { Backend } from './backend.ts'
 /** The backend of each namespace (`ns=`). */
 export interface Backends {
   /** For requests without `ns=`, or with one of `names`. */
-  own: Backend
+  own: Backend & { readonly mode: Mode }
   /** This registry's own names, in lower case. */
   names: ReadonlySet<string>
   /** Of other namespaces, by host in lower case. */

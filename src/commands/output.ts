@@ -1,6 +1,6 @@
 import type { GcProgress } from '../content/gc/run.ts'
 import type { OperationProgress } from '../operations/events.ts'
-import { bytesText, plain } from '../why/text.ts'
+import { bytesText, durationText, plain } from '../why/text.ts'
 
 /** Where a command prints what it does. */
 export interface CommandOutput {
@@ -16,8 +16,9 @@ export function createEventPrinter<Event extends { type: string }>(
   textOf: (event: Event) => string | undefined
 ): (event: Event) => void {
   if (output.form === 'json') return event => output.print(`${JSON.stringify(event)}\n`)
+  const rate = new RateMeter()
   return event => {
-    if (isProgress(event)) return output.progress?.(barOf(event))
+    if (isProgress(event)) return output.progress?.(barOf(event, rate))
     const text = textOf(event)
     if (text === undefined) return
     output.progress?.(undefined)
@@ -37,15 +38,40 @@ export function drawProgressOn(stream: NodeJS.WriteStream): (line: string | unde
 
 const barWidth = 30
 
-function barOf(event: OperationProgress | GcProgress): string {
+function barOf(event: OperationProgress | GcProgress, rate: RateMeter): string {
   if ('phase' in event) return `${event.phase}: ${event.repositories} repositories, ${event.removed} objects removed`
-  const { done, total, unit } = event
+  const { done, total, unit, item } = event
   const amount = (value: number) => (unit === 'bytes' ? bytesText(value) : String(value))
   if (total === undefined) return amount(done)
   const part = total === 0 ? 1 : Math.min(1, done / total)
   const full = Math.round(part * barWidth)
   const bar = `[${'#'.repeat(full)}${'.'.repeat(barWidth - full)}]`
-  return `${bar} ${Math.floor(part * 100)} %, ${amount(Math.min(done, total))} of ${amount(total)}`
+  const text = `${bar} ${Math.floor(part * 100)} %, ${amount(Math.min(done, total))} of ${amount(total)}`
+  if (item === undefined) return text
+  const perSecond = rate.measure(done)
+  const speed = perSecond > 0 ? `, ${amount(Math.round(perSecond))}/s, ${durationText((total - done) / perSecond)} left` : ''
+  return plain(`${text}${speed}, ${item}`)
+}
+
+// Long enough to be steady, short enough to follow a network.
+const rateWindowMs = 10_000
+
+/** The rate of something that grows, over the last seconds. */
+export class RateMeter {
+  readonly #now: () => number
+  #samples: { atMs: number; value: number }[] = []
+
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now
+  }
+
+  /** Takes the value of now, and gives its growth per second; 0 before there is one. */
+  measure(value: number): number {
+    const atMs = this.#now()
+    this.#samples = [...this.#samples.filter(each => atMs - each.atMs <= rateWindowMs), { atMs, value }]
+    const [first] = this.#samples
+    return first && atMs > first.atMs ? ((value - first.value) / (atMs - first.atMs)) * 1000 : 0
+  }
 }
 
 /** What an event may say of the object that it is about. */

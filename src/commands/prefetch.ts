@@ -1,3 +1,4 @@
+import { isPlatform } from '../oci/platform.ts'
 import { appendPins, pinsOf } from '../operations/pin-file.ts'
 import type { PrefetchEvent } from '../operations/prefetch.ts'
 import { bytesText, plain } from '../why/text.ts'
@@ -11,8 +12,6 @@ export interface PrefetchFlags {
   pin?: true
 }
 
-const platformPattern = /^[a-z0-9]+\/[a-z0-9_]+(\/[a-z0-9]+)?$/
-
 /**
  * Fetches references into the cache and prints each result; failures again at the end. Resolves to whether all are
  * stored.
@@ -22,7 +21,7 @@ export async function prefetch(
   { platform: platforms = [], atOnce: atOnceText, pin }: PrefetchFlags,
   context: CommandContext
 ): Promise<boolean> {
-  const wrong = platforms.find(each => !platformPattern.test(each))
+  const wrong = platforms.find(each => !isPlatform(each))
   if (wrong !== undefined)
     throw new WrongUse(`${JSON.stringify(wrong.slice(0, 160))} is not a platform such as linux/amd64 or linux/arm64/v8`)
   const { expected, accepts } = context.operations.prefetch.input.atOnce

@@ -127,7 +127,8 @@ async function contextOf({ config: file, json }: CommonOptions, deps: CommandDep
   return { config, operations, openOffline: () => deps.openOffline(config), output: await outputOf(json), signal }
 }
 
-async function outputOf(json: true | undefined): Promise<CommandContext['output']> {
+/** Where a command prints: text on a terminal, else JSON. */
+export async function outputOf(json: true | undefined): Promise<CommandContext['output']> {
   const { drawProgressOn } = await import('./output.ts')
   const form = json || !process.stdout.isTTY ? 'json' : 'text'
   return {
@@ -139,8 +140,8 @@ async function outputOf(json: true | undefined): Promise<CommandContext['output'
 
 const neverAborted = (): AbortSignal => new AbortController().signal
 
-// A second signal ends the process at once.
-function interruptSignal(): AbortSignal {
+/** Aborted when the user interrupts the command. A second signal ends the process at once. */
+export function interruptSignal(): AbortSignal {
   const interrupted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => interrupted.abort())
   return interrupted.signal

@@ -1,7 +1,8 @@
 import { isWantedChild, readChild } from '../oci/children.ts'
 import type { Descriptor } from '../oci/descriptor.ts'
 import { algorithmOf, type Digest, digestOf } from '../oci/digest.ts'
-import { isDenied, isNotFound, OciError, reasonOf } from '../oci/errors.ts'
+import { OciError, reasonOf } from '../oci/errors.ts'
+import { found, isAbsentAtTarget } from '../oci/found.ts'
 import { type BlobNode, type ManifestLink, type ManifestNode, walkGraph } from '../oci/graph.ts'
 import { mediaTypeOf, readManifest } from '../oci/manifest.ts'
 import type { Name, Reference, Tag } from '../oci/name.ts'
@@ -174,7 +175,7 @@ class Copy {
   async #place(digest: Digest, size: number, signal: AbortSignal): Promise<'copied' | 'mounted' | 'present'> {
     const { registry, name } = this.#to
     const { mountFrom, chunkBytes, report } = this.#options
-    const there = await found(registry.statBlob(name, digest, signal))
+    const there = await found(registry.statBlob(name, digest, signal), isAbsentAtTarget)
     if (there?.value.size === size) return 'present'
     const { source, name: sourceName } = this.#from
     // A descriptor may have a wrong size: what the source has tells whether the target lacks some of it.
@@ -200,7 +201,7 @@ class Copy {
   async #put({ descriptor, bytes }: Manifest, tags: readonly Tag[], sourceDigest: Digest, signal: AbortSignal): Promise<void> {
     const { registry, name } = this.#to
     const { digest, mediaType } = descriptor
-    const there = tags.length > 0 ? undefined : await found(registry.statManifest(name, { digest }, signal))
+    const there = tags.length > 0 ? undefined : await found(registry.statManifest(name, { digest }, signal), isAbsentAtTarget)
     if (!there) await registry.sink.putManifest(name, { digest }, { mediaType, bytes }, tags, signal)
     this.#options.report({
       type: 'manifest',
@@ -220,7 +221,8 @@ class Copy {
     const manifest = filterIndex(node, this.#platforms, this.#rewritten) ?? root
     const { digest } = manifest.descriptor
     const wrong: Tag[] = []
-    for (const tag of tags) if ((await found(registry.statManifest(name, { tag }, signal)))?.value.digest !== digest) wrong.push(tag)
+    for (const tag of tags)
+      if ((await found(registry.statManifest(name, { tag }, signal), isAbsentAtTarget))?.value.digest !== digest) wrong.push(tag)
     if (referrers !== 'copy' || wrong.length > 0) await this.#put(manifest, wrong, sourceDigest, signal)
     report({ type: 'done', digest, tags, ...this.#counts })
   }
@@ -254,14 +256,4 @@ function checkDigest(bytes: Uint8Array, digest: Digest): void {
 function checkPositive(option: string, value: number | undefined): void {
   if (value !== undefined && !(Number.isSafeInteger(value) && value > 0))
     throw new RangeError(`${option} is ${value}, not a positive integer`)
-}
-
-// A registry may refuse to tell of a repository that does not exist yet. If the right is missing, the push fails.
-async function found<T>(answer: Promise<T>): Promise<T | undefined> {
-  try {
-    return await answer
-  } catch (error) {
-    if (isNotFound(error) || isDenied(error)) return undefined
-    throw error
-  }
 }

@@ -40,12 +40,12 @@ export type CopyEvent =
  * Events between a task that produces them and a consumer that may be slower: of several progress events the last one
  * is kept.
  */
-export class EventQueue {
-  #events: CopyEvent[] = []
+export class EventQueue<Event extends { type: string } = CopyEvent> {
+  #events: Event[] = []
   #end: { error?: unknown } | undefined
   #wake: (() => void) | undefined
 
-  push(event: CopyEvent): void {
+  push(event: Event): void {
     if (event.type === 'progress' && this.#events.at(-1)?.type === 'progress') this.#events.pop()
     this.#events.push(event)
     this.#wake?.()
@@ -57,7 +57,7 @@ export class EventQueue {
     this.#wake?.()
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<CopyEvent, void> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<Event, void> {
     for (;;) {
       const events = this.#events
       this.#events = []

@@ -1,5 +1,6 @@
 import { type Descriptor, isManifestType, isNonDistributable } from './descriptor.ts'
 import { isNotFound } from './errors.ts'
+import { found } from './found.ts'
 import type { Name } from './name.ts'
 import { matchesPlatform } from './platform.ts'
 import type { Source } from './source.ts'
@@ -37,15 +38,6 @@ export async function readChild({ source, name, descriptor, readManifest, signal
     return await readManifest()
   } catch (error) {
     if (isNotFound(error) && (await isBlob())) return 'blob'
-    throw error
-  }
-}
-
-async function found<T>(answer: Promise<T>): Promise<T | undefined> {
-  try {
-    return await answer
-  } catch (error) {
-    if (isNotFound(error)) return undefined
     throw error
   }
 }

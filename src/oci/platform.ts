@@ -26,3 +26,10 @@ const goNames: Record<string, string> = { x64: 'amd64', ia32: '386', arm64: 'arm
 export function ownPlatform(architecture: string): string {
   return `linux/${goNames[architecture] ?? architecture}`
 }
+
+const platformPattern = /^[a-z0-9]+\/[a-z0-9_]+(\/[a-z0-9]+)?$/
+
+/** Whether a text is `os/architecture[/variant]`. */
+export function isPlatform(text: string): boolean {
+  return platformPattern.test(text)
+}

@@ -32,6 +32,8 @@ export interface OperationProgress {
   done: number
   total?: number
   unit: 'bytes' | 'items'
+  /** What is under way; then the bar tells the rate and the time left too. */
+  item?: string
 }
 
 /** What a scrub found, counted. */

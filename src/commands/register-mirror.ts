@@ -1,0 +1,105 @@
+import type { Command } from 'commander'
+import type { DiffFlags } from './mirror/diff.ts'
+import type { RegistryFlags } from './mirror/flags.ts'
+import type { ConnectedRegistry, MirrorContext } from './mirror/open.ts'
+import type { PushFlags } from './mirror/push.ts'
+import type { ServeBundle, ServeBundleFlags } from './mirror/serve.ts'
+import { interruptSignal, outputOf } from './register.ts'
+
+/** What the composition root gives the commands about bundles; each is loaded on its first use. */
+export interface MirrorDeps {
+  connect(host: string, flags: RegistryFlags): Promise<ConnectedRegistry>
+  serve: ServeBundle
+}
+
+const failed = 1
+const bundlePaths = 'directories with archives of d8 mirror, or archives (*.tar, *.tar.NNNN.chunk)'
+const withJson = ['--json', 'one JSON object a line, which is also what anything but a terminal gets'] as const
+const withFile = ['--file <archive...>', 'of the directories only these archives, such as platform.tar'] as const
+const withSuffix = ['--modules-path-suffix <path>', 'where the modules lie at the registry', '/modules'] as const
+
+/** Adds the commands about bundles. */
+export function addMirror(program: Command, deps: MirrorDeps): void {
+  const mirror = program.command('mirror').description('images in archives, as d8 mirror makes them: for a cluster without a way out')
+  addPush(mirror, deps)
+  addReading(mirror, deps)
+}
+
+function addPush(mirror: Command, deps: MirrorDeps): void {
+  withRegistry(
+    mirror
+      .command('push')
+      .description(
+        'push a bundle straight from its archives, verified; what is there is passed over, so that it can be interrupted and run again. Exit code 0 if everything of the bundle is there.'
+      )
+      .argument('<bundle...>', bundlePaths)
+      .requiredOption('--to <host/path>', 'the repository below which the bundle goes, such as registry.example.com/system/deckhouse')
+  )
+    .option(...withFile)
+    .option(...withSuffix)
+    .option('--keep-going', 'push what is sound of a damaged bundle, and go on after an image that failed; the exit code is 1 all the same')
+    .option('--patience <seconds>', 'how long the registry may be away before this gives up', '300')
+    .option(...withJson)
+    .action(async (paths: string[], flags: PushFlags & { json?: true }) => {
+      const { push } = await import('./mirror/push.ts')
+      await ended(push(paths, flags, await contextOf(flags, deps)))
+    })
+}
+
+function addReading(mirror: Command, deps: MirrorDeps): void {
+  mirror
+    .command('verify')
+    .description('compute every digest of a bundle; exit code 0 if it is sound, and complete in itself. Of several paths together.')
+    .argument('<bundle...>', bundlePaths)
+    .option(...withFile)
+    .option(...withJson)
+    .action(async (paths: string[], flags: { file?: string[]; json?: true }) => {
+      const { verify } = await import('./mirror/verify.ts')
+      await ended(verify(paths, flags, await contextOf(flags, deps)))
+    })
+  withRegistry(
+    mirror
+      .command('diff')
+      .description(
+        'what a push would add to a registry or to another bundle, and what is there besides; exit code 0 if it would add nothing'
+      )
+      .argument('<bundle>', 'a directory or an archive')
+      .argument('<other>', 'HOST[:PORT]/PATH, or another bundle')
+  )
+    .option(...withSuffix)
+    .option(...withJson)
+    .action(async (path: string, other: string, flags: DiffFlags & { json?: true }) => {
+      const { diff } = await import('./mirror/diff.ts')
+      await ended(diff(path, other, flags, await contextOf(flags, deps)))
+    })
+  mirror
+    .command('serve')
+    .description('a read-only registry straight from the archives, over plain HTTP and for all who can connect; until SIGTERM or SIGINT')
+    .argument('<bundle...>', bundlePaths)
+    .option(...withFile)
+    .option('--listen <host:port>', 'where it listens', '127.0.0.1:5511')
+    .option('--path <path>', 'the repository below which the bundle lies', 'system/deckhouse')
+    .option('--keep-going', 'serve what there is of a bundle that is damaged or not complete')
+    .action(async (paths: string[], flags: ServeBundleFlags) => {
+      const { serve } = await import('./mirror/serve.ts')
+      await ended(serve(paths, flags, { ...(await contextOf({ json: true }, deps)), serve: deps.serve }))
+    })
+}
+
+function withRegistry(command: Command): Command {
+  return command
+    .option('--login <name>', 'the user at the registry')
+    .option('--password-file <file>', "the user's password, the first line of a file")
+    .option('--tls-ca <file>', "the authority of the registry's certificate, in PEM")
+    .option('--insecure', 'plain HTTP')
+    .option('--other-host <host...>', 'hosts of its token service or of its storage, where these are not public')
+    .option('--at-once <n>', 'images and requests at once', '8')
+}
+
+async function contextOf({ json }: { json?: true }, { connect }: MirrorDeps): Promise<MirrorContext> {
+  return { output: await outputOf(json), signal: interruptSignal(), connect }
+}
+
+async function ended(result: Promise<boolean>): Promise<void> {
+  if (!(await result)) process.exitCode = failed
+}
