@@ -6,8 +6,7 @@ export const renderMetricsReference = (): string => {
   return `# Metrics
 
 The admin port (\`server.admin\`) answers \`/metrics\` in the format of Prometheus. No label holds a name, a tag or a digest. Besides these, there are
-\`process_*\` and \`nodejs_*\` of [prom-client](https://github.com/siimon/prom-client#default-metrics), but for
-\`nodejs_gc_duration_seconds\`. \`npm run schema\` writes this page.
+\`process_*\` and \`nodejs_*\` of [prom-client](https://github.com/siimon/prom-client#default-metrics). \`npm run schema\` writes this page.
 
 | metric | type | labels | meaning |
 | --- | --- | --- | --- |

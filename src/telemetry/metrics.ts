@@ -1,6 +1,5 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 import { type Definition, metricTable } from './metric-table.ts'
-import { collectProcessMetrics } from './process-metrics.ts'
 
 type Table = typeof metricTable
 type LabelsOf<D extends Definition> = Extract<keyof D['labels'], string>
@@ -27,7 +26,7 @@ export interface Metrics extends Instruments {
  */
 export function createMetrics(shown: (key: keyof Table) => boolean = () => true): Metrics {
   const register = new Registry()
-  collectProcessMetrics(register)
+  collectDefaultMetrics({ register })
   const collectors = new Map<string, (gauge: Gauge) => void | Promise<void>>()
   const instruments = Object.entries<Definition>(metricTable).map(([key, definition]) => {
     const registers = shown(key as keyof Table) ? [register] : []
