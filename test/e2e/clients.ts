@@ -1,7 +1,9 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Test } from 'tap'
 import { type Outcome, run } from './command.ts'
 import { makeSingle } from './image.ts'
+import { temporaryFolder } from './place.ts'
 
 /** User and password of a login. */
 export interface Login {
@@ -39,7 +41,7 @@ export interface Client {
 export type Act = (args: readonly string[]) => Promise<Outcome>
 
 /** The environment that keeps a client within its folder. */
-export function actIn(client: Client, folder: string): Act {
+function actIn(client: Client, folder: string): Act {
   const env = {
     HOME: folder,
     DOCKER_CONFIG: folder,
@@ -50,8 +52,25 @@ export function actIn(client: Client, folder: string): Act {
   return args => run(client.command, args, { cwd: folder, env })
 }
 
-/** Makes the workplace of a client, with an image to push. */
-export async function makeWorkplace(folder: string, address: string): Promise<Workplace> {
+/** A client at the registry of an address, with an image to push, and assertions on what its commands come to. */
+export async function putToWork(t: Test, client: Client, address: string, refusal: RegExp) {
+  const folder = await temporaryFolder(t)
+  const place = await makeWorkplace(folder, address)
+  const act = actIn(client, folder)
+  await client.prepare?.(act, place)
+  const succeeds = async (what: string, args: readonly string[]) => {
+    const { code, stdout, stderr } = await act(args)
+    t.equal(code, 0, `${what}: ${stdout}${stderr}`)
+  }
+  const isRefused = async (what: string, args: readonly string[]) => {
+    const { code, stdout, stderr } = await act(args)
+    t.not(code, 0, what)
+    t.match(`${stdout}${stderr}`, refusal, what)
+  }
+  return { place, succeeds, isRefused }
+}
+
+async function makeWorkplace(folder: string, address: string): Promise<Workplace> {
   await mkdir(join(folder, 'made'), { recursive: true })
   await mkdir(join(folder, 'pulled'))
   await writeFile(join(folder, 'auth.json'), '{}')

@@ -5,7 +5,7 @@
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { test } from 'tap'
-import { actIn, type Client, clients, makeWorkplace } from './clients.ts'
+import { clients, putToWork } from './clients.ts'
 import { run } from './command.ts'
 import { users } from './htpasswd.ts'
 import { makeSingle } from './image.ts'
@@ -24,28 +24,10 @@ async function openPulls(t: Test) {
   return await startProduct(t, { root: await temporaryFolder(t), users, anonymous: ['pull'] })
 }
 
-async function put(t: Test, client: Client) {
-  const registry = await openPulls(t)
-  const folder = await temporaryFolder(t)
-  const place = await makeWorkplace(folder, registry.address)
-  const act = actIn(client, folder)
-  await client.prepare?.(act, place)
-  const succeeds = async (what: string, args: readonly string[]) => {
-    const { code, stdout, stderr } = await act(args)
-    t.equal(code, 0, `${what}: ${stdout}${stderr}`)
-  }
-  const isRefused = async (what: string, args: readonly string[]) => {
-    const { code, stdout, stderr } = await act(args)
-    t.not(code, 0, what)
-    t.match(`${stdout}${stderr}`, refusal, what)
-  }
-  return { place, succeeds, isRefused }
-}
-
 for (const client of clients) {
   test(`${client.title}: where pulls are open, a wrong login is refused, the right one pushes, and a pull needs none`, async t => {
     if ((client.needsRoot && !isRoot(t)) || !hasTools(t, client.command)) return
-    const { place, succeeds, isRefused } = await put(t, client)
+    const { place, succeeds, isRefused } = await putToWork(t, client, (await openPulls(t)).address, refusal)
     await isRefused('a push without credentials', client.push(place, 'open/image:v1'))
     if (client.triesPassword) await isRefused('a login with a wrong password', client.login(place, wrong))
     else {

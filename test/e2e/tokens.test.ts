@@ -2,7 +2,7 @@
 // protocol send it to the endpoint of tokens alone, also where pulls need none; Basic still works for the others.
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import { actIn, clients, makeWorkplace } from './clients.ts'
+import { clients, putToWork } from './clients.ts'
 import { must, run } from './command.ts'
 import { containerd1, containerd2, host, startContainerd } from './containerd.ts'
 import { users } from './htpasswd.ts'
@@ -40,19 +40,7 @@ for (const anonymous of [[], ['pull']]) {
     test(`${client.title}: ${situation}, it logs in, pushes and pulls with tokens, and a wrong password is refused`, async t => {
       if ((client.needsRoot && !isRoot(t)) || !hasTools(t, client.command)) return
       const registry = await startIssuing(t, { anonymous })
-      const folder = await temporaryFolder(t)
-      const place = await makeWorkplace(folder, registry.address)
-      const act = actIn(client, folder)
-      await client.prepare?.(act, place)
-      const succeeds = async (what: string, args: readonly string[]) => {
-        const { code, stdout, stderr } = await act(args)
-        t.equal(code, 0, `${what}: ${stdout}${stderr}`)
-      }
-      const isRefused = async (what: string, args: readonly string[]) => {
-        const { code, stdout, stderr } = await act(args)
-        t.not(code, 0, what)
-        t.match(`${stdout}${stderr}`, refusal, what)
-      }
+      const { place, succeeds, isRefused } = await putToWork(t, client, registry.address, refusal)
       await isRefused('a push without credentials', client.push(place, 'team/image:v1'))
       if (client.triesPassword) await isRefused('a login with a wrong password', client.login(place, wrong))
       await succeeds('a login', client.login(place, right))
