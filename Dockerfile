@@ -23,11 +23,13 @@ ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=66000 MALLOC_TRIM_THRESHOLD_=65536
 # All other packages are in the program.
 COPY --from=dependencies /app/node_modules/@node-rs node_modules/@node-rs
 COPY --from=build /app/dist dist
-COPY package.json ./
+COPY package.json LICENSE ./
 # A number, so that Kubernetes can tell that it is not root. The process writes below storage.filesystem.root and nowhere else,
 # so the root filesystem may be read-only.
 USER 64535:64535
 EXPOSE 5001 5002
+# containerd keeps an image that has this label from the kubelet's collection of images, where it was pulled by its CRI.
+LABEL io.cri-containerd.pinned=pinned
 # The young generation is kept small, because what lives long here is not on the heap; see docs/architecture.md.
 ENTRYPOINT ["node", "--max-semi-space-size=1", "--max-old-space-size=256", "--heap-growing-percent=200", "dist/src/main.js"]
 CMD ["serve"]

@@ -22,6 +22,8 @@ const options = {
   metafile: true,
   // The same script with a tsconfig.json beside it and without.
   tsconfigRaw: {},
+  // And where node_modules is a link to those of another checkout.
+  preserveSymlinks: true,
   // It would be undefined in what is written.
   logOverride: { 'empty-import-meta': 'error' }
 } as const

@@ -18,6 +18,8 @@ export interface DaemonOptions {
   env?: Readonly<Record<string, string>>
   /** Resolves once the daemon answers; it is asked again while it rejects. */
   probe: () => Promise<void>
+  /** Milliseconds until it has to answer; half a minute where nothing is said. */
+  limit?: number
 }
 
 const startLimit = 30_000
@@ -47,7 +49,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   }
   if (child.pid === undefined) await once(child, 'spawn')
   try {
-    await answering(options.probe, ended)
+    await answering(options, ended)
   } catch (cause) {
     await stop()
     throw new Error(`${options.command} ${options.args.join(' ')} did not start:\n${written.join('')}`, { cause })
@@ -55,8 +57,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   return { pid: child.pid ?? -1, log: () => written.join(''), stop }
 }
 
-async function answering(probe: () => Promise<void>, ended: Promise<number>): Promise<void> {
-  const deadline = Date.now() + startLimit
+async function answering({ probe, limit = startLimit }: DaemonOptions, ended: Promise<number>): Promise<void> {
+  const deadline = Date.now() + limit
   const gone = ended.then(code => {
     throw new Error(`it ended with exit code ${code}`)
   })

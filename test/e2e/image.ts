@@ -75,6 +75,13 @@ export async function layersOf(layout: Layout, image: Descriptor): Promise<strin
   return manifest.layers.map(({ digest }) => digest)
 }
 
+/** Unpacks the files of an image into a new folder. */
+export async function unpackImage(layout: Layout, digest: string, folder: string): Promise<void> {
+  await mkdir(folder)
+  const { layers }: { layers: Descriptor[] } = JSON.parse(String(await layout.read(digest)))
+  for (const layer of layers) await must('tar', ['-xzf', layout.pathOf(layer.digest), '-C', folder])
+}
+
 async function addJson(layout: Layout, mediaType: string, value: object): Promise<Descriptor> {
   // Indented on purpose: a registry that writes the JSON anew would change the digest.
   return await layout.add(mediaType, Buffer.from(JSON.stringify(value, undefined, 3)))

@@ -33,7 +33,7 @@ export class Layout {
   /** Stores bytes and answers their descriptor. */
   async add(mediaType: string, bytes: Buffer): Promise<Descriptor> {
     const digest = sha256(bytes)
-    await writeFile(this.#path(digest), bytes)
+    await writeFile(this.pathOf(digest), bytes)
     return { mediaType, digest, size: bytes.length }
   }
 
@@ -48,7 +48,7 @@ export class Layout {
 
   /** The bytes of a blob or a manifest. */
   async read(digest: string): Promise<Buffer> {
-    return await readFile(this.#path(digest))
+    return await readFile(this.pathOf(digest))
   }
 
   /** Every digest that is stored, in byte order. */
@@ -62,7 +62,8 @@ export class Layout {
     return checked.filter(({ digest, found }) => digest !== found).map(({ digest }) => digest)
   }
 
-  #path(digest: string): string {
+  /** The file of a blob or a manifest. */
+  pathOf(digest: string): string {
     return join(this.folder, 'blobs', digest.replace(':', '/'))
   }
 }

@@ -7,8 +7,8 @@ import { stringify } from 'yaml'
 import { readRunConfig } from '../../build/image/dockerfile.ts'
 import { writeImage } from '../../build/image/image.ts'
 import pkg from '../../package.json' with { type: 'json' }
-import { must } from './command.ts'
 import { startDaemon } from './daemon.ts'
+import { unpackImage } from './image.ts'
 import { Layout } from './layout.ts'
 import { freePort, temporaryFolder } from './place.ts'
 import { freshRegistry } from './registry.ts'
@@ -61,10 +61,7 @@ test('image: it is pushed to the registry that runs from it, and pulled again', 
   t.match(config, readRunConfig(await readFile('Dockerfile', 'utf8')), 'it starts as the image of the Dockerfile does')
 
   const root = join(folder, 'root')
-  await mkdir(root)
-  for (const layer of manifest.layers) {
-    await must('tar', ['-xzf', join(layout.folder, 'blobs', layer.digest.replace(':', '/')), '-C', root])
-  }
+  await unpackImage(layout, digest, root)
   t.strictSame(
     (await readdir(root, { recursive: true })).filter(each => tools.test(`/${each}`)),
     [],

@@ -6,15 +6,22 @@ const origin: Readonly<Record<string, string>> = {
   skopeo: 'Debian package skopeo',
   podman: 'Debian package podman',
   buildah: 'Debian package buildah',
+  npm: 'part of Node, the Debian package npm, or any other way that brings it',
   docker: "docker's command line, of any package",
   containerd: 'Debian package containerd',
   ctr: 'Debian package containerd',
   'docker-registry': 'Debian package docker-registry'
 }
 
+/** Where on the PATH a command is; undefined where it is not. */
+export function pathOf(command: string): string | undefined {
+  const folders = (process.env['PATH'] ?? '').split(delimiter)
+  return folders.map(folder => join(folder, command)).find(isExecutable)
+}
+
 /** Whether the command is on the PATH. */
 export function isPresent(command: string): boolean {
-  return (process.env['PATH'] ?? '').split(delimiter).some(folder => isExecutable(join(folder, command)))
+  return pathOf(command) !== undefined
 }
 
 /** False, having marked the test as skipped with the reason, where one of the commands is absent. */

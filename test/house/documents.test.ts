@@ -8,6 +8,7 @@ const documents = [
   'CONTRIBUTING.md',
   'SECURITY.md',
   'test/README.md',
+  'test/cluster/README.md',
   'docs/glossary.md',
   'docs/architecture.md',
   'docs/s3.md',
@@ -23,7 +24,7 @@ function pathsOf(document: string, text: string): string[] {
   const named = [...text.matchAll(/(?<![\w./-])(?:src|storage|config|test|build|docs)\/[\w./-]+\.(?:ts|md|yaml|json)\b/g)].map(
     ([path]) => path
   )
-  return [...links, ...(document === 'test/README.md' ? [] : named)]
+  return [...links, ...(document.startsWith('test/') ? [] : named)]
 }
 
 for (const document of documents) {

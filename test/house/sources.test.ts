@@ -43,13 +43,20 @@ test(`sources: no comment is wider than ${maxColumnsOfComment} columns, and comm
 })
 
 test('tests: every test file belongs to one suite, and CI runs all suites', async t => {
-  const suites = ['unit', 'modes', 'buckets', 'long', 'e2e'] as const
+  const suites = ['unit', 'modes', 'buckets', 'long', 'e2e', 'cluster'] as const
   const listed = suites.flatMap(suite => listOf(suite).map(file => ({ suite, file })))
   const all = filesBelow('test').filter(path => path.endsWith('.test.ts'))
   t.ok(all.length > 100, 'test files were found')
   t.same(listed.map(each => each.file).sort(), all.sort())
   const ci = readFileSync(join(root, '.ci/run'), 'utf8')
-  for (const command of ['npm test', 'npm run -s test:modes', 'npm run -s test:buckets', 'npm run -s test:e2e', 'bash test/long/run ci'])
+  for (const command of [
+    'npm test',
+    'npm run -s test:modes',
+    'npm run -s test:buckets',
+    'npm run -s test:e2e',
+    'npm run -s test:cluster',
+    'bash test/long/run ci'
+  ])
     t.match(ci, command)
 })
 
