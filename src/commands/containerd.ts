@@ -4,12 +4,14 @@ import { describePlan } from '../containerd/describe.ts'
 import { type RenderOptions, renderHosts } from '../containerd/hosts.ts'
 import { type HostsPlan, install, restore } from '../containerd/install.ts'
 import {
+  agentMirror,
   type Flavor,
   hostsOfMode,
   type Mirror,
   type MirrorCredentials,
   type MirrorUpstream,
   type RegistryHost,
+  replicaMirrors,
   transition
 } from '../containerd/mirrors.ts'
 import type { OwnedDirectory } from '../install/owned.ts'
@@ -24,6 +26,11 @@ export interface HostsOptions {
   leaving?: 'refused' | 'allowed'
   /** `host:port` at which a node reaches this registry. */
   mirror?: string
+  /** The address of the agent on the node: the one mirror, whatever the mode is. */
+  agent?: string
+  /** The address of each replica, for a node without an agent; `local` is that of the node itself. */
+  replica?: string[]
+  local?: string
   /** A file with the authority of this registry's certificate. */
   ca?: string
   username?: string
@@ -32,17 +39,40 @@ export interface HostsOptions {
 
 /** The files that a node's containerd needs for a configuration. */
 export async function hostDirectories(config: Config, options: HostsOptions): Promise<OwnedDirectory[]> {
-  const { format, from, oldest, dialTimeout, leaving } = options
-  const access = await accessOf(options)
-  const next = hostsOf(config, format, access)
-  const hosts = from ? transition(hostsOf(from, format, access), next) : next
+  const { format, oldest, dialTimeout, leaving, replica } = options
+  // A replica that is switched off costs each request the time of a connection attempt: 30 s in containerd, unless told.
+  const dial = dialTimeout ?? (replica ? '1s' : undefined)
   const render: RenderOptions = {
     containerd: format,
     ...(oldest === undefined ? {} : { oldest }),
-    ...(dialTimeout === undefined ? {} : { dialTimeout }),
+    ...(dial === undefined ? {} : { dialTimeout: dial }),
     ...(leaving === undefined ? {} : { leaving })
   }
-  return renderHosts(hosts, render)
+  return renderHosts(await registryHosts(config, options), render)
+}
+
+async function registryHosts(config: Config, options: HostsOptions): Promise<RegistryHost[]> {
+  const { format, from } = options
+  const access = await accessOf(options)
+  const fixed = fixedMirrors(options, access)
+  if (fixed) return [...config.server.names, ...Object.keys(config.registry.upstreams)].map(host => ({ host, mirrors: fixed }))
+  const next = hostsOf(config, format, access)
+  return from ? transition(hostsOf(from, format, access), next) : next
+}
+
+// What stays as it is when the mode changes.
+function fixedMirrors({ agent, replica, local }: HostsOptions, { ca, auth }: Access): Mirror[] | undefined {
+  const access = { ...(ca === undefined ? {} : { ca }), ...(auth ? { auth } : {}) }
+  if (agent !== undefined) return [agentMirror(agent, access)]
+  if (!replica) {
+    if (local !== undefined) throw new Error('--local names one of the replicas: expected --replica with all of them')
+    return undefined
+  }
+  if (local !== undefined && !replica.includes(local)) throw new Error(`--local ${local}: expected one of ${replica.join(', ')}`)
+  return replicaMirrors(
+    replica.map(address => ({ address, local: address === local })),
+    access
+  )
 }
 
 /** The files as one text, each below its name. */

@@ -25,6 +25,18 @@ export function addContainerd(program: Command, load: CommandDeps['load']): void
       .addOption(new Option('--leaving <leaving>', 'whether stock containerd may go on to the host itself').choices(['refused', 'allowed']))
       .option('--dial-timeout <duration>', 'how long a connection may take, such as 1s')
       .option('--mirror <host:port>', 'where a node reaches this registry; without it what server.listen says')
+      .addOption(
+        new Option('--agent [address]', 'the agent on the node, which stays the one mirror when the mode changes')
+          .preset('https://127.0.0.1:5001')
+          .conflicts(['mirror', 'replica', 'local', 'from'])
+      )
+      .addOption(
+        new Option('--replica <host:port...>', 'without an agent: all replicas, in the order in which they are tried').conflicts([
+          'mirror',
+          'from'
+        ])
+      )
+      .option('--local <host:port>', 'the replica on the node itself, which is tried first')
       .option('--ca <file>', "the authority of this registry's certificate")
       .option('--username <name>', 'the user by which containerd authenticates')
       .option('--password-file <file>', "the user's password")

@@ -56,6 +56,13 @@ export interface ModeSettings {
   path?: string
 }
 
+/** A replica as a node reaches it; the local one runs on that node. */
+export interface Replica {
+  /** `host` or `host:port`, with TLS unless `http://` stands before it. */
+  address: string
+  local?: boolean
+}
+
 const licenseUser = 'license-token'
 
 /**
@@ -74,6 +81,27 @@ export function hostsOfMode(settings: ModeSettings): RegistryHost[] {
     return [{ host, mirrors: [{ ...mirror, rewrites: [{ from: `^${path}`, to: repository }] }] }]
   }
   return [{ host, mirrors: [{ host: '127.0.0.1:5001', scheme: 'https', ...settings.registry }] }]
+}
+
+/**
+ * The agent of a node: its one mirror in every mode, since the agent maps paths and finds the replicas. The address is
+ * `host` or `host:port`, with TLS unless `http://` stands before it.
+ */
+export function agentMirror(address: string, access: Pick<Mirror, 'ca' | 'auth'> = {}): Mirror {
+  return mirrorAt('agent', address, access)
+}
+
+/** The replicas as the mirrors of a node without an agent, in the order in which containerd tries them: the local ones first. */
+export function replicaMirrors(replicas: readonly Replica[], access: Pick<Mirror, 'ca' | 'auth'> = {}): Mirror[] {
+  if (replicas.length === 0) throw new Error('replicas: expected at least one')
+  const ordered = [...replicas.filter(({ local }) => local), ...replicas.filter(({ local }) => !local)]
+  return ordered.map(({ address }) => mirrorAt('replica', address, access))
+}
+
+function mirrorAt(where: string, address: string, access: Pick<Mirror, 'ca' | 'auth'>): Mirror {
+  const [, scheme, host = address] = /^(https?):\/\/(.*)$/s.exec(address) ?? []
+  checkHost(where, host)
+  return { host, scheme: scheme === 'http' ? 'http' : 'https', ...access }
 }
 
 /**

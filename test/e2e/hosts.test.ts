@@ -6,7 +6,7 @@ import type { RenderOptions } from '../../src/containerd/hosts.ts'
 import { renderHosts } from '../../src/containerd/hosts.ts'
 import { install, restore } from '../../src/containerd/install.ts'
 import type { Mirror } from '../../src/containerd/mirrors.ts'
-import { hostsOfMode, transition } from '../../src/containerd/mirrors.ts'
+import { hostsOfMode, replicaMirrors, transition } from '../../src/containerd/mirrors.ts'
 import type { Outcome } from './command.ts'
 import { must, run } from './command.ts'
 import type { Containerd, RunningContainerd } from './containerd.ts'
@@ -15,8 +15,9 @@ import { users } from './htpasswd.ts'
 import { makeSingle } from './image.ts'
 import { makePki } from './pki.ts'
 import { freePort, temporaryFolder } from './place.ts'
-import type { Registry } from './registry.ts'
-import { freshRegistry } from './registry.ts'
+import type { Product, Registry } from './registry.ts'
+import { freshRegistry, startProduct } from './registry.ts'
+import { ask } from './request.ts'
 import { push, skopeo } from './skopeo.ts'
 import { hasTools, isRoot } from './tool.ts'
 
@@ -54,6 +55,31 @@ function pull(version: Containerd, { socket, hosts }: RunningContainerd, wanted:
   return run(version.client, ['--address', socket, 'images', 'pull', ...options, wanted])
 }
 
+const golden = join(import.meta.dirname, '../src/containerd/golden')
+const goldenBasic = Buffer.from('node:p"\'\\]#= {}$(reboot)').toString('base64')
+
+/** Writes a golden file as it stands there, but for the addresses and the password, and the CA files that it names. */
+async function writeGolden(
+  containerd: Containerd & RunningContainerd,
+  name: string,
+  { ca = '' }: Mirror,
+  addresses: Record<string, string>
+) {
+  let text = (await readFile(join(golden, name), 'utf8')).replaceAll(goldenBasic, Buffer.from(`ro:${auth.password}`).toString('base64'))
+  for (const [golden, real] of Object.entries(addresses)) text = text.replaceAll(golden, real)
+  // Which containerd 1.6 rejects: a file for it is rendered without.
+  if (containerd.title === containerd1.title) text = text.replaceAll('dial_timeout = "1s"\n', '')
+  for (const real of Object.values(addresses)) await writeFile(join(containerd.hosts, host, `https-${real}-ca.crt`), ca)
+  await writeFile(join(containerd.hosts, host, 'hosts.toml'), text)
+}
+
+/** Requests for manifests and blobs so far. */
+async function pulls({ admin }: Product): Promise<number> {
+  const text = (await ask({ address: admin }, { path: '/metrics' })).body.toString()
+  const counted = text.matchAll(/^registry_http_requests_total\{(?=[^}]*route="(?:manifest|blob)")[^}]*\} (\d+)$/gm)
+  return [...counted].reduce((total, [, value]) => total + Number(value), 0)
+}
+
 for (const version of [containerd1, containerd2]) {
   const stock: RenderOptions = { containerd: 'stock', oldest: version === containerd1 ? '1.6' : '2.1', dialTimeout: '1s' }
 
@@ -80,6 +106,56 @@ for (const version of [containerd1, containerd2]) {
     t.not((await pull(version, containerd, reference)).code, 0, 'the old mirror alone does not serve')
     await install(renderHosts(transition(old, of(mirror)), stock), { root: containerd.hosts })
     t.match(await pull(version, containerd, reference), { code: 0 })
+  })
+
+  test(`${version.title}: the golden file of a node with an agent is read, and leads to the agent alone`, async t => {
+    if (!ready(t, version)) return
+    const { registry, mirror, digest } = await prepare(t)
+    const containerd = await startContainerd(t, version, registry)
+    await writeGolden({ ...version, ...containerd }, 'agent.toml', mirror, { '127.0.0.1:5001': registry.address })
+    t.match(await pull(version, containerd, reference), { code: 0 })
+    t.match(await must(version.client, ['--address', containerd.socket, 'images', 'ls']), new RegExp(`${reference} .*${digest}`))
+  })
+
+  test(`${version.title}: the golden file without an agent is read, and each of its replicas serves when the others are gone`, async t => {
+    if (!ready(t, version)) return
+    const { registry, mirror } = await prepare(t)
+    const [one, two] = [`127.0.0.1:${await freePort()}`, `127.0.0.1:${await freePort()}`]
+    for (const [first, second, third] of [
+      [registry.address, one, two],
+      [one, registry.address, two],
+      [one, two, registry.address]
+    ] as const) {
+      const containerd = await startContainerd(t, version, registry)
+      const addresses = { '10.0.0.1:5001': second, '10.0.0.2:5001': first, '[fd00::3]:5001': third }
+      await writeGolden({ ...version, ...containerd }, 'replicas.toml', mirror, addresses)
+      t.match(await pull(version, containerd, reference), { code: 0 })
+      await containerd.stop()
+    }
+  })
+
+  test(`${version.title}: the local replica is asked, and another one only for what it lacks`, async t => {
+    if (!ready(t, version)) return
+    const [local, other] = [
+      await startProduct(t, { root: await temporaryFolder(t) }),
+      await startProduct(t, { root: await temporaryFolder(t) })
+    ]
+    for (const [registry, tag] of [
+      [local, 'everywhere'],
+      [other, 'everywhere'],
+      [other, 'there']
+    ] as const) {
+      const { layout } = await makeSingle(join(await temporaryFolder(t), 'made'))
+      await push(registry, { layout, tag: 'image', to: `system/deckhouse:${tag}` })
+    }
+    const containerd = await startContainerd(t, version, local)
+    const mirrors = replicaMirrors([{ address: `http://${other.address}` }, { address: `http://${local.address}`, local: true }])
+    await install(renderHosts([{ host, mirrors }], stock), { root: containerd.hosts })
+    const before = await pulls(other)
+    t.match(await pull(version, containerd, `${host}/system/deckhouse:everywhere`), { code: 0 })
+    t.equal(await pulls(other), before)
+    t.match(await pull(version, containerd, `${host}/system/deckhouse:there`), { code: 0 })
+    t.ok((await pulls(other)) > before)
   })
 
   test(`${version.title}: crictl pulls without credentials of its own`, async t => {

@@ -170,6 +170,50 @@ test('containerd hosts: a user needs a password, and a faulty value writes nothi
   t.match(await run(t, 'containerd', 'hosts', '--config', config, ...faulty), { code: 1, out: '', err: /version of containerd/ })
 })
 
+test('containerd hosts --agent: one static host for every name, in Direct too, with the password of a file', async t => {
+  const password = join(folder(t), 'password')
+  writeFileSync(password, 'a"b\n')
+  const config = written(t, { registry: { ...direct.registry, upstreams: { 'quay.io': {} } } })
+  const as = ['--username', 'node', '--password-file', password]
+  for (const [format, secret] of [
+    ['stock', `Authorization = "Basic ${Buffer.from('node:a"b').toString('base64')}"`],
+    ['deckhouse', `auth = "${Buffer.from('node:a"b').toString('base64')}"`]
+  ] as const) {
+    const { out } = await run(t, 'containerd', 'hosts', '--agent', ...as, '--config', config, '--format', format)
+    t.same(out.match(/^# .*\/hosts\.toml$/gm), ['# registry.d8-system.svc:5001/hosts.toml', '# quay.io/hosts.toml'])
+    t.same([...new Set(out.match(/https?:[^"]*/g))], ['https://127.0.0.1:5001'], 'no upstream and no other host')
+    t.match(out, secret)
+  }
+  t.match(await run(t, 'containerd', 'hosts', '--agent', 'http://127.0.0.1:5005'), {
+    code: 0,
+    out: /^server = "http:\/\/127\.0\.0\.1:5005"$/m
+  })
+})
+
+test('containerd hosts --replica: all replicas, the local one first, and a dead one costs a second', async t => {
+  const replicas = ['--replica', '10.0.0.1:5001', '10.0.0.2:5001', '--replica', '10.0.0.3:5001']
+  const { out } = await run(t, 'containerd', 'hosts', ...replicas, '--local', '10.0.0.2:5001', '--oldest', '2.1')
+  t.same(out.match(/^(server|\[host).*https.*$/gm), [
+    'server = "https://10.0.0.3:5001"',
+    '[host."https://10.0.0.2:5001"]',
+    '[host."https://10.0.0.1:5001"]'
+  ])
+  t.equal(out.match(/^dial_timeout = "1s"$/gm)?.length, 3)
+  const wrong = await run(t, 'containerd', 'hosts', ...replicas, '--local', '10.0.0.4:5001')
+  t.match(wrong, { code: 1, out: '', err: /--local 10\.0\.0\.4:5001: expected one of 10\.0\.0\.1:5001, / })
+  t.match(await run(t, 'containerd', 'hosts', '--local', '10.0.0.4:5001'), { code: 1, out: '', err: /expected --replica/ })
+})
+
+test('containerd hosts: an agent has no place beside replicas, another mirror or what was before', async t => {
+  for (const other of [
+    ['--mirror', 'a:1'],
+    ['--replica', 'a:1'],
+    ['--from', 'old.yaml']
+  ]) {
+    t.match(await run(t, 'containerd', 'hosts', '--agent', '--config', 'x', ...other), { code: 2, out: '', err: /cannot be used with/ })
+  }
+})
+
 for (const args of [['why'], ['verify'], ['containerd'], ['containerd', 'hosts', '--format', 'podman']]) {
   test(`exit code 2 and a line on standard error: ${args.join(' ')}`, async t => {
     const { code, out, err } = await run(t, ...args)
