@@ -82,6 +82,7 @@ config
   .argument('<file>', 'the configuration of a registry or of an agent')
   .action(async (file: string) => {
     await renderFile(file)
+    for (const warning of await warningsOf(file)) process.stderr.write(`warning: ${warning}\n`)
     print(`${file} is valid`)
   })
 config
@@ -187,6 +188,11 @@ async function renderFile(file: string | undefined): Promise<string> {
   }
   const { renderConfig } = await import('../config/effective.ts')
   return renderConfig(await load(file)).trimEnd()
+}
+
+async function warningsOf(file: string): Promise<string[]> {
+  const [{ isAgentFile }, { configWarnings }] = await Promise.all([import('../config/agent/recognize.ts'), import('../config/warnings.ts')])
+  return isAgentFile(file) ? [] : configWarnings(await load(file))
 }
 
 async function control(file: string | undefined, method: 'GET' | 'PUT', path: string, body?: unknown): Promise<unknown> {

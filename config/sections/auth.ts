@@ -21,7 +21,7 @@ export const authSection = optionalSection(
       file: path({ description: 'An htpasswd file with bcrypt passwords. A user listed twice has two valid passwords.' }),
       roles: roles(
         'the name of a user',
-        'The permissions of each user, by name: everywhere (pull), or in the repositories that patterns match ({ pull: ["system/deckhouse/**", "docker.io/library/*"] }). * is one component of a name; ** any number of them, also none, once at most. Patterns for registry.upstreams begin with the host, which no wildcard stands for. The common name of a verified client certificate is also such a name.'
+        'The permissions of each user, by name: everywhere (pull), or in the repositories that patterns match ({ pull: ["system/deckhouse/**", "docker.io/library/*"] }). * is one component of a name; ** any number of them, also none, once at most. metrics is for /metrics and /status of the admin port. Patterns for registry.upstreams begin with the host, which no wildcard stands for. The common name of a verified client certificate is also such a name.'
       )
     }),
     tokens: optionalSection(

@@ -167,8 +167,8 @@ export const certificates = (description: string): Setting<TString, string | nul
 export const count = (annotations: Annotations & { default: number; maximum: number }): TInteger =>
   Type.Integer({ minimum: 1, expects: `a whole number from 1 to ${annotations.maximum}`, ...annotations })
 
-/** A permission everywhere, or permissions for the repositories that patterns match. */
-export type GrantSetting = 'pull' | 'push' | 'delete' | { pull?: Patterns; push?: Patterns; delete?: Patterns }
+/** A permission everywhere, or permissions for the repositories that patterns match. `metrics` is that of the admin port. */
+export type GrantSetting = 'pull' | 'push' | 'delete' | 'metrics' | { pull?: Patterns; push?: Patterns; delete?: Patterns }
 
 type Patterns = string | string[]
 
@@ -193,13 +193,13 @@ export const permissions = (annotations: Annotations) =>
   Type.Array(
     Type.Unsafe<GrantSetting>({
       type: ['string', 'object'],
-      pattern: '^(pull|push|delete)$',
+      pattern: '^(pull|push|delete|metrics)$',
       properties: { pull: patterns, push: patterns, delete: patterns },
       additionalProperties: false,
       minProperties: 1,
-      expects: 'one of pull, push, delete, or a mapping of them to repositories such as { pull: "team/**" }'
+      expects: 'one of pull, push, delete, metrics, or a mapping of the first three to repositories such as { pull: "team/**" }'
     }),
-    { uniqueItems: true, expects: 'a list of different actions out of pull, push, delete', ...annotations }
+    { uniqueItems: true, expects: 'a list of different actions out of pull, push, delete, metrics', ...annotations }
   )
 
 /** Names of one form. */

@@ -1,6 +1,20 @@
 import { Type } from 'typebox'
 import { address, duration, HOUR, names, optionalSection, path, section, text } from './kinds.ts'
 
+const tlsFiles = {
+  certificate: path({ description: 'The certificate chain in PEM, leaf first.' }),
+  key: path({ description: 'The private key in PEM, without a passphrase.' }),
+  clientCA: Type.Optional(
+    path({ description: 'The authorities of client certificates. A certificate that a client presents is verified; none is required.' })
+  ),
+  clientCRL: Type.Optional(
+    path({
+      description:
+        'Certificate revocation lists in PEM, one of each authority in clientCA. A revoked certificate is refused, also on connections that are open. When a list has expired, every certificate of its authority is refused.'
+    })
+  )
+}
+
 /** The ports and their protection. */
 export const serverSection = section('The ports and their protection.', {
   listen: address({
@@ -25,28 +39,16 @@ export const serverSection = section('The ports and their protection.', {
     reload: 'backends',
     description: "The prefix of the repository names of the platform's images, the same in every mode."
   }),
-  tls: optionalSection(
-    'TLS 1.2 and newer on the registry port. Files that change on disk are read again.',
-    {
-      certificate: path({ description: 'The certificate chain in PEM, leaf first.' }),
-      key: path({ description: 'The private key in PEM, without a passphrase.' }),
-      clientCA: Type.Optional(
-        path({ description: 'The authorities of client certificates. A certificate that a client presents is verified; none is required.' })
-      ),
-      clientCRL: Type.Optional(
-        path({
-          description:
-            'Certificate revocation lists in PEM, one of each authority in clientCA. A revoked certificate is refused, also on connections that are open. When a list has expired, every certificate of its authority is refused.'
-        })
-      )
-    },
-    { reload: 'restart' }
-  ),
+  tls: optionalSection('TLS 1.2 and newer on the registry port. Files that change on disk are read again.', tlsFiles, {
+    reload: 'restart'
+  }),
   admin: address({
     default: '127.0.0.1:5002',
     reload: 'restart',
-    description: "Metrics, probes and status: read-only plain HTTP, which may listen on a node's address."
+    description:
+      "Metrics, probes and status, read-only. To listen on a node's address, for a Prometheus elsewhere, give it adminTLS and a user with the permission metrics. As soon as auth grants metrics to any user, /metrics and /status require it; the probes stay open."
   }),
+  adminTLS: optionalSection('TLS on the admin port. Files that change on disk are read again.', tlsFiles, { reload: 'restart' }),
   control: Type.Optional(
     path({
       reload: 'restart',

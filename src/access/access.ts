@@ -1,7 +1,7 @@
 import type { GrantSetting } from '../../config/sections/kinds.ts'
 import { OciError } from '../oci/errors.ts'
 import { createAuthentication } from './authentication.ts'
-import { createUnauthorized } from './challenge.ts'
+import { createUnauthorized, passwordRequired } from './challenge.ts'
 import { compileGrants, type Grants, isGranted, type Permission } from './grants.ts'
 import type { PasswordChecker } from './password-checker.ts'
 import { createBearerAccess, type TokenSettings } from './tokens/access.ts'
@@ -52,6 +52,8 @@ export interface Access {
    * otherwise skopeo, podman, buildah and docker would never send one, and a login would succeed with any.
    */
   authorizeBase(identity: Identity): void
+  /** Throws UNAUTHORIZED or DENIED unless the identity may read metrics and status. A token of this registry is for neither. */
+  authorizeMetrics(identity: Identity): void
   /**
    * Exchanges credentials for a token that counts for no more than `scopes`, each of which is a text of scopes that
    * are separated by spaces; undefined where this registry issues none. Throws UNSUPPORTED (400) for another service or
@@ -97,6 +99,11 @@ export function createAccess(options: {
       // A token without a user was given to a client that has no credentials, and could not get a better one.
       if (user !== undefined || (scope && isGranted(grants, 'pull'))) return
       if (users || bearer || !isGranted(grants, 'pull')) throw unauthorized(undefined, { presented, base: true })
+    },
+    authorizeMetrics({ user, grants, scope }) {
+      if (grants.metrics && !scope) return
+      if (user === undefined || scope) throw passwordRequired('a user with the permission metrics is required')
+      throw new OciError('DENIED', { detail: { action: 'metrics' } })
     },
     issueToken: ({ authorization, address }, { service: wanted, scopes }) => {
       if (!bearer || !service) return undefined

@@ -23,7 +23,7 @@ export interface ChallengeParameters {
 /** Makes the error of a request whose credentials are missing or refused. */
 export type Unauthorized = (detail: string | undefined, challenge?: ChallengeParameters) => OciError
 
-/** The error of a request for a token: its endpoint takes passwords. */
+/** The error of a request that takes a password and no token of this registry. */
 export const passwordRequired = (detail: string): OciError => new OciError('UNAUTHORIZED', { headers: basicChallenge('registry'), detail })
 
 /** Creates the errors of a registry; `service` is present where it issues tokens. */

@@ -7,8 +7,11 @@ export type Permission = 'pull' | 'push' | 'delete'
 /** The repositories of one permission; `all` includes those of every upstream. */
 export type GrantedRepositories = 'all' | readonly RepositoryPattern[]
 
-/** The repositories of each permission. */
-export type Grants = Readonly<Record<Permission, GrantedRepositories>>
+/** The repositories of each permission, and whether the metrics and the status of the process may be read. */
+export type Grants = Readonly<Record<Permission, GrantedRepositories>> & { readonly metrics: boolean }
+
+/** The permissions that are for repositories. */
+export const permissions: readonly Permission[] = ['pull', 'push', 'delete']
 
 /** Compiles the grants of a role; several roles add up. */
 export function compileGrants(settings: readonly GrantSetting[]): Grants {
@@ -17,7 +20,7 @@ export function compileGrants(settings: readonly GrantSetting[]): Grants {
     const patterns = settings.flatMap(each => (typeof each === 'string' ? [] : (each[permission] ?? [])))
     return [...new Set(patterns)].map(compileRepositoryPattern)
   }
-  return { pull: granted('pull'), push: granted('push'), delete: granted('delete') }
+  return { pull: granted('pull'), push: granted('push'), delete: granted('delete'), metrics: settings.includes('metrics') }
 }
 
 /**

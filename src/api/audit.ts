@@ -2,6 +2,9 @@ import { OciError } from '../oci/errors.ts'
 import { type Audit, AuditUnavailable } from '../telemetry/audit.ts'
 import type { AuditEvent, RequestRecord } from './exchange.ts'
 
+/** Who sent a request, and for which repository. */
+type Sender = Pick<RequestRecord, 'address' | 'name'> & { user?: string | undefined }
+
 /** What the API needs of the audit stream. */
 export type RequestAudit = Pick<Audit, 'ready' | 'recordChanges' | 'refuse' | 'challenge'>
 
@@ -21,7 +24,7 @@ export async function recordChanges(audit: RequestAudit, events: readonly AuditE
 export async function recordRefusal(
   audit: RequestAudit,
   error: unknown,
-  { record, id, permission }: { record: RequestRecord; id: string; permission: string }
+  { record, id, permission }: { record: Sender; id: string; permission: string }
 ): Promise<void> {
   if (!(error instanceof OciError)) return
   const entry = { ...senderOf(record, id), reason: error.code, permission, ...(record.name === undefined ? {} : { name: record.name }) }
@@ -31,7 +34,7 @@ export async function recordRefusal(
   else if (permission !== 'base') await audit.challenge(entry)
 }
 
-function senderOf({ user, address }: RequestRecord, request: string) {
+function senderOf({ user, address }: Sender, request: string) {
   return { actor: user ?? 'anonymous', address, request }
 }
 

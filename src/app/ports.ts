@@ -1,12 +1,14 @@
 import { chmod, lstat, mkdir, rm } from 'node:fs/promises'
 import type { IncomingMessage, Server } from 'node:http'
 import { dirname } from 'node:path'
+import { grantsMetrics } from '../../config/rules/metrics.ts'
 import type { Config } from '../../config/schema.ts'
-import type { Access } from '../access/access.ts'
+import type { Access, Identity, Presented } from '../access/access.ts'
 import { parseBasic } from '../access/basic.ts'
 import { AuthenticatedCaller } from '../access/caller.ts'
 import { addressKey } from '../access/login-throttle.ts'
 import type { IssuedToken } from '../access/tokens/issuer.ts'
+import { recordRefusal } from '../api/audit.ts'
 import type { Caller } from '../api/exchange.ts'
 import { Gateway } from '../api/gateway.ts'
 import { StallDetector } from '../api/stall-detector.ts'
@@ -28,10 +30,11 @@ import type { OpenedAccess } from './users.ts'
 
 const controlLimits = { maxConnections: 64, headTimeoutMs: 10_000 }
 
-/** Reads the TLS files of the registry port, and again whenever they change. */
-export function openRegistryCertificates(files: TlsFiles, context: AppContext): Promise<Tls> {
+/** Reads the TLS files of a port, and again whenever they change. The metrics name those of the admin port apart. */
+export function openServerCertificates(files: TlsFiles, context: AppContext, port: 'registry' | 'admin'): Promise<Tls> {
   const { audit } = context
   return openCertificates(files, context, {
+    ...(port === 'admin' ? { kindOf: kind => (kind === 'server' ? 'admin' : `admin_${kind}`) } : {}),
     reload: () => void audit.record({ action: 'reload', actor: 'local', result: 'applied', file: files.certificate }),
     refused: refused => void audit.refuse('certificate', { actor: 'anonymous', ...refused })
   })
@@ -70,13 +73,24 @@ export function createGateway(
 }
 
 // A request keeps the access rights that were in force when it arrived.
-async function identify(access: Access, audit: Audit, { headers, socket }: IncomingMessage, from: Sender): Promise<Caller> {
-  const { authorization, host } = headers
-  const presented = { authorization, certificateName: verifiedName(socket), address: from.address, host, secure: 'encrypted' in socket }
+async function identify(access: Access, audit: Audit, request: IncomingMessage, from: Sender): Promise<Caller> {
+  const { headers, socket } = request
+  const secure = 'encrypted' in socket
+  return new AuthenticatedCaller(access, await authenticate(access, audit, request, { ...from, host: headers.host, secure }))
+}
+
+async function authenticate(
+  access: Access,
+  audit: Audit,
+  { headers: { authorization }, socket }: IncomingMessage,
+  from: Sender & Pick<Presented, 'host' | 'secure'>
+): Promise<Identity> {
+  const { address, host, secure } = from
+  const presented = { authorization, certificateName: verifiedName(socket), address, host, secure }
   const identity = await access.authenticate(presented).catch(error => refuseLogin(error, audit, authorization, from))
   const logged = identity.user === undefined ? undefined : audit.login(identity.user, from.address, from.id)
   if (logged) await logged
-  return new AuthenticatedCaller(access, identity)
+  return identity
 }
 
 async function issueToken(
@@ -134,15 +148,36 @@ function reportsOf(context: AppContext): Pick<PortLimits, 'onClosed' | 'onRefuse
   return connectionReports(context, () => context.config().limits.connections, 'limits.connections')
 }
 
-/** Opens the admin port. */
-export async function openAdminPort(context: AppContext, health: Health): Promise<OpenedPort> {
-  const { config, metrics } = context
+/** Opens the admin port. The access rights decide whether metrics and status are for those who may read them alone. */
+export async function openAdminPort(
+  context: AppContext,
+  health: Health,
+  access: Pick<OpenedAccess, 'current'>,
+  tls: Tls | undefined
+): Promise<OpenedPort> {
+  const { config, metrics, audit } = context
   const limits = { ...portLimits(config()), ...reportsOf(context) }
-  const app = createApp(listener => createPort(listener, undefined, limits))
-  registerAdmin(app, { health, metrics })
+  const app = createApp(listener => createPort(listener, tls?.options, limits))
+  const authorize = async (request: IncomingMessage, id: string) => {
+    if (grantsMetrics(config().auth)) await authorizeMetrics(access.current(), audit, request, id)
+  }
+  registerAdmin(app, { health, metrics, authorize })
+  if (tls) tls.attach(app.server as unknown as Parameters<Tls['attach']>[0])
   await app.ready()
   await listen(app.server, config().server.admin, 'server.admin')
   return openedPort(app.server)
+}
+
+async function authorizeMetrics(access: Access, audit: Audit, request: IncomingMessage, id: string): Promise<void> {
+  const address = request.socket.remoteAddress ?? 'unknown'
+  // Without a host, so that no challenge leads to a token: this port issues none.
+  const identity = await authenticate(access, audit, request, { address, id })
+  try {
+    access.authorizeMetrics(identity)
+  } catch (error) {
+    await recordRefusal(audit, error, { record: { user: identity.user, address }, id, permission: 'metrics' })
+    throw error
+  }
 }
 
 /** Opens the control socket. If that fails, commands cannot reach this process, and all else works. */

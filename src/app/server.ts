@@ -1,18 +1,19 @@
 import { configDifference, needRestart } from '../../config/difference.ts'
 import { configHash } from '../../config/effective.ts'
 import type { Config } from '../../config/schema.ts'
+import { configWarnings } from '../../config/warnings.ts'
 import pkg from '../../package.json' with { type: 'json' }
 import type { GcEvent } from '../content/gc/collect.ts'
 import { operations } from '../operations/operations.ts'
 import { Audit } from '../telemetry/audit.ts'
 import type { Logger } from '../telemetry/log.ts'
-import { createMetrics, type Metrics } from '../telemetry/metrics.ts'
+import { createMetrics } from '../telemetry/metrics.ts'
 import { collectGauges, createHealth } from './admin-state.ts'
 import { openBackends } from './backends.ts'
 import { startBackground } from './background.ts'
 import type { AppContext } from './context.ts'
 import type { GcRequest } from './gc-runner.ts'
-import { createGateway, openAdminPort, openControlSocket, openRegistryCertificates, openRegistryPort } from './ports.ts'
+import { createGateway, openAdminPort, openControlSocket, openRegistryPort, openServerCertificates } from './ports.ts'
 import { createRateLimits } from './rate-limits.ts'
 import { type LastReload, Reload, type ReloadDeps } from './reload.ts'
 import { openStore } from './store.ts'
@@ -56,7 +57,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   const audit = stack.use(await Audit.open(first.log.audit, { log, onLost: lines => metrics.auditLost.inc(lines) }))
   const context: AppContext = { config: () => config, stopping: stopping.signal, metrics, log, audit }
   metrics.build.set({ version: pkg.version, node: process.version }, 1)
-  showConfig(metrics, first)
+  showConfig(context, first)
 
   const rates = createRateLimits(first, metrics)
   const store = stack.use(await openStore(context, rates))
@@ -71,13 +72,12 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
     if (changed.includes('log.level')) log.level = next.log.level
     recordMode(audit, config.registry.mode, next.registry.mode)
     config = next
-    showConfig(metrics, next)
+    showConfig(context, next)
   }
   const reload = stack.use(createReload(first, { load, apply, metrics, log, audit }))
   reload.start()
 
-  const tls = first.server.tls && (await openRegistryCertificates(first.server.tls, context))
-  if (tls) stack.defer(() => tls.close())
+  const { tls, adminTls } = await openAllCertificates(first, context, stack)
   const { gateway } = stack.use(createGateway(context, { store, modes: backends.modes, access, egress: rates.egress }))
   const background = stack.use(await startBackground(context, store, backends, () => gateway.running))
   // A start that fails after this disposes of its parts too: what runs in the background ends at once.
@@ -86,7 +86,7 @@ async function start(first: Config, log: Logger, load: Load, stack: AsyncDisposa
   const port = stack.use(await openRegistryPort(context, gateway, tls))
   const deps = { startedAtMs, listen: port.address, store, backends, gateway, background, lastReload: () => reload.last }
   const health = createHealth(context, deps)
-  const admin = stack.use(await openAdminPort(context, health))
+  const admin = stack.use(await openAdminPort(context, health, access, adminTls))
   stack.use(
     await openControlSocket(context, { status: health.status, operations, context: background.operationContext }, store.opened.stalled)
   )
@@ -132,7 +132,16 @@ function recordMode(audit: Audit, old: string, next: string): void {
   if (old !== next) void audit.record({ action: 'mode', actor: 'local', old, new: next })
 }
 
-function showConfig(metrics: Metrics, config: Config): void {
+async function openAllCertificates({ server }: Config, context: AppContext, stack: AsyncDisposableStack) {
+  const tls = server.tls && (await openServerCertificates(server.tls, context, 'registry'))
+  if (tls) stack.defer(() => tls.close())
+  const adminTls = server.adminTLS && (await openServerCertificates(server.adminTLS, context, 'admin'))
+  if (adminTls) stack.defer(() => adminTls.close())
+  return { tls, adminTls }
+}
+
+function showConfig({ metrics, log }: Pick<AppContext, 'metrics' | 'log'>, config: Config): void {
+  for (const warning of configWarnings(config)) log.warn(warning)
   metrics.config.reset()
   metrics.config.set({ hash: configHash(config), mode: config.registry.mode }, 1)
 }

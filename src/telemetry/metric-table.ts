@@ -148,7 +148,7 @@ export const metricTable = {
     kind: 'certificates, users, token_keys, issuer_keys'
   }),
   certificateExpiry: gauge('registry_certificate_expiry_timestamp_seconds', 'When the first certificate of a kind expires.', {
-    kind: 'server, client_ca, client_crl'
+    kind: 'server, client_ca, client_crl; of the admin port admin, admin_client_ca, admin_client_crl'
   }),
   build: gauge('registry_build_info', '1, with the versions of the program and of Node.', {
     version: 'as in registry --version',

@@ -29,6 +29,18 @@ test('the registry port and the admin port may not be the same', async t => {
   t.same(refused(t, 'server:\n  listen: 127.0.0.1:5002'), ['1 server.admin: another address than server.listen'])
 })
 
+test('an admin port with TLS beyond loopback demands that metrics be granted: it did not exist before, so nothing breaks', async t => {
+  const tls = 'adminTLS: { certificate: c, key: k }'
+  const auth = (granted: string) => `auth: { users: { file: h, roles: { p: [${granted}] } } }`
+  const expected =
+    'a loopback address, or a user with the permission metrics in auth (open to all must be written down: auth: { anonymous: [metrics] })'
+  t.same(refused(t, `${auth('pull')}\nserver: { admin: "10.0.0.1:5002", ${tls} }`), [`2 server.admin: ${expected}`])
+  t.ok(loaded(t, `${auth('metrics')}\nserver: { admin: "10.0.0.1:5002", ${tls} }`))
+  t.ok(loaded(t, `auth: { anonymous: [metrics] }\nserver: { admin: "10.0.0.1:5002", ${tls} }`))
+  t.ok(loaded(t, `server: { ${tls} }`), 'on loopback')
+  t.ok(loaded(t, 'server: { admin: "10.0.0.1:5002" }'), 'as in version 0.1.0')
+})
+
 test('forwarders without an authority for client certificates are refused: no client could be one', async t => {
   const expected = 'server.tls.clientCA beside it: without one no client certificate is verified'
   t.same(refused(t, 'server:\n  forwarders: [lb]'), [`2 server.forwarders: ${expected}`])

@@ -62,9 +62,11 @@ test('mode Unmanaged is refused as the one that goes without the registry, and a
 })
 
 test('an action that there is not, or that is there twice, is refused at its place', async t => {
-  const expected = 'one of pull, push, delete, or a mapping of them to repositories such as { pull: "team/**" }'
+  const expected = 'one of pull, push, delete, metrics, or a mapping of the first three to repositories such as { pull: "team/**" }'
   t.same(refused(t, 'auth:\n  anonymous:\n    - pull\n    - write'), [`4 auth.anonymous[1]: ${expected}`])
-  t.same(refused(t, 'auth: { anonymous: [pull, pull] }'), ['1 auth.anonymous: a list of different actions out of pull, push, delete'])
+  t.same(refused(t, 'auth: { anonymous: [pull, pull] }'), [
+    '1 auth.anonymous: a list of different actions out of pull, push, delete, metrics'
+  ])
   t.same(refused(t, 'auth: { users: { file: h, roles: { "a.b": [admin] } } }'), [`1 auth.users.roles["a.b"][0]: ${expected}`])
 })
 
@@ -80,7 +82,7 @@ test('a permission for repositories is refused where its pattern or its form is 
   t.same(faults('{ push: [] }'), [`${place}.push: ${expected}, or a list of different ones`])
   t.same(faults('{ push: 5 }'), [`${place}.push: ${expected}, or a list of different ones`])
   t.same(faults('{ pul: team }'), [`${place}.pul: a known setting (did you mean pull?)`])
-  t.match(faults('{}'), [/^1 auth\.users\.roles\.ci\[0\]: one of pull, push, delete, or a mapping/])
+  t.match(faults('{}'), [/^1 auth\.users\.roles\.ci\[0\]: one of pull, push, delete, metrics, or a mapping/])
 })
 
 test('TLS needs both the certificate and the key', async t => {

@@ -2,7 +2,7 @@ import type { GrantSetting } from '../../../config/sections/kinds.ts'
 import type { Identity } from '../access.ts'
 import { parseBasic } from '../basic.ts'
 import { passwordRequired, type TokenService } from '../challenge.ts'
-import { compileGrants, type Grants } from '../grants.ts'
+import { compileGrants, type Grants, isGranted, type Permission, permissions } from '../grants.ts'
 import type { PasswordChecker } from '../password-checker.ts'
 import type { BearerVerifier } from './bearer.ts'
 import type { IssuedToken } from './issuer.ts'
@@ -92,7 +92,7 @@ export function createBearerAccess(options: {
       const { user, grants, scope, endsAt } = await authenticate()
       // A token of this registry could be renewed for ever, and for more than it was issued for.
       if (scope) throw passwordRequired('a token is issued for credentials, not for another token')
-      if (user === undefined && Object.values(grants).every(each => each.length === 0)) throw passwordRequired('credentials are required')
+      if (user === undefined && !permissions.some(each => isGranted(grants, each))) throw passwordRequired('credentials are required')
       // A token without them would be one of a service account.
       if (user !== undefined && endsAt === undefined && passwords === undefined) throw passwordRequired('the user is not known any more')
       const subject = user === undefined ? undefined : { user, ...(endsAt === undefined ? { passwords } : { endsAt }) }
@@ -104,6 +104,6 @@ export function createBearerAccess(options: {
 // What is granted nowhere is left out. For which repositories the rest counts is decided when the token is used: the
 // scope does not tell of which upstream a repository is.
 function granted(access: readonly AccessEntry[], grants: Grants): AccessEntry[] {
-  const allowed = (action: string) => (action === '*' ? grants.pull : grants[action as keyof Grants]).length > 0
+  const allowed = (action: string) => (action === '*' ? grants.pull : grants[action as Permission]).length > 0
   return access.map(entry => ({ ...entry, actions: entry.actions.filter(allowed) })).filter(entry => entry.actions.length > 0)
 }

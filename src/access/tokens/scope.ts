@@ -1,5 +1,5 @@
 import { isName } from '../../oci/name.ts'
-import type { Permission } from '../grants.ts'
+import { type Permission, permissions } from '../grants.ts'
 
 /** A resource and what may be done with it, as the claim `access` of a token lists it (distribution's token docs). */
 export interface AccessEntry {
@@ -14,8 +14,6 @@ export interface TokenScope {
   /** Whether the catalog may be listed. */
   readonly catalog: boolean
 }
-
-const permissions: readonly Permission[] = ['pull', 'push', 'delete']
 
 // A mount needs two repositories, an operator's script some more. The text of all scopes ends up in each request.
 const limits = { scopes: 16, length: 2048 }

@@ -55,14 +55,19 @@ export function openedPort(server: Server): OpenedPort {
   }
 }
 
-/** Reads the TLS files of a port, and again whenever they change; `on` is told of that and of refused certificates. */
+/**
+ * Reads the TLS files of a port, and again whenever they change; `on` is told of that and of refused certificates, and
+ * `kindOf` says what a kind of expiry is called in the metrics.
+ */
 export async function openCertificates(
   files: TlsFiles,
   { metrics, log }: PortReports,
-  on: { reload?: () => void; refused?: (refused: RefusedCertificate) => void } = {}
+  on: { reload?: () => void; refused?: (refused: RefusedCertificate) => void; kindOf?: (kind: string) => string } = {}
 ): Promise<Tls> {
   const publish = (expiry: Tls['expiry']) => {
-    for (const [kind, date] of Object.entries(expiry)) metrics.certificateExpiry.set({ kind }, date.getTime() / 1000)
+    for (const [kind, date] of Object.entries(expiry)) {
+      metrics.certificateExpiry.set({ kind: on.kindOf?.(kind) ?? kind }, date.getTime() / 1000)
+    }
   }
   const tls = await openTls({
     files,
