@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { agentSchema } from '../config/agent/schema.ts'
 import { compiledSchema, configSchema } from '../config/published.ts'
 import { renderMetricsReference } from '../src/telemetry/metrics-reference.ts'
+import { chartFolder, valuesSchema } from './chart/values-schema.ts'
 import { project } from './write.ts'
 
 const write = (path: string, text: string): void => writeFileSync(join(project, path), text)
@@ -14,6 +15,7 @@ write('config/registry.schema.json', configSchema())
 write('config/agent/settings.json', compiledSchema(agentSchema))
 write('config/agent.schema.json', configSchema(agentSchema))
 write('docs/metrics.md', renderMetricsReference())
+writeFileSync(join(chartFolder, 'values.schema.json'), valuesSchema())
 // It reads what was just written.
 const { renderAgentReference, renderSettingsReference } = await import('../config/settings-reference.ts')
 write('docs/settings.md', renderSettingsReference())

@@ -51,9 +51,10 @@ program
   .command('serve')
   .description('serve the registry until SIGTERM or SIGINT')
   .option(...withConfig)
-  .action(async ({ config: file }: { config?: string }) => {
+  .option('--node-ip <address>', 'listen on this address, with the ports of server.listen and server.admin')
+  .action(async ({ config: file, nodeIp: nodeIP }: { config?: string; nodeIp?: string }) => {
     const { loadConfig } = await import('../config/load.ts')
-    const options = file === undefined ? {} : { file }
+    const options = { ...(file === undefined ? {} : { file }), ...(nodeIP === undefined ? {} : { nodeIP }) }
     const config = loadConfig(options)
     const [{ createLog }, { startRegistry }] = await Promise.all([import('./telemetry/log.ts'), import('./app/server.ts')])
     const log = createLog(config.log.level)

@@ -167,7 +167,7 @@ export const certificates = (description: string): Setting<TString, string | nul
 export const count = (annotations: Annotations & { default: number; maximum: number }): TInteger =>
   Type.Integer({ minimum: 1, expects: `a whole number from 1 to ${annotations.maximum}`, ...annotations })
 
-/** A permission everywhere, or permissions for the repositories that patterns match. `metrics` is that of the admin port. */
+/** A permission everywhere, or permissions for repositories that patterns match. `metrics` is for the admin port. */
 export type GrantSetting = 'pull' | 'push' | 'delete' | 'metrics' | { pull?: Patterns; push?: Patterns; delete?: Patterns }
 
 type Patterns = string | string[]

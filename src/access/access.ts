@@ -52,7 +52,7 @@ export interface Access {
    * otherwise skopeo, podman, buildah and docker would never send one, and a login would succeed with any.
    */
   authorizeBase(identity: Identity): void
-  /** Throws UNAUTHORIZED or DENIED unless the identity may read metrics and status. A token of this registry is for neither. */
+  /** Throws UNAUTHORIZED or DENIED unless the identity may read metrics and status; tokens of this registry may not. */
   authorizeMetrics(identity: Identity): void
   /**
    * Exchanges credentials for a token that counts for no more than `scopes`, each of which is a text of scopes that

@@ -40,7 +40,7 @@ export interface HostsOptions {
 /** The files that a node's containerd needs for a configuration. */
 export async function hostDirectories(config: Config, options: HostsOptions): Promise<OwnedDirectory[]> {
   const { format, oldest, dialTimeout, leaving, replica } = options
-  // A replica that is switched off costs each request the time of a connection attempt: 30 s in containerd, unless told.
+  // A replica that is switched off costs each request the time of a connection attempt, by default 30 s.
   const dial = dialTimeout ?? (replica ? '1s' : undefined)
   const render: RenderOptions = {
     containerd: format,

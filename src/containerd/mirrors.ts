@@ -91,7 +91,7 @@ export function agentMirror(address: string, access: Pick<Mirror, 'ca' | 'auth'>
   return mirrorAt('agent', address, access)
 }
 
-/** The replicas as the mirrors of a node without an agent, in the order in which containerd tries them: the local ones first. */
+/** The replicas as mirrors of a node without an agent, in the order in which they are tried: the local ones first. */
 export function replicaMirrors(replicas: readonly Replica[], access: Pick<Mirror, 'ca' | 'auth'> = {}): Mirror[] {
   if (replicas.length === 0) throw new Error('replicas: expected at least one')
   const ordered = [...replicas.filter(({ local }) => local), ...replicas.filter(({ local }) => !local)]

@@ -20,7 +20,10 @@ export interface AdminDeps {
   authorize?: (request: IncomingMessage, id: string) => Promise<void>
 }
 
-/** Registers the read-only endpoints for probes, Prometheus and people. Probes are open: the kubelet can send no secret. */
+/**
+ * Registers the read-only endpoints for probes, Prometheus and people. Probes are open to all: the kubelet can send no
+ * secret.
+ */
 export function registerAdmin(app: FastifyInstance, { health, metrics, authorize }: AdminDeps): void {
   app.get('/livez', async () => ({ status: 'ok' }))
   const probe = (path: string, check: () => Promise<void>) =>

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { Ajv } from 'ajv'
 import { test } from 'tap'
 import { parse } from 'yaml'
+import { chartFolder, valuesSchema } from '../../build/chart/values-schema.ts'
 import { agentSchema } from '../../config/agent/schema.ts'
 import { compiledSchema, configSchema } from '../../config/published.ts'
 import { isMapping } from '../../config/read/walk.ts'
@@ -21,6 +22,7 @@ test('what is derived from the schema is up to date (else: npm run schema)', asy
   t.equal(readFileSync(join(config, 'agent.schema.json'), 'utf8'), configSchema(agentSchema))
   t.equal(readFileSync(join(config, 'agent/settings.json'), 'utf8'), compiledSchema(agentSchema))
   t.equal(readFileSync(join(config, '../docs/agent-settings.md'), 'utf8'), renderAgentReference())
+  t.equal(readFileSync(join(chartFolder, 'values.schema.json'), 'utf8'), valuesSchema())
 })
 
 test('the settings are a valid schema, since a start does not look', async t => {

@@ -1,0 +1,83 @@
+{{- define "registry.selector" -}}
+app.kubernetes.io/name: registry
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "registry.labels" -}}
+{{ include "registry.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "registry.image" -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest }}{{ $image.repository }}@{{ $image.digest }}{{ else }}{{ $image.repository }}:{{ $image.tag | default .Chart.AppVersion }}{{ end }}
+{{- end }}
+
+{{- /* The name by which components and nodes know the registry. */}}
+{{- define "registry.host" -}}
+registry.{{ .Release.Namespace }}.svc
+{{- end }}
+
+{{- define "registry.tlsSecret" -}}
+{{ .Values.tls.existingSecret | default "registry-tls" }}
+{{- end }}
+
+{{- define "registry.usersSecret" -}}
+{{ .Values.users.existingSecret | default "registry-users" }}
+{{- end }}
+
+{{- define "registry.metricsSecret" -}}
+{{ .Values.podMonitor.basicAuthSecret | default "registry-user-metrics" }}
+{{- end }}
+
+{{- /*
+The configuration: what the Pod has fixed, and the values over it. Its ports are bound to the address of the node. The
+sections of other modes are left out, so that one value changes the mode.
+*/}}
+{{- define "registry.config" -}}
+{{- $tls := dict "certificate" "/etc/registry/tls/tls.crt" "key" "/etc/registry/tls/tls.key" -}}
+{{- $names := list (printf "%s:5001" (include "registry.host" .)) -}}
+{{- $server := dict "listen" "127.0.0.1:5001" "admin" "127.0.0.1:5002" "names" $names "tls" $tls "adminTLS" $tls -}}
+{{- $roles := dict "ro" (list "pull") "rw" (list "pull" "push" "delete") "metrics" (list "metrics") -}}
+{{- $users := dict "file" "/etc/registry/users/htpasswd" "roles" $roles -}}
+{{- $storage := dict -}}
+{{- if not (dig "storage" "s3" false .Values.config) }}{{ $storage = dict "filesystem" (dict "root" .Values.storage.hostPath) }}{{ end -}}
+{{- $fixed := dict "server" $server "storage" $storage "auth" (dict "users" $users) -}}
+{{- $config := mergeOverwrite (deepCopy $fixed) (deepCopy .Values.config) -}}
+{{- range $section := list "direct" "proxy" -}}
+  {{- if ne $section (lower $config.registry.mode) }}{{ $_ := unset $config.registry $section }}{{ end -}}
+{{- end -}}
+{{- toYaml $config }}
+{{- end }}
+
+{{- /* The addresses of the nodes that run the registry, as a list in JSON. */}}
+{{- define "registry.addresses" -}}
+{{- $addresses := .Values.addresses -}}
+{{- if not $addresses -}}
+  {{- $wanted := .Values.nodeSelector -}}
+  {{- range (lookup "v1" "Node" "" "").items -}}
+    {{- $labels := .metadata.labels -}}
+    {{- $fits := true -}}
+    {{- range $key, $value := $wanted -}}
+      {{- if not (and (hasKey $labels $key) (eq (get $labels $key) $value)) }}{{ $fits = false }}{{ end -}}
+    {{- end -}}
+    {{- if $fits -}}
+      {{- range .status.addresses -}}
+        {{- if eq .type "InternalIP" }}{{ $addresses = append $addresses .address }}{{ end -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
+{{- end -}}
+{{- toJson ($addresses | uniq | sortAlpha) }}
+{{- end }}
+
+{{- /* A command that prints the password of a user. */}}
+{{- define "registry.passwordCommand" -}}
+{{- if .root.Values.users.existingSecret -}}
+cat PASSWORD-FILE
+{{- else -}}
+kubectl -n {{ .root.Release.Namespace }} get secret registry-user-{{ .name }} -o go-template='{{ "{{.data.password|base64decode}}" }}'
+{{- end }}
+{{- end }}
