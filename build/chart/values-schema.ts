@@ -72,9 +72,19 @@ const values: Record<string, Schema> = {
   global: anyMapping('What Helm gives to every chart.')
 }
 
+// What the Pod has fixed is no value: ports, certificate, users file and directory.
+const fixed = {
+  server: ['listen', 'admin', 'adminTLS', 'tls.certificate', 'tls.key'],
+  storage: ['filesystem.root'],
+  auth: ['users.file']
+}
+
 // A value that is missing stops the installation, and not the Pods.
 function settings(): Schema {
-  const schema = readByHelm(published(settingsSchema)) as { properties: Record<string, Schema> }
+  const schema = readByHelm(published(settingsSchema)) as { properties: Record<string, Section> }
+  for (const [name, paths] of Object.entries(fixed)) {
+    for (const path of paths) leaveOut(schema.properties[name], path.split('.'))
+  }
   const { registry, ...others } = schema.properties
   const needs = ['Direct', 'Proxy'].map(mode => ({
     if: { properties: { mode: { const: mode } }, required: ['mode'] },
@@ -82,6 +92,18 @@ function settings(): Schema {
     then: { required: [mode.toLowerCase()] }
   }))
   return { ...schema, properties: { registry: { ...registry, required: ['mode'], allOf: needs }, ...others }, required: ['registry'] }
+}
+
+type Section = Schema & { properties?: Record<string, Section>; required?: string[] }
+
+function leaveOut(section: Section | undefined, [key = '', ...rest]: readonly string[]): void {
+  if (!section?.properties?.[key]) throw new Error(`no setting is called ${key}`)
+  if (rest.length > 0) {
+    leaveOut(section.properties[key], rest)
+    return
+  }
+  delete section.properties[key]
+  if (section.required) section.required = section.required.filter(each => each !== key)
 }
 
 // Helm reads patterns as Go does: without lookaheads, without \u, and with a thousand repetitions at most. What is lost by

@@ -31,6 +31,8 @@ export interface HostsOptions {
   /** The address of each replica, for a node without an agent; `local` is that of the node itself. */
   replica?: string[]
   local?: string
+  /** The names that lead there, in place of those in the configuration; for an agent or replicas alone. */
+  host?: string[]
   /** A file with the authority of this registry's certificate. */
   ca?: string
   username?: string
@@ -52,10 +54,12 @@ export async function hostDirectories(config: Config, options: HostsOptions): Pr
 }
 
 async function registryHosts(config: Config, options: HostsOptions): Promise<RegistryHost[]> {
-  const { format, from } = options
+  const { format, from, host } = options
   const access = await accessOf(options)
   const fixed = fixedMirrors(options, access)
-  if (fixed) return [...config.server.names, ...Object.keys(config.registry.upstreams)].map(host => ({ host, mirrors: fixed }))
+  if (fixed)
+    return (host ?? [...config.server.names, ...Object.keys(config.registry.upstreams)]).map(name => ({ host: name, mirrors: fixed }))
+  if (host) throw new Error('--host: expected --agent or --replica beside it, which say where the names lead')
   const next = hostsOf(config, format, access)
   return from ? transition(hostsOf(from, format, access), next) : next
 }

@@ -36,6 +36,7 @@ export function addContainerd(program: Command, load: CommandDeps['load']): void
           'from'
         ])
       )
+      .option('--host <name...>', 'the names that lead to the agent or the replicas, in place of those in the configuration')
       .option('--local <host:port>', 'the replica on the node itself, which is tried first')
       .option('--ca <file>', "the authority of this registry's certificate")
       .option('--username <name>', 'the user by which containerd authenticates')

@@ -120,6 +120,11 @@ for (const [what, args, message] of [
   ['a value with a slip of the pen', ['podMonitors.enabled=true'], /additional properties 'podMonitors' not allowed/],
   ['a duration in days', ['config.server.drain=1d'], /at '\/config\/server\/drain': '1d' does not match pattern/],
   ['a right that does not exist', ['config.auth.anonymous={fly}'], /at '\/config\/auth\/anonymous\/0': 'fly' does not match/],
+  [
+    'a port of its own, which the Pod has fixed',
+    ['config.server.listen=0.0.0.0:5005'],
+    /at '\/config\/server': additional properties 'listen' not allowed/
+  ],
   ['a percentage of Pods, which no DaemonSet has', ['podDisruptionBudget.minAvailable=50%'], /minAvailable': got string, want integer/],
   ['a store at the root of the node', ['storage.hostPath=/'], /at '\/storage\/hostPath': '\/' does not match/],
   ['an address that is none', ['addresses={10.0.0}'], /at '\/addresses\/0': '10\.0\.0' does not match/],

@@ -204,6 +204,18 @@ test('containerd hosts --replica: all replicas, the local one first, and a dead 
   t.match(await run(t, 'containerd', 'hosts', '--local', '10.0.0.4:5001'), { code: 1, out: '', err: /expected --replica/ })
 })
 
+test('containerd hosts --host: the names come from the command line, for an agent or replicas alone', async t => {
+  const { out } = await run(t, 'containerd', 'hosts', '--agent', '--host', 'registry.d8-system.svc:5001', '--host', 'docker.io')
+  t.same(out.match(/^# .*\/hosts\.toml$/gm), ['# registry.d8-system.svc:5001/hosts.toml', '# docker.io/hosts.toml'])
+  t.match(await run(t, 'containerd', 'hosts', '--host', 'docker.io'), {
+    code: 1,
+    out: '',
+    err: /--host: expected --agent or --replica beside it/
+  })
+  const hostile = await run(t, 'containerd', 'hosts', '--agent', '--host', '../etc')
+  t.match(hostile, { code: 1, out: '', err: /host: expected a host name/ })
+})
+
 test('containerd hosts: an agent has no place beside replicas, another mirror or what was before', async t => {
   for (const other of [
     ['--mirror', 'a:1'],

@@ -43,7 +43,11 @@ sections of other modes are left out, so that one value changes the mode.
 {{- $roles := dict "ro" (list "pull") "rw" (list "pull" "push" "delete") "metrics" (list "metrics") -}}
 {{- $users := dict "file" "/etc/registry/users/htpasswd" "roles" $roles -}}
 {{- $storage := dict -}}
-{{- if not (dig "storage" "s3" false .Values.config) }}{{ $storage = dict "filesystem" (dict "root" .Values.storage.hostPath) }}{{ end -}}
+{{- if dig "storage" "s3" false .Values.config -}}
+  {{- $storage = dict "s3" (dict "spool" (printf "%s/.registry" .Values.storage.hostPath)) -}}
+{{- else -}}
+  {{- $storage = dict "filesystem" (dict "root" .Values.storage.hostPath) -}}
+{{- end -}}
 {{- $fixed := dict "server" $server "storage" $storage "auth" (dict "users" $users) -}}
 {{- $config := mergeOverwrite (deepCopy $fixed) (deepCopy .Values.config) -}}
 {{- range $section := list "direct" "proxy" -}}
@@ -52,7 +56,7 @@ sections of other modes are left out, so that one value changes the mode.
 {{- toYaml $config }}
 {{- end }}
 
-{{- /* The addresses of the nodes that run the registry, as a list in JSON. */}}
+{{- /* The addresses of the nodes that run the registry, as a list in JSON. A Pod has the first one of its node. */}}
 {{- define "registry.addresses" -}}
 {{- $addresses := .Values.addresses -}}
 {{- if not $addresses -}}
@@ -64,9 +68,11 @@ sections of other modes are left out, so that one value changes the mode.
       {{- if not (and (hasKey $labels $key) (eq (get $labels $key) $value)) }}{{ $fits = false }}{{ end -}}
     {{- end -}}
     {{- if $fits -}}
+      {{- $first := "" -}}
       {{- range .status.addresses -}}
-        {{- if eq .type "InternalIP" }}{{ $addresses = append $addresses .address }}{{ end -}}
+        {{- if and (eq .type "InternalIP") (not $first) }}{{ $first = .address }}{{ end -}}
       {{- end -}}
+      {{- if $first }}{{ $addresses = append $addresses $first }}{{ end -}}
     {{- end -}}
   {{- end -}}
 {{- end -}}
