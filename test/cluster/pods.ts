@@ -8,6 +8,8 @@ export interface PodOptions {
   args: readonly string[]
   /** Paths of the host, which the container has in the same place; the others of its files are read-only. */
   mounts: readonly { path: string; writable?: boolean }[]
+  /** Bytes of memory that it may have. */
+  memory: number
 }
 
 /** A running pod, and its one container, by their CRI identifiers. */
@@ -19,7 +21,7 @@ export interface Pod {
 const namespaceOfNode = 2
 
 /** Starts a pod of the registry's image by `crictl`. */
-export async function startPod(containerd: HostContainerd, { name, args, mounts }: PodOptions): Promise<Pod> {
+export async function startPod(containerd: HostContainerd, { name, args, mounts, memory }: PodOptions): Promise<Pod> {
   const { host } = containerd
   const pod = {
     metadata: { name, namespace: 'd8-system', uid: name, attempt: 1 },
@@ -32,7 +34,7 @@ export async function startPod(containerd: HostContainerd, { name, args, mounts 
     args,
     log_path: 'container.log',
     mounts: mounts.map(({ path, writable = false }) => ({ host_path: path, container_path: path, readonly: !writable })),
-    linux: { resources: { memory_limit_in_bytes: 512 << 20 }, security_context: { readonly_rootfs: true } }
+    linux: { resources: { memory_limit_in_bytes: memory }, security_context: { readonly_rootfs: true } }
   }
   await host.write('/run/pod.json', JSON.stringify(pod))
   await host.write('/run/container.json', JSON.stringify(container))
