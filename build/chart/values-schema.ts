@@ -63,6 +63,17 @@ const values: Record<string, Schema> = {
     enabled: { type: 'boolean' },
     minAvailable: { type: 'integer', minimum: 0 }
   }),
+  agent: mapping('The agent on every node.', {
+    enabled: { type: 'boolean' },
+    tolerations: list({ type: 'object' }, 'Taints that it tolerates.'),
+    existingSecret: text('A Secret in kube-system with ca.crt and password.', secretName),
+    username: text('The user by which it pulls.', { pattern: '^[^:\\x00-\\x1f\\x7f]{1,255}$' }),
+    containerd: mapping('The files of containerd.', {
+      root: text('Its config_path; empty: none are written.', { pattern: '^(/[^\\x00]+)?$' }),
+      leaving: { enum: ['refused', 'allowed'], description: 'Whether containerd may go on to a registry itself.' }
+    }),
+    resources: anyMapping('Requests and limits of the container.')
+  }),
   podMonitor: mapping('How Prometheus finds the metrics.', {
     enabled: { enum: ['auto', true, false], description: 'auto: where the API server knows PodMonitors.' },
     interval: text('Between two scrapes.', { pattern: '^[0-9]+(ms|s|m|h)$' }),

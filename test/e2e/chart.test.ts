@@ -7,6 +7,7 @@ import { verify } from '@node-rs/bcrypt'
 import type { Test } from 'tap'
 import { test } from 'tap'
 import { parseAllDocuments } from 'yaml'
+import { loadAgentConfig } from '../../config/agent/load.ts'
 import { loadConfig } from '../../config/load.ts'
 import pkg from '../../package.json' with { type: 'json' }
 import { parseHtpasswd } from '../../src/access/htpasswd.ts'
@@ -46,6 +47,17 @@ async function configOf(t: Test, all: readonly Resource[]) {
   return loadConfig({ file, env: {}, nodeIP: '10.0.0.1' })
 }
 
+/** The configuration of the agents, with the Secret that the chart made for them. */
+async function agentOf(t: Test, all: readonly Resource[]) {
+  const folder = await temporaryFolder(t)
+  for (const [name, value] of Object.entries(named(all, 'Secret', 'registry-proxy-access')?.data ?? {})) {
+    await writeFile(join(folder, name), Buffer.from(value, 'base64'))
+  }
+  const settings = named(all, 'Secret', 'registry-proxy-settings')?.stringData?.['agent.yaml'] ?? ''
+  await writeFile(join(folder, 'agent.yaml'), settings.replaceAll('/etc/registry/access', folder))
+  return loadAgentConfig(join(folder, 'agent.yaml'), { env: {} })
+}
+
 test('helm finds nothing to blame in the chart', async t => {
   if (!hasTools(t, 'helm')) return
   const { code, stdout, stderr } = await run('helm', ['lint', '--strict', chart])
@@ -57,6 +69,7 @@ for (const [variant, mode] of [
   ['local', 'Local'],
   ['proxy', 'Proxy'],
   ['direct', 'Direct'],
+  ['agent', 'Proxy'],
   ['everything', 'Local'],
   ['nothing', 'Local']
 ] as const) {
@@ -170,6 +183,29 @@ test('the notes are the next three commands, for the mode', async t => {
   const proxy = await notes('proxy')
   t.notMatch(proxy, /skopeo/)
   t.match(proxy, /2\. See that the upstream answers:\n.*main\.js why registry\.d8-system\.svc:5001\/system\/deckhouse\/app:v1/s)
+})
+
+test('the agent has the authority and the password of the user that were made with it, and every replica', async t => {
+  if (!hasTools(t, 'helm')) return
+  const all = await resources(['--set', 'addresses={10.0.0.1,fd00::2},agent.enabled=true'])
+  const access = named(all, 'Secret', 'registry-proxy-access')
+  t.equal(access?.metadata.namespace, 'kube-system')
+  t.equal(access?.data?.['password'], named(all, 'Secret', 'registry-user-ro')?.data?.['password'])
+  t.equal(access?.data?.['ca.crt'], named(all, 'Secret', 'registry-pki')?.data?.['ca.crt'])
+  const pool = (await agentOf(t, all)).agent.routes[0]?.pools[0]
+  t.match(pool, { replicas: [{ address: '10.0.0.1:5001' }, { address: '[fd00::2]:5001' }] })
+})
+
+test('an agent that has no password and no authority to be given is refused, with what to set', async t => {
+  if (!hasTools(t, 'helm')) return
+  const agent = ['--set', 'addresses={10.0.0.1},agent.enabled=true']
+  for (const given of ['users.existingSecret=a', 'tls.existingSecret=a', 'agent.username=other']) {
+    t.match(
+      await template([...agent, '--set', given]),
+      { code: 1, stderr: /Name a Secret in kube-system with ca\.crt and password\./ },
+      given
+    )
+  }
 })
 
 interface Container {

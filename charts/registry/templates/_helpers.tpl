@@ -87,3 +87,33 @@ cat PASSWORD-FILE
 kubectl -n {{ .root.Release.Namespace }} get secret registry-user-{{ .name }} -o go-template='{{ "{{.data.password|base64decode}}" }}'
 {{- end }}
 {{- end }}
+
+{{- define "registry.agentSelector" -}}
+app.kubernetes.io/name: registry-proxy
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "registry.agentLabels" -}}
+{{ include "registry.agentSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- /* The names that the agent serves, as a list in JSON: of the registry, and of its further upstreams. */}}
+{{- define "registry.agentNames" -}}
+{{- $own := dig "server" "names" (list (printf "%s:5001" (include "registry.host" .))) .Values.config -}}
+{{- toJson (concat $own (keys (dig "registry" "upstreams" dict .Values.config) | sortAlpha)) }}
+{{- end }}
+
+{{- define "registry.agentConfig" -}}
+{{- $replicas := list -}}
+{{- range include "registry.addresses" . | fromJsonArray -}}
+  {{- $replicas = append $replicas (dict "address" (printf (ternary "[%s]:5001" "%s:5001" (contains ":" .)) .)) -}}
+{{- end -}}
+{{- $access := dict "caFile" "/etc/registry/access/ca.crt" "username" .Values.agent.username "passwordFile" "/etc/registry/access/password" -}}
+{{- $pool := merge (dict "replicas" $replicas "scheme" "HTTPS") $access -}}
+{{- $route := dict "names" (include "registry.agentNames" . | fromJsonArray) "pools" (list $pool) -}}
+{{- $path := dig "server" "path" "system/deckhouse" .Values.config -}}
+{{- toYaml (dict "agent" (dict "listen" "127.0.0.1:5001" "admin" "127.0.0.1:5003" "routes" (list $route) "path" $path)) }}
+{{- end }}
