@@ -46,7 +46,8 @@ export async function findPresent(script?: string): Promise<Present> {
     ['wrk', '-v'],
     ['etcd', '--version'],
     ['ctr', '--version'],
-    ['curl', '--version']
+    ['curl', '--version'],
+    ['skopeo', '--version']
   ] as const)
     await ask(tool, flag)
   return { kinds: script === undefined ? kinds : [ours, before(script)], versions, missing }

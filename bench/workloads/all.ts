@@ -8,6 +8,7 @@ import { etcd } from './etcd.ts'
 import { lists } from './lists.ts'
 import { manifest } from './manifest.ts'
 import { memory } from './memory.ts'
+import { mirror } from './mirror.ts'
 import { proxy, proxyTls } from './proxy.ts'
 import { push } from './push.ts'
 import { ranges } from './ranges.ts'
@@ -21,6 +22,7 @@ export const workloads: readonly Workload[] = [
   ranges,
   manifest,
   push,
+  mirror,
   s3,
   proxy,
   proxyTls,

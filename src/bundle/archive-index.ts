@@ -96,10 +96,10 @@ function sorted(archive: OpenArchive, entries: ReadonlyMap<string, TarEntry>): P
   return { blobs, layouts }
 }
 
-// Former versions of d8 packed a module without the path of its layout.
+// Former versions of d8 packed a module without the path of its layout. An archive that has such paths was renamed.
 function rootOf(name: string, entries: ReadonlyMap<string, TarEntry>): string {
   const [, module] = legacyModule.exec(name) ?? []
-  if (module === undefined || [...entries.keys()].some(entry => entry.startsWith(`modules/${module}/`))) return ''
+  if (module === undefined || [...entries.keys()].some(entry => entry.startsWith('modules/'))) return ''
   return `modules/${module}`
 }
 

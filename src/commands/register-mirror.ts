@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { DiffFlags } from './mirror/diff.ts'
 import type { RegistryFlags } from './mirror/flags.ts'
 import type { ConnectedRegistry, MirrorContext } from './mirror/open.ts'
+import type { PullFlags } from './mirror/pull.ts'
 import type { PushFlags } from './mirror/push.ts'
 import type { ServeBundle, ServeBundleFlags } from './mirror/serve.ts'
 import { interruptSignal, outputOf } from './register.ts'
@@ -16,12 +17,14 @@ const failed = 1
 const bundlePaths = 'directories with archives of d8 mirror, or archives (*.tar, *.tar.NNNN.chunk)'
 const withJson = ['--json', 'one JSON object a line, which is also what anything but a terminal gets'] as const
 const withFile = ['--file <archive...>', 'of the directories only these archives, such as platform.tar'] as const
+const withPatience = ['--patience <seconds>', 'how long the registry may be away before this gives up', '300'] as const
 const withSuffix = ['--modules-path-suffix <path>', 'where the modules lie at the registry', '/modules'] as const
 
 /** Adds the commands about bundles. */
 export function addMirror(program: Command, deps: MirrorDeps): void {
   const mirror = program.command('mirror').description('images in archives, as d8 mirror makes them: for a cluster without a way out')
   addPush(mirror, deps)
+  addPull(mirror, deps)
   addReading(mirror, deps)
 }
 
@@ -38,11 +41,41 @@ function addPush(mirror: Command, deps: MirrorDeps): void {
     .option(...withFile)
     .option(...withSuffix)
     .option('--keep-going', 'push what is sound of a damaged bundle, and go on after an image that failed; the exit code is 1 all the same')
-    .option('--patience <seconds>', 'how long the registry may be away before this gives up', '300')
+    .option(...withPatience)
     .option(...withJson)
     .action(async (paths: string[], flags: PushFlags & { json?: true }) => {
       const { push } = await import('./mirror/push.ts')
       await ended(push(paths, flags, await contextOf(flags, deps)))
+    })
+}
+
+function addPull(mirror: Command, deps: MirrorDeps): void {
+  withRegistry(
+    mirror
+      .command('pull')
+      .description(
+        'write images into the archives of a bundle, which d8 can push too; what an earlier run has written is verified and kept, so that it can be interrupted and run again. Exit code 0 if everything that was named is there.'
+      )
+      .argument(
+        '[references...]',
+        'below --from (install:v1.70.0, :v1.70.0, @sha256:…), or files of them, one a line; - is the standard input'
+      )
+      .requiredOption(
+        '--from <host/path>',
+        'the repository that becomes the root of the bundle, such as registry.deckhouse.io/deckhouse/ee'
+      )
+      .requiredOption('-o, --output <directory>', 'where the archives go')
+  )
+    .option('--release <version...>', 'all images of a release of Deckhouse, such as v1.70.0, from the list in its installer')
+    .option('--chunk-size <size>', 'write archives in files of this size, such as 4GB')
+    .option('--since <bundle>', 'leave out the blobs of an earlier bundle')
+    .option('--platform <os/architecture...>', 'of indexes that tags name only these; without it all')
+    .option('--no-referrers', 'leave out signatures, SBOMs and attestations')
+    .option(...withPatience)
+    .option(...withJson)
+    .action(async (words: string[], flags: PullFlags & { json?: true }) => {
+      const { pull } = await import('./mirror/pull.ts')
+      await ended(pull(words, flags, await contextOf(flags, deps)))
     })
 }
 

@@ -121,6 +121,30 @@ test('mirror push: of a damaged bundle nothing is pushed and the exit code is 1,
   t.match(kept.events.at(-1), { type: 'done', pushed: 6 })
 })
 
+test('mirror pull: a list of references becomes a bundle, which is verified, pushed elsewhere, and complete there', async t => {
+  const { place, maker } = await madeBundle(t)
+  const [first, second] = [await serve(t), await serve(t)]
+  await run(t, 'push', place, '--to', `${first.listen}/ee`, '--insecure')
+  const list = join(folder(t), 'list.txt')
+  writeFileSync(list, maker.images.map(({ path, tag }) => `${path}:${tag}`).join('\n'))
+  const pulled = join(folder(t), 'pulled')
+  const from = ['--from', `${first.listen}/ee`, '--insecure', '--output', pulled, '--chunk-size', '64KiB']
+  t.match(await run(t, 'pull', list, `${first.listen}/ee/install:v1.70.0`, ...from), { code: 0, err: '' })
+  const again = await run(t, 'pull', list, ...from)
+  t.match(again, { code: 0 })
+  t.match(again.events.at(-1), { type: 'done', images: 6, fetchedBlobs: 0 })
+  t.match(await run(t, 'verify', pulled), { code: 0 })
+  t.match(await run(t, 'push', pulled, '--to', `${second.listen}/ours`, '--insecure'), { code: 0 })
+  t.match(await run(t, 'diff', place, `${second.listen}/ours`, '--insecure'), { code: 0 })
+  t.match(await run(t, 'diff', place, pulled), { code: 0 })
+  const missing = await run(t, 'pull', ':nothing', ...from)
+  t.match(missing, { code: 1 })
+  t.match(missing.events, [
+    { type: 'image', image: ':nothing', result: 'failed' },
+    { type: 'done', failed: 1 }
+  ])
+})
+
 test('mirror: what cannot be meant is exit code 2 and one line', async t => {
   const { place } = await madeBundle(t)
   const wrong: [args: string[], reason: RegExp][] = [
@@ -130,6 +154,11 @@ test('mirror: what cannot be meant is exit code 2 and one line', async t => {
     [['push', place, '--to', 'registry.test/a', '--at-once', '0'], /--at-once: expected a number from 1 to 64/],
     [['push', place, '--to', 'registry.test/a', '--login', 'x'], /belong together/],
     [['serve', place, '--listen', 'nonsense'], /--listen: expected HOST:PORT/],
+    [['pull', '--from', 'registry.test/a', '-o', place], /nothing was named/],
+    [['pull', 'registry.other/a:v1', '--from', 'registry.test/a', '-o', place], /is of registry\.other, and --from names registry\.test/],
+    [['pull', ':v1', '--from', 'registry.test/a', '-o', place, '--chunk-size', '1'], /--chunk-size: expected a size from 64KiB/],
+    [['pull', ':v1', '--from', 'registry.test/a', '-o', place, '--platform', 'amd64'], /is no platform/],
+    [['pull', 'UPPER:v1', '--from', 'registry.test/a', '-o', place], /upper-case letters/],
     [['push', place], /required option '--to/]
   ]
   for (const [args, reason] of wrong) t.match(await run(t, ...args), { code: 2, err: reason }, args.join(' '))

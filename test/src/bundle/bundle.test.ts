@@ -66,6 +66,13 @@ test('bundle: a module that a former d8 packed without its path lies below modul
   t.same([...bundle.repositories.keys()], ['modules/console', 'modules/console/release'])
 })
 
+test('bundle: an archive that was renamed goes where the paths in it say', async t => {
+  const maker = new BundleMaker()
+  maker.addImage('modules/console', 'v1')
+  const { bundle } = await opened(t, await oneArchive(t, maker.entries(), 'module-other.tar'))
+  t.same([...bundle.repositories.keys()], ['modules/console'])
+})
+
 test('bundle: only the archives that are asked for', async t => {
   const { place } = await madeBundle(t)
   const bundle = await Bundle.open({ paths: [place], only: ['security.tar'], signal: never() })
