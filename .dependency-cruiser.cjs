@@ -44,9 +44,29 @@ module.exports = {
       []
     ),
     ...rule('operations', '^src/operations/', ['^src/(operations|why|oci|content|upstream|backend)/', '^storage/'], []),
-    ...rule('commands', '^src/commands/', ['^src/(commands|why|ports|containerd|operations|bundle|oci)/', '^config/'], ['commander']),
+    ...rule('commands', '^src/commands/', ['^src/(commands|why|ports|containerd|operations|bundle|oci|node)/', '^config/'], ['commander']),
     ...rule('install', '^src/install/', ['^src/install/'], []),
     ...rule('containerd', '^src/containerd/', ['^src/(containerd|install)/'], ['smol-toml']),
+    ...rule(
+      'node',
+      '^src/node/',
+      ['^src/(node|containerd|install)/', '^src/access/htpasswd\\.ts$', '^config/', '^storage/fs/lock\\.ts$', '^storage/layout\\.ts$'],
+      ['@node-rs/bcrypt', '@peculiar/x509', 'reflect-metadata', 'smol-toml', 'yaml']
+    ),
+    {
+      name: 'node-alone',
+      severity: 'error',
+      comment: 'only the node command loads src/node',
+      from: { path: '^(config|storage|src)/', pathNot: '^src/(node|commands)/' },
+      to: { path: '^src/node/' }
+    },
+    {
+      name: 'node-x509-alone',
+      severity: 'error',
+      comment: 'only src/node/pki/issue.ts uses @peculiar/x509, and it is imported dynamically',
+      from: { pathNot: '^src/node/pki/issue\\.ts$' },
+      to: { path: 'node_modules/(@peculiar|reflect-metadata)/' }
+    },
     ...rule(
       'access',
       '^src/access/',

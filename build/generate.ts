@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { agentSchema } from '../config/agent/schema.ts'
+import { wantedSchema } from '../config/node/schema.ts'
 import { compiledSchema, configSchema } from '../config/published.ts'
 import { renderMetricsReference } from '../src/telemetry/metrics-reference.ts'
 import { chartFolder, valuesSchema } from './chart/values-schema.ts'
@@ -14,6 +15,7 @@ write('config/settings.json', compiledSchema())
 write('config/registry.schema.json', configSchema())
 write('config/agent/settings.json', compiledSchema(agentSchema))
 write('config/agent.schema.json', configSchema(agentSchema))
+write('config/node/settings.json', compiledSchema(wantedSchema))
 write('docs/metrics.md', renderMetricsReference())
 writeFileSync(join(chartFolder, 'values.schema.json'), valuesSchema())
 // It reads what was just written.

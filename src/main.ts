@@ -6,6 +6,7 @@ import type { Registry } from './app/server.ts'
 import { addOperations, withConfig } from './commands/register.ts'
 import { addContainerd } from './commands/register-containerd.ts'
 import { addMirror } from './commands/register-mirror.ts'
+import { addNode } from './commands/register-node.ts'
 import type { Logger } from './telemetry/log.ts'
 
 /**
@@ -43,6 +44,7 @@ Examples:
   registry mirror push bundle/ --to registry.example.com/system/deckhouse
                                                  images for a cluster without a way out, from archives of d8 mirror
   registry containerd install --config /etc/registry.yaml --root /etc/containerd/registry.d
+  registry node plan --config node.yaml          what it takes to make this machine a node of the registry
 
 Without --config the file that REGISTRY_CONFIG names is read.`
   )
@@ -127,6 +129,7 @@ addOperations(program, {
 })
 
 addContainerd(program, load)
+addNode(program)
 
 addMirror(program, {
   connect: async (host, flags) => {

@@ -9,12 +9,13 @@ const LEAST_TTL = 300_000
 export const moduleRules = (value: unknown): Finding[] => {
   const registry = isMapping(value) ? value['registry'] : undefined
   if (!isMapping(registry)) return []
-  const { mode, direct, proxy, upstreams } = registry
+  const { mode, direct, proxy, unmanaged, upstreams } = registry
   const further = isMapping(upstreams) ? Object.entries(upstreams) : []
   return [
     ...sections(registry, mode),
     ...upstreamRules(direct, ['registry', 'direct']),
     ...upstreamRules(proxy, ['registry', 'proxy']),
+    ...upstreamRules(unmanaged, ['registry', 'unmanaged']),
     ...further.flatMap(([host, upstream]) => accountRules(upstream, ['registry', 'upstreams', host]))
   ]
 }

@@ -216,7 +216,7 @@ export const hosts = (item: Annotations, annotations: Annotations & { minItems?:
 
 /** Settings of one form by keys that the user chooses. */
 export const entries = <T extends TSchema>(
-  key: Annotations,
+  key: Annotations & { pattern?: string },
   value: T,
   annotations: Annotations
 ): Setting<TUnsafe<Record<string, Static<T>>>, Readonly<Record<string, Effective<T>>>> =>

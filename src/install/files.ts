@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { lstat, mkdir, open, readdir, readFile, readlink, rename, rm, rmdir, symlink, unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { type FileHandle, lstat, mkdir, open, readdir, readFile, readlink, rename, rm, rmdir, symlink, unlink } from 'node:fs/promises'
+import { basename, dirname, join } from 'node:path'
 
 /** Type, content and permission bits of a file or symbolic link; `text` is the target of a link. */
 export interface FileState {
@@ -8,16 +8,20 @@ export interface FileState {
   /** One character per byte (latin1), so that no byte of a foreign file is lost. */
   text: string
   mode: number
+  /** Its owner and group; what is written without them belongs to this process. */
+  uid?: number
+  gid?: number
 }
 
 /** Reads the file or link at `path`, not its target; undefined if absent. Throws for a directory or other types. */
 export async function readState(path: string): Promise<FileState | undefined> {
   const found = await lstat(path).catch(absent)
   if (!found) return undefined
+  const { uid, gid } = found
   const mode = found.mode & 0o777
-  if (found.isSymbolicLink()) return { kind: 'link', text: await readlink(path), mode }
+  if (found.isSymbolicLink()) return { kind: 'link', text: await readlink(path), mode, uid, gid }
   if (!found.isFile()) throw new Error(`${path} is not a file: it is left alone, move it away`)
-  return { kind: 'file', text: await readFile(path, 'latin1'), mode }
+  return { kind: 'file', text: await readFile(path, 'latin1'), mode, uid, gid }
 }
 
 /** Whether `path` is a directory; false if absent. Throws for a symbolic link, which could lead out of the root. */
@@ -40,11 +44,35 @@ export async function makeDirectory(path: string, mode: number): Promise<void> {
 }
 
 /** Replaces `path` atomically; durable when it resolves. `tempDirectory` must be on the same file system. */
-export async function writeState(path: string, { kind, text, mode }: FileState, tempDirectory: string): Promise<void> {
+export async function writeState(path: string, state: FileState, tempDirectory: string): Promise<void> {
   await makeDirectory(tempDirectory, 0o700)
-  const temp = join(tempDirectory, `${randomUUID()}.tmp`)
-  if (kind === 'link') await symlink(text, temp)
-  else await writeSynced(temp, text, mode)
+  await replace(path, state, join(tempDirectory, `${randomUUID()}.tmp`))
+}
+
+/**
+ * The same by a hidden file beside it, of which an interrupted call may leave one. Not safe against a second call at
+ * the same time.
+ */
+export async function writeStateBeside(path: string, state: FileState): Promise<void> {
+  const temp = tempBeside(path)
+  await unlink(temp).catch(absent)
+  try {
+    await replace(path, state, temp)
+  } catch (error) {
+    // What does not fit should not take the space of what else is written.
+    await unlink(temp).catch(() => {})
+    throw error
+  }
+}
+
+/** What an interrupted `writeStateBeside` may leave. The kubelet and containerd pass over hidden files. */
+export function tempBeside(path: string): string {
+  return join(dirname(path), `.${basename(path)}.registry.tmp`)
+}
+
+async function replace(path: string, state: FileState, temp: string): Promise<void> {
+  if (state.kind === 'link') await symlink(state.text, temp)
+  else await writeSynced(temp, state)
   await rename(temp, path)
   await syncDirectory(dirname(path))
 }
@@ -86,16 +114,24 @@ export function explainAccess(error: unknown, hint: string): unknown {
   return new Error(`${path}: permission denied to uid ${process.geteuid?.()}; ${hint}`, { cause: error })
 }
 
-async function writeSynced(path: string, text: string, mode: number): Promise<void> {
+async function writeSynced(path: string, { text, mode, uid, gid }: FileState): Promise<void> {
   const handle = await open(path, 'wx', 0o600)
   try {
     await handle.writeFile(text, 'latin1')
-    // open(2) applies the umask.
+    await own(handle, uid, gid)
+    // open(2) applies the umask, and chown(2) may clear bits.
     await handle.chmod(mode)
     await handle.sync()
   } finally {
     await handle.close()
   }
+}
+
+// A process that is not root may only keep what it has.
+async function own(handle: FileHandle, uid?: number, gid?: number): Promise<void> {
+  const made = await handle.stat()
+  const [owner, group] = [uid ?? made.uid, gid ?? made.gid]
+  if (owner !== made.uid || group !== made.gid) await handle.chown(owner, group)
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -55,3 +55,16 @@ test('serve loads nothing of the agent', async t => {
     []
   )
 })
+
+test('serve and the agent load nothing of the node command, and that loads no certificate library before one is due', async t => {
+  const node = (path: string) => /^(src\/node\/|config\/node\/|src\/commands\/node\.ts)/.test(path)
+  const library = (path: string) => /node_modules\/(@peculiar|reflect-metadata|tsyringe|asn1js)\//.test(path)
+  const serving = loadedWith('src/main.ts', 'src/telemetry/log.ts', 'config/load.ts', 'src/app/server.ts', ...agentEntries)
+  t.same(serving.filter(node), [])
+  const command = loadedWith('src/main.ts', 'src/commands/node.ts')
+  t.ok(command.some(node) && loadedWith('src/node/pki/issue.ts').some(library), 'the graph is whole')
+  t.same(
+    [...serving, ...command].filter(each => library(each) || /node_modules\/typebox\//.test(each)),
+    []
+  )
+})

@@ -6,6 +6,7 @@ await group(
   'src/access/**/*.test.ts',
   'src/containerd/*.test.ts',
   'src/install/*.test.ts',
+  'src/node/*.test.ts',
   'bench/*.test.ts',
   'compatibility/*.test.ts',
   'house/*.test.ts'

@@ -11,6 +11,7 @@ const documents = [
   'test/cluster/README.md',
   'docs/glossary.md',
   'docs/architecture.md',
+  'docs/node.md',
   'docs/s3.md',
   'docs/benchmarks.md'
 ]
