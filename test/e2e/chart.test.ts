@@ -7,6 +7,7 @@ import { verify } from '@node-rs/bcrypt'
 import type { Test } from 'tap'
 import { test } from 'tap'
 import { parseAllDocuments } from 'yaml'
+import { writeChart } from '../../build/bundle/chart.ts'
 import { loadAgentConfig } from '../../config/agent/load.ts'
 import { loadConfig } from '../../config/load.ts'
 import pkg from '../../package.json' with { type: 'json' }
@@ -264,6 +265,16 @@ test('a directory that is no store is left as it is, and the init container says
 test('the chart has the version of the program', async t => {
   const text = await readFile(join(chart, 'Chart.yaml'), 'utf8')
   t.match(text, `\nversion: ${pkg.version}\nappVersion: ${pkg.version}\n`)
+})
+
+test('the chart of the bundle is the same bytes twice, and renders what the folder does', async t => {
+  if (!hasTools(t, 'helm')) return
+  const folder = await temporaryFolder(t)
+  const packed = [join(folder, 'one.tgz'), join(folder, 'two.tgz')] as const
+  for (const file of packed) await writeChart(file, new Date('2026-01-02T03:04:05Z'))
+  t.equal(Buffer.compare(await readFile(packed[0]), await readFile(packed[1])), 0)
+  const values = ['--values', join(variants, 'agent.values.yaml')]
+  t.equal((await template(values, packed[0])).stdout, (await template(values)).stdout)
 })
 
 test('helm packs it, and what is packed renders the same', async t => {

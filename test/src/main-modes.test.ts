@@ -124,6 +124,14 @@ const direct = {
   registry: { mode: 'Direct', direct: { imagesRepo: 'old.test/deckhouse/ee', username: 'puller', password: 'secret' } }
 }
 
+test('config check: what is accepted as before and should be changed is a warning on standard error, with exit code 0', async t => {
+  const file = written(t, { server: { admin: '10.0.0.1:5002' } })
+  const { code, out, err } = await run(t, 'config', 'check', file)
+  t.strictSame([code, out], [0, `${file} is valid\n`])
+  t.match(err, /^warning: server\.admin listens on 10\.0\.0\.1:5002 .*: set server\.adminTLS and grant a user metrics\n$/)
+  t.match(await run(t, 'config', 'check', written(t, proxy)), { code: 0, err: '' })
+})
+
 test('containerd hosts: stock containerd comes to this registry for its own name and for each further host', async t => {
   const { code, out } = await run(t, 'containerd', 'hosts', '--config', written(t, proxy))
   t.equal(code, 0)
