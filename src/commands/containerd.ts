@@ -1,5 +1,8 @@
 import { readFile } from 'node:fs/promises'
+import type { AgentConfig } from '../../config/agent/load.ts'
 import type { Config } from '../../config/schema.ts'
+import type { Address } from '../../config/values/units.ts'
+import { formatAddress } from '../../config/values/units.ts'
 import { describePlan } from '../containerd/describe.ts'
 import { type RenderOptions, renderHosts } from '../containerd/hosts.ts'
 import { type HostsPlan, install, restore } from '../containerd/install.ts'
@@ -41,16 +44,31 @@ export interface HostsOptions {
 
 /** The files that a node's containerd needs for a configuration. */
 export async function hostDirectories(config: Config, options: HostsOptions): Promise<OwnedDirectory[]> {
-  const { format, oldest, dialTimeout, leaving, replica } = options
+  return renderHosts(await registryHosts(config, options), renderOptions(options))
+}
+
+/** The files that a node's containerd needs for its agent, to which the names of all routes lead. */
+export async function agentDirectories({ agent }: AgentConfig, options: HostsOptions): Promise<OwnedDirectory[]> {
+  const { host = agent.routes.flatMap(({ names }) => names) } = options
+  const foreign = (['mirror', 'replica', 'local', 'from'] as const).find(each => options[each] !== undefined)
+  if (foreign) throw new Error(`--config names the configuration of an agent: --${foreign} has no place beside it`)
+  const address = options.agent ?? `${agent.tls ? 'https' : 'http'}://${reachedAt(agent.listen)}`
+  const mirror = agentMirror(address, { ...(agent.clients ? { auth: agent.clients } : {}), ...(await accessOf(options)) })
+  return renderHosts(
+    [...new Set(host)].map(name => ({ host: name, mirrors: [mirror] })),
+    renderOptions(options)
+  )
+}
+
+function renderOptions({ format, oldest, dialTimeout, leaving, replica }: HostsOptions): RenderOptions {
   // A replica that is switched off costs each request the time of a connection attempt, by default 30 s.
   const dial = dialTimeout ?? (replica ? '1s' : undefined)
-  const render: RenderOptions = {
+  return {
     containerd: format,
     ...(oldest === undefined ? {} : { oldest }),
     ...(dial === undefined ? {} : { dialTimeout: dial }),
     ...(leaving === undefined ? {} : { leaving })
   }
-  return renderHosts(await registryHosts(config, options), render)
 }
 
 async function registryHosts(config: Config, options: HostsOptions): Promise<RegistryHost[]> {
@@ -133,10 +151,10 @@ const everywhere: ReadonlySet<string> = new Set(['0.0.0.0', '::'])
 
 function registryOf({ server }: Config, { host, ...access }: Access): Mirror {
   const { listen, tls } = server
-  const name = everywhere.has(listen.host) ? '127.0.0.1' : listen.host
-  const reached = host ?? `${name.includes(':') ? `[${name}]` : name}:${listen.port}`
-  return { host: reached, scheme: tls ? 'https' : 'http', ...access }
+  return { host: host ?? reachedAt(listen), scheme: tls ? 'https' : 'http', ...access }
 }
+
+const reachedAt = ({ host, port }: Address): string => formatAddress({ host: everywhere.has(host) ? '127.0.0.1' : host, port })
 
 // The endpoint is the host that is dialled: for docker.io another one.
 function upstreamOf({ host: named, path, endpoints, credentials, ca }: NonNullable<Config['registry']['upstream']>): MirrorUpstream {

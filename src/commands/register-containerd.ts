@@ -18,7 +18,7 @@ export function addContainerd(program: Command, load: CommandDeps['load']): void
       .option('--dry-run', 'print each file that would change and how, and change nothing; exit code 0')
   ]) {
     command
-      .option(...withConfig)
+      .option('--config <file>', `${withConfig[1]}; that of an agent leads to it`)
       .addOption(new Option('--format <format>', 'whose containerd reads them').choices(['stock', 'deckhouse']).default('stock'))
       .option('--from <file>', 'the configuration before a change: its mirrors are kept and come first')
       .option('--oldest <version>', 'the oldest containerd that reads them', '1.6')
@@ -59,8 +59,12 @@ async function writeOrPrint(
   root: string | undefined,
   load: CommandDeps['load']
 ): Promise<void> {
-  const { hostDirectories, installHosts, printed } = await import('./containerd.ts')
-  const before = from === undefined ? {} : { from: await load(from) }
-  const directories = await hostDirectories(await load(file), { ...options, ...before })
+  const { agentDirectories, hostDirectories, installHosts, printed } = await import('./containerd.ts')
+  const { isAgentFile } = await import('../../config/agent/recognize.ts')
+  const all = { ...options, ...(from === undefined ? {} : { from: await load(from) }) }
+  const directories =
+    file !== undefined && isAgentFile(file)
+      ? await agentDirectories((await import('../../config/agent/load.ts')).loadAgentConfig(file), all)
+      : await hostDirectories(await load(file), all)
   process.stdout.write(root === undefined ? printed(directories) : await installHosts(directories, root, dryRun && 'plan'))
 }

@@ -212,6 +212,28 @@ test('containerd hosts --replica: all replicas, the local one first, and a dead 
   t.match(await run(t, 'containerd', 'hosts', '--local', '10.0.0.4:5001'), { code: 1, out: '', err: /expected --replica/ })
 })
 
+test('containerd hosts: the configuration of an agent says the names, the address and the password', async t => {
+  const replicas = { replicas: [{ address: '10.0.0.1:5001' }] }
+  const routes = [
+    { names: ['registry.d8-system.svc:5001'], pools: [replicas] },
+    { names: ['docker.io', 'quay.io'], pools: [replicas] }
+  ]
+  const config = written(t, { agent: { listen: '127.0.0.1:5005', clients: { username: 'node', password: 'a"b' }, routes } })
+  const { out, err } = await run(t, 'containerd', 'hosts', '--config', config)
+  t.equal(err, '')
+  t.same(
+    out.match(/^# .*\/hosts\.toml$/gm),
+    ['registry.d8-system.svc:5001', 'docker.io', 'quay.io'].map(name => `# ${name}/hosts.toml`)
+  )
+  t.equal(out.match(/^server = "http:\/\/127\.0\.0\.1:5005"$/gm)?.length, 3)
+  t.match(out, `Authorization = "Basic ${Buffer.from('node:a"b').toString('base64')}"`)
+  t.match(await run(t, 'containerd', 'hosts', '--config', config, '--mirror', 'a:1'), {
+    code: 1,
+    out: '',
+    err: /of an agent: --mirror has no place/
+  })
+})
+
 test('containerd hosts --host: the names come from the command line, for an agent or replicas alone', async t => {
   const { out } = await run(t, 'containerd', 'hosts', '--agent', '--host', 'registry.d8-system.svc:5001', '--host', 'docker.io')
   t.same(out.match(/^# .*\/hosts\.toml$/gm), ['# registry.d8-system.svc:5001/hosts.toml', '# docker.io/hosts.toml'])
