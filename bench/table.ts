@@ -1,14 +1,35 @@
 import type { Result, Results } from './results.ts'
 import { counted, ratio, summarize } from './results.ts'
 
-/** The results of a workload as a Markdown table: a row for each case and server, a column for each measure. */
+/** The results of a workload as Markdown: a row for each case and server, a column for each measure, a table for cases that share measures. */
 export function tableOf(results: Results, workload: string): string {
   const found = results.of(workload)
-  const cases = [...new Set(found.map(each => each.case))]
-  const rows = cases.flatMap(title => found.filter(each => each.case === title))
-  const measures = [...new Set(rows.flatMap(row => counted(row).flatMap(sample => Object.keys(sample))))]
-  const head = ['case', 'server', ...measures, 'ours ÷ it']
-  return grid([head, ...rows.map(row => rowOf(results, row, measures))])
+  const cases = [...new Set(found.map(each => each.case))].map(title => found.filter(each => each.case === title))
+  return related(cases)
+    .map(({ rows, measures }) => {
+      const head = ['case', 'server', ...measures, 'ours ÷ it']
+      return grid([head, ...rows.map(row => rowOf(results, row, [...measures]))])
+    })
+    .join('\n\n')
+}
+
+interface Group {
+  rows: Result[]
+  measures: Set<string>
+}
+
+function related(cases: readonly Result[][]): Group[] {
+  const groups: Group[] = []
+  for (const rows of cases) {
+    const measures = new Set(rows.flatMap(row => counted(row).flatMap(sample => Object.keys(sample))))
+    const group = groups.find(each => [...measures].some(measure => each.measures.has(measure)))
+    if (group === undefined) groups.push({ rows: [...rows], measures })
+    else {
+      group.rows.push(...rows)
+      for (const measure of measures) group.measures.add(measure)
+    }
+  }
+  return groups
 }
 
 function rowOf(results: Results, row: Result, measures: readonly string[]): string[] {

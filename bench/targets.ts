@@ -65,6 +65,17 @@ export const targets: readonly Target[] = [
   { workload: 'etcd', case: 'fill', measure: 'put p99 ms', atMost: 10 },
   { workload: 'etcd', case: 'fill', measure: 'put max ms', atMost: 100 },
   { workload: 'etcd', case: 'fill', ...speed, peer: 'docker-registry', atLeast: 1.3 },
+  { workload: 'agent', case: 'at rest', measure: 'RSS MiB', atMost: 70 },
+  { workload: 'agent', case: 'at rest', measure: 'private MiB', atMost: 35 },
+  { workload: 'agent', case: 'at rest', measure: 'start ms', atMost: 250 },
+  { workload: 'agent', case: 'at rest', measure: 'idle CPU %', atMost: 0.3 },
+  { workload: 'agent', case: 'a manifest', measure: 'added p99 ms', atMost: 1 },
+  { workload: 'agent', case: '8 pulls', measure: 'peak RSS MiB', atMost: 110 },
+  { workload: 'agent', case: '10 images', ...wall, peer: 'no balancer', atMost: 1.1 },
+  ...(['killed', 'frozen', 'cut off'] as const).flatMap((blow): Target[] => [
+    { workload: 'agent', case: `a layer, its replica ${blow}`, measure: 'stall s', atMost: blow === 'cut off' ? 5 : 2 },
+    { workload: 'agent', case: `a layer, its replica ${blow}`, measure: 'failed pulls', atMost: 0 }
+  ]),
   { workload: 'start', case: 'Local', measure: 'start ms', atMost: 400 },
   { workload: 'start', case: 'Local', measure: 'RSS at rest MiB', atMost: 100 },
   { workload: 'memory', case: 'HTTP', measure: 'peak RSS MiB', atMost: 180 },

@@ -27,6 +27,13 @@ export function residentOf(pid: number): number {
   return sum(treeOf(pid), each => memoryOf(each, 'VmRSS'))
 }
 
+/** What is resident now and no other process shares, in bytes. */
+export function privateOf(pid: number): number {
+  return sum(treeOf(pid), each =>
+    sum([...read(`/proc/${each}/smaps_rollup`).matchAll(/^Private_(?:Clean|Dirty):\s+(\d+) kB$/gm)], ([, kib]) => Number(kib) * 1024)
+  )
+}
+
 /** CPU seconds of a process and everything below it. */
 export function cpuOf(pid: number): number {
   return sum(treeOf(pid), timesOf) / ticksPerSecond

@@ -31,8 +31,12 @@ export const ours: Kind = registryOf('ours', join(import.meta.dirname, '../../di
 /** Another build of it, by its `dist/src/main.js`, to see what a change costs. */
 export const before = (script: string): Kind => registryOf('before', script)
 
-async function startRegistry(name: string, script: string, { folder, task, pki, bucket, users }: Setup): Promise<Server> {
-  const address = `127.0.0.1:${await freePort()}`
+async function startRegistry(
+  name: string,
+  script: string,
+  { folder, task, pki, bucket, users, host = '127.0.0.1' }: Setup
+): Promise<Server> {
+  const address = `${host}:${await freePort()}`
   const file = join(folder, 'registry.yaml')
   const usersFile = join(folder, 'users')
   if (users !== undefined) await writeFile(usersFile, users)

@@ -29,6 +29,8 @@ export interface Setup {
   /** Without it the server speaks plain HTTP. */
   pki?: Pki
   bucket?: Bucket
+  /** The IPv4 address that it listens on, if another one than 127.0.0.1. */
+  host?: string
   /** An htpasswd file, beside anonymous clients that may do everything. */
   users?: string
 }

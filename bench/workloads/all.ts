@@ -1,4 +1,5 @@
 import type { Workload } from '../bench.ts'
+import { agent } from './agent.ts'
 import { blob, blobTls } from './blob.ts'
 import { bystander } from './bystander.ts'
 import { bystanderAttacks } from './bystander-attacks.ts'
@@ -29,6 +30,7 @@ export const workloads: readonly Workload[] = [
   direct,
   directTls,
   containerd,
+  agent,
   start,
   memory,
   lists,

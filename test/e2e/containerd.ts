@@ -84,7 +84,11 @@ export const containerd2Ranges: Containerd = {
 }
 
 /** Starts containerd with a `hosts.toml` that leads its reference's host to the registry; it is stopped when the test ends. */
-export async function startContainerd(t: Test, version: Containerd, registry: Registry): Promise<RunningContainerd> {
+export async function startContainerd(
+  t: Test,
+  version: Containerd,
+  registry: Pick<Registry, 'address' | 'ca'>
+): Promise<RunningContainerd> {
   const folder = await temporaryFolder(t)
   const place = { folder, hosts: join(folder, 'hosts') }
   await mkdir(join(place.hosts, host), { recursive: true })
@@ -100,7 +104,7 @@ export async function startContainerd(t: Test, version: Containerd, registry: Re
   return { ...daemon, ...place, socket }
 }
 
-function hostsToml(registry: Registry): string {
+function hostsToml(registry: Pick<Registry, 'address' | 'ca'>): string {
   const url = `https://${registry.address}`
   return `server = "${url}"
 [host."${url}"]

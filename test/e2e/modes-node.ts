@@ -27,8 +27,14 @@ export interface Node {
   content(): Promise<string[]>
 }
 
-/** Starts containerd and installs the files that the registry renders for the mode. */
-export async function startNode(t: Test, version: Containerd, puller: Puller, registry: Registry, mode: Mode): Promise<Node> {
+/** Starts containerd and installs the files that the registry renders for the mode; what stands there has a certificate and the user `ro`. */
+export async function startNode(
+  t: Test,
+  version: Containerd,
+  puller: Puller,
+  registry: Pick<Registry, 'address' | 'ca'>,
+  mode: Mode
+): Promise<Node> {
   const { socket, hosts } = await startContainerd(t, version, registry)
   const mirror: Mirror = {
     host: registry.address,

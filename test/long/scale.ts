@@ -18,6 +18,8 @@ export interface Scale {
   /** Clients at once and bytes of each while memory is watched. */
   pulls: { count: number; bytes: number }
   pushes: { count: number; bytes: number }
+  /** Rounds in which replicas behind an agent go down. */
+  agentRounds: number
   soak: Soak
 }
 
@@ -56,6 +58,7 @@ const scales: Readonly<Record<string, Scale>> = {
     churn: { budget: 16 * mib, bytes: 160 * mib, blob: 128 * 1024 },
     pulls: { count: 64, bytes: 128 * mib },
     pushes: { count: 16, bytes: 32 * mib },
+    agentRounds: 20,
     soak: soaks.ci
   },
   full: {
@@ -69,6 +72,7 @@ const scales: Readonly<Record<string, Scale>> = {
     churn: { budget: 1024 * mib, bytes: 10 * 1024 * mib, blob: 4 * mib },
     pulls: { count: 64, bytes: 1024 * mib },
     pushes: { count: 16, bytes: 256 * mib },
+    agentRounds: 100,
     soak: soaks.full
   }
 }

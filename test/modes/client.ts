@@ -16,6 +16,8 @@ export interface Pulled {
   head: number
   firstByte: number
   all: number
+  /** The longest time without a byte, once the head was there, in ms. */
+  pause: number
 }
 
 /** How a client behaves. */
@@ -25,6 +27,8 @@ export interface Manner {
   /** It closes its connection after so many bytes. */
   leaveAfter?: number
   onHead?: () => void
+  /** Called for each piece of the body, with what has come so far. */
+  onBytes?: (bytes: number) => void
 }
 
 /** Pulls over a connection of its own; bytes are counted and thrown away. */
@@ -41,15 +45,19 @@ export async function pull(address: string, path: string, manner: Manner = {}): 
   return { status: response.statusCode ?? 0, headers: response.headers, head, ...seen, all: since() }
 }
 
-async function readBody(response: IncomingMessage, { bytesPerSecond, leaveAfter }: Manner, since: () => number) {
+async function readBody(response: IncomingMessage, { bytesPerSecond, leaveAfter, onBytes }: Manner, since: () => number) {
   const hash = createHash('sha256')
   const began = since()
-  let [bytes, firstByte, complete] = [0, 0, false]
+  let [bytes, firstByte, complete, pause, last] = [0, 0, false, 0, began]
   try {
     for await (const chunk of response as AsyncIterable<Buffer>) {
-      firstByte ||= since()
+      const now = since()
+      firstByte ||= now
+      pause = Math.max(pause, now - last)
+      last = now
       bytes += chunk.length
       hash.update(chunk)
+      onBytes?.(bytes)
       if (leaveAfter !== undefined && bytes >= leaveAfter) break
       if (bytesPerSecond !== undefined) await sleep(Math.max(0, (bytes / bytesPerSecond) * 1000 - (since() - began)))
     }
@@ -58,7 +66,7 @@ async function readBody(response: IncomingMessage, { bytesPerSecond, leaveAfter 
     if ((error as NodeJS.ErrnoException).code !== 'ECONNRESET') throw error
   }
   response.destroy()
-  return { bytes, firstByte, complete, digest: `sha256:${hash.digest('hex')}` }
+  return { bytes, firstByte, complete, pause, digest: `sha256:${hash.digest('hex')}` }
 }
 
 /** A pull seen from below HTTP: the bytes of its body, and whether the connection ended by FIN or by a reset. */
