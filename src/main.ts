@@ -60,7 +60,10 @@ program
     const config = loadConfig(options)
     const [{ createLog }, { startRegistry }] = await Promise.all([import('./telemetry/log.ts'), import('./app/server.ts')])
     const log = createLog(config.log.level)
-    await runUntilSignal(await startRegistry(config, log, () => loadConfig(options)), log)
+    await runUntilSignal(
+      startRegistry(config, log, () => loadConfig(options)),
+      log
+    )
   })
 
 program
@@ -75,7 +78,7 @@ program
     ])
     const loaded = loadOrLastGood(file, lastGood)
     const log = createLog(loaded.config.log.level)
-    await runUntilSignal(await startAgent(loaded, log), log)
+    await runUntilSignal(startAgent(loaded, log), log)
   })
 
 const config = program.command('config').description('look at configurations')
@@ -155,8 +158,17 @@ addMirror(program, {
   }
 })
 
-async function runUntilSignal(server: Stoppable, log: Logger): Promise<void> {
-  process.on('SIGHUP', () => void server.reload())
+async function runUntilSignal(starting: Promise<Stoppable>, log: Logger): Promise<void> {
+  // By default the signal ends the process, and the ports answer a moment before all has started.
+  process.on(
+    'SIGHUP',
+    () =>
+      void starting.then(
+        server => server.reload(),
+        () => {}
+      )
+  )
+  const server = await starting
   let stopping = false
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     process.on(signal, () => {
