@@ -50,7 +50,8 @@ function openNative(asset: string, module: object): void {
 
 const missing = Object.entries(ENVIRONMENT).filter(([name]) => process.env[name] === undefined)
 // Commands end before it matters.
-if (process.argv[2] === 'serve' && missing.length > 0 && process.execve) {
+const isLasting = process.argv[2] === 'serve' || process.argv[2] === 'agent'
+if (isLasting && missing.length > 0 && process.execve) {
   process.execve(process.execPath, [process.execPath, ...process.argv.slice(2)], { ...process.env, ...Object.fromEntries(missing) })
 }
 const program = new Script(getAsset('program.js', 'latin1'), {

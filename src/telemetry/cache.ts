@@ -36,6 +36,7 @@ type UpstreamEvent =
   | { type: 'body'; endpoint: string; bytes: number; result: string }
   | { type: 'resume'; endpoint: string; offset: number }
   | { type: 'hedge'; endpoint: string; resource: string }
+  | { type: 'wrong'; endpoint: string; path: string }
   | { type: 'probe'; endpoint: string; result: string }
   | { type: 'breaker'; endpoint: string; resource: string; scope: string; until: number }
   | { type: 'token'; endpoint: string; result: string }
@@ -61,6 +62,9 @@ export function observeUpstream(metrics: Metrics, log: Logger): (event: Upstream
         break
       case 'hedge':
         metrics.upstreamHedges.inc({ endpoint })
+        break
+      case 'wrong':
+        log.error({ endpoint, path: event.path }, 'upstream sent wrong bytes for a blob; the response was cut off')
         break
       case 'probe':
         metrics.upstreamProbes.inc({ endpoint, result: event.result })

@@ -28,6 +28,8 @@ export interface BlobDownload {
   readonly chunks: AsyncIterable<Buffer>
   /** Closes the connection. Call it if `chunks` are not read to their end. */
   cancel(): void
+  /** Call it if the bytes were not those of the digest. */
+  wrong(): void
 }
 
 interface BlobStreamDeps {
@@ -52,6 +54,8 @@ export class BlobStream {
   readonly #onEnd: () => void
   readonly #share: RateShare | undefined
   #segment: Segment
+  /** The endpoints that bytes came from. */
+  readonly #givers = new Set<URL>()
   /** The position of the next byte. */
   #offset: number
   #started = false
@@ -97,7 +101,8 @@ export class BlobStream {
       ...(size === undefined ? {} : { size }),
       offset: this.#segment.from,
       chunks: this.#chunksOnce(),
-      cancel: () => this.#cancel()
+      cancel: () => this.#cancel(),
+      wrong: () => this.#client.wrong([...this.#givers], this.#request.path)
     }
   }
 
@@ -148,6 +153,7 @@ export class BlobStream {
     const before = this.#received
     let result: 'complete' | 'broken' | 'cancelled' = 'cancelled'
     let position = this.#segment.begins
+    this.#givers.add(endpoint)
     this.#watchSilence(this.#segment)
     try {
       for await (const chunk of body) {

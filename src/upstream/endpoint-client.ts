@@ -42,6 +42,7 @@ export class EndpointClient {
   readonly #connections: Connections
   readonly #authorizations: Authorizations
   readonly #namespace: string | undefined
+  readonly #headers: UpstreamOptions['headers']
   readonly #now: () => number
   readonly #observe: (event: UpstreamEvent) => void
 
@@ -51,6 +52,7 @@ export class EndpointClient {
   ) {
     this.#connections = connections
     this.#namespace = settings.namespace
+    this.#headers = settings.headers
     this.#authorizations = new Authorizations(settings, { connections, now, observe })
     this.#now = now
     this.#observe = observe
@@ -85,7 +87,8 @@ export class EndpointClient {
     const own = url.origin === endpoint.origin
     let sent: Authorization | undefined = own ? await this.#authorizations.known(endpoint, request.scope, signal) : undefined
     for (let sends = 1; ; sends++) {
-      const { method, headers = {}, body } = request
+      const { method, body } = request
+      const headers = { ...request.headers, ...(own ? this.#headers : {}) }
       const what = { method, url, headers, authorization: sent?.value, body, cargo: cargoOf(request) }
       const response = await send(this.#connections, what, signal)
       // The challenge counts only if the request went to the endpoint itself: it is sent again to the same URL.

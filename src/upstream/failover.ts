@@ -106,6 +106,12 @@ export class FailoverClient {
     return this.#deps.replicas
   }
 
+  /** Records that endpoints gave wrong bytes; nothing tells which of several did. */
+  wrong(endpoints: readonly URL[], path: string): void {
+    for (const { host } of endpoints) this.#deps.observe({ type: 'wrong', endpoint: host, path })
+    this.#deps.replicas?.onWrong(endpoints, path)
+  }
+
   /** Whether an endpoint answers anything at all. */
   probe(endpoint: URL): Promise<boolean> {
     return this.#deps.probe(endpoint)

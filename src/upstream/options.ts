@@ -9,6 +9,8 @@ export interface UpstreamOptions {
   /** PEM, trusted beside the system's roots, or with `roots: 'own'` in their place. */
   ca?: string
   roots?: 'own'
+  /** Fields of each request to an endpoint. */
+  headers?: Readonly<Record<string, string>>
   /** The registry that the endpoints are asked to stand for, as `ns=` in each request. */
   namespace?: string
   /** The largest manifest that is read, in bytes; 4 MiB by default, 8 MiB at most. */
@@ -62,6 +64,8 @@ export interface ReplicaPolicy {
   /** After how many ms without a byte an endpoint is probed, and how long the probe may take. */
   silenceMs: number
   probeMs: number
+  /** Called when the bytes that endpoints gave for `path` were not those of its digest. */
+  onWrong(endpoints: readonly URL[], path: string): void
 }
 
 /** Dependencies that tests replace; the defaults are the real ones. */
@@ -91,6 +95,7 @@ export type UpstreamEvent =
   | { type: 'body'; endpoint: string; bytes: number; result: 'complete' | 'broken' | 'cancelled' }
   | { type: 'resume'; endpoint: string; offset: number }
   | { type: 'hedge'; endpoint: string; resource: UpstreamResource }
+  | { type: 'wrong'; endpoint: string; path: string }
   | { type: 'probe'; endpoint: string; result: 'answered' | 'failed' }
   | { type: 'breaker'; endpoint: string; resource: UpstreamResource; scope: string; until: number }
   | { type: 'token'; endpoint: string; result: 'granted' | 'failed' }

@@ -7,6 +7,8 @@ import type { BlobDownload } from './blob.ts'
 export interface ByteStream {
   chunks: AsyncIterable<Uint8Array>
   cancel(): void
+  /** Called if the bytes have another digest. */
+  wrong?(): void
 }
 
 /**
@@ -88,7 +90,9 @@ class StreamBody implements Body {
   #end(): void {
     this.#ended = true
     const actual = this.#digester?.digest()
-    if (actual !== this.#digest) throw new Error(`upstream sent bytes of ${actual} for ${this.#digest}`)
+    if (actual === this.#digest) return
+    this.#source.wrong?.()
+    throw new Error(`upstream sent bytes of ${actual} for ${this.#digest}`)
   }
 
   async close(): Promise<void> {

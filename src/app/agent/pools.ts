@@ -2,9 +2,10 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { AgentConfig } from '../../../config/agent/load.ts'
 import { type PoolConfig, poolIn } from '../../../config/agent/pools.ts'
 import { HeadTimes } from '../../agent/head-times.ts'
+import { ownRequest } from '../../agent/own-request.ts'
 import { PoolSink, pinnedSessions } from '../../agent/pool-sink.ts'
 import { type PoolSource, PoolsBackend } from '../../agent/pools-backend.ts'
-import { replicaOrder } from '../../agent/replica-order.ts'
+import { ReplicaOrder } from '../../agent/replica-order.ts'
 import type { Backend } from '../../backend/backend.ts'
 import { DirectBackend } from '../../backend/direct.ts'
 import { identityRoute, ownRoute } from '../../backend/routes.ts'
@@ -170,12 +171,19 @@ function upstreamOf(pool: PoolConfig, proxy: AgentConfig['proxy'], observe: (eve
   const now = () => performance.timeOrigin + performance.now()
   if (kind === 'imagesRepo') return new Upstream({ ...options, proxy }, { observe, now })
   const heads = new HeadTimes()
-  return new Upstream(ca === undefined ? options : { ...options, roots: 'own' }, {
+  const order = new ReplicaOrder(pool.local)
+  return new Upstream({ ...options, headers: ownRequest, ...(ca === undefined ? {} : { roots: 'own' }) }, {
     now,
     observe: event => {
       if (event.type === 'answer' && (event.method === 'GET' || event.method === 'HEAD')) heads.add(event.ms)
       observe(event)
     },
-    replicas: { order: replicaOrder(new Set(pool.local)), hedgeAfterMs: () => heads.hedgeAfterMs, silenceMs, probeMs }
+    replicas: {
+      order: (replicas, path) => order.of(replicas, path),
+      hedgeAfterMs: () => heads.hedgeAfterMs,
+      onWrong: (replicas, path) => order.distrust(replicas, path),
+      silenceMs,
+      probeMs
+    }
   })
 }

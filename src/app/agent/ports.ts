@@ -1,4 +1,5 @@
 import { Clients } from '../../agent/clients.ts'
+import { isOwnRequest } from '../../agent/own-request.ts'
 import type { RequestAudit } from '../../api/audit.ts'
 import { Gateway } from '../../api/gateway.ts'
 import { StallDetector } from '../../api/stall-detector.ts'
@@ -7,7 +8,7 @@ import { type Health, registerAdmin } from '../../ports/admin.ts'
 import { createApp, listen } from '../../ports/app.ts'
 import { createPort, type PortLimits } from '../../ports/listen.ts'
 import type { Tls } from '../../ports/tls.ts'
-import { connectionReports, type OpenedPort, openApiPort, openedPort } from '../shared/open-port.ts'
+import { connectionReports, type OpenedPort, openApiPort, openedPort, seldomWarnings } from '../shared/open-port.ts'
 import type { AgentContext } from './context.ts'
 import type { OpenedPools } from './pools.ts'
 
@@ -34,9 +35,19 @@ export function createAgentGateway(
   const { agent } = config()
   const stalls = new StallDetector(minimumRate, () => performance.now())
   const clients = new Clients(agent.clients)
+  const warn = seldomWarnings(log)
   const gateway = new Gateway({
     backendFor: ns => pools.backendFor(ns),
-    identify: async ({ headers }) => clients.identify(headers.authorization),
+    identify: async ({ headers }, address, id) => {
+      if (isOwnRequest(headers)) throw cameBack(warn)
+      try {
+        return clients.identify(headers.authorization)
+      } catch (error) {
+        const sent = headers.authorization === undefined ? 'none' : 'another'
+        warn('a client was refused: it did not send the password of agent.clients', { address, sent, request: id })
+        throw error
+      }
+    },
     issueToken: async () => undefined,
     audit: noAudit,
     addressOf: ({ socket }) => socket.remoteAddress ?? 'unknown',
@@ -48,6 +59,12 @@ export function createAgentGateway(
     metrics
   })
   return { gateway, clients, [Symbol.dispose]: () => stalls.close() }
+}
+
+function cameBack(warn: ReturnType<typeof seldomWarnings>): OciError {
+  const reason = 'a replica in agent.routes leads back to the agent itself'
+  warn(reason, {})
+  return new OciError('UNAVAILABLE', { status: 508, detail: { reason } })
 }
 
 /** Opens the port that containerd reaches. */

@@ -97,8 +97,19 @@ const closedBecause = {
   pipelined: 'a connection was closed: it pipelined too many requests'
 }
 
-// Many connections may be closed in a second: the log tells of one of them, the metrics of all.
-const reportAgainMs = 1_000
+// Clients can cause them at any rate: the log tells of one in a second, the metrics of all.
+const warnAgainMs = 1_000
+
+/** Logs a warning of each message at most once in a second. */
+export function seldomWarnings(log: Logger): (message: string, fields: object) => void {
+  const warnedAtMs = new Map<string, number>()
+  return (message, fields) => {
+    const now = performance.now()
+    if (now - (warnedAtMs.get(message) ?? Number.NEGATIVE_INFINITY) < warnAgainMs) return
+    warnedAtMs.set(message, now)
+    log.warn(fields, message)
+  }
+}
 
 /** What a port reports of its connections. */
 export function connectionReports(
@@ -107,13 +118,8 @@ export function connectionReports(
   setting: string
 ): Pick<PortLimits, 'onClosed' | 'onRefused'> {
   const isReached = `${setting} is reached`
-  const reportedAtMs = new Map<string, number>()
-  const report = (address: string, message: string) => {
-    const now = performance.now()
-    if (now - (reportedAtMs.get(message) ?? Number.NEGATIVE_INFINITY) < reportAgainMs) return
-    reportedAtMs.set(message, now)
-    log.warn({ address, limit: limit() }, message)
-  }
+  const warn = seldomWarnings(log)
+  const report = (address: string, message: string) => warn(message, { address, limit: limit() })
   return {
     onClosed(address, reason) {
       metrics.connectionsClosed.inc({ reason })

@@ -47,10 +47,10 @@ export async function serveAgent(t: Test, section: AgentSection, place: string =
 }
 
 /** Starts an agent with a file as it is. */
-export async function startOver(t: Test, file: string): Promise<ServedAgent> {
+export async function startOver(t: Test, file: string, lastGood?: string): Promise<ServedAgent> {
   const lines: Line[] = []
   const log = pino({ level: 'info', base: null }, { write: line => void lines.push(JSON.parse(line)) })
-  const agent = await startAgent(loadOrLastGood(file), log)
+  const agent = await startAgent(loadOrLastGood(file, lastGood), log)
   let stopped: Promise<boolean> | undefined
   const stop = () => {
     stopped ??= agent.stop()

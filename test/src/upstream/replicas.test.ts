@@ -15,7 +15,7 @@ const name = 'system/app'
 function inTurn(more: Partial<ReplicaPolicy> = {}): ReplicaPolicy {
   const order: ReplicaPolicy['order'] = states => [...states].sort((a, b) => Number(b.healthy) - Number(a.healthy)).map(each => each.url)
   // Beside a loaded machine a server that works may take a second.
-  return { order, hedgeAfterMs: () => 60_000, silenceMs: 100, probeMs: 5_000, ...more }
+  return { order, hedgeAfterMs: () => 60_000, silenceMs: 100, probeMs: 5_000, onWrong: () => {}, ...more }
 }
 
 /** A server that accepts connections and never answers. */
