@@ -85,7 +85,7 @@ export class Gateway {
   /** Handles one request, also one that Fastify refuses. */
   handle(request: FastifyRequest, reply: FastifyReply): Promise<void> {
     reply.hijack()
-    return this.#handle(request.raw, reply.raw, request.id)
+    return this.answer(request.raw, reply.raw, request.id)
   }
 
   /** Requests being handled. */
@@ -98,7 +98,8 @@ export class Gateway {
     return this.#uploading
   }
 
-  async #handle(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
+  /** Answers the request `id`. Never rejects. */
+  async answer(request: IncomingMessage, response: ServerResponse, id: string): Promise<void> {
     const began = performance.now()
     const address = this.#options.addressOf(request)
     const record: RequestRecord = { route: 'none', address, received: 0, sent: 0, promised: 0 }

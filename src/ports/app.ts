@@ -1,7 +1,8 @@
 import type { IncomingMessage, RequestListener, Server } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { answerParserError } from './listen.ts'
+import { nextRequestId } from './request-id.ts'
 
 /** How an app differs from one of Fastify. */
 export interface AppOptions {
@@ -28,34 +29,9 @@ export function createApp(
   })
 }
 
-let requests = 0
-const started = process.pid.toString(36) + Date.now().toString(36)
-function nextRequestId(): string {
-  requests++
-  return `${started}-${requests.toString(36)}`
-}
-
 // The id of a forwarder, so that a request can be found in both logs; any other client could write the id of another
 // request to the log. Restricted in its characters as well.
 function forwardedRequestId(request: IncomingMessage, believes: (request: IncomingMessage) => boolean): string | undefined {
   const field = request.headers['x-request-id']
   return typeof field === 'string' && /^[\w.:/+=-]{1,128}$/.test(field) && believes(request) ? field : undefined
-}
-
-/** Listens on an address or on the path of a Unix socket; rejects with an error that names the setting. */
-export function listen(server: Server, at: { host: string; port: number } | string, setting: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const onError = (cause: Error) => reject(new Error(`${setting}: ${cause.message}`, { cause }))
-    server.once('error', onError)
-    server.listen(typeof at === 'string' ? { path: at } : { ...at, backlog: 1024 }, () => {
-      server.off('error', onError)
-      resolve()
-    })
-  })
-}
-
-/** The address of a listening server, as `<host>:<port>`. */
-export function addressText(server: Server): string {
-  const { address, port, family } = server.address() as AddressInfo
-  return family === 'IPv6' ? `[${address}]:${port}` : `${address}:${port}`
 }

@@ -40,7 +40,7 @@ test('the agent loads nothing of storage, content, buckets, users, and nothing o
   // Two helpers without any state.
   const helpers = ['storage/keyed-mutex.ts', 'storage/semaphore.ts']
   const foreign =
-    /^(storage|src\/(content|operations|why|copy|containerd|http)|config\/(settings\.json|schema\.ts))|^src\/app\/[^/]*store|bcrypt|node_modules\/(@aws-sdk|@smithy|jose|typebox|smol-toml)\//
+    /^(storage|src\/(content|operations|why|copy|containerd|http)|config\/(settings\.json|schema\.ts))|^src\/app\/[^/]*store|bcrypt|node_modules\/(@aws-sdk|@smithy|jose|typebox|smol-toml|fastify|avvio|light-my-request)\//
   t.same(
     loaded.filter(each => foreign.test(each) && !helpers.includes(each)),
     []

@@ -172,18 +172,21 @@ function upstreamOf(pool: PoolConfig, proxy: AgentConfig['proxy'], observe: (eve
   if (kind === 'imagesRepo') return new Upstream({ ...options, proxy }, { observe, now })
   const heads = new HeadTimes()
   const order = new ReplicaOrder(pool.local)
-  return new Upstream({ ...options, headers: ownRequest, ...(ca === undefined ? {} : { roots: 'own' }) }, {
-    now,
-    observe: event => {
-      if (event.type === 'answer' && (event.method === 'GET' || event.method === 'HEAD')) heads.add(event.ms)
-      observe(event)
-    },
-    replicas: {
-      order: (replicas, path) => order.of(replicas, path),
-      hedgeAfterMs: () => heads.hedgeAfterMs,
-      onWrong: (replicas, path) => order.distrust(replicas, path),
-      silenceMs,
-      probeMs
+  return new Upstream(
+    { ...options, headers: ownRequest, ...(ca === undefined ? {} : { roots: 'own' }) },
+    {
+      now,
+      observe: event => {
+        if (event.type === 'answer' && (event.method === 'GET' || event.method === 'HEAD')) heads.add(event.ms)
+        observe(event)
+      },
+      replicas: {
+        order: (replicas, path) => order.of(replicas, path),
+        hedgeAfterMs: () => heads.hedgeAfterMs,
+        onWrong: (replicas, path) => order.distrust(replicas, path),
+        silenceMs,
+        probeMs
+      }
     }
-  })
+  )
 }

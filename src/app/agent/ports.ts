@@ -1,14 +1,16 @@
 import { Clients } from '../../agent/clients.ts'
 import { isOwnRequest } from '../../agent/own-request.ts'
 import type { RequestAudit } from '../../api/audit.ts'
-import { Gateway } from '../../api/gateway.ts'
+import { deferContinue, Gateway } from '../../api/gateway.ts'
 import { StallDetector } from '../../api/stall-detector.ts'
 import { OciError } from '../../oci/errors.ts'
-import { type Health, registerAdmin } from '../../ports/admin.ts'
-import { createApp, listen } from '../../ports/app.ts'
+import { listen } from '../../ports/address.ts'
+import type { Health } from '../../ports/admin.ts'
 import { createPort, type PortLimits } from '../../ports/listen.ts'
+import { answerAdmin } from '../../ports/plain-admin.ts'
+import { createPlainServer } from '../../ports/plain-server.ts'
 import type { Tls } from '../../ports/tls.ts'
-import { connectionReports, type OpenedPort, openApiPort, openedPort, seldomWarnings } from '../shared/open-port.ts'
+import { connectionReports, type OpenedPort, openedPort, seldomWarnings } from '../shared/open-port.ts'
 import type { AgentContext } from './context.ts'
 import type { OpenedPools } from './pools.ts'
 
@@ -68,17 +70,23 @@ function cameBack(warn: ReturnType<typeof seldomWarnings>): OciError {
 }
 
 /** Opens the port that containerd reaches. */
-export function openAgentPort(context: AgentContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
-  return openApiPort(gateway, tls, { at: context.config().agent.listen, setting: 'agent.listen', limits: limitsOf(context) })
+export async function openAgentPort(context: AgentContext, gateway: Gateway, tls: Tls | undefined): Promise<OpenedPort> {
+  const server = createPlainServer(
+    listener => createPort(listener, tls?.options, limitsOf(context)),
+    (...exchange) => void gateway.answer(...exchange)
+  )
+  deferContinue(server)
+  if (tls) tls.attach(server as unknown as Parameters<Tls['attach']>[0])
+  await listen(server, context.config().agent.listen, 'agent.listen')
+  return openedPort(server)
 }
 
 /** Opens the admin port. */
 export async function openAgentAdmin(context: AgentContext, health: Omit<Health, 'writable'>): Promise<OpenedPort> {
-  const app = createApp(listener => createPort(listener, undefined, limitsOf(context)))
-  registerAdmin(app, { health, metrics: context.metrics })
-  await app.ready()
-  await listen(app.server, context.config().agent.admin, 'agent.admin')
-  return openedPort(app.server)
+  const { metrics } = context
+  const server = createPlainServer(listener => createPort(listener, undefined, limitsOf(context)), answerAdmin({ health, metrics }))
+  await listen(server, context.config().agent.admin, 'agent.admin')
+  return openedPort(server)
 }
 
 function limitsOf(context: AgentContext): PortLimits {

@@ -1,8 +1,6 @@
 import type { Server } from 'node:http'
-import type { Gateway } from '../../api/gateway.ts'
-import { deferContinue } from '../../api/gateway.ts'
-import { type AppOptions, addressText, createApp, listen } from '../../ports/app.ts'
-import { createPort, drain, type PortLimits } from '../../ports/listen.ts'
+import { addressText } from '../../ports/address.ts'
+import { drain, type PortLimits } from '../../ports/listen.ts'
 import { openTls, type RefusedCertificate, type Tls, type TlsFiles } from '../../ports/tls.ts'
 import type { Logger } from '../../telemetry/log.ts'
 import type { Metrics } from '../../telemetry/metrics.ts'
@@ -20,30 +18,6 @@ export interface OpenedPort extends AsyncDisposable {
 export interface PortReports {
   readonly metrics: Metrics
   readonly log: Logger
-}
-
-/** Where a port listens, the setting that says so, and what it admits. */
-export interface PortOptions {
-  at: { host: string; port: number }
-  setting: string
-  limits: PortLimits
-  /** Whether the `X-Request-Id` of a request is its id. */
-  believesRequestId?: AppOptions['believesRequestId']
-}
-
-/** Opens a port of the API. */
-export async function openApiPort(gateway: Gateway, tls: Tls | undefined, options: PortOptions): Promise<OpenedPort> {
-  const app = createApp(listener => createPort(listener, tls?.options, options.limits), {
-    frameworkErrors: (_error, request, reply) => void gateway.handle(request, reply),
-    ...(options.believesRequestId ? { believesRequestId: options.believesRequestId } : {})
-  })
-  const server = app.server
-  gateway.register(app)
-  deferContinue(server)
-  if (tls) tls.attach(server as unknown as Parameters<Tls['attach']>[0])
-  await app.ready()
-  await listen(server, options.at, options.setting)
-  return openedPort(server)
 }
 
 /** The port of a server that listens. */
