@@ -10,12 +10,15 @@ import pkg from '../package.json' with { type: 'json' }
 export const startFlags: readonly string[] =
   /\bnode ((?:--\S+ )*)src\/main\.ts/.exec(pkg.scripts.start)?.[1]?.trim().split(' ').filter(Boolean) ?? []
 
+/** A command that serves until it is stopped. */
+export type LastingCommand = 'serve' | 'agent'
+
 /** Serves with the script until one request is answered, which leaves the cache of it behind. */
-export async function warmUp(script: string): Promise<void> {
+export async function warmUp(script: string, command: LastingCommand): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'registry-build-'))
   const config = join(folder, 'registry.yaml')
-  await writeFile(config, settings(folder))
-  const child = spawn(process.execPath, [...startFlags, join(import.meta.dirname, 'warm.ts'), script, 'serve', '--config', config], {
+  await writeFile(config, command === 'serve' ? settings(folder) : agentSettings)
+  const child = spawn(process.execPath, [...startFlags, join(import.meta.dirname, 'warm.ts'), script, command, '--config', config], {
     stdio: ['ignore', 'pipe', 'inherit']
   })
   const ended = once(child, 'close')
@@ -44,3 +47,12 @@ function settings(folder: string): string {
     storage: { filesystem: { root: join(folder, 'root') } }
   })
 }
+
+// Nothing listens there.
+const agentSettings = JSON.stringify({
+  agent: {
+    listen: '127.0.0.1:0',
+    admin: '127.0.0.1:0',
+    routes: [{ names: ['registry.example.org'], pools: [{ replicas: [{ address: '127.0.0.1:1' }], scheme: 'HTTP' }] }]
+  }
+})

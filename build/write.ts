@@ -7,7 +7,7 @@ import { refusedPackages } from './licenses.ts'
 import { packageFolders, writeNotices } from './notices.ts'
 import { wrapper } from './program.ts'
 import { readSbom, sbomText } from './sbom.ts'
-import { warmUp } from './warm-up.ts'
+import { type LastingCommand, warmUp } from './warm-up.ts'
 
 /** The folder that package.json is in. */
 export const project = dirname(import.meta.dirname)
@@ -32,10 +32,11 @@ const options = {
 export const nativeModules: readonly string[] = ['@node-rs/bcrypt']
 
 /**
- * Writes the program to `dist`, in the place of what was there: one script, what V8 makes of it by `cache`, and
- * `src/main.js` that runs it; beside them the SBOM and the notices of what is in it. Resolves to the script's path.
+ * Writes the program to `dist`, in the place of what was there: one script, one of what `registry agent` needs, what V8
+ * makes of them by `cache`, and `src/main.js` that runs one of them; beside them the SBOM and the notices of what is in
+ * them. Resolves to the path of the first script.
  */
-export async function writeProgram(dist: string, cache: (script: string) => Promise<void> = warmUp): Promise<string> {
+export async function writeProgram(dist: string, cache: MakeCache = warmUp): Promise<string> {
   const folder = join(dist, 'src')
   const sbom = await readSbom(project)
   const refused = refusedPackages(sbom.components)
@@ -47,18 +48,28 @@ export async function writeProgram(dist: string, cache: (script: string) => Prom
   // What is loaded only where it is configured is a script of its own, so that no other start has it in memory.
   const scripts = await Promise.all(loadedApart.map(source => writeApart(folder, source)))
   const names = new Map(scripts.map(({ source, name }) => [source, name]))
-  const bundled = await bundle('src/main.ts', { external: [...nativeModules], ...apart(names) })
-  const program = wrapper.before + bundled.text.replace(/^#!.*/, '') + wrapper.after
-  // A name of its own for each content: of the script that a cache belongs to V8 compares no more than the length.
-  const name = `program-${digestOf(program)}.js`
-  const script = join(folder, name)
-  await writeFile(script, program)
-  const main = await bundle('build/main.ts', { define: { PROGRAM: JSON.stringify(name) } })
+  const program = await writeStarted(folder, 'program', { external: [...nativeModules], ...apart(names) })
+  const agent = await writeStarted(folder, 'agent', { external: [...nativeModules], ...ofAgent() })
+  const define = { PROGRAM: JSON.stringify(basename(program.script)), AGENT: JSON.stringify(basename(agent.script)) }
+  const main = await bundle('build/main.ts', { define })
   await writeFile(join(folder, 'main.js'), `#!/usr/bin/env node\n${main.text}`, { mode: 0o755 })
-  await cache(script)
+  await cache(program.script, 'serve')
+  await cache(agent.script, 'agent')
   await writeFile(join(dist, originFiles.sbom), sbomText(sbom))
-  await writeFile(join(dist, originFiles.notices), await noticesOf([...scripts, bundled, main].flatMap(each => each.modules)))
-  return script
+  await writeFile(join(dist, originFiles.notices), await noticesOf([...scripts, program, agent, main].flatMap(each => each.modules)))
+  return program.script
+}
+
+/** Makes the cache of a script, which starts this command. */
+export type MakeCache = (script: string, command: LastingCommand) => Promise<void>
+
+// A name of its own for each content: of the script that a cache belongs to V8 compares no more than the length.
+async function writeStarted(folder: string, name: string, more: More): Promise<{ script: string; modules: string[] }> {
+  const { text, modules } = await bundle('src/main.ts', more)
+  const program = wrapper.before + text.replace(/^#!.*/, '') + wrapper.after
+  const script = join(folder, `${name}-${digestOf(program)}.js`)
+  await writeFile(script, program)
+  return { script, modules }
 }
 
 /** The SBOM beside the program, and the notices of bundled packages. */
@@ -98,11 +109,46 @@ function apart(scripts: ReadonlyMap<string, string>): More {
   return { plugins: [plugin], supported: { 'dynamic-import': false } }
 }
 
+// Of the commands nothing but the agent: on every node of a cluster all else would be in its memory.
+function ofAgent(): More {
+  const plugin: Plugin = {
+    name: 'of-agent',
+    setup: build =>
+      build.onResolve({ filter: /\.ts$/ }, ({ path, kind, importer, resolveDir }) => {
+        const isCommand = kind === 'dynamic-import' && /^src\/(main\.ts|commands\/)/.test(relative(project, importer))
+        const needed = agentModules.includes(relative(project, join(resolveDir, path)))
+        return isCommand && !needed ? { path, external: true } : undefined
+      })
+  }
+  return { plugins: [plugin], supported: { 'dynamic-import': false } }
+}
+
+const agentModules: readonly string[] = ['src/telemetry/log.ts', 'src/app/agent/start.ts']
+
 function digestOf(script: string): string {
   return createHash('sha256').update(script).digest('hex').slice(0, 12)
 }
 
-async function bundle(entry: string, more: More): Promise<{ text: string; modules: string[] }> {
-  const { outputFiles, metafile } = await build({ ...options, entryPoints: [entry], ...more })
+// The index of undici also loads fetch, WebSocket, caches and more, which no part of the program uses: half of its code,
+// and 6 MiB of each process with an upstream. A name that is missing here ends the build.
+const connections: Plugin = {
+  name: 'connections',
+  setup: build => {
+    build.onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'connections' }))
+    build.onLoad({ filter: /.*/, namespace: 'connections' }, () => ({ contents: dispatchers, resolveDir: project }))
+  }
+}
+
+const dispatchers = ['agent', 'pool', 'proxy-agent']
+  .map(file => `export { default as ${classOf(file)} } from 'undici/lib/dispatcher/${file}.js'\n`)
+  .join('')
+
+// `ProxyAgent` of `proxy-agent`.
+function classOf(file: string): string {
+  return file.replaceAll(/(?:^|-)(.)/g, (_, letter: string) => letter.toUpperCase())
+}
+
+async function bundle(entry: string, { plugins = [], ...more }: More): Promise<{ text: string; modules: string[] }> {
+  const { outputFiles, metafile } = await build({ ...options, entryPoints: [entry], plugins: [connections, ...plugins], ...more })
   return { text: outputFiles.map(each => each.text).join(''), modules: Object.keys(metafile.inputs) }
 }

@@ -143,7 +143,7 @@ export const agentSchema = Type.Object(
           description: 'The first route that has the name in ns= is taken. Any other name is answered 404 and never connected to.'
         }),
         connections: count({
-          default: 1024,
+          default: 4096,
           maximum: 1_000_000,
           reload: 'restart',
           description:

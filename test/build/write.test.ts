@@ -32,10 +32,15 @@ test('a build', async t => {
 
   await t.test('holds the script, its cache, what runs them, the SBOM and the notices, and nothing else', async t => {
     const found = (await readdir(join(folder, 'dist'), { recursive: true })).map(each => join(folder, 'dist', each))
-    const [jwt = '', s3 = '', ...more] = found.filter(each => /\/(jwt|s3)-[0-9a-f]{12}\.js$/.test(each)).sort()
+    const [agent = '', jwt = '', s3 = '', ...more] = found.filter(each => /\/(agent|jwt|s3)-[0-9a-f]{12}\.js$/.test(each)).sort()
     t.strictSame(more, [])
+    t.notMatch(
+      await readFile(agent, 'latin1'),
+      /\/\/ (storage\/(fs|s3)|src\/content|node_modules\/fastify)\//,
+      'an agent has nothing else in memory'
+    )
     const beside = ['package.json', originFiles.sbom, originFiles.notices].map(each => join(folder, 'dist', each))
-    t.strictSame(found.sort(), [...beside, dirname(script), main, jwt, s3, script, cacheOf(script)].sort())
+    t.strictSame(found.sort(), [...beside, dirname(script), main, agent, cacheOf(agent), jwt, s3, script, cacheOf(script)].sort())
     t.notMatch(
       await readFile(script, 'latin1'),
       /node_modules\/(@aws-sdk|@smithy|jose)\//,

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Metrics } from '../telemetry/metrics.ts'
-import type { Health } from './admin.ts'
+import type { Metrics } from '../../telemetry/metrics.ts'
+import type { Health } from '../admin.ts'
 
 interface AdminAnswer {
   status: number

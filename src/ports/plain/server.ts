@@ -1,7 +1,7 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
-import { answerParserError } from './listen.ts'
-import { nextRequestId } from './request-id.ts'
+import { answerParserError } from '../listen.ts'
+import { nextRequestId } from '../request-id.ts'
 
 /** A server whose requests one function answers: as an app does, without a framework in memory. */
 export function createPlainServer(
