@@ -6,10 +6,12 @@ import { isHeadRefused } from './failure.ts'
 import type { Endpoints, RequestResult } from './health/endpoints.ts'
 import { HeadRefusals } from './health/head-refusals.ts'
 import type { ReplicaPolicy, UpstreamEvent } from './options.ts'
-import { type AttemptResult, race } from './race.ts'
+import { type AttemptResult, race, silentCode } from './race.ts'
 
 const maxRounds = 3
 const maxReplicaRounds = 2
+// Of a replica that is asked, and of one that is being written to: a push cannot go on elsewhere.
+const missedProbes = { asked: 2, written: 10 }
 const firstPauseMs = 100
 
 // The connection was not made, so the request was not sent.
@@ -59,7 +61,7 @@ export class FailoverClient {
 
   /** As `run`, at the one endpoint that has an upload session. */
   runAt<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
-    return this.#retry(() => this.#round([endpoint], request, signal, use), signal)
+    return this.#retry(() => this.#watched(endpoint, request, signal, use), signal)
   }
 
   /**
@@ -75,7 +77,7 @@ export class FailoverClient {
 
   /** Sends a request to one endpoint, once, without a retry. */
   async writeAt<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<T> {
-    const outcome = await this.#admitted(endpoint, request, signal, use)
+    const outcome = await this.#watched(endpoint, request, signal, use)
     if ('value' in outcome) return outcome.value
     throw outcome.error
   }
@@ -125,6 +127,7 @@ export class FailoverClient {
         attempt: (endpoint, either) => this.#admitted(endpoint, request, either, use),
         hedgeAfterMs: replicas.hedgeAfterMs(),
         isAlive: endpoint => this.#deps.probe(endpoint),
+        missedProbes: missedProbes.asked,
         isFinal: error => error.kind === 'unsatisfiable',
         onHedge: ({ host }) => this.#deps.observe({ type: 'hedge', endpoint: host, resource: request.resource }),
         signal
@@ -161,11 +164,29 @@ export class FailoverClient {
   async #firstReached<T>(request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<AttemptResult<T>> {
     let last: AttemptResult<T> | undefined
     for (const endpoint of this.#endpoints.order()) {
-      last = await this.#admitted(endpoint, request, signal, use)
-      if ('value' in last || !wasUnsent(last.error)) return last
+      last = await this.#watched(endpoint, request, signal, use)
+      if ('value' in last || !mayGoElsewhere(request, last.error)) return last
     }
     if (!last) throw new Error('an upstream has no endpoint')
     return last
+  }
+
+  // A replica that is frozen or cut off would keep a request for ever.
+  async #watched<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<AttemptResult<T>> {
+    const { replicas } = this.#deps
+    if (!replicas) return this.#admitted(endpoint, request, signal, use)
+    const isStream = request.body !== undefined && 'stream' in request.body
+    const result = await race({
+      endpoints: [endpoint],
+      attempt: (only, either) => this.#admitted(only, request, either, use),
+      hedgeAfterMs: replicas.hedgeAfterMs(),
+      isAlive: only => this.#deps.probe(only),
+      missedProbes: isStream ? missedProbes.written : missedProbes.asked,
+      isFinal: () => false,
+      onHedge: () => {},
+      signal
+    })
+    return 'value' in result ? result : { error: ofReplicas(result.errors) }
   }
 
   async #admitted<T>(endpoint: URL, request: UpstreamRequest, signal: AbortSignal, use: Use<T>): Promise<AttemptResult<T>> {
@@ -201,9 +222,10 @@ function isRefusedWrite({ method }: UpstreamRequest, { kind, status = 0 }: Upstr
   return method !== 'GET' && method !== 'HEAD' && kind === 'invalid' && status >= 400 && status < 500
 }
 
-// A rate limit says that the request was not processed.
-function wasUnsent({ kind, code = '' }: UpstreamError): boolean {
-  return kind === 'limited' || unsent.test(code)
+// A rate limit says that the request was not processed. An upload session that a silent replica may have begun ends by
+// itself.
+function mayGoElsewhere({ method }: UpstreamRequest, { kind, code = '' }: UpstreamError): boolean {
+  return kind === 'limited' || unsent.test(code) || (code === silentCode && method === 'POST')
 }
 
 function isFinal({ kind }: UpstreamError): boolean {

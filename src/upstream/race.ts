@@ -13,6 +13,8 @@ export interface RaceOptions<T> {
   hedgeAfterMs: number
   /** Whether an endpoint that has not answered answers anything at all; called again while it does not. */
   isAlive: (endpoint: URL) => Promise<boolean>
+  /** How many probes in a row it may miss: one may be lost, or come to a machine that is busy. */
+  missedProbes: number
   /** An error that another endpoint would give too. */
   isFinal: (error: UpstreamError) => boolean
   /** Called when an endpoint is asked because those before did not answer in time. */
@@ -25,8 +27,8 @@ export type RaceResult<T> = { value: T } | { errors: UpstreamError[] }
 
 // Between two probes of an endpoint that does not answer.
 const probeAgainMs = 1_000
-// One probe may be lost, or come to a machine that is busy.
-const maxMissedProbes = 2
+/** The code of a request that was given up since its endpoint answered no probe. */
+export const silentCode = 'SILENT'
 
 /**
  * Asks endpoints until one gives a value: the next one when one fails, and when it does not answer in time; the first
@@ -96,8 +98,8 @@ class Race<T> {
 
   async #check(endpoint: URL, runner: Runner): Promise<void> {
     runner.missed = (await this.#options.isAlive(endpoint)) ? 0 : runner.missed + 1
-    if (runner.missed < maxMissedProbes) return
-    runner.own.abort(new UpstreamError('timeout', `${endpoint.host} does not answer`, { endpoint: endpoint.host }))
+    if (runner.missed < this.#options.missedProbes) return
+    runner.own.abort(new UpstreamError('timeout', `${endpoint.host} does not answer`, { endpoint: endpoint.host, code: silentCode }))
   }
 
   #ended(endpoint: URL, outcome: AttemptResult<T>): void {

@@ -115,6 +115,19 @@ test('a 401 or 403 of one replica is no answer while another one may be asked', 
   }
 })
 
+test('a push begins at another replica where one is frozen, and a session at one that freezes is given up', async t => {
+  const frozen = await silent(t)
+  const replica = await startUpstream(t)
+  const policy = inTurn({ hedgeAfterMs: () => 20, probeMs: 300 })
+  const { upstream } = clientOf(t, [frozen, replica], { hooks: { replicas: policy } })
+  // The fake takes no pushes: what counts is who was asked.
+  await errorOf(upstream.sink.startUpload(name))
+  t.equal(replica.count('POST'), 1)
+  const { upstream: alone } = clientOf(t, [frozen], { hooks: { replicas: policy } })
+  const put = alone.sink.putManifest(name, ref('v1'), { bytes: Buffer.from('{}') }, [])
+  t.match(await errorOf(put), { kind: 'timeout', code: 'SILENT' })
+})
+
 test('a kept connection that a replica ends is no failure, also of the only one', async t => {
   const replica = await startUpstream(t)
   const image = replica.addImage(name, 'v1')
