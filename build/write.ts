@@ -85,8 +85,8 @@ function noticesOf(modules: readonly string[]): Promise<string> {
 
 type More = Pick<BuildOptions, 'external' | 'define' | 'plugins' | 'supported'>
 
-// The modules with a large library that few configurations need; each is imported dynamically, in one place.
-const loadedApart = ['storage/s3/s3.ts', 'src/access/tokens/jwt.ts', 'src/node/pki/issue.ts']
+/** The modules with a large library that few configurations need; each is imported dynamically, in one place. */
+export const loadedApart: readonly string[] = ['storage/s3/s3.ts', 'src/access/tokens/jwt.ts', 'src/node/pki/issue.ts']
 
 async function writeApart(folder: string, source: string): Promise<{ source: string; name: string; modules: string[] }> {
   const { text, modules } = await bundle(source, { supported: { 'dynamic-import': false } })

@@ -2,14 +2,14 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmod, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { promisify } from 'node:util'
 import { Script } from 'node:vm'
 import { crc32 } from 'node:zlib'
 import { test } from 'tap'
 import { cacheOf } from '../../build/program.ts'
-import { originFiles, project, writeProgram } from '../../build/write.ts'
+import { loadedApart, originFiles, project, writeProgram } from '../../build/write.ts'
 import pkg from '../../package.json' with { type: 'json' }
 
 const run = promisify(execFile)
@@ -32,15 +32,18 @@ test('a build', async t => {
 
   await t.test('holds the script, its cache, what runs them, the SBOM and the notices, and nothing else', async t => {
     const found = (await readdir(join(folder, 'dist'), { recursive: true })).map(each => join(folder, 'dist', each))
-    const [agent = '', jwt = '', s3 = '', ...more] = found.filter(each => /\/(agent|jwt|s3)-[0-9a-f]{12}\.js$/.test(each)).sort()
-    t.strictSame(more, [])
+    const apart = loadedApart.map(source => basename(source, '.ts'))
+    const scripts = found.filter(each => /-[0-9a-f]{12}\.js$/.test(each) && each !== script)
+    const names = scripts.map(each => basename(each).replace(/-[0-9a-f]{12}\.js$/, ''))
+    t.strictSame(names.sort(), ['agent', ...apart].sort())
+    const agent = scripts.find(each => basename(each).startsWith('agent-')) ?? ''
     t.notMatch(
       await readFile(agent, 'latin1'),
       /\/\/ (storage\/(fs|s3)|src\/content|node_modules\/fastify)\//,
       'an agent has nothing else in memory'
     )
     const beside = ['package.json', originFiles.sbom, originFiles.notices].map(each => join(folder, 'dist', each))
-    t.strictSame(found.sort(), [...beside, dirname(script), main, agent, cacheOf(agent), jwt, s3, script, cacheOf(script)].sort())
+    t.strictSame(found.sort(), [...beside, dirname(script), main, ...scripts, cacheOf(agent), script, cacheOf(script)].sort())
     t.notMatch(
       await readFile(script, 'latin1'),
       /node_modules\/(@aws-sdk|@smithy|jose)\//,
