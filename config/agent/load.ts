@@ -1,3 +1,6 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { type Environment, proxiesOf } from '../environment.ts'
 import { freeze, typed, written } from '../read/convert.ts'
 import type { Finding } from '../read/fault.ts'
@@ -19,19 +22,58 @@ export interface AgentConfig extends AgentSettings {
  * Loads the configuration of the agent, frozen; throws a `ConfigError` with all faults. A relative file starts at
  * `cwd`.
  */
-export const loadAgentConfig = (
+export const loadAgentConfig = (file: string, options: LoadAgentOptions = {}): AgentConfig => read(file, options).config
+
+/** Where the proxies and a relative path come from; by default those of the process. */
+export interface LoadAgentOptions {
+  env?: Environment
+  cwd?: string
+}
+
+/**
+ * Loads the configuration of a file again and again. While the file is the same, with those that it names, it is not
+ * parsed: to validate it costs more than all else that an idle agent does.
+ */
+export const agentLoader = (file: string, options: LoadAgentOptions = {}): (() => AgentConfig) => {
+  let last: { config: AgentConfig; files: readonly string[]; digest: string; isSure: boolean } | undefined
+  return () => {
+    const before = last && digestOf(last.files)
+    if (last?.isSure && before === last.digest) return last.config
+    const { config, files } = read(file, options)
+    const digest = digestOf(files)
+    // What was parsed may be older than the digest, unless that was the same before.
+    last = { config, files, digest, isSure: digest === before }
+    return config
+  }
+}
+
+const digestOf = (files: readonly string[]): string => {
+  const digest = createHash('sha256')
+  for (const file of files) digest.update(`${file}\n${readIfAny(file)}\n`)
+  return digest.digest('hex')
+}
+
+const readIfAny = (file: string): string => {
+  try {
+    return readFileSync(file, 'latin1')
+  } catch {
+    return ''
+  }
+}
+
+const read = (
   file: string,
-  { env = process.env, cwd = process.cwd() }: { env?: Environment; cwd?: string } = {}
-): AgentConfig => {
+  { env = process.env, cwd = process.cwd() }: LoadAgentOptions
+): { config: AgentConfig; files: readonly string[] } => {
   const source = readSource(file, cwd)
-  const { settings, refuse } = readSettings(compiledAgentSettings, source, poolRules)
+  const { settings, files, refuse } = readSettings(compiledAgentSettings, source, poolRules)
   const config = typed(agentSettingsTable, settings, source.folder) as AgentSettings
   const findings: Finding[] = []
   // Replicas are in the own network, and a wrong variable must not keep the agent from starting.
   const beyond = config.agent.routes.some(route => route.pools.some(pool => pool.imagesRepo))
   const proxy = beyond ? proxiesOf(env, ['agent'], findings) : { http: '', https: '', none: '' }
   refuse([...findings, ...agentChecks(config)])
-  return freeze({ ...config, proxy })
+  return { config: freeze({ ...config, proxy }), files: [resolve(cwd, file), ...files] }
 }
 
 /** The effective configuration in YAML, secrets hidden. */

@@ -16,11 +16,14 @@ export const hasFile = ({ secret, orFile }: SettingSchema): boolean => secret ==
 /** The settings that values were read from: `from` returns the path of the `…File` setting, or the path itself. */
 export interface SecretFiles {
   from(path: Path): Path
+  /** The absolute paths of the files. */
+  readonly files: readonly string[]
 }
 
 /** Replaces every `<setting>File` in `value` by the content of the file without its last newline. */
 export const readSecretFiles = (schema: SettingSchema, value: unknown, folder: string, findings: Finding[]): SecretFiles => {
   const origins = new Map<string, Path>()
+  const files: string[] = []
   const visit = (inside: SettingSchema, part: unknown, path: Path): void => {
     if (isMapping(part)) {
       for (const [setting, schema] of settingsWithFile(inside)) take(part, setting, schema, path)
@@ -36,13 +39,14 @@ export const readSecretFiles = (schema: SettingSchema, value: unknown, folder: s
     const named = fileSetting(setting)
     if (!Object.hasOwn(part, named)) return
     const place = [...path, named]
+    if (typeof part[named] === 'string') files.push(resolve(folder, part[named]))
     if (Object.hasOwn(part, setting)) findings.push({ path: place, expected: `either ${setting} or ${named}, not both` })
     else part[setting] = readValue(part[named], place, folder, secret ? SECRET : TEXT, findings)
     delete part[named]
     origins.set(JSON.stringify([...path, setting]), place)
   }
   visit(schema, value, [])
-  return { from: path => origins.get(JSON.stringify(path)) ?? path }
+  return { from: path => origins.get(JSON.stringify(path)) ?? path, files }
 }
 
 const SECRET = { limit: MAX_SECRET, what: 'the secret' }

@@ -16,6 +16,8 @@ export interface SettingsSource {
 /** Settings that are valid by their schema. */
 export interface ReadSettings<T> {
   readonly settings: T
+  /** The absolute paths of the files that settings were read from. */
+  readonly files: readonly string[]
   /** Throws a `ConfigError` if there are findings, with their lines in the file. */
   refuse(findings: readonly Finding[]): void
 }
@@ -52,7 +54,7 @@ export const readSettings = <T extends TSchema>(
   const refuse = (found: readonly Finding[]): void => {
     if (found.length > 0) throw refusal(found)
   }
-  return { settings, refuse }
+  return { settings, files: secrets.files, refuse }
 }
 
 // The first finding about a setting is the most specific: an unreadable file, then a rule of the module.

@@ -70,7 +70,7 @@ export class Reload<Config> {
     const { load, apply, difference, needRestart } = this.#deps
     try {
       const next = load()
-      const changed = difference(this.#current, next)
+      const changed = next === this.#current ? [] : difference(this.#current, next)
       if (changed.length === 0) return await this.#done({ result: 'unchanged' })
       await delay(confirmDelayMs)
       if (difference(next, load()).length > 0) return this.#check()

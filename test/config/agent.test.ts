@@ -2,7 +2,14 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
-import { agentConfigDifference, agentNeedsRestart, loadAgentConfig, renderAgentConfig, settingsOf } from '../../config/agent/load.ts'
+import {
+  agentConfigDifference,
+  agentLoader,
+  agentNeedsRestart,
+  loadAgentConfig,
+  renderAgentConfig,
+  settingsOf
+} from '../../config/agent/load.ts'
 import { poolIn } from '../../config/agent/pools.ts'
 import { isAgentFile } from '../../config/agent/recognize.ts'
 import { ConfigError } from '../../config/read/fault.ts'
@@ -120,6 +127,29 @@ test('the proxies of the environment count for pools beyond the cluster, and for
   const proxyOf = (...pools: object[]) => loadAgentConfig(fileOf(t, { agent: { routes: [route(...pools)] } }), { env }).proxy
   t.same(proxyOf(pool('10.0.0.1:5001')), { http: '', https: '', none: '' })
   t.same(proxyOf({ imagesRepo: 'a.example/b' }), { http: '', https: 'http://proxy.example.org:3128', none: '.svc' })
+})
+
+test('a file that is read again and again is parsed only when it changed, or a file that it names', async t => {
+  const folder = t.testdir({ password: 'one\n' })
+  const file = join(folder, 'agent.yaml')
+  const write = (drain: string) => {
+    const clients = { username: 'node', passwordFile: 'password' }
+    writeFileSync(file, stringify({ agent: { drain, clients, routes: [route(pool('10.0.0.1:5001'))] } }))
+  }
+  write('25s')
+  const load = agentLoader(file, { env: {} })
+  load()
+  const settled = load()
+  t.equal(load(), settled, 'the same object: nothing was parsed')
+  writeFileSync(join(folder, 'password'), 'two\n')
+  t.equal(load().agent.clients?.password, 'two')
+  write('7s')
+  t.equal(load().agent.drain, 7_000)
+  writeFileSync(file, 'agent: {')
+  t.throws(load, ConfigError)
+  t.throws(load, ConfigError, 'each time')
+  write('8s')
+  t.equal(load().agent.drain, 8_000)
 })
 
 test('the addresses of the ports and the files of TLS need a restart, routes and the password do not', async t => {

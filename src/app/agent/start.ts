@@ -1,4 +1,4 @@
-import { agentConfigDifference, agentNeedsRestart, loadAgentConfig } from '../../../config/agent/load.ts'
+import { agentConfigDifference, agentLoader, agentNeedsRestart } from '../../../config/agent/load.ts'
 import pkg from '../../../package.json' with { type: 'json' }
 import type { Logger } from '../../telemetry/log.ts'
 import { createMetrics } from '../../telemetry/metrics.ts'
@@ -47,7 +47,7 @@ async function start({ config: first, file, lastGood }: LoadedAgent, log: Logger
   const { gateway, clients } = stack.use(createAgentGateway(context, pools))
   const reload = stack.use(
     new Reload(first, {
-      load: () => loadAgentConfig(file),
+      load: agentLoader(file),
       difference: agentConfigDifference,
       needRestart: agentNeedsRestart,
       apply: async (next, changed) => {

@@ -87,11 +87,14 @@ export class Endpoints {
     return this.#states.filter(each => each.failing || now - each.heardAt >= ms).map(each => each.url)
   }
 
-  /** Takes the endpoint for healthy again if its last failure was of the connection: it was reached. */
+  /**
+   * A probe of the endpoint was answered: it is healthy again, unless what failed was an answer and its backoff is not
+   * over.
+   */
   reached(url: URL): void {
     const state = this.#state(url)
     if (!state) return
-    if (state.unreached) this.report(url, 'answered')
+    if (state.unreached || (state.failing && state.backoffUntil <= this.#now())) this.report(url, 'answered')
     state.missedProbes = 0
     state.heardAt = this.#now()
   }

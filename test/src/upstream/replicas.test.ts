@@ -128,6 +128,19 @@ test('a push begins at another replica where one is frozen, and a session at one
   t.match(await errorOf(put), { kind: 'timeout', code: 'SILENT' })
 })
 
+test('a replica that answered 500 is healthy again when its backoff is over and it answers a probe', async t => {
+  let now = 1_000_000
+  const replica = await startUpstream(t)
+  const { upstream } = clientOf(t, [replica], { hooks: { replicas: inTurn(), now: () => now } })
+  replica.faults.statuses = [{ status: 500, when: ({ path }) => path !== '/' }]
+  await errorOf(upstream.statManifest(name, ref('v1'), never()))
+  await upstream.probe(1e9)
+  t.equal(upstream.health()[0]?.healthy, false)
+  now += 60_000
+  await upstream.probe(1e9)
+  t.equal(upstream.health()[0]?.healthy, true)
+})
+
 test('a kept connection that a replica ends is no failure, also of the only one', async t => {
   const replica = await startUpstream(t)
   const image = replica.addImage(name, 'v1')
