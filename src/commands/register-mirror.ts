@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import type { DiffFlags } from './mirror/diff.ts'
 import type { RegistryFlags } from './mirror/flags.ts'
 import type { ConnectedRegistry, MirrorContext } from './mirror/open.ts'
+import type { PruneFlags } from './mirror/prune.ts'
 import type { PullFlags } from './mirror/pull.ts'
 import type { PushFlags } from './mirror/push.ts'
 import type { ServeBundle, ServeBundleFlags } from './mirror/serve.ts'
@@ -26,6 +27,7 @@ export function addMirror(program: Command, deps: MirrorDeps): void {
   addPush(mirror, deps)
   addPull(mirror, deps)
   addReading(mirror, deps)
+  addPrune(mirror, deps)
 }
 
 function addPush(mirror: Command, deps: MirrorDeps): void {
@@ -116,6 +118,25 @@ function addReading(mirror: Command, deps: MirrorDeps): void {
     .action(async (paths: string[], flags: ServeBundleFlags) => {
       const { serve } = await import('./mirror/serve.ts')
       await ended(serve(paths, flags, { ...(await contextOf({ json: true }, deps)), serve: deps.serve }))
+    })
+}
+
+function addPrune(mirror: Command, deps: MirrorDeps): void {
+  withRegistry(
+    mirror
+      .command('prune')
+      .description(
+        'remove former releases from a registry, in two steps: a plan that a person reads, then its execution. Channels, modules and packages stay. Exit code 0 if all of it was done.'
+      )
+      .argument('<host/path>', 'where the releases are, such as registry.example.com/system/deckhouse')
+  )
+    .option('--keep <release...>', 'the releases that stay, such as v1.70.0: all that run, and those to come')
+    .option('--plan <file>', 'write what would go into a new file, and remove nothing')
+    .option('--execute <file>', 'remove what the file names')
+    .option(...withJson)
+    .action(async (place: string, flags: PruneFlags & { json?: true }) => {
+      const { prune } = await import('./mirror/prune.ts')
+      await ended(prune(place, flags, await contextOf(flags, deps)))
     })
 }
 

@@ -145,6 +145,37 @@ test('mirror pull: a list of references becomes a bundle, which is verified, pus
   ])
 })
 
+test('mirror prune: what stands in the plan goes when it is executed, from the registry that it is for, and a plan is never overwritten', async t => {
+  const { place } = await madeBundle(t)
+  const registry = await serve(t)
+  await run(t, 'push', place, '--to', `${registry.listen}/ee`, '--insecure')
+  const { headers } = await ask(registry.listen, 'HEAD', '/v2/ee/install/manifests/v1.70.0', {
+    headers: { accept: 'application/vnd.oci.image.manifest.v1+json' }
+  })
+  const file = join(folder(t), 'plan.txt')
+  writeFileSync(
+    file,
+    `registry ${registry.listen}/ee\nremove install:v1.70.0 ${headers['docker-content-digest']}\n# remove :v1.70.0 nothing\n`
+  )
+  t.match(await run(t, 'prune', `${registry.listen}/other`, '--insecure', '--execute', file), {
+    code: 2,
+    err: /is a plan for .*\/ee, not for/
+  })
+  const done = await run(t, 'prune', `${registry.listen}/ee`, '--insecure', '--execute', file)
+  t.match(done, { code: 0, err: '' })
+  t.match(done.events, [
+    { type: 'tag', tag: 'install:v1.70.0', result: 'removed' },
+    { type: 'done', removed: 1 }
+  ])
+  t.equal((await ask(registry.listen, 'GET', '/v2/ee/install/manifests/v1.70.0')).status, 404)
+  t.equal((await ask(registry.listen, 'GET', '/v2/ee/manifests/v1.70.0')).status, 200)
+  t.match(await run(t, 'prune', `${registry.listen}/ee`, '--insecure', '--keep', 'v1.70.0', '--plan', file), {
+    code: 1,
+    err: /images_digests|answered 404/
+  })
+  t.match(readFileSync(file, 'utf8'), /^registry /)
+})
+
 test('mirror: what cannot be meant is exit code 2 and one line', async t => {
   const { place } = await madeBundle(t)
   const wrong: [args: string[], reason: RegExp][] = [
@@ -159,6 +190,8 @@ test('mirror: what cannot be meant is exit code 2 and one line', async t => {
     [['pull', ':v1', '--from', 'registry.test/a', '-o', place, '--chunk-size', '1'], /--chunk-size: expected a size from 64KiB/],
     [['pull', ':v1', '--from', 'registry.test/a', '-o', place, '--platform', 'amd64'], /is no platform/],
     [['pull', 'UPPER:v1', '--from', 'registry.test/a', '-o', place], /upper-case letters/],
+    [['prune', 'registry.test/a'], /either --keep with --plan FILE, or --execute FILE/],
+    [['prune', 'registry.test/a', '--plan', 'x'], /--plan needs --keep/],
     [['push', place], /required option '--to/]
   ]
   for (const [args, reason] of wrong) t.match(await run(t, ...args), { code: 2, err: reason }, args.join(' '))

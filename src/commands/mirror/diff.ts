@@ -54,7 +54,7 @@ async function otherSide(other: string, flags: DiffFlags, context: MirrorContext
   return {
     registry,
     nameOf: each => nameBelow(path, moved(each)),
-    explain: error => adviceOn(error, { host, login: flags.login }),
+    explain: error => adviceOn(error, { host, login: flags.login, does: 'ask' }),
     [Symbol.asyncDispose]: () => registry.close()
   }
 }

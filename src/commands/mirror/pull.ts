@@ -40,7 +40,7 @@ export async function pull(words: readonly string[], flags: PullFlags, context: 
   if (listed.length + release.length === 0) throw new WrongUse('nothing was named: give references, a file of them, or --release')
   await using base = since === undefined ? undefined : await openBundle([since], undefined, context.signal)
   const source = await context.connect(place.host, flags)
-  const explain = (error: unknown) => adviceOn(error, { host: place.host, login: flags.login })
+  const explain = (error: unknown) => adviceOn(error, { host: place.host, login: flags.login, does: 'ask' })
   try {
     const wanted = distinct([...listed, ...(await releasesOf(source, place.path, release, context.signal))])
     const events = pullBundle(wanted, {

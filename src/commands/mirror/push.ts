@@ -29,7 +29,7 @@ export async function push(paths: readonly string[], flags: PushFlags, context: 
   const faults = printFindings(opened, context.output)
   if (faults > 0 && !flags.keepGoing) return refused(faults, context)
   const registry = await context.connect(host, flags)
-  const explain = (error: unknown) => adviceOn(error, { host, login: flags.login })
+  const explain = (error: unknown) => adviceOn(error, { host, login: flags.login, does: 'push' })
   try {
     const target = { registry, nameOf: (each: string) => nameBelow(path, moved(each)) }
     const options = {
