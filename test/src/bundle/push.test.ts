@@ -165,6 +165,31 @@ test('push: 429 with Retry-After is waited for, and is no failure', async t => {
   t.match(last(events), { pushed: 7, failed: 0 })
 })
 
+test('push: a target that is stopped during the push and started again later is waited for, and the push goes on', async t => {
+  const { place } = await madeBundle(t)
+  const root = join(folder(t), 'root')
+  const first = await serve(t, { root })
+  const registry = clientOf(t, [{ url: `http://${first.listen}` }], { limits: patientLimits }).upstream
+  const bundle = await Bundle.open({ paths: [place], signal: never() })
+  t.teardown(() => bundle[Symbol.asyncDispose]())
+  const options = { atOnce: 1, patienceMs: 300_000, onFailure: 'stop' as const, signal: never() }
+  const to = { registry, nameOf: (path: string) => nameBelow(prefix, path) }
+  let state: 'up' | 'gone' | 'back' = 'up'
+  let last: PushEvent | undefined
+  for await (const event of pushBundle(bundle, await planOf(bundle, never()), to, options)) {
+    last = event
+    if (event.type === 'image' && state === 'up') {
+      await first.stop()
+      state = 'gone'
+    } else if (event.type === 'waiting' && state === 'gone') {
+      await serve(t, { root, server: { listen: first.listen } })
+      state = 'back'
+    }
+  }
+  t.equal(state, 'back')
+  t.match(last, { type: 'done', pushed: 7, failed: 0, untried: 0 })
+})
+
 test('push: a target that does not come back ends the patience, and the reason names what was asked for', async t => {
   const { place } = await madeBundle(t)
   const { push, proxy } = await scene(t)
