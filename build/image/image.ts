@@ -31,6 +31,9 @@ const architectures: Readonly<Record<string, string>> = { x64: 'amd64', arm64: '
 /** The architecture of this machine, as the image-spec names it. */
 export const architecture: string = architectures[process.arch] ?? process.arch
 
+/** The name of the image in its archive, and so on the nodes that import it: that of the chart, which no other registry has. */
+export const imageReference = `registry.d8-system.svc:5001/system/deckhouse/registry:${pkg.version}`
+
 const programFolder = 'program/dist'
 const layerType = 'application/vnd.oci.image.layer.v1.tar+gzip'
 const manifestType = 'application/vnd.oci.image.manifest.v1+json'
@@ -83,7 +86,7 @@ export async function writeImage(folder: string, { modified, revision }: ImageOp
   )
   await attachSbom(layout, manifest, await readFile(join(folder, programFolder, originFiles.sbom)))
   await layout.finish()
-  await writeDockerArchive(join(folder, 'image.tar'), { config, layers, reference: `registry:${pkg.version}`, modified })
+  await writeDockerArchive(join(folder, 'image.tar'), { config, layers, reference: imageReference, modified })
   return { digest: manifest.digest, size: descriptors.reduce((sum, each) => sum + each.size, 0) }
 }
 

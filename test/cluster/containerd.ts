@@ -111,7 +111,7 @@ export class HostContainerd {
   /** Imports the image of the registry as the README says. */
   async importOwnImage(): Promise<void> {
     await this.ctr('images', 'import', ownImage.archive)
-    await this.ctr('images', 'label', ownImage.listed, 'io.cri-containerd.pinned=pinned')
+    await this.ctr('images', 'label', ownImage.reference, 'io.cri-containerd.pinned=pinned')
   }
 
   /** Leads pulls of `registry.d8-system.svc:5001` to the registry at `url`. */

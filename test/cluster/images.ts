@@ -1,17 +1,16 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { writeDockerArchive } from '../../build/image/docker-archive.ts'
-import { architecture } from '../../build/image/image.ts'
+import { architecture, imageReference } from '../../build/image/image.ts'
 import { makeLayer } from '../../build/image/layer.ts'
-import pkg from '../../package.json' with { type: 'json' }
 import { pathOf } from '../e2e/tool.ts'
 
-/** The image of the registry as its archive names it, and that archive (`npm run image`). */
+const made = process.env['REGISTRY_TEST_IMAGE'] ?? join(import.meta.dirname, '../../build/out/image')
+
+/** The image of the registry as nodes have it that import its archive, and that archive (`npm run image`). */
 export const ownImage = {
-  reference: `registry:${pkg.version}`,
-  /** The same, as containerd lists it. */
-  listed: `docker.io/library/registry:${pkg.version}`,
-  archive: join(process.env['REGISTRY_TEST_IMAGE'] ?? join(import.meta.dirname, '../../build/out/image'), 'image.tar')
+  reference: imageReference,
+  archive: join(made, 'image.tar')
 } as const
 
 /** The user that the image runs as. */

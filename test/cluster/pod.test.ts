@@ -80,7 +80,7 @@ for (const version of [containerd1, containerd2]) {
     if (!hasContainerd(t, version, 'skopeo')) return
     const { containerd, address, pod } = await startServe(t, version)
     // Debian's version knows no pinned images, and says of each that it is none.
-    t.match(await containerd.image(ownImage.reference), { repoTags: [ownImage.listed], pinned: version === containerd2 })
+    t.match(await containerd.image(ownImage.reference), { repoTags: [ownImage.reference], pinned: version === containerd2 })
     const digest = await pushTo(t, address)
     t.equal(await pull(containerd, `http://127.0.0.1:${ports.registry}`), digest)
     await confined(t, containerd, pod)

@@ -3,7 +3,6 @@
 // kubelet are killed, and its power is cut while the API server has fallen silent.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Test } from 'tap'
 import tap, { test } from 'tap'
 import { host as registryName } from '../e2e/containerd.ts'
 import { makeSingle } from '../e2e/image.ts'
@@ -13,10 +12,10 @@ import { skopeo } from '../e2e/skopeo.ts'
 import { hasTools } from '../e2e/tool.ts'
 import { until } from '../src/support.ts'
 import type { ApiObject } from './api.ts'
-import { containerd2, HostContainerd, hasContainerd } from './containerd.ts'
+import { containerd2, hasContainerd } from './containerd.ts'
 import { ControlPlane, controlPlaneTools } from './control-plane.ts'
-import { Host } from './host.ts'
-import { isReady, Kubelet } from './kubelet.ts'
+import { isReady } from './kubelet.ts'
+import { startNode } from './node.ts'
 import { addressOf, configureServe } from './registry.ts'
 import { staticPod, writeServePod } from './static-pod.ts'
 
@@ -27,25 +26,6 @@ tap.setTimeout(timeout)
 const ofMachine = ['vm/overcommit_memory', 'vm/panic_on_oom', 'kernel/panic', 'kernel/panic_on_oops']
 const settings = () => Promise.all(ofMachine.map(each => readFile(join('/proc/sys', each), 'utf8')))
 
-/** A node of a cluster: a host with its containerd and its kubelet. */
-interface Node {
-  host: Host
-  containerd: HostContainerd
-  kubelet: Kubelet
-}
-
-async function startNode(
-  t: Test,
-  controlPlane: ControlPlane,
-  name: string,
-  number: number,
-  role: 'control-plane' | 'worker'
-): Promise<Node> {
-  const host = await Host.start(t, { name, number })
-  const containerd = await HostContainerd.start(host, containerd2)
-  return { host, containerd, kubelet: await Kubelet.start(host, controlPlane, { role }) }
-}
-
 test('static pod: a kubelet runs the registry, two nodes pull from it, and it outlives containerd, the kubelet and a power cut', {
   timeout
 }, async t => {
@@ -53,8 +33,8 @@ test('static pod: a kubelet runs the registry, two nodes pull from it, and it ou
   const before = await settings()
   const controlPlane = await ControlPlane.start(t)
   await controlPlane.admin.apply('/api/v1/namespaces/d8-system', { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'd8-system' } })
-  const master = await startNode(t, controlPlane, 'master', 11, 'control-plane')
-  const worker = await startNode(t, controlPlane, 'worker', 21, 'worker')
+  const master = await startNode(t, controlPlane, { name: 'master', number: 11, role: 'control-plane' })
+  const worker = await startNode(t, controlPlane, { name: 'worker', number: 21 })
 
   const address = addressOf(master.host)
   const answers = async () => (await ask({ address }, { path: '/v2/' }).catch(() => undefined))?.status === 200
