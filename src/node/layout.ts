@@ -15,6 +15,8 @@ export const places = {
   data: 'opt/deckhouse/registry',
   /** The record of what is owned, the files that were replaced, and the keys of authorities that this node made. */
   state: 'var/lib/registry-node',
+  /** Where the agent keeps its last good configuration. */
+  agentState: 'var/lib/registry-node/agent',
   /** The lock of a running apply; gone after a reboot. */
   run: 'run/registry-node'
 } as const

@@ -6,7 +6,7 @@ import { makeDirectory, readState } from '../install/files.ts'
 import { takeSteps } from './apply/execute.ts'
 import { type NodePlan, type NodeStep, type NodeWants, planNode } from './apply/plan.ts'
 import { type NodeRecord, readRecord } from './apply/record.ts'
-import { type DataFound, findData, findFiles, findSaved } from './apply/survey.ts'
+import { type DataFound, findAgentState, findData, findFiles, findSaved } from './apply/survey.ts'
 import { type ContainerdFound, findContainerd } from './host/containerd.ts'
 import { withConfigPath } from './host/containerd-config.ts'
 import type { NodeTools } from './host/tools.ts'
@@ -44,6 +44,7 @@ export async function planOf(wanted: Wanted | undefined, options: NodeOptions): 
       record,
       image: image && (await options.tools.images?.has(image.reference)),
       data: data?.state ?? 'usable',
+      agentState: await findAgentState(options.root),
       blockers: [...blockers, ...files.blockers],
       warnings,
       root: process.geteuid?.() === 0
@@ -105,6 +106,7 @@ async function managed(wanted: Wanted, record: NodeRecord, { root, tools, now, r
     ...(image && (replica || hasAgent(wanted)) ? { image: { reference: image.reference, archive: image.archive } } : {}),
     ...(replica ? { data } : {}),
     waits: waitsOf(wanted, material),
+    agent: hasAgent(wanted),
     applied: appliedOf(wanted),
     replace,
     blockers: [...containerd.blockers, ...blockers, ...(replica ? data.blockers : [])],
@@ -114,7 +116,7 @@ async function managed(wanted: Wanted, record: NodeRecord, { root, tools, now, r
 
 // With an upstream, containerd is told of it. Without one, nothing stays.
 async function unmanaged(wanted: Wanted | undefined, record: NodeRecord, { root, tools, replace = false }: NodeOptions): Promise<Wants> {
-  const common = { waits: [], replace, warnings: absentTools(tools) }
+  const common = { waits: [], agent: false, replace, warnings: absentTools(tools) }
   if (!wanted?.unmanaged) return { ...common, files: [], blockers: [] }
   const containerd = await findContainerd(root)
   const { configPath, edited, blockers } = configOf(root, containerd, record)

@@ -37,9 +37,11 @@ async function takeStep(root: string, step: NodeStep, tools: NodeTools): Promise
     case 'import image':
       return tools.images?.import(step.reference, step.archive)
     case 'make directory':
-      await makeDirectory(dirname(path), 0o755)
-      await mkdir(path, { mode: step.mode })
+      await makeParents(root, step.path)
+      await mkdir(path, { mode: step.mode, recursive: true })
       return own(path, step)
+    case 'remove tree':
+      return removeTree(path)
     case 'give directory':
       return own(path, step)
     case 'keep':
@@ -65,9 +67,13 @@ async function takeStep(root: string, step: NodeStep, tools: NodeTools): Promise
 }
 
 async function write(root: string, path: string, state: Parameters<typeof writeStateBeside>[1]): Promise<void> {
+  await makeParents(root, path)
+  await writeStateBeside(join(root, path), state)
+}
+
+async function makeParents(root: string, path: string): Promise<void> {
   if (path.startsWith(`${places.state}/`)) await makeStateDirectory(root)
   await makeDirectory(join(root, dirname(path)), 0o755)
-  await writeStateBeside(join(root, path), state)
 }
 
 // Only root may give a directory to others, and others have no pods.

@@ -1,6 +1,6 @@
 import type { FileState } from '../../install/files.ts'
 import type { Probed } from '../host/probe.ts'
-import { type NodeFile, type Phase, phases, places } from '../layout.ts'
+import { type NodeFile, type Phase, phases, places, podUser } from '../layout.ts'
 import { leavingDirectories, type NodeOwnership, ownershipOf } from './ownership.ts'
 import { type Applied, digestOfState, isSame, keptPath, type NodeRecord, noRecord, printRecord } from './record.ts'
 
@@ -9,6 +9,7 @@ export type NodeStep =
   | { kind: 'import image'; reference: string; archive: string }
   | { kind: 'make directory'; path: string; mode: number; uid: number; gid: number }
   | { kind: 'give directory'; path: string; uid: number; gid: number }
+  | { kind: 'remove tree'; path: string }
   | { kind: 'keep'; path: string; file: FileState }
   | { kind: 'forget'; path: string }
   | { kind: 'clean'; path: string }
@@ -36,6 +37,8 @@ export interface NodeWants {
   edited?: { path: string; text: string }
   image?: { reference: string; archive: string | undefined }
   data?: { path: string; uid: number; gid: number }
+  /** Whether there is an agent, which keeps something itself. */
+  agent: boolean
   waits: readonly { what: string; probed: Probed }[]
   applied?: Applied
   /** Whether foreign files in the place of wanted ones are replaced, and kept. */
@@ -57,6 +60,8 @@ export interface NodeFound {
   /** Whether containerd has the image; undefined: it was not asked. */
   image: boolean | undefined
   data: 'absent' | 'foreign and empty' | 'usable'
+  /** The directory in which the agent keeps something. */
+  agentState: 'absent' | 'foreign' | 'usable'
   blockers: readonly string[]
   warnings: readonly string[]
   /** Whether this process may give files to others. */
@@ -76,9 +81,11 @@ export function planNode(wants: NodeWants, found: NodeFound): NodePlan {
   const body: NodeStep[] = [
     ...importSteps(wants, found),
     ...dataSteps(wants, found),
+    ...(wants.agent && found.agentState !== 'usable' ? [agentStateStep] : []),
     ...ordered(writes, wants),
     ...(setting && !releases.restart ? [restartStep] : []),
     ...releases.steps,
+    ...(!wants.agent && found.agentState !== 'absent' ? [{ kind: 'remove tree', path: places.agentState } as const] : []),
     ...leavingDirectories(ownership.after, found.record)
   ]
   const unknown = body.some(({ kind }) => kind === 'import image') && wants.image?.archive === undefined
@@ -88,6 +95,7 @@ export function planNode(wants: NodeWants, found: NodeFound): NodePlan {
 }
 
 const restartStep: NodeStep = { kind: 'restart containerd' }
+const agentStateStep: NodeStep = { kind: 'make directory', path: places.agentState, mode: 0o700, uid: podUser, gid: podUser }
 
 /** What a file should be. */
 export interface WantedState {

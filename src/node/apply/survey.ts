@@ -1,7 +1,7 @@
-import { lstat, readdir } from 'node:fs/promises'
+import { lstat, readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { exists, type FileState, isDirectory, list, readState, tempBeside } from '../../install/files.ts'
-import { places } from '../layout.ts'
+import { places, podUser } from '../layout.ts'
 import type { Saved } from '../pki/material.ts'
 import { ownPodUser, type PodOwner } from '../render/pods.ts'
 import { directoriesAbove } from './ownership.ts'
@@ -94,16 +94,25 @@ export async function findData(root: string): Promise<DataFound> {
       for (const directory of directoriesAbove(places.data)) await isDirectory(join(root, directory))
       return { path: places.data, owner: ownPodUser, state: 'absent', blockers: [] }
     }
+    // That of another disk. To give it to others could reach out of the root.
+    const linked = (await lstat(top)).isSymbolicLink()
     const names = (await readdir(top)).filter(name => name !== 'lost+found')
     const path = names.includes(originalData) && !names.includes('docker') ? `${places.data}/${originalData}` : places.data
-    const { uid, gid } = await lstat(join(root, path))
+    const { uid, gid } = await stat(join(root, path))
     if (uid === ownPodUser.uid) return { path, owner: { uid, gid }, state: 'usable', blockers: [] }
-    return names.length === 0
+    return names.length === 0 && !linked
       ? { path, owner: ownPodUser, state: 'foreign and empty', blockers: [] }
       : { path, owner: { uid, gid }, state: 'usable', blockers: [] }
   } catch (error) {
     return { path: places.data, owner: ownPodUser, state: 'usable', blockers: [(error as Error).message] }
   }
+}
+
+/** Finds the directory in which the agent keeps something. An interrupted run may have made it for no user yet. */
+export async function findAgentState(root: string): Promise<NodeFound['agentState']> {
+  const path = join(root, places.agentState)
+  if (!(await isDirectory(path))) return 'absent'
+  return process.geteuid?.() !== 0 || (await lstat(path)).uid === podUser ? 'usable' : 'foreign'
 }
 
 /** Registry hosts below `config_path` that apply did not write. They stay, and containerd reads them. */

@@ -62,11 +62,14 @@ export function renderAgentPod(image: string): NodeFile {
       container: {
         name: pods.agent,
         image,
-        args: ['agent', '--config', `/${places.agent}/agent.yaml`],
+        args: ['agent', '--config', `/${places.agent}/agent.yaml`, '--last-good', `/${places.agentState}/last-good.yaml`],
         ...probes(addresses.agentAdmin),
         resources: { requests: { cpu: '25m', memory: '64Mi' }, limits: { memory: '256Mi' } }
       },
-      mounts: [{ name: 'config', path: places.agent, readOnly: true, type: 'Directory' }]
+      mounts: [
+        { name: 'config', path: places.agent, readOnly: true, type: 'Directory' },
+        { name: 'state', path: places.agentState, readOnly: false, type: 'Directory' }
+      ]
     })
   })
 }

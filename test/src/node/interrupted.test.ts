@@ -7,7 +7,20 @@ import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { applyNode } from '../../../src/node/node.ts'
 import { brokenBy } from './can-pull.ts'
-import { applied, bare, configured, direct, filesOnly, local, rootOf, snapshot, unmanaged, wantedOf, withoutContainerd } from './scene.ts'
+import {
+  applied,
+  bare,
+  comparable,
+  configured,
+  direct,
+  filesOnly,
+  local,
+  rootOf,
+  snapshot,
+  unmanaged,
+  wantedOf,
+  withoutContainerd
+} from './scene.ts'
 
 /** The steps that a change has, or a node after so many of them. */
 async function interrupted(root: string, settings: object | undefined, after: number): Promise<'done' | 'interrupted'> {
@@ -16,12 +29,6 @@ async function interrupted(root: string, settings: object | undefined, after: nu
     if (++taken === after) return 'interrupted'
   }
   return 'done'
-}
-
-// Keys and passwords are random, and so is what is made of them.
-function comparable(files: Record<string, string>): Record<string, string> {
-  const random = /(\.(crt|key)|client-password|hosts\.toml|record\.json)$/
-  return Object.fromEntries(Object.entries(files).map(([path, text]) => [path, random.test(path) ? text.split(' ', 2).join(' ') : text]))
 }
 
 function copyOf(t: Test, root: string): string {
