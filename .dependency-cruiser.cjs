@@ -31,6 +31,13 @@ module.exports = {
     ...rule('http', '^src/http/', ['^src/http/'], []),
     ...rule('oci', '^src/oci/', ['^src/oci/'], []),
     ...rule('copy', '^src/copy/', ['^src/(copy|oci)/'], []),
+    ...rule('kubernetes', '^src/kubernetes/', ['^src/kubernetes/'], ['undici', 'yaml']),
+    ...rule(
+      'controller',
+      '^src/controller/',
+      ['^src/(controller|kubernetes|oci|upstream|telemetry)/', '^config/(read|rules|values)/'],
+      ['yaml']
+    ),
     ...rule('bundle', '^src/bundle/', ['^src/(bundle|copy|oci)/', '^storage/(semaphore|keyed-mutex)\\.ts$'], []),
     ...rule('telemetry', '^src/telemetry/', ['^src/telemetry/'], ['pino', 'prom-client']),
     ...rule('content', '^src/content/', ['^src/(content|oci|telemetry)/', '^storage/'], ['lru-cache']),

@@ -1,0 +1,3 @@
+import { group } from './group.ts'
+
+await group('src/{controller,kubernetes}/*.test.ts')
