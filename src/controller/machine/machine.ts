@@ -5,7 +5,7 @@ import type { MissingMaterial } from '../objects/material.ts'
 import { names } from '../objects/names.ts'
 import type { NodeConfig } from '../objects/node-config.ts'
 import type { ProxyConfig } from '../objects/proxy-config.ts'
-import type { WantedSettings } from '../settings/params.ts'
+import type { WantedCluster } from '../settings/params.ts'
 import type { CheckRequest } from './check-request.ts'
 import type { Observed } from './observed.ts'
 import { nodeConfigOf, proxyConfigOf } from './served.ts'
@@ -14,7 +14,7 @@ import { takeSteps, type Way } from './steps.ts'
 import { Walk } from './walk.ts'
 
 /** What the cluster is to look like from now on. What is not there is to be absent, except `registry`. */
-export interface Outcome {
+export interface ClusterOutcome {
   state: ClusterState
   /** Of settings and configurations: an informational stamp on the objects. */
   hash: string
@@ -32,7 +32,7 @@ export interface Outcome {
  * neither clock nor I/O. Every step is looked at anew each time, so that a controller that ends between any two of its
  * writes leaves a cluster that the next one continues. `now` in ms since the epoch.
  */
-export function machine(observed: Observed, wanted: WantedSettings, now: number): Outcome {
+export function machine(observed: Observed, wanted: WantedCluster, now: number): ClusterOutcome {
   const state = structuredClone(observed.state ?? firstState())
   const { generation } = wanted
   if ('faults' in wanted) {
@@ -85,12 +85,12 @@ function faultOf({ observed, params, state }: Walk): string | undefined {
 }
 
 // Nothing changes; the settings are at fault, and once they are mended the switch goes on.
-function halt(walk: Walk, message: string): Outcome {
+function halt(walk: Walk, message: string): ClusterOutcome {
   walk.waits('Ready', message, 'Error')
   return render(walk)
 }
 
-function end(walk: Walk, done: boolean): Outcome {
+function end(walk: Walk, done: boolean): ClusterOutcome {
   const { state, conditions } = walk
   if (done) {
     state.mode = state.target_mode
@@ -100,7 +100,7 @@ function end(walk: Walk, done: boolean): Outcome {
   return render(walk)
 }
 
-function render(walk: Walk): Outcome {
+function render(walk: Walk): ClusterOutcome {
   const { state, conditions, replicas, check, registry, missing, params } = walk
   state.conditions = [...conditions.list]
   const nodeConfigs = new Map(state.node_services ? replicas.map(({ name }) => [name, nodeConfigOf(walk, name)] as const) : [])

@@ -63,7 +63,9 @@ export function formatState(state: ClusterState): string {
   return stringify(state, { lineWidth: 0, aliasDuplicateObjects: false })
 }
 
-/** The text of the key `conditions`: keys in the order of the alphabet, times as texts, which YAML 1.1 would not see. */
+/**
+ * The text of the key `conditions`: keys in the order of the alphabet, times as texts, which YAML 1.1 would not see.
+ */
 export function formatConditions(conditions: readonly Condition[]): string {
   const document = new Document(conditions, { aliasDuplicateObjects: false, sortMapEntries: true })
   visit(document, {

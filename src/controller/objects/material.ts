@@ -24,7 +24,7 @@ export interface NodeCertificates {
   distribution: CertificateWithKey
 }
 
-/** The certificate of the in-cluster proxy and the hash of the only user's password; the password itself tells of a change. */
+/** The certificate of the in-cluster proxy, and the only user's password with its bcrypt hash. */
 export interface ProxyMaterial {
   certificate: CertificateWithKey
   password: string

@@ -14,8 +14,8 @@ export interface ProxyConfig {
 }
 
 /**
- * The configuration of a registry in Direct whose only user is that of the upstream. An anonymous upstream has none, and
- * then anyone who reaches the Service may pull what anyone may pull there.
+ * The configuration of a registry in Direct whose only user is that of the upstream. Without one, pulls are anonymous
+ * here as they are there.
  */
 export function proxyConfig(upstream: UpstreamParams, { ca }: ClusterPki, material: ProxyMaterial): ProxyConfig {
   const { imagesRepo, scheme, username, password, ca: upstreamCa } = upstream

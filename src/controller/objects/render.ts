@@ -1,6 +1,6 @@
 import { stringify } from 'yaml'
 import { encodeSecret, type KubernetesObject } from '../../kubernetes/object.ts'
-import type { Outcome } from '../machine/machine.ts'
+import type { ClusterOutcome } from '../machine/machine.ts'
 import { formatConditions, formatState } from '../machine/state.ts'
 import type { DeckhouseRegistry } from './deckhouse-registry.ts'
 import { type ProxyPlacement, renderInClusterProxy } from './in-cluster-proxy.ts'
@@ -23,7 +23,7 @@ export interface RenderedObjects {
  * The objects of an outcome. Keys and users come before the state that speaks of them, and the state before the rest: a
  * controller that ends in between leaves nothing that its successor could not go on from.
  */
-export function renderObjects(outcome: Outcome, material: ClusterMaterial, placement: ProxyPlacement): RenderedObjects {
+export function renderObjects(outcome: ClusterOutcome, material: ClusterMaterial, placement: ProxyPlacement): RenderedObjects {
   const { state, registry, nodeConfigs, inClusterProxy, hash } = outcome
   const { config } = state.bashible
   const apply = [
@@ -55,7 +55,7 @@ function secret(name: string, type: string, values: Record<string, string>, meta
   } satisfies KubernetesObject
 }
 
-function stateSecret({ state, hash }: Outcome): KubernetesObject {
+function stateSecret({ state, hash }: ClusterOutcome): KubernetesObject {
   const { conditions, mode, target_mode } = state
   const values = {
     conditions: formatConditions(conditions),
@@ -70,7 +70,7 @@ function stateSecret({ state, hash }: Outcome): KubernetesObject {
   })
 }
 
-function bashibleSecret(config: NonNullable<Outcome['state']['bashible']['config']>): KubernetesObject {
+function bashibleSecret(config: NonNullable<ClusterOutcome['state']['bashible']['config']>): KubernetesObject {
   return secret(
     names.secrets.bashible,
     'Opaque',

@@ -3,7 +3,7 @@ import { moduleRules } from '../../../config/rules/module.ts'
 import type { CheckMode } from '../../../config/sections/registry.ts'
 import { parseCertificates } from '../../../config/values/certificates.ts'
 import { parseImagesRepo } from '../../../config/values/hosts.ts'
-import type { ClusterMode, ClusterParams, UpstreamParams, WantedSettings } from './params.ts'
+import type { ClusterMode, ClusterParams, UpstreamParams, WantedCluster } from './params.ts'
 
 const modes: readonly ClusterMode[] = ['Direct', 'Proxy', 'Local', 'Unmanaged']
 const sections = { Direct: 'direct', Proxy: 'proxy', Unmanaged: 'unmanaged', Local: undefined } as const
@@ -20,7 +20,7 @@ const readVersion = 1
  * Reads ModuleConfig `deckhouse` (deckhouse.io/v1alpha1). Faults are in the words of Deckhouse's own validation.
  * Without the object, the module's section or a mode: non-configurable Unmanaged.
  */
-export function readModuleConfig(object: unknown): WantedSettings {
+export function readModuleConfig(object: unknown): WantedCluster {
   const metadata = isMapping(object) && isMapping(object['metadata']) ? object['metadata'] : {}
   const generation = typeof metadata['generation'] === 'number' ? metadata['generation'] : 0
   const spec = isMapping(object) && isMapping(object['spec']) ? object['spec'] : {}

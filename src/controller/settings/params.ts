@@ -28,7 +28,7 @@ export interface ClusterParams {
 }
 
 /** The settings as read: what they ask for, or one line per fault. `generation` is that of the object. */
-export type WantedSettings = { generation: number } & ({ params: ClusterParams } | { faults: readonly string[] })
+export type WantedCluster = { generation: number } & ({ params: ClusterParams } | { faults: readonly string[] })
 
 /** Parts of `host[:port][/path]`: the path with its first slash, or empty. */
 export function splitImagesRepo(imagesRepo: string): { address: string; path: string } {

@@ -3,7 +3,7 @@ import { observeObjects } from '../../../src/controller/cluster/observe.ts'
 import { readMaterial } from '../../../src/controller/cluster/read-material.ts'
 import type { CheckRequest } from '../../../src/controller/machine/check-request.ts'
 import type { Condition } from '../../../src/controller/machine/conditions.ts'
-import { machine, type Outcome } from '../../../src/controller/machine/machine.ts'
+import { type ClusterOutcome, machine } from '../../../src/controller/machine/machine.ts'
 import type { CheckStatus, Observed } from '../../../src/controller/machine/observed.ts'
 import type { ClusterState } from '../../../src/controller/machine/state.ts'
 import type { BashibleConfig } from '../../../src/controller/objects/bashible-config.ts'
@@ -13,7 +13,7 @@ import { names } from '../../../src/controller/objects/names.ts'
 import type { NodeConfig } from '../../../src/controller/objects/node-config.ts'
 import { ownLabel, renderObjects } from '../../../src/controller/objects/render.ts'
 import { readModuleConfig } from '../../../src/controller/settings/module-config.ts'
-import type { WantedSettings } from '../../../src/controller/settings/params.ts'
+import type { WantedCluster } from '../../../src/controller/settings/params.ts'
 import { decodeSecret, type KubernetesObject } from '../../../src/kubernetes/object.ts'
 
 /** A node: what its part of the registry has applied, not what it was told. */
@@ -44,7 +44,7 @@ export class FakeCluster {
   readonly services = new Map<string, KubernetesObject>()
   readonly others = new Map<string, KubernetesObject>()
   readonly nodes: FakeNode[]
-  wanted: WantedSettings = readModuleConfig(undefined)
+  wanted: WantedCluster = readModuleConfig(undefined)
   bootstrapped = true
   static = true
   deckhouse: { applied: string; ready: boolean } | undefined = { applied: '', ready: true }
@@ -54,7 +54,7 @@ export class FakeCluster {
   /** Images that no upstream has. */
   upstreamBroken = false
   check: CheckStatus | undefined
-  outcome!: Outcome
+  outcome!: ClusterOutcome
   now = Date.parse('2026-11-30T09:00:00Z')
   #generated = 0
   #generation = 0
