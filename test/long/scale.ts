@@ -4,6 +4,8 @@ export interface Scale {
   crashRounds: number
   /** Cases of one property, as a multiple of its share in a run for every change. */
   fuzzFactor: number
+  /** Simulations of replicas under faults. */
+  simulations: number
   /** Random sequences of what happens to a store. */
   collectRounds: number
   /** The same on a bucket, where each step takes longer; and collections one after another while clients push and pull. */
@@ -50,6 +52,7 @@ const scales: Readonly<Record<string, Scale>> = {
   ci: {
     crashRounds: 20,
     fuzzFactor: 1,
+    simulations: 300,
     collectRounds: 200,
     bucket: { crashRounds: 8, collectRounds: 24, collections: 1 },
     litter: 500,
@@ -64,6 +67,7 @@ const scales: Readonly<Record<string, Scale>> = {
   full: {
     crashRounds: 200,
     fuzzFactor: 10,
+    simulations: 20_000,
     collectRounds: 5000,
     bucket: { crashRounds: 50, collectRounds: 500, collections: 60 },
     litter: 20_000,
