@@ -3,14 +3,16 @@ import type { AskPeer } from './follower.ts'
 import { readLookup } from './messages.ts'
 import { type Peer, peerFact } from './peer.ts'
 import type { SyncEvent } from './ports.ts'
-import type { Table } from './table/table.ts'
+import type { Row, Table } from './table/table.ts'
 
 /** What a learner is made over. */
 export interface LearnerDeps {
+  /** The name of this replica. */
+  name: string
   table: Table
   ask: AskPeer
   peers: () => readonly Peer[]
-  /** Whether this replica meets the peer for the first time in its life: all that it has then is its own. */
+  /** Whether this replica meets the peer for the first time in its life: what is its own then was never removed. */
   isFirst: (peer: Peer) => boolean
   /** The last collection here. */
   collected: () => Collected
@@ -67,22 +69,25 @@ export class Learner {
 
   /** Forgets what the peer must have removed. `theirs`: the keys that it has, of each bucket that differs. */
   async learn(peer: Peer, collected: Collected, theirs: ReadonlyMap<number, ReadonlySet<EntryKey>>, signal: AbortSignal): Promise<void> {
-    const { table, isFirst, onLearned, report } = this.#deps
-    if (!isFirst(peer)) {
-      for (const [bucket, keys] of theirs) {
-        for (const key of [...table.buckets.keys(bucket)]) {
-          const row = table.get(key)
-          // Of links the tree tells, and their rows are collected as well.
-          if (!row?.entry.value || row.entry.kind === 'link' || keys.has(key) || compareStamps(row.entry.stamp, collected.horizon) > 0)
-            continue
-          if (await this.#isElsewhere(row.entry, peer, collected.at, signal)) continue
-          report({ kind: 'forgotten', entry: row.entry, peer: peer.name })
-          table.mark(row, 'forgetting')
-        }
+    const { table, onLearned, report } = this.#deps
+    for (const [bucket, keys] of theirs) {
+      for (const key of [...table.buckets.keys(bucket)]) {
+        const row = table.get(key)
+        if (!row || keys.has(key) || !this.#isDoubtful(row, peer, collected.horizon)) continue
+        if (await this.#isElsewhere(row.entry, peer, collected.at, signal)) continue
+        report({ kind: 'forgotten', entry: row.entry, peer: peer.name })
+        table.mark(row, 'forgetting')
       }
     }
     onLearned(collected)
     await table.flush()
+  }
+
+  // Of links the tree tells, and their rows are collected as well.
+  #isDoubtful({ entry, via }: Row, peer: Peer, horizon: Stamp): boolean {
+    const { name, isFirst } = this.#deps
+    if (entry.value === undefined || entry.kind === 'link' || compareStamps(entry.stamp, horizon) > 0) return false
+    return !(isFirst(peer) && via === undefined && entry.origin === name)
   }
 
   async #isElsewhere({ name, key }: Entry, but: Peer, at: number, signal: AbortSignal): Promise<boolean> {

@@ -72,6 +72,7 @@ export class SyncReplica {
     })
     this.#applier = new Applier({ ...deps, name: this.name, table: this.#table, peers: () => this.peers, signal })
     this.#learner = new Learner({
+      name: this.name,
       table: this.#table,
       ask: this.#ask,
       peers: () => this.#allPeers(),
