@@ -41,7 +41,7 @@ module.exports = {
     ...rule('bundle', '^src/bundle/', ['^src/(bundle|copy|oci)/', '^storage/(semaphore|keyed-mutex)\\.ts$'], []),
     ...rule('telemetry', '^src/telemetry/', ['^src/telemetry/'], ['pino', 'prom-client']),
     ...rule('content', '^src/content/', ['^src/(content|oci|telemetry)/', '^storage/'], ['lru-cache']),
-    ...rule('sync', '^src/sync/', ['^src/(sync|oci)/'], []),
+    ...rule('sync', '^src/sync/', ['^src/(sync|oci)/', '^storage/layout\\.ts$'], []),
     ...rule('backend', '^src/backend/', ['^src/(backend|oci|content|upstream|telemetry)/'], ['lru-cache']),
     ...rule('agent', '^src/agent/', ['^src/(agent|backend|oci|upstream)/', '^src/access/(basic|challenge)\\.ts$'], ['lru-cache']),
     ...rule('upstream', '^src/upstream/', ['^src/(upstream|oci|telemetry)/', '^storage/semaphore\\.ts$'], ['undici', 'lru-cache', 'tldts']),

@@ -23,7 +23,7 @@ export type Facts = Readonly<Record<string, string>>
 /** Keeps the table of a replica. */
 export interface TableStore {
   load(): Promise<{ rows: readonly StoredRow[]; facts: Facts }>
-  /** Durable as a whole when it resolves; as if it had not been called when it rejects or the process dies. */
+  /** All of it is durable when it resolves, all or nothing if the process dies. What is rejected is saved again. */
   save(change: { rows: readonly StoredRow[]; dropped: readonly EntryKey[]; facts: Facts }): Promise<void>
 }
 
