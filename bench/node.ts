@@ -13,8 +13,8 @@ import type { Upstream } from './servers/server.ts'
 
 /** A node's containerd with an empty store, which gets the platform from its mirrors and unpacks nothing. */
 export interface Node {
-  /** Fetches an image; rejects when that fails, or has not ended in time. */
-  fetch(content: Content, limitMs?: number): Promise<void>
+  /** Fetches an image; rejects when that fails. */
+  fetch(content: Content): Promise<void>
   /** Blobs of these that have not arrived. */
   absent(contents: readonly Content[]): Promise<number>
   /** Where bytes are that are not whole yet. */
@@ -40,8 +40,7 @@ export async function startNode(folder: string, mirrors: readonly Upstream[]): P
     probe: async () => void (await ctr(['version'], 5000))
   })
   return {
-    fetch: async ({ name }, limit) =>
-      void (await ctr(['content', 'fetch', '--all-platforms', '--hosts-dir', hosts, `${host}/${name}:v1`], limit)),
+    fetch: async ({ name }) => void (await ctr(['content', 'fetch', '--all-platforms', '--hosts-dir', hosts, `${host}/${name}:v1`])),
     absent: async contents => {
       const stored = (await ctr(['content', 'ls', '--quiet'])).trim().split('\n')
       return contents.flatMap(({ blobs }) => blobs).filter(({ digest }) => !stored.includes(digest)).length

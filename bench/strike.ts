@@ -35,8 +35,8 @@ export interface Seen {
   failed: boolean
 }
 
-// Longer than any stall that is of interest; without it the pull of a frozen replica ends after minutes, or never.
-const pullLimit = 45_000
+// Longer than any stall that is of interest: the pull of a frozen replica ends after minutes, or never.
+const stallLimit = 30_000
 const strikeAfter = 0.4
 
 /** Has one pull struck, in a process with a network of its own, so that its packets can be dropped. */
@@ -96,7 +96,7 @@ async function pullWatched(node: Node, { content, size, at }: { content: Content
   const began = performance.now()
   let [last, lastAt, stall, failed, running] = [0, began, 0, false, true]
   const pulling = node
-    .fetch(content, pullLimit)
+    .fetch(content)
     .catch(() => {
       failed = true
     })
@@ -110,6 +110,7 @@ async function pullWatched(node: Node, { content, size, at }: { content: Content
     if (bytes > last) [last, lastAt] = [bytes, now]
     // What comes after the last byte is the node's own work.
     else if (last > 0 && last < size) stall = Math.max(stall, now - lastAt)
+    if (stall > stallLimit) return { stallSeconds: stall / 1000, wallSeconds: (now - began) / 1000, failed: true }
     if (!done && last > size * strikeAfter) {
       done = true
       at()
