@@ -47,7 +47,7 @@ async function nodeOf(t: Test, version: Containerd): Promise<Node> {
   await mkdir(join(root, 'var/lib'), { recursive: true })
   await symlink(pathOf(version.daemon) ?? '', join(bin, 'containerd'))
   await symlink(pathOf(version.client) ?? '', join(bin, 'ctr'))
-  const { socket } = await startContainerd(t, version, { address: '127.0.0.1:1', root: folder, pid: 0, log: () => '', stop: async () => 0 })
+  const { socket } = await startContainerd(t, version, { address: '127.0.0.1:1' })
   const PATH = `${bin}${delimiter}${process.env['PATH']}`
   const args = ['src/main.ts', 'node', 'apply', '--config', join(folder, 'node.yaml'), '--root', root, '--containerd', socket]
   return {
