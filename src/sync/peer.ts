@@ -7,6 +7,9 @@ interface StoredPeer {
   covered: number
 }
 
+// Restarts of a peer that are told from a second replica of its name.
+const maxFormer = 64
+
 /** What a replica knows of a peer. */
 export class Peer {
   readonly name: string
@@ -60,6 +63,8 @@ export class Peer {
     if (incarnation === this.asking) return true
     if (this.former.has(incarnation)) return false
     if (this.asking !== undefined) this.former.add(this.asking)
+    const [oldest] = this.former
+    if (oldest !== undefined && this.former.size > maxFormer) this.former.delete(oldest)
     // What another incarnation had may be gone.
     this.acknowledged = undefined
     this.asking = incarnation

@@ -29,6 +29,7 @@ const clockFact = 'clock'
 const firstFact = 'first'
 const maxUpkeepMs = 60_000
 const retryReconcileMs = 10_000
+const maxRevealed = 10_000
 
 /**
  * A replica: a table of what is mutable, the tree that shows it, and the peers that it agrees with. It needs none of
@@ -259,12 +260,19 @@ export class SyncReplica {
     }
     const found = await this.find(name, tag, 'manifest', 'tag', signal)
     if (found === 'absent') return found
-    if ('at' in found) this.#revealed.set(key, found.digest)
+    if ('at' in found) this.#reveal(key, found.digest)
     else if (this.#table.get(key)?.entry.value !== undefined && !this.#revealed.has(key)) {
       const still = await this.#deps.tree.shown('tag', name, tag)
       if (still !== undefined) return { here: still }
     }
     return found
+  }
+
+  #reveal(key: string, digest: Digest): void {
+    this.#revealed.delete(key)
+    this.#revealed.set(key, digest)
+    const [oldest] = this.#revealed.keys()
+    if (oldest !== undefined && this.#revealed.size > maxRevealed) this.#revealed.delete(oldest)
   }
 
   status(): ReplicaStatus {
