@@ -35,8 +35,8 @@ module.exports = {
     ...rule(
       'controller',
       '^src/controller/',
-      ['^src/(controller|kubernetes|oci|upstream|telemetry)/', '^config/(read|rules|values)/'],
-      ['yaml']
+      ['^src/(controller|kubernetes|oci|upstream|telemetry)/', '^src/node/pki/', '^config/(read|rules|values)/'],
+      ['yaml', '@node-rs/bcrypt']
     ),
     ...rule('bundle', '^src/bundle/', ['^src/(bundle|copy|oci)/', '^storage/(semaphore|keyed-mutex)\\.ts$'], []),
     ...rule('telemetry', '^src/telemetry/', ['^src/telemetry/'], ['pino', 'prom-client']),
@@ -52,7 +52,12 @@ module.exports = {
       []
     ),
     ...rule('operations', '^src/operations/', ['^src/(operations|why|oci|content|upstream|backend)/', '^storage/'], []),
-    ...rule('commands', '^src/commands/', ['^src/(commands|why|ports|containerd|operations|bundle|oci|node)/', '^config/'], ['commander']),
+    ...rule(
+      'commands',
+      '^src/commands/',
+      ['^src/(commands|why|ports|kubernetes|containerd|operations|bundle|oci|node)/', '^config/'],
+      ['commander']
+    ),
     ...rule('install', '^src/install/', ['^src/install/'], []),
     ...rule('containerd', '^src/containerd/', ['^src/(containerd|install)/'], ['smol-toml']),
     ...rule(
@@ -64,8 +69,8 @@ module.exports = {
     {
       name: 'node-alone',
       severity: 'error',
-      comment: 'only the node command loads src/node',
-      from: { path: '^(config|storage|src)/', pathNot: '^src/(node|commands)/' },
+      comment: 'only the node command loads src/node, and the controller issues certificates with it',
+      from: { path: '^(config|storage|src)/', pathNot: '^src/(node|commands)/|^src/controller/cluster/generate\\.ts$' },
       to: { path: '^src/node/' }
     },
     {

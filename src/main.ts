@@ -5,6 +5,7 @@ import pkg from '../package.json' with { type: 'json' }
 import type { Registry } from './app/server.ts'
 import { addOperations, withConfig } from './commands/register.ts'
 import { addContainerd } from './commands/register-containerd.ts'
+import { addController } from './commands/register-controller.ts'
 import { addMirror } from './commands/register-mirror.ts'
 import { addNode } from './commands/register-node.ts'
 import type { Logger } from './telemetry/log.ts'
@@ -40,6 +41,7 @@ Examples:
   registry purge system/deckhouse:v1.69.0        remove a tag
   registry prefetch images.txt                   have a cache fetch a list of images
   registry agent --config /etc/registry-agent.yaml
+  registry controller --image registry.d8-system.svc:5001/system/deckhouse/registry:v1
                                                  on every node: any replica serves its pulls
   registry mirror push bundle/ --to registry.example.com/system/deckhouse
                                                  images for a cluster without a way out, from archives of d8 mirror
@@ -133,6 +135,16 @@ addOperations(program, {
 
 addContainerd(program, load)
 addNode(program)
+addController(program, async ({ image, cloud, logLevel, ...flags }) => {
+  const [{ createLog }, { adminAddress, clusterAccess, proxyOfEnvironment }, { startController }] = await Promise.all([
+    import('./telemetry/log.ts'),
+    import('./commands/controller.ts'),
+    import('./app/controller/start.ts')
+  ])
+  const options = { access: clusterAccess(flags), admin: adminAddress(flags.admin), image, static: !cloud, proxy: proxyOfEnvironment() }
+  const log = createLog(logLevel)
+  await runUntilSignal(startController(options, log), log)
+})
 
 addMirror(program, {
   connect: async (host, flags) => {

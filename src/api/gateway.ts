@@ -11,7 +11,7 @@ import { BufferPool } from './buffer-pool.ts'
 import { clientSignal, describe, resolve } from './endpoints.ts'
 import { toOciError, writeError } from './error-writer.ts'
 import type { Caller, Exchange, RequestRecord } from './exchange.ts'
-import { hostFault } from './headers.ts'
+import { hostFault, wantsStored } from './headers.ts'
 import { HeldBytes } from './held-bytes.ts'
 import { SlowClientError } from './receive.ts'
 import { type Endpoint, parseRoute, type Route } from './routes.ts'
@@ -25,6 +25,8 @@ import { awaitingContinue, hasBody } from './unread-body.ts'
 export interface GatewayOptions {
   /** The backend for containerd's `ns=`; undefined if no such registry is served. */
   backendFor(ns: string | undefined): Backend | undefined
+  /** The same for reads with `Cache-Control: only-if-cached`. */
+  storedFor?(ns: string | undefined): Backend | undefined
   /** Authenticates the request `id`; rejects with UNAUTHORIZED or TOOMANYREQUESTS. */
   identify(request: IncomingMessage, address: string, id: string): Promise<Caller>
   /** Issues a token in the request `id`; undefined where this registry issues none. */
@@ -115,7 +117,7 @@ export class Gateway {
   }
 
   async #run(request: IncomingMessage, response: ServerResponse, record: RequestRecord, id: string): Promise<void> {
-    const { backendFor, identify, issueToken, limits, shortage, sessions, audit } = this.#options
+    const { backendFor, storedFor, identify, issueToken, limits, shortage, sessions, audit } = this.#options
     if (this.#requests > maxRequests(limits.connections)) {
       throw new OciError('TOOMANYREQUESTS', { detail: { reason: 'too many requests are under way' }, headers: { 'retry-after': '1' } })
     }
@@ -131,7 +133,7 @@ export class Gateway {
     if (permission === 'base') response.setHeader('docker-distribution-api-version', 'registry/2.0')
     const ns = query.get('ns') || undefined
     if (ns !== undefined && !asciiText.test(ns)) throw new OciError('NAME_INVALID', { detail: { reason: 'ns is no host' } })
-    const backend = backendFor(ns)
+    const backend = storedFor && wantsStored(request) ? storedFor(ns) : backendFor(ns)
     let caller = openCaller
     if (permission !== 'open') {
       caller = await identify(request, record.address, id)

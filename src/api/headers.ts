@@ -43,3 +43,8 @@ export function hostFault({ rawHeaders, headers: { host }, httpVersion }: Incomi
   }
   return fields > 1 ? 'a request has one Host field (RFC 9112 §3.2)' : undefined
 }
+
+/** Whether a read wants no content but what is stored (RFC 9111 §5.2.1.7). */
+export function wantsStored({ method, headers }: Pick<IncomingMessage, 'method' | 'headers'>): boolean {
+  return (method === 'GET' || method === 'HEAD') && /(^|,)\s*only-if-cached\s*(,|$)/i.test(headers['cache-control'] ?? '')
+}

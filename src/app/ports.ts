@@ -45,7 +45,7 @@ export function openServerCertificates(files: TlsFiles, context: AppContext, por
 /** The parts that the gateway uses. */
 export interface GatewayDeps {
   store: { storage: Pick<Store['storage'], 'shortage'>; sink: Pick<Store['sink'], 'resumeUpload'> }
-  modes: Pick<BackendSwitch, 'backendFor'>
+  modes: Pick<BackendSwitch, 'backendFor'> & Partial<Pick<BackendSwitch, 'storedFor'>>
   access: Pick<OpenedAccess, 'current'>
   egress: RateLimits['egress']
 }
@@ -59,6 +59,7 @@ export function createGateway(
   const stalls = new StallDetector({ bytes: limits.minimumRate.bytes, perMs: limits.minimumRate.per })
   const gateway = new Gateway({
     backendFor: ns => modes.backendFor(ns),
+    storedFor: ns => (modes.storedFor ? modes.storedFor(ns) : modes.backendFor(ns)),
     identify: (request, address, id) => identify(access.current(), audit, request, { address, id }),
     issueToken: (wanted, address, id) => issueToken(access.current(), audit, wanted, { address, id }),
     audit,

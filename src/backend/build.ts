@@ -65,7 +65,9 @@ export async function buildBackends(config: Config, deps: BackendDeps): Promise<
   const names = new Set(config.server.names.map(each => each.toLowerCase()))
   if (!own || mode === 'Local') return { backends: { own: new LocalBackend(deps.content, deps.sink, redirect), names, byHost }, upstreams }
   const route = ownRoute(config.server.path, own, await upstream(keyOfOwn(own), own))
-  return { backends: { own: mode === 'Proxy' ? cached(route) : new DirectBackend(route), names, byHost }, upstreams }
+  if (mode === 'Direct') return { backends: { own: new DirectBackend(route), names, byHost }, upstreams }
+  const stored = new LocalBackend(deps.content, deps.sink, redirect)
+  return { backends: { own: cached(route), stored, names, byHost }, upstreams }
 }
 
 /** The key of the upstream that requests without `ns=` go to. */

@@ -150,6 +150,24 @@ export const metricTable = {
   certificateExpiry: gauge('registry_certificate_expiry_timestamp_seconds', 'When the first certificate of a kind expires.', {
     kind: 'server, client_ca, client_crl; of the admin port admin, admin_client_ca, admin_client_crl'
   }),
+  controllerLeader: gauge('registry_controller_leader', '1 for the controller that leads.'),
+  controllerConditionSince: gauge(
+    'registry_controller_condition_transition_timestamp_seconds',
+    'Since when a condition of registry-state has its status.',
+    { type: 'as in registry-state', status: 'True, False' }
+  ),
+  controllerNodes: gauge('registry_controller_nodes', 'Nodes that have applied what they were last told, and those that have not.', {
+    state: 'current, behind'
+  }),
+  controllerCertificateExpiry: gauge(
+    'registry_controller_certificate_expiry_timestamp_seconds',
+    "When the cluster's own authority expires."
+  ),
+  controllerApiRequests: counter('registry_controller_api_requests_total', 'Requests of the controller to the API server by result.', {
+    method: 'GET, POST, PUT, PATCH, DELETE',
+    code: 'the status code, or none without an answer'
+  }),
+  controllerFailures: counter('registry_controller_failures_total', 'Looks at the cluster that failed.'),
   build: gauge('registry_build_info', '1, with the versions of the program and of Node.', {
     version: 'as in registry --version',
     node: 'as in node --version'

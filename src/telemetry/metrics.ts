@@ -24,7 +24,7 @@ export interface Metrics extends Instruments {
  * Makes the metrics of the table, in a registry of their own, so that several servers can live in one process. Those
  * that `shown` does not accept are counted and not exposed: they are of parts that this process does not have.
  */
-export function createMetrics(shown: (key: keyof Table) => boolean = () => true): Metrics {
+export function createMetrics(shown: (key: keyof Table) => boolean = key => !key.startsWith('controller')): Metrics {
   const register = new Registry()
   collectDefaultMetrics({ register })
   const collectors = new Map<string, (gauge: Gauge) => void | Promise<void>>()

@@ -68,3 +68,20 @@ test('serve and the agent load nothing of the node command, and that loads no ce
     []
   )
 })
+
+test('serve, the agent and the node command load nothing of the controller, and that loads no certificate library before one is due', async t => {
+  const controller = (path: string) => /^src\/(controller|kubernetes|app\/controller)\//.test(path)
+  const library = (path: string) => /(node_modules\/(@peculiar|reflect-metadata|tsyringe|asn1js)\/)|bcrypt/.test(path)
+  const others = loadedWith(
+    'src/main.ts',
+    'src/telemetry/log.ts',
+    'config/load.ts',
+    'src/app/server.ts',
+    'src/commands/node.ts',
+    ...agentEntries
+  )
+  t.same(others.filter(controller), [])
+  const loaded = loadedWith('src/main.ts', 'src/commands/controller.ts', 'src/app/controller/start.ts')
+  t.ok(loaded.filter(controller).length > 20, 'the graph is whole')
+  t.same(loaded.filter(library), [])
+})

@@ -6,6 +6,7 @@ import { CheckQueue, checkText } from '../../../src/controller/checker/queue.ts'
 import { itemsOf, parseImageList, requiredImages } from '../../../src/controller/checker/required-images.ts'
 import { openProbe } from '../../../src/controller/checker/upstream-probe.ts'
 import { type CheckedRegistry, checkRequest } from '../../../src/controller/machine/check-request.ts'
+import { behind, serveModes } from '../../modes/scene.ts'
 import { startUpstream } from '../../support/upstream.ts'
 
 const items = (count: number) =>
@@ -166,7 +167,7 @@ test('checker: a real registry is asked by HEAD; a missing image, wrong credenti
   const { host } = new URL(upstream.url)
   const registry = { name: host, imagesRepo: `${host}/deckhouse/ee`, scheme: 'http' as const, username: 'puller', password: 'secret' }
   const open = (password: string) => {
-    const probe = openProbe({ ...registry, password }, undefined)
+    const probe = openProbe({ ...registry, password }, {})
     t.teardown(() => probe[Symbol.asyncDispose]())
     return probe
   }
@@ -177,4 +178,27 @@ test('checker: a real registry is asked by HEAD; a missing image, wrong credenti
   await t.rejects(open('wrong').find(`${host}/deckhouse/ee:v1`, signal), /401/)
   await upstream.stop()
   await t.rejects(open('secret').find(`${host}/deckhouse/ee:v1`, signal), /ECONNREFUSED/)
+})
+
+test('checker: replicas that cache are asked for what they have themselves, with all its blobs, and fetch nothing for it', async t => {
+  const upstream = await startUpstream(t)
+  const image = upstream.addImage('deckhouse/ee', 'v1')
+  const served = await serveModes(t, { registry: behind('Proxy', upstream) })
+  const proxy = { host: served.listen }
+  const registry = { name: 'master-0', imagesRepo: `${proxy.host}/system/deckhouse`, scheme: 'http' as const, username: '', password: '' }
+  const probe = openProbe(registry, { stored: true })
+  t.teardown(() => probe[Symbol.asyncDispose]())
+  const { signal } = new AbortController()
+  const reference = `${proxy.host}/system/deckhouse@${image.digest}`
+  await t.rejects(probe.find(reference, signal), /404/)
+  t.equal(upstream.requests.length, 0)
+  const get = async (path: string) => (await fetch(`http://${proxy.host}/v2/system/deckhouse/${path}`)).arrayBuffer()
+  await get(`manifests/${image.digest}`)
+  await get(`blobs/${image.config}`)
+  await t.rejects(probe.find(reference, signal), new RegExp(`blobs/${image.layer}.*404`))
+  await get(`blobs/${image.layer}`)
+  await probe.find(reference, signal)
+  const asked = upstream.requests.length
+  await probe.find(reference, signal)
+  t.equal(upstream.requests.length, asked)
 })
