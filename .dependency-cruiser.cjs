@@ -55,8 +55,8 @@ module.exports = {
     ...rule(
       'commands',
       '^src/commands/',
-      ['^src/(commands|why|ports|kubernetes|containerd|operations|bundle|oci|node)/', '^config/'],
-      ['commander']
+      ['^src/(commands|why|ports|kubernetes|controller|containerd|operations|bundle|oci|node)/', '^config/'],
+      ['commander', 'yaml']
     ),
     ...rule('install', '^src/install/', ['^src/install/'], []),
     ...rule('containerd', '^src/containerd/', ['^src/(containerd|install)/'], ['smol-toml']),

@@ -41,6 +41,7 @@ Examples:
   registry purge system/deckhouse:v1.69.0        remove a tag
   registry prefetch images.txt                   have a cache fetch a list of images
   registry agent --config /etc/registry-agent.yaml
+  registry cluster status                        where a switch of the cluster stands, by a kubeconfig
   registry controller --image registry.d8-system.svc:5001/system/deckhouse/registry:v1
                                                  on every node: any replica serves its pulls
   registry mirror push bundle/ --to registry.example.com/system/deckhouse

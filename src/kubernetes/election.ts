@@ -26,6 +26,9 @@ interface LeaseSpec {
   leaseTransitions?: number
 }
 
+// A renewal that takes longer is begun anew; what this process may do has ended by then anyway.
+const requestMs = 5_000
+
 /**
  * Elects one of several processes by a Lease (coordination.k8s.io/v1). No clock is compared with another's: a lease has
  * ended when it was not renewed for its duration as this process saw it. The leader counts from before its request, so
@@ -53,7 +56,7 @@ export class Election {
     const { renewMs } = this.#options
     while (!signal.aborted) {
       let error: unknown
-      await this.#round(AbortSignal.any([signal, AbortSignal.timeout(renewMs * 2)])).catch(cause => {
+      await this.#round(AbortSignal.any([signal, AbortSignal.timeout(requestMs)])).catch(cause => {
         error = cause
       })
       this.#report(error)
@@ -115,12 +118,18 @@ export class Election {
     }
   }
 
-  async #release(): Promise<void> {
-    const signal = AbortSignal.timeout(this.#options.renewMs)
+  // A renewal that was broken off may still arrive in between.
+  async #release(triesLeft = 3): Promise<void> {
+    const signal = AbortSignal.timeout(requestMs)
     const lease = await this.#find(signal)
     const spec = (lease?.spec ?? {}) as LeaseSpec
-    if (lease && spec.holderIdentity === this.#options.identity)
+    if (!lease || spec.holderIdentity !== this.#options.identity) return
+    try {
       await this.#write(lease, { ...spec, holderIdentity: '', leaseDurationSeconds: 1 }, signal)
+    } catch (error) {
+      if (!hasStatus(error, 409) || triesLeft === 1) throw error
+      await this.#release(triesLeft - 1)
+    }
   }
 
   #object(spec: LeaseSpec): KubernetesObject {

@@ -7,8 +7,8 @@ import { names } from '../objects/names.ts'
 const pageSize = 500
 
 /**
- * The images that workloads of the cluster use now, and those of ConfigMap `registry-required-images`. Rejects where one
- * of them cannot be read: a shorter list would pass sooner.
+ * The images that workloads of the cluster use now, and those of ConfigMap `registry-required-images`. Rejects where
+ * one of them cannot be read: a shorter list would pass sooner.
  */
 export async function gatherImages(
   client: KubernetesClient,

@@ -12,8 +12,8 @@ export interface ReadWanted {
 }
 
 /**
- * Reads the settings: Secret `registry-config` where Deckhouse hands them over, else ModuleConfig `deckhouse`. An object
- * that is gone is no wish: neither the settings nor the state of a switched cluster may be taken for those of a new one.
+ * Reads the settings: Secret `registry-config` where Deckhouse hands them over, else ModuleConfig `deckhouse`. What is
+ * gone is no wish: neither the settings nor the state of a switched cluster may be taken for those of a new one.
  */
 export function readWanted(
   { secrets, settings }: { secrets: ReadonlyMap<string, KubernetesObject>; settings: KubernetesObject | undefined },

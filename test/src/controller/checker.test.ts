@@ -6,7 +6,7 @@ import { CheckQueue, checkText } from '../../../src/controller/checker/queue.ts'
 import { itemsOf, parseImageList, requiredImages } from '../../../src/controller/checker/required-images.ts'
 import { openProbe } from '../../../src/controller/checker/upstream-probe.ts'
 import { type CheckedRegistry, checkRequest } from '../../../src/controller/machine/check-request.ts'
-import { behind, serveModes } from '../../modes/scene.ts'
+import { behind, serveModes, storedFills } from '../../modes/scene.ts'
 import { startUpstream } from '../../support/upstream.ts'
 
 const items = (count: number) =>
@@ -195,8 +195,10 @@ test('checker: replicas that cache are asked for what they have themselves, with
   const get = async (path: string) => (await fetch(`http://${proxy.host}/v2/system/deckhouse/${path}`)).arrayBuffer()
   await get(`manifests/${image.digest}`)
   await get(`blobs/${image.config}`)
+  await storedFills(served, 1)
   await t.rejects(probe.find(reference, signal), new RegExp(`blobs/${image.layer}.*404`))
   await get(`blobs/${image.layer}`)
+  await storedFills(served, 2)
   await probe.find(reference, signal)
   const asked = upstream.requests.length
   await probe.find(reference, signal)
