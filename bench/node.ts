@@ -1,6 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { must } from '../test/e2e/command.ts'
+import { must, type RunOptions } from '../test/e2e/command.ts'
 import { containerd1, host } from '../test/e2e/containerd.ts'
 import type { Bench } from './bench.ts'
 import type { Blob } from './blob.ts'
@@ -13,8 +13,8 @@ import type { Upstream } from './servers/server.ts'
 
 /** A node's containerd with an empty store, which gets the platform from its mirrors and unpacks nothing. */
 export interface Node {
-  /** Fetches an image; rejects when that fails. */
-  fetch(content: Content): Promise<void>
+  /** Fetches an image; rejects when that fails, or is given up. */
+  fetch(content: Content, signal?: AbortSignal): Promise<void>
   /** Blobs of these that have not arrived. */
   absent(contents: readonly Content[]): Promise<number>
   /** Where bytes are that are not whole yet. */
@@ -37,10 +37,11 @@ export async function startNode(folder: string, mirrors: readonly Upstream[]): P
     command: 'containerd',
     args: ['--config', file],
     log: join(folder, 'containerd.log'),
-    probe: async () => void (await ctr(['version'], 5000))
+    probe: async () => void (await ctr(['version'], { limit: 5000 }))
   })
   return {
-    fetch: async ({ name }) => void (await ctr(['content', 'fetch', '--all-platforms', '--hosts-dir', hosts, `${host}/${name}:v1`])),
+    fetch: async ({ name }, signal) =>
+      void (await ctr(['content', 'fetch', '--all-platforms', '--hosts-dir', hosts, `${host}/${name}:v1`], signal ? { signal } : {})),
     absent: async contents => {
       const stored = (await ctr(['content', 'ls', '--quiet'])).trim().split('\n')
       return contents.flatMap(({ blobs }) => blobs).filter(({ digest }) => !stored.includes(digest)).length

@@ -95,8 +95,9 @@ function hit(blow: Blow, { pid, address }: Server): () => void {
 async function pullWatched(node: Node, { content, size, at }: { content: Content; size: number; at: () => void }): Promise<Seen> {
   const began = performance.now()
   let [last, lastAt, stall, failed, running] = [0, began, 0, false, true]
+  const givenUp = new AbortController()
   const pulling = node
-    .fetch(content)
+    .fetch(content, givenUp.signal)
     .catch(() => {
       failed = true
     })
@@ -110,7 +111,7 @@ async function pullWatched(node: Node, { content, size, at }: { content: Content
     if (bytes > last) [last, lastAt] = [bytes, now]
     // What comes after the last byte is the node's own work.
     else if (last > 0 && last < size) stall = Math.max(stall, now - lastAt)
-    if (stall > stallLimit) return { stallSeconds: stall / 1000, wallSeconds: (now - began) / 1000, failed: true }
+    if (stall > stallLimit) givenUp.abort()
     if (!done && last > size * strikeAfter) {
       done = true
       at()

@@ -89,7 +89,7 @@ export function judge(results: Results, workload: string): Verdict[] {
 }
 
 function verdictOf(results: Results, target: Target): Pick<Verdict, 'value' | 'met'> {
-  const { peer, measure, atLeast = 0, atMost = Number.POSITIVE_INFINITY } = target
+  const { peer, measure, atLeast = Number.NEGATIVE_INFINITY, atMost = Number.POSITIVE_INFINITY } = target
   const mine = results.find(target.workload, target.case, 'ours')
   const value = mine && (peer === undefined ? summarize(mine, measure)?.median : ratio(results, mine, peer, measure))
   return { value, met: value === undefined ? undefined : value >= atLeast && value <= atMost }

@@ -7,11 +7,12 @@ export interface Outcome {
   stderr: string
 }
 
-/** Settings of one run: where, with which environment on top of ours, and after how many milliseconds it is killed. */
+/** Settings of one run: where, with which environment on top of ours, and what it is killed by: so many milliseconds, or a signal. */
 export interface RunOptions {
   cwd?: string
   env?: Readonly<Record<string, string>>
   limit?: number
+  signal?: AbortSignal
 }
 
 /** Runs a command to its end and keeps what it wrote; rejects only where it cannot be started. */
@@ -21,7 +22,8 @@ export async function run(command: string, args: readonly string[], options: Run
     env: { ...process.env, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
     timeout: options.limit ?? 120_000,
-    killSignal: 'SIGKILL'
+    killSignal: 'SIGKILL',
+    ...(options.signal ? { signal: options.signal } : {})
   })
   const stdout: Buffer[] = []
   const stderr: Buffer[] = []
