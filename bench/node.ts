@@ -31,8 +31,8 @@ export async function startNode(folder: string, mirrors: readonly Upstream[]): P
   await writeFile(join(hosts, host, 'hosts.toml'), hostsToml(mirrors))
   const file = join(folder, 'config.toml')
   await writeFile(file, containerd1.config({ folder, hosts }))
-  const ctr = (args: readonly string[], limit = fetchLimit) =>
-    must('ctr', ['--address', join(folder, 'containerd.sock'), ...args], { limit })
+  const ctr = (args: readonly string[], options: RunOptions = {}) =>
+    must('ctr', ['--address', join(folder, 'containerd.sock'), ...args], { limit: fetchLimit, ...options })
   const running = await startProcess({
     command: 'containerd',
     args: ['--config', file],

@@ -57,6 +57,24 @@ test('a body breaks', async t => {
     for (const front of fronts) front.faults = []
     await until(async () => (await pull(agent.address, path)).digest === cluster.image.large.digest)
   })
+
+  await t.test('a wrong byte of one replica: a later pull is right while that replica stays as it is', async t => {
+    const fronts = await startFronts(t, cluster)
+    const agent = await startAgent(t, { pools: [plainPool(fronts)] })
+    fronts[0].faults = [{ when: ({ path }) => path.includes('/blobs/'), wrongByte: 9_000_000 }]
+    const outcomes: boolean[] = []
+    await until(async () => {
+      const { complete, digest } = await pull(agent.address, path)
+      // Complete and wrong is what must not be.
+      outcomes.push(!complete || digest === cluster.image.large.digest)
+      return complete || outcomes.length >= 5
+    })
+    t.same(
+      outcomes.filter(each => !each),
+      []
+    )
+    t.equal((await pull(agent.address, path)).digest, cluster.image.large.digest)
+  })
 })
 
 test('eight ranges at once through a replica that dies: each is finished by itself', async t => {
