@@ -135,13 +135,21 @@ const connections: Plugin = {
   name: 'connections',
   setup: build => {
     build.onResolve({ filter: /^undici$/ }, () => ({ path: 'undici', namespace: 'connections' }))
+    // Left out where `request` is not used.
+    build.onResolve({ filter: /api-request\.js$/ }, () => ({ path: join(project, apiRequest), sideEffects: false }))
     build.onLoad({ filter: /.*/, namespace: 'connections' }, () => ({ contents: dispatchers, resolveDir: project }))
   }
 }
 
-const dispatchers = ['agent', 'pool', 'proxy-agent']
-  .map(file => `export { default as ${classOf(file)} } from 'undici/lib/dispatcher/${file}.js'\n`)
-  .join('')
+const apiRequest = 'node_modules/undici/lib/api/api-request.js'
+
+// `request` is the controller's; in the index it is a method of all dispatchers too.
+const dispatchers = [
+  ...['agent', 'pool', 'proxy-agent'].map(file => `export { default as ${classOf(file)} } from 'undici/lib/dispatcher/${file}.js'`),
+  "import send from 'undici/lib/api/api-request.js'",
+  'export const request = ({ origin, pathname, search }, { dispatcher, ...options }) =>',
+  '  send.call(dispatcher, { ...options, origin, path: pathname + search })'
+].join('\n')
 
 // `ProxyAgent` of `proxy-agent`.
 function classOf(file: string): string {

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Agent, type Dispatcher } from 'undici'
+import { Agent, type Dispatcher, request as requestBy } from 'undici'
 import { ApiError, errorOfAnswer } from './api-error.ts'
 import type { ClusterAccess } from './kubeconfig.ts'
 import type { KubernetesObject } from './object.ts'
@@ -150,9 +150,8 @@ export class KubernetesClient {
       ...(body === undefined ? {} : { 'content-type': contentType })
     }
     try {
-      return await this.#agent.request({
-        origin: this.#origin,
-        path: this.#prefix + path,
+      return await requestBy(new URL(this.#prefix + path, this.#origin), {
+        dispatcher: this.#agent,
         method,
         headers,
         ...timeouts,
