@@ -188,7 +188,11 @@ async function runUntilSignal(starting: Promise<Stoppable>, log: Logger): Promis
       if (stopping) process.exit(failed)
       stopping = true
       server.stop().then(
-        async () => ((await returned(server)) ? process.exit(0) : die()),
+        async () => {
+          await written(log)
+          if (await returned(server)) process.exit(0)
+          die()
+        },
         error => fail(error)
       )
     })
@@ -198,6 +202,17 @@ async function runUntilSignal(starting: Promise<Stoppable>, log: Logger): Promis
     log.fatal({ err: error }, 'the process cannot go on')
     process.exit(failed)
   })
+}
+
+// So that the last line is the last one: a write of former lines may be under way. A reader may have stalled for good.
+async function written(log: Logger): Promise<void> {
+  const { outputOf } = await import('./telemetry/log.ts')
+  await Promise.race([
+    outputOf(log)
+      .flush?.()
+      .catch(() => {}),
+    delay(pollIntervalMs * maxPolls)
+  ])
 }
 
 /** What `serve` and `agent` run. */
