@@ -8,7 +8,7 @@ import { readRunConfig } from '../image/dockerfile.ts'
 import { readCache } from '../program.ts'
 import { cacheReproducibly } from '../reproducible.ts'
 import { startFlags } from '../warm-up.ts'
-import { project, writeProgram } from '../write.ts'
+import { loadedApart, project, writeProgram } from '../write.ts'
 
 const run = promisify(execFile)
 const require = createRequire(join(project, 'package.json'))
@@ -27,8 +27,9 @@ export async function writeExecutable(file: string, scratch: string): Promise<vo
   if (!cache) throw new Error(`${script} has no cache`)
   const cacheFile = join(scratch, 'program.js.cache')
   await writeFile(cacheFile, cache)
-  const s3 = /require\("\.\/(s3-[0-9a-f]{12}\.js)"\)/.exec(await readFile(script, 'latin1'))?.[1]
-  if (s3 === undefined) throw new Error(`${script} does not load the script for buckets`)
+  const required = (await readFile(script, 'latin1')).match(/(?<=require\("\.\/)[a-z0-9-]+-[0-9a-f]{12}\.js(?="\))/g)
+  const apart = [...new Set(required)]
+  if (apart.length !== loadedApart.length) throw new Error(`${script} loads ${apart} apart, in place of ${loadedApart}`)
   const bcrypt = nativeBinding('@node-rs/bcrypt')
 
   const main = join(scratch, 'main.js')
@@ -43,13 +44,14 @@ export async function writeExecutable(file: string, scratch: string): Promise<vo
     tsconfigRaw: {},
     define: {
       ENVIRONMENT: JSON.stringify(await startEnvironment()),
-      SCRIPTS: JSON.stringify({ [`./${s3}`]: s3 }),
+      SCRIPTS: JSON.stringify(Object.fromEntries(apart.map(name => [`./${name}`, name]))),
       NATIVE_MODULES: JSON.stringify({ '@node-rs/bcrypt': basename(bcrypt) })
     }
   })
   const blob = join(scratch, 'blob')
   const config = join(scratch, 'sea.json')
-  const assets = { 'program.js': script, 'program.js.cache': cacheFile, [s3]: join(dirname(script), s3), [basename(bcrypt)]: bcrypt }
+  const scripts = Object.fromEntries(apart.map(name => [name, join(dirname(script), name)]))
+  const assets = { 'program.js': script, 'program.js.cache': cacheFile, ...scripts, [basename(bcrypt)]: bcrypt }
   const options = { disableExperimentalSEAWarning: true, execArgv: startFlags, execArgvExtension: 'none' }
   // Relative: the path of the script is a part of the blob.
   await writeFile(config, JSON.stringify({ main: basename(main), output: blob, assets, ...options }))

@@ -9,6 +9,7 @@ import { writeBundle } from '../../build/bundle/bundle.ts'
 import { nativeBinding, writeExecutable } from '../../build/executable/executable.ts'
 import { librariesOf } from '../../build/image/runtime.ts'
 import pkg from '../../package.json' with { type: 'json' }
+import { tokenKey } from '../support/tokens.ts'
 import { must } from './command.ts'
 import { startDaemon } from './daemon.ts'
 import { freePort } from './place.ts'
@@ -37,7 +38,7 @@ test('executable: the bundle unpacks to what its checksums say, and runs from th
   t.equal((await must(join(unpacked, 'registry'), ['--version'])).trim(), pkg.version)
 })
 
-test('executable: it serves from a root with nothing but the shared libraries, and checks passwords', async t => {
+test('executable: it serves from a root with nothing but the shared libraries, checks passwords and issues tokens', async t => {
   if (!isRoot(t)) return
   const root = join(work, 'root')
   const libraries = await Promise.all([executable, nativeBinding('@node-rs/bcrypt')].map(librariesOf))
@@ -47,11 +48,12 @@ test('executable: it serves from a root with nothing but the shared libraries, a
   }
   await copyFile(executable, join(root, 'registry'))
   await writeFile(join(root, 'htpasswd'), `user:${await hash('right', 4)}\n`)
+  await writeFile(join(root, 'token.pem'), tokenKey().pem, { mode: 0o600 })
   const address = `127.0.0.1:${await freePort()}`
   const settings = {
     server: { listen: address, admin: '127.0.0.1:0' },
     storage: { filesystem: { root: '/data' }, reserve: 0, inodeReserve: 0 },
-    auth: { users: { file: '/htpasswd', roles: { user: ['pull', 'push'] } } }
+    auth: { users: { file: '/htpasswd', roles: { user: ['pull', 'push'] } }, tokens: { keys: ['/token.pem'] } }
   }
   await writeFile(join(root, 'registry.yaml'), stringify(settings))
   const daemon = await startDaemon({
@@ -60,11 +62,12 @@ test('executable: it serves from a root with nothing but the shared libraries, a
     probe: async () => void (await ask({ address }, { path: '/' }))
   })
   t.teardown(() => daemon.stop())
-  const login = async (password: string) => {
+  const login = async (password: string, path = '/v2/') => {
     const authorization = `Basic ${Buffer.from(`user:${password}`).toString('base64')}`
-    return (await ask({ address }, { path: '/v2/', headers: { authorization } })).status
+    return (await ask({ address }, { path, headers: { authorization } })).status
   }
   t.equal(await login('right'), 200)
+  t.equal(await login('right', '/v2/token?service=registry'), 200, 'what is loaded for tokens alone is there too')
   t.equal(await login('wrong'), 401)
   const environment = await readFile(`/proc/${daemon.pid}/environ`, 'latin1')
   t.match(environment, /MALLOC_ARENA_MAX=1/, 'the C library has the settings of the image')
