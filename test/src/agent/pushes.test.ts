@@ -22,7 +22,7 @@ test('an image is pushed through the agent, deleted, listed and pulled again', a
   await pushImage(through, name, 'v1')
   t.equal((await ask(registries[0].listen, 'GET', `/v2/${name}/manifests/v1`)).status, 200, 'it is in the first replica')
   const pulled = await ask(agent.listen, 'GET', `/v2/${name}/blobs/${digestOf(layer)}?ns=${routeName}`)
-  t.equal(pulled.status, 200, String(pulled.body.subarray(0, 300)))
+  t.equal(pulled.status, 200)
   t.equal(digestOf(pulled.body), digestOf(layer))
   t.same(JSON.parse(String((await ask(agent.listen, 'GET', '/v2/_catalog')).body)), { repositories: [name] })
   t.equal((await ask(agent.listen, 'DELETE', `/v2/${name}/manifests/v1`)).status, 202)

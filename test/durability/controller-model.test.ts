@@ -2,7 +2,7 @@
 // may a pull lose its last source, and once the faults end every switch does.
 import fc from 'fast-check'
 import { test } from 'tap'
-import { FakeCluster } from './fake-cluster.ts'
+import { FakeCluster } from '../src/controller/fake-cluster.ts'
 
 const upstreams = ['a.example.org/ee', 'b.example.org/ee']
 const settings = [

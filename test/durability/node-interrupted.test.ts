@@ -5,8 +5,8 @@ import { appendFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
-import { applyNode } from '../../../src/node/node.ts'
-import { brokenBy } from './can-pull.ts'
+import { applyNode } from '../../src/node/node.ts'
+import { brokenBy } from '../src/node/can-pull.ts'
 import {
   applied,
   bare,
@@ -20,7 +20,7 @@ import {
   unmanaged,
   wantedOf,
   withoutContainerd
-} from './scene.ts'
+} from '../src/node/scene.ts'
 
 /** The steps that a change has, or a node after so many of them. */
 async function interrupted(root: string, settings: object | undefined, after: number): Promise<'done' | 'interrupted'> {

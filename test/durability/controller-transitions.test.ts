@@ -1,5 +1,5 @@
 import { test } from 'tap'
-import { FakeCluster, firstRepo } from './fake-cluster.ts'
+import { FakeCluster, firstRepo } from '../src/controller/fake-cluster.ts'
 
 const repo = (host: string) => ({ imagesRepo: `${host}/deckhouse/ee`, username: 'puller', password: 'secret' })
 
