@@ -1,43 +1,12 @@
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { digestOf, splitArchive } from '../support/bundle.ts'
-import { program } from '../support/program.ts'
 import { madeBundle } from './bundle/scene.ts'
+import { begin as beginCommand, type Ended } from './command.ts'
 import { ask, folder, guarded, serve, until } from './support.ts'
 
-interface Ended {
-  code: number | null
-  out: string
-  err: string
-  events: Record<string, unknown>[]
-}
-
-function begin(t: Test, args: readonly string[]): { child: ChildProcess; out: () => string; ended: Promise<Ended> } {
-  const child = spawn(process.execPath, [...program, 'mirror', ...args], {
-    env: { PATH: process.env['PATH'], HOME: '/' },
-    stdio: ['ignore', 'pipe', 'pipe']
-  })
-  t.teardown(() => child.kill('SIGKILL'))
-  const texts = { out: '', err: '' }
-  child.stdout.on('data', chunk => {
-    texts.out += chunk
-  })
-  child.stderr.on('data', chunk => {
-    texts.err += chunk
-  })
-  const ended = once(child, 'close').then(() => {
-    const events = texts.out
-      .split('\n')
-      .filter(line => line.startsWith('{'))
-      .map(line => JSON.parse(line))
-    return { code: child.exitCode, ...texts, events: events.filter(each => each.type !== 'progress') }
-  })
-  return { child, out: () => texts.out, ended }
-}
-
+const begin = (t: Test, args: readonly string[]) => beginCommand(t, ['mirror', ...args])
 const run = (t: Test, ...args: string[]): Promise<Ended> => begin(t, args).ended
 
 test('mirror verify: exit code 0 and the counts of a sound bundle, 1 and a line for each fault of another', async t => {

@@ -1,43 +1,11 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Test, test } from 'tap'
 import { stringify } from 'yaml'
-import { program } from '../support/program.ts'
+import { begin, type Ended } from './command.ts'
 import { ask, bytesOf, configured, dataPath, digestOf, filesBelow, folder, pushBlob, pushImage, type Served, serve } from './support.ts'
 import { inFront, own, path } from './why/scene.ts'
-
-interface Ended {
-  code: number | null
-  out: string
-  err: string
-  /** Standard output, which is JSON outside of a terminal. */
-  events: Record<string, unknown>[]
-}
-
-/** A running command. */
-function begin(t: Test, args: readonly string[], input = ''): { child: ChildProcess; ended: Promise<Ended> } {
-  const env = { PATH: process.env['PATH'], HOME: '/' }
-  const child = spawn(process.execPath, [...program, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] })
-  t.teardown(() => child.kill('SIGKILL'))
-  child.stdin.end(input)
-  const texts = { out: '', err: '' }
-  child.stdout.on('data', chunk => {
-    texts.out += chunk
-  })
-  child.stderr.on('data', chunk => {
-    texts.err += chunk
-  })
-  const ended = once(child, 'close').then(() => {
-    const events = texts.out
-      .split('\n')
-      .filter(line => line.startsWith('{"'))
-      .map(line => JSON.parse(line))
-    return { code: child.exitCode, ...texts, events: events.filter(each => each.type !== 'progress') }
-  })
-  return { child, ended }
-}
 
 const run = (t: Test, ...args: string[]): Promise<Ended> => begin(t, args).ended
 
