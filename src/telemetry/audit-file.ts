@@ -49,15 +49,16 @@ export class AuditFile {
     return this.#fault
   }
 
-  /** Adds a line, with its line feed. */
-  append(text: string): void {
+  /** Adds a line, with its line feed; false if it is lost. */
+  append(text: string): boolean {
     const line = Buffer.from(text)
     if (this.#heldBytes + line.length > maxHeldBytes) {
       this.#lost++
-      return
+      return false
     }
     this.#lines.push(line)
     this.#heldBytes += line.length
+    return true
   }
 
   /** Resolves when all lines that were appended before are handed to the system; rejects if that fails at present. */

@@ -1,5 +1,6 @@
-import { type DestinationStream, pino } from 'pino'
+import { pino } from 'pino'
 import { AuditFile } from './audit-file.ts'
+import { LineWriter } from './line-writer.ts'
 import { type Logger, lineOptions, outputOf } from './log.ts'
 import { Recurrences } from './recurrences.ts'
 
@@ -148,6 +149,8 @@ export class Audit implements AsyncDisposable {
 
   async #flush(): Promise<void> {
     const output = this.#output
+    const { lost } = output
+    output.lost = false
     const flushed = output.flush()
     if (this.#stalled) {
       flushed.catch(() => {})
@@ -169,6 +172,7 @@ export class Audit implements AsyncDisposable {
     } finally {
       clearTimeout(timer)
     }
+    if (lost) throw new AuditUnavailable(`${output.name} had no room for a line`)
   }
 }
 
@@ -181,6 +185,8 @@ interface Target {
 interface Output {
   name: string
   flush(): Promise<void>
+  /** Whether a line had no room since the last flush; lines are written and flushed in one turn of the event loop. */
+  lost: boolean
   file?: AuditFile
 }
 
@@ -189,28 +195,40 @@ async function openTarget(target: string, { log, onLost }: AuditDeps): Promise<T
     const output = outputOf(log)
     // Without a reader there is no stream of which a line could be missing.
     const flush = async () => output.flush?.().catch(() => {})
-    return { lines: auditLogger(output), output: { name: 'standard output', flush } }
+    const append = (line: string) => {
+      if (output instanceof LineWriter) return output.write(line, { essential: true })
+      output.write(line)
+      return true
+    }
+    return targetOf(append, { name: 'standard output', flush, lost: false })
   }
-  let lines: Logger
+  let opened: Target
   const file = await AuditFile.open(target, {
     onFault: error => log.error({ err: error, file: target }, 'the audit file takes no lines: pushes and deletions are refused'),
     onRecovery: lost => {
       log.warn({ file: target, lost }, 'the audit file takes lines again')
       if (lost === 0) return
       onLost(lost)
-      lines.warn({ action: 'lose', actor: 'registry', lines: lost }, 'audit')
+      opened.lines.warn({ action: 'lose', actor: 'registry', lines: lost }, 'audit')
       file.flush().catch(() => {})
     }
   }).catch(cause => {
     throw new Error(`log.audit: ${(cause as Error).message}`, { cause })
   })
-  lines = auditLogger({ write: line => file.append(line) })
-  return { lines, output: { name: 'the audit file', flush: () => file.flush(), file } }
+  opened = targetOf(line => file.append(line), { name: 'the audit file', flush: () => file.flush(), lost: false, file })
+  return opened
+}
+
+function targetOf(append: (line: string) => boolean, output: Output): Target {
+  const write = (line: string) => {
+    if (!append(line)) output.lost = true
+  }
+  return { lines: auditLogger(write), output }
 }
 
 // Not a child of the log, whose level it would share.
-function auditLogger(stream: DestinationStream): Logger {
-  return pino({ ...lineOptions, level: 'info' }, stream).child({ audit: true })
+function auditLogger(write: (line: string) => void): Logger {
+  return pino({ ...lineOptions, level: 'info' }, { write }).child({ audit: true })
 }
 
 function timeText(atMs: number): string {

@@ -9,6 +9,8 @@ export interface LineWriterOptions {
   gatherMs: number
   /** Characters that wait while the descriptor takes none; lines beyond them are lost. */
   maxHeldChars: number
+  /** Beyond them, for lines that an answer waits for. */
+  reservedChars: number
   /** The line that says how many were lost, with its line feed. */
   lostLine: (lines: number) => string
 }
@@ -33,18 +35,19 @@ export class LineWriter {
     this.#options = options
   }
 
-  /** Adds a line, with its line feed. */
-  write(line: string): void {
-    const { gatherChars, gatherMs, maxHeldChars } = this.#options
-    if (this.#heldChars + line.length > maxHeldChars) {
+  /** Adds a line, with its line feed; false if it is lost. `essential`: an answer waits for it. */
+  write(line: string, { essential = false } = {}): boolean {
+    const { gatherChars, gatherMs, maxHeldChars, reservedChars } = this.#options
+    if (this.#heldChars + line.length > maxHeldChars + (essential ? reservedChars : 0)) {
       this.#lost++
-      return
+      return false
     }
     this.#lines.push(line)
     this.#heldChars += line.length
-    if (this.#writing !== undefined) return
+    if (this.#writing !== undefined) return true
     if (this.#heldChars >= gatherChars) this.flush().catch(ignore)
     else this.#timer ??= setTimeout(() => this.flush().catch(ignore), gatherMs).unref()
+    return true
   }
 
   /** Resolves when all lines that were added before are handed to the system; rejects if the descriptor takes none. */

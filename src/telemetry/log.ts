@@ -4,7 +4,7 @@ import { LineWriter } from './line-writer.ts'
 export type { Logger } from 'pino'
 
 // A write per request costs more than the request.
-const gathering = { gatherChars: 8192, gatherMs: 500, maxHeldChars: 1024 * 1024 }
+const gathering = { gatherChars: 8192, gatherMs: 500, maxHeldChars: 1024 * 1024, reservedChars: 256 * 1024 }
 
 /**
  * Creates a log of JSON lines on standard output. Lines are buffered for at most half a second; warnings, errors and
