@@ -8,7 +8,7 @@ import { mediaTypeOf, readManifest } from '../oci/manifest.ts'
 import type { Name, Reference, Tag } from '../oci/name.ts'
 import type { Sink } from '../oci/sink.ts'
 import type { Manifest, Source } from '../oci/source.ts'
-import { type CopyEvent, EventQueue } from './events.ts'
+import { type CopyEvent, eventsOf } from './events.ts'
 import { filterIndex } from './filter-index.ts'
 import { transferBlob } from './transfer.ts'
 
@@ -59,20 +59,7 @@ const defaultConcurrency = 4
 export async function* copy(from: CopySource, to: CopyTarget, options: CopyOptions): AsyncGenerator<CopyEvent, void> {
   checkPositive('concurrency', options.concurrency)
   checkPositive('chunkBytes', options.chunkBytes)
-  const left = new AbortController()
-  const queue = new EventQueue()
-  const signal = AbortSignal.any([options.signal, left.signal])
-  const report = (event: CopyEvent) => queue.push(event)
-  const running = new Copy(from, to, { ...options, signal, report }).run().then(
-    () => queue.end(),
-    error => queue.end(error)
-  )
-  try {
-    yield* queue
-  } finally {
-    left.abort(new Error('the events of the copy are no longer read'))
-    await running
-  }
+  yield* eventsOf('copy', options.signal, (signal, report) => new Copy(from, to, { ...options, signal, report }).run())
 }
 
 class Copy {

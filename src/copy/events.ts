@@ -37,10 +37,33 @@ export type CopyEvent =
   | { type: 'failed'; reason: string; error: unknown; digest?: Digest }
 
 /**
+ * The events of a task, which runs while they are read and ends when they are no longer read: its signal is then
+ * aborted. Its error is thrown after its last event. `name` is that of the task, for the reason.
+ */
+export async function* eventsOf<Event extends { type: string }>(
+  name: string,
+  aborted: AbortSignal,
+  task: (signal: AbortSignal, report: (event: Event) => void) => Promise<void>
+): AsyncGenerator<Event, void> {
+  const left = new AbortController()
+  const queue = new EventQueue<Event>()
+  const running = task(AbortSignal.any([aborted, left.signal]), event => queue.push(event)).then(
+    () => queue.end(),
+    error => queue.end(error)
+  )
+  try {
+    yield* queue
+  } finally {
+    left.abort(new Error(`the events of the ${name} are no longer read`))
+    await running
+  }
+}
+
+/**
  * Events between a task that produces them and a consumer that may be slower: of several progress events the last one
  * is kept.
  */
-export class EventQueue<Event extends { type: string } = CopyEvent> {
+class EventQueue<Event extends { type: string }> {
   #events: Event[] = []
   #end: { error?: unknown } | undefined
   #wake: (() => void) | undefined

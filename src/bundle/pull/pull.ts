@@ -1,6 +1,6 @@
 import { mkdir } from 'node:fs/promises'
 import { createSemaphore } from '../../../storage/semaphore.ts'
-import { EventQueue } from '../../copy/events.ts'
+import { eventsOf } from '../../copy/events.ts'
 import type { Digest } from '../../oci/digest.ts'
 import { reasonOf } from '../../oci/errors.ts'
 import type { Bundle } from '../bundle.ts'
@@ -52,19 +52,7 @@ export interface PullDone {
  * that was not. Throws an error for a disk that takes no more; then the files under way are removed.
  */
 export async function* pullBundle(wanted: readonly WantedImage[], options: PullOptions): AsyncGenerator<PullEvent, void> {
-  const left = new AbortController()
-  const queue = new EventQueue<PullEvent>()
-  const signal = AbortSignal.any([options.signal, left.signal])
-  const running = pull(wanted, { ...options, signal }, event => queue.push(event)).then(
-    () => queue.end(),
-    error => queue.end(error)
-  )
-  try {
-    yield* queue
-  } finally {
-    left.abort(new Error('the events of the pull are no longer read'))
-    await running
-  }
+  yield* eventsOf('pull', options.signal, (signal, report) => pull(wanted, { ...options, signal }, report))
 }
 
 async function pull(wanted: readonly WantedImage[], options: PullOptions, report: (event: PullEvent) => void): Promise<void> {

@@ -1,5 +1,5 @@
 import { createSemaphore } from '../../../storage/semaphore.ts'
-import { EventQueue } from '../../copy/events.ts'
+import { eventsOf } from '../../copy/events.ts'
 import type { Digest } from '../../oci/digest.ts'
 import { isDenied, OciError, reasonOf } from '../../oci/errors.ts'
 import type { Name } from '../../oci/name.ts'
@@ -69,19 +69,9 @@ export async function* pushBundle(
   target: PushTarget,
   options: PushOptions
 ): AsyncGenerator<PushEvent, void> {
-  const left = new AbortController()
-  const queue = new EventQueue<PushEvent>()
-  const signal = AbortSignal.any([options.signal, left.signal])
-  const running = new BundlePush(bundle, plan, { target, options: { ...options, signal }, report: event => queue.push(event) }).run().then(
-    () => queue.end(),
-    error => queue.end(error)
+  yield* eventsOf('push', options.signal, (signal, report) =>
+    new BundlePush(bundle, plan, { target, options: { ...options, signal }, report }).run()
   )
-  try {
-    yield* queue
-  } finally {
-    left.abort(new Error('the events of the push are no longer read'))
-    await running
-  }
 }
 
 class BundlePush {
