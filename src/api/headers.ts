@@ -46,5 +46,6 @@ export function hostFault({ rawHeaders, headers: { host }, httpVersion }: Incomi
 
 /** Whether a read wants no content but what is stored (RFC 9111 §5.2.1.7). */
 export function wantsStored({ method, headers }: Pick<IncomingMessage, 'method' | 'headers'>): boolean {
-  return (method === 'GET' || method === 'HEAD') && /(^|,)\s*only-if-cached\s*(,|$)/i.test(headers['cache-control'] ?? '')
+  const control = headers['cache-control']
+  return control !== undefined && (method === 'GET' || method === 'HEAD') && /(^|,)\s*only-if-cached\s*(,|$)/i.test(control)
 }
