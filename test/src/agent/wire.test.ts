@@ -4,7 +4,7 @@ import { startUpstream } from '../../support/upstream.ts'
 import { ask, bytesOf, until } from '../support.ts'
 import { poolOf, routed, serveAgent } from './scene.ts'
 
-// What is no request, or never ends, is answered or bounded, and serves nobody less.
+// What is no request, or never ends, is answered or bounded, and keeps no client from being served.
 
 /** Writes bytes to a port and reads to the end. */
 function exchange(listen: string, text: string): Promise<string> {

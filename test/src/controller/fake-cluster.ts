@@ -37,7 +37,7 @@ export interface Write {
 /** What the cluster pulls from before its first switch. */
 export const firstRepo = 'first.example.org/deckhouse/ee'
 
-/** The parts of a cluster as objects; whoever acts on them does so when the test says so. */
+/** The parts of a cluster as objects; controllers and nodes act on them when the test says so. */
 export class FakeCluster {
   readonly secrets = new Map<string, KubernetesObject>()
   readonly deployments = new Map<string, KubernetesObject>()
