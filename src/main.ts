@@ -1,14 +1,12 @@
 #!/usr/bin/env node
-import { setTimeout as delay } from 'node:timers/promises'
 import { Command } from 'commander'
 import pkg from '../package.json' with { type: 'json' }
-import type { Registry } from './app/server.ts'
+import { die, runUntilSignal } from './app/shared/until-signal.ts'
 import { addOperations, withConfig } from './commands/register.ts'
 import { addContainerd } from './commands/register-containerd.ts'
 import { addController } from './commands/register-controller.ts'
 import { addMirror } from './commands/register-mirror.ts'
 import { addNode } from './commands/register-node.ts'
-import type { Logger } from './telemetry/log.ts'
 
 /**
  * Exit codes: 0 done, 1 failed, 2 the command line or the configuration is wrong, or a file or service that it names
@@ -65,7 +63,8 @@ program
     const log = createLog(config.log.level)
     await runUntilSignal(
       startRegistry(config, log, () => loadConfig(options)),
-      log
+      log,
+      fail
     )
   })
 
@@ -81,7 +80,7 @@ program
     ])
     const loaded = loadOrLastGood(file, lastGood)
     const log = createLog(loaded.config.log.level)
-    await runUntilSignal(startAgent(loaded, log), log)
+    await runUntilSignal(startAgent(loaded, log), log, fail)
   })
 
 const config = program.command('config').description('look at configurations')
@@ -144,7 +143,7 @@ addController(program, async ({ image, cloud, logLevel, ...flags }) => {
   ])
   const options = { access: clusterAccess(flags), admin: adminAddress(flags.admin), image, static: !cloud, proxy: proxyOfEnvironment() }
   const log = createLog(logLevel)
-  await runUntilSignal(startController(options, log), log)
+  await runUntilSignal(startController(options, log), log, fail)
 })
 
 addMirror(program, {
@@ -170,53 +169,6 @@ addMirror(program, {
     return served
   }
 })
-
-async function runUntilSignal(starting: Promise<Stoppable>, log: Logger): Promise<void> {
-  // By default the signal ends the process, and the ports answer a moment before all has started.
-  process.on(
-    'SIGHUP',
-    () =>
-      void starting.then(
-        server => server.reload(),
-        () => {}
-      )
-  )
-  const server = await starting
-  let stopping = false
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      if (stopping) process.exit(failed)
-      stopping = true
-      server.stop().then(
-        async () => {
-          await written(log)
-          if (await returned(server)) process.exit(0)
-          die()
-        },
-        error => fail(error)
-      )
-    })
-  }
-  // A bug. The storage survives kill -9 at any moment, so a restart of the static pod is safest.
-  process.on('uncaughtException', error => {
-    log.fatal({ err: error }, 'the process cannot go on')
-    process.exit(failed)
-  })
-}
-
-// So that the last line is the last one: a write of former lines may be under way. A reader may have stalled for good.
-async function written(log: Logger): Promise<void> {
-  const { outputOf } = await import('./telemetry/log.ts')
-  await Promise.race([
-    outputOf(log)
-      .flush?.()
-      .catch(() => {}),
-    delay(pollIntervalMs * maxPolls)
-  ])
-}
-
-/** What `serve` and `agent` run. */
-type Stoppable = Pick<Registry, 'reload' | 'stop'> & { readonly hanging?: boolean }
 
 async function load(file: string | undefined) {
   const { loadConfig } = await import('../config/load.ts')
@@ -256,21 +208,6 @@ async function status(file: string | undefined): Promise<object> {
     await using offline = await openOffline(config)
     return await offline.status()
   }
-}
-
-// Files may still be being closed.
-async function returned(registry: Stoppable): Promise<boolean> {
-  for (let polls = 0; registry.hanging && polls < maxPolls; polls++) await delay(pollIntervalMs)
-  return !registry.hanging
-}
-
-const maxPolls = 30
-const pollIntervalMs = 100
-
-// An orderly exit waits for all threads, and one hangs in a call to the disk.
-function die(): void {
-  process.emit('exit', failed)
-  process.kill(process.pid, 'SIGKILL')
 }
 
 function print(text: string): void {
